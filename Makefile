@@ -1,0 +1,66 @@
+# `make demo` and `make test` do all their set-up themselves; `make help` lists the rest.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SPECS := $(wildcard specs/*.yaml)
+DATA := runs/demo/shapes
+RUN := runs/demo/alexnet_mini
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types format bench generate check-generated clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
+		| while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'specgen needs Python 3.11 or later: make PYTHON=...' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(DATA): | $(INSTALLED)
+	$(BIN)/specgen sample-data $@
+
+demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify, train
+	$(BIN)/specgen build specs/alexnet.yaml
+	$(BIN)/specgen build specs/alexnet_mini.yaml
+	$(BIN)/specgen show specs/alexnet.yaml
+	$(BIN)/specgen verify specs/alexnet.yaml
+	rm -rf $(RUN) runs/demo/alexnet
+	$(BIN)/python generated/alexnet/train.py --data $(DATA) --output runs/demo/alexnet \
+		--steps 3 --batch-size 16
+	$(BIN)/python generated/alexnet_mini/train.py --data $(DATA) --output $(RUN)
+	@awk -F, '$$3 == "val" { top1 = $$5 } END { print "validation accuracy", top1 }' \
+		$(RUN)/metrics.csv
+	@echo 'curves and checkpoint:' $(RUN)/*.png $(RUN)/*.safetensors
+
+test: lint types ## everything that CI runs
+	$(BIN)/pytest -n 2
+
+lint: $(INSTALLED) ## ruff: format and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy specgen tests $(wildcard benchmarks)
+
+format: $(INSTALLED) ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## the benchmarks, one after the other
+	@for bench in benchmarks/*.py; do $(BIN)/python "$$bench" || exit 1; done
+
+generate: $(INSTALLED) ## rebuild all of generated/ from specs/
+	@for spec in $(SPECS); do $(BIN)/specgen build "$$spec" || exit 1; done
+
+check-generated: $(INSTALLED) ## fail if generated/ is not what specs/ say
+	@for spec in $(SPECS); do $(BIN)/specgen build --check "$$spec" || exit 1; done
+
+clean: ## remove what is not in git: caches, runs and .venv
+	rm -rf .venv runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
