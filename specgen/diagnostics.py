@@ -1,0 +1,196 @@
+"""What is wrong with a spec, where, and how it is shown.
+
+Text that comes from a spec is shown with its control characters escaped, so that
+a spec cannot write to the reader's terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Path = tuple[str | int, ...]
+"""A place in the spec's data: ``("layers", "conv2", "groups")``."""
+
+LINE_WIDTH = 100  # characters of a source line that are shown; longer ones are cut
+TAB = "    "
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of one source line: ``line`` and ``column`` count from 1.
+
+    ``column`` and ``length`` are in characters; ``text`` is the whole line.
+    """
+
+    file: str
+    line: int
+    column: int
+    length: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One error: a stable ``code`` and one lower-case sentence without full stop.
+
+    ``path`` says where in the data; `Source.locate` turns it into ``span``: that of
+    the value, or of its key with ``at_key``.
+    """
+
+    code: str
+    message: str
+    path: Path | None = None
+    at_key: bool = False
+    notes: tuple[str, ...] = ()
+    help: str | None = None
+    span: Span | None = None
+
+
+class SpecError(Exception):
+    """A spec cannot be compiled; holds everything that is wrong with it."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("; ".join(d.message for d in self.diagnostics))
+
+
+def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Sort by file, line and column; those without a place come last."""
+
+    def place(diagnostic: Diagnostic) -> tuple[bool, str, int, int]:
+        span = diagnostic.span
+        return (False, span.file, span.line, span.column) if span else (True, "", 0, 0)
+
+    return tuple(sorted(diagnostics, key=place))
+
+
+def render_text(diagnostics: Iterable[Diagnostic]) -> str:
+    """Show each error with its source line and a caret under the exact span."""
+    return "\n\n".join(_text_block(diagnostic) for diagnostic in diagnostics)
+
+
+def render_json(diagnostics: Iterable[Diagnostic]) -> str:
+    """Return a JSON array with one object an error, for editors and bots."""
+    import json
+
+    records = []
+    for diagnostic in diagnostics:
+        span = diagnostic.span
+        records.append(
+            {
+                "code": diagnostic.code,
+                "message": diagnostic.message,
+                "file": span.file if span else None,
+                "line": span.line if span else None,
+                "column": span.column if span else None,
+                "length": span.length if span else None,
+                "path": diagnostic.path,
+                "notes": diagnostic.notes,
+                "help": diagnostic.help,
+            }
+        )
+    return json.dumps(records, indent=2)
+
+
+def render_github(diagnostics: Iterable[Diagnostic]) -> str:
+    """Return one GitHub Actions ``::error`` command a line."""
+    lines = []
+    for diagnostic in diagnostics:
+        span = diagnostic.span
+        properties = [f"title={_github(diagnostic.code, in_property=True)}"]
+        if span:
+            end = span.column + max(span.length, 1)
+            file = _github(span.file, in_property=True)
+            properties = [
+                f"file={file}",
+                f"line={span.line}",
+                f"col={span.column}",
+                f"endColumn={end}",
+                *properties,
+            ]
+        texts = [diagnostic.message, *(text for _, text in _remarks(diagnostic))]
+        message = "%0A".join(_github(text) for text in texts)
+        lines.append(f"::error {','.join(properties)}::{message}")
+    return "\n".join(lines)
+
+
+def nearest(word: str, valid: Iterable[str]) -> str | None:
+    """Return the valid name that ``word`` is most likely a typing error of, if any."""
+    from difflib import get_close_matches  # 2 ms, needed only after an error
+
+    matches = get_close_matches(word[:100], list(valid), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def printable(text: str) -> str:
+    """Escape everything that is not printable: control and format characters."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _text_block(diagnostic: Diagnostic) -> str:
+    lines = [f"error[{diagnostic.code}]: {printable(diagnostic.message)}"]
+    span = diagnostic.span
+    margin = " " * (len(str(span.line)) if span else 1)
+    if span:
+        excerpt, caret = _excerpt(span)
+        lines += [
+            f"{margin}--> {printable(span.file)}:{span.line}:{span.column}",
+            f"{margin} |",
+            f"{span.line} | {excerpt}".rstrip(),
+            f"{margin} | {caret}",
+        ]
+    lines += [
+        f"{margin} = {kind}: {printable(text)}" for kind, text in _remarks(diagnostic)
+    ]
+    return "\n".join(lines)
+
+
+def _remarks(diagnostic: Diagnostic) -> list[tuple[str, str]]:
+    notes = [("note", note) for note in diagnostic.notes]
+    return [*notes, ("help", diagnostic.help)] if diagnostic.help else notes
+
+
+def _excerpt(span: Span) -> tuple[str, str]:
+    """Return the source line, cut around the span if long, and its caret line."""
+    text, start = span.text, span.column - 1
+    low, high = 0, len(text)
+    if high > LINE_WIDTH:
+        low = max(0, min(start - LINE_WIDTH // 3, high - LINE_WIDTH))
+        high = low + LINE_WIDTH
+    cut_left = "..." if low else ""
+    cut_right = "..." if high < len(text) else ""
+    before = cut_left + _shown(text[low:start])
+    marked = _shown(text[start : min(start + span.length, high)])
+    excerpt = cut_left + _shown(text[low:high]) + cut_right
+    return excerpt, " " * _columns(before) + "^" * max(1, _columns(marked))
+
+
+def _shown(text: str) -> str:
+    return printable(text.replace("\t", TAB))
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a printable text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    return sum(
+        0 if category(c) in ("Mn", "Me") else 2 if east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _github(text: str, *, in_property: bool = False) -> str:
+    text = printable(text).replace("%", "%25")
+    return text.replace(":", "%3A").replace(",", "%2C") if in_property else text
