@@ -18,9 +18,12 @@ GENERATED = sorted((ROOT / "generated").rglob("*.py"))
 ORDER = (
     "__init__",
     "diagnostics",
+    "yaml12",
     "source",
-    "graph",
+    "names",
+    "schema",
     "ops",
+    "graph",
     "spec",
     "frontend",
     "passes",

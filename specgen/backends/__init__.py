@@ -1,0 +1,1 @@
+"""What a compiled network is written down as."""

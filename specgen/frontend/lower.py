@@ -1,0 +1,54 @@
+"""Spec -> logical graph: names are checked, each layer reads the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from specgen.diagnostics import Diagnostic, Path, SpecError
+from specgen.graph import INPUT, Graph, Node
+from specgen.names import attribute_problem, class_problem
+from specgen.spec import Spec
+
+
+def lower(spec: Spec, comments: Mapping[Path, tuple[str, ...]]) -> Graph:
+    """Build the graph; `comments` are those above each layer in the spec.
+
+    Raises:
+        SpecError: names that generated code cannot carry, or no layers.
+    """
+    problems = list(_check_names(spec))
+    if not spec.layers:
+        problems.append(
+            Diagnostic("no-layers", "a network needs at least one layer", ("layers",))
+        )
+    if problems:
+        raise SpecError(problems)
+    nodes, previous = [], INPUT
+    for name, op in spec.layers.items():
+        nodes.append(
+            Node(name, op, (previous,), comments=comments.get(("layers", name), ()))
+        )
+        previous = name
+    size = spec.input
+    return Graph((size.channels, size.height, size.width), tuple(nodes))
+
+
+def _check_names(spec: Spec) -> Iterator[Diagnostic]:
+    if problem := class_problem(spec.name):
+        yield Diagnostic("bad-name", problem, ("name",))
+    for section, names in (
+        (("layers",), spec.layers),
+        (("placement", "devices"), spec.placement.devices),
+    ):
+        for name in names:
+            if name == INPUT:
+                problem = f"{INPUT!r} already names the image that the network reads"
+            else:
+                problem = attribute_problem(name)
+            if problem:
+                yield Diagnostic("bad-name", problem, (*section, name), at_key=True)
+    for name in spec.placement.devices:
+        if name in spec.layers:
+            message = f"{name!r} is both a layer and a device"
+            place = ("placement", "devices", name)
+            yield Diagnostic("bad-name", message, place, at_key=True)

@@ -1,0 +1,128 @@
+"""The network between spec and output: first as layers, then as shares on devices.
+
+The logical graph has one node a layer. Placement rewrites it: each layer becomes one
+share a device, and what a device must first fetch from others becomes a move. Shapes
+are without the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from specgen.ops.base import Op, Shape
+
+INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One layer; its shapes are set by a pass."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...] = ()
+    shape: Shape = ()
+    comments: tuple[str, ...] = ()
+
+    @property
+    def x(self) -> Shape:
+        """Shape of the first input."""
+        return self.input_shapes[0]
+
+    def parameters(self) -> dict[str, Shape]:
+        """Whole parameter tensors by state_dict key, e.g. `conv1.weight`."""
+        leaves = self.op.parameters(self.x)
+        return {f"{self.name}.{leaf}": shape for leaf, shape in leaves.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A feed-forward network in execution order."""
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{INPUT} {self.input_shape}"]
+        for node in self.nodes:
+            lines.append(
+                f"{node.name} = {node.op.op}({', '.join(node.inputs)}) {node.shape}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Channels (or features) `span` of a layer's output, as they lie on a device."""
+
+    value: str
+    device: str
+    span: range
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Brings pieces together on one device, joined along channels or features.
+
+    `reads[i]` is the part of `pieces[i]` that is taken, counted in the whole tensor.
+    """
+
+    name: str
+    device: str
+    pieces: tuple[Piece, ...]
+    reads: tuple[range, ...]
+    span: range
+
+    def __str__(self) -> str:
+        parts = ", ".join(
+            f"{piece.value}@{piece.device}[{read.start}:{read.stop}]"
+            for piece, read in zip(self.pieces, self.reads, strict=True)
+        )
+        return f"{self.name}@{self.device} = move({parts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one device computes of a layer: channels `span` of its output."""
+
+    name: str
+    device: str
+    op: Op
+    input: str
+    input_shape: Shape
+    shape: Shape
+    span: range
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.device} = {self.op.op}({self.input}) {self.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One layer on its devices: the moves that its shares need, then the shares."""
+
+    node: Node
+    moves: tuple[Move, ...]
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedGraph:
+    """The network as devices run it."""
+
+    graph: Graph
+    devices: tuple[str, ...]
+    layers: tuple[Placed, ...]
+
+    def shares(self) -> Iterator[Share]:
+        """Every share, in execution order."""
+        for layer in self.layers:
+            yield from layer.shares
+
+    def __str__(self) -> str:
+        lines = [f"{INPUT} {self.graph.input_shape}"]
+        for layer in self.layers:
+            lines += [str(step) for step in (*layer.moves, *layer.shares)]
+        return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Names from a spec that become Python identifiers in generated code."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+LONGEST = 40
+
+# Public attributes of torch.nn.Module, and of the generated class: a layer or a device
+# of that name would hide them. A test compares with torch.
+MODULE_WORDS = """
+T_destination add_module apply bfloat16 buffers call_super_init children compile cpu
+cuda double dump_patches eval extra_repr float forward get_buffer get_extra_state
+get_parameter get_submodule half ipu load_state_dict modules mtia named_buffers
+named_children named_modules named_parameters parameters probabilities
+register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+register_full_backward_hook register_full_backward_pre_hook
+register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+register_parameter register_state_dict_post_hook register_state_dict_pre_hook
+requires_grad_ reset_parameters set_extra_state set_submodule share_memory state_dict to
+to_empty train training type xpu zero_grad
+"""
+MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
+
+# What generated modules import or define beside the network's class.
+GLOBAL_WORDS = """
+Any F Function FunctionCtx LocalResponseNorm Mapping Sequence SHARES Tensor annotations
+nn torch
+"""
+GLOBALS = frozenset(GLOBAL_WORDS.split())
+
+
+def attribute_problem(name: str) -> str | None:
+    """Why `name` cannot be an attribute of the generated module, or None."""
+    if name in MODULE_ATTRIBUTES:
+        return f"{name!r} already means something on a torch module"
+    return _identifier_problem(name)
+
+
+def class_problem(name: str) -> str | None:
+    """Why `name` cannot be the generated class, or None."""
+    if name in GLOBALS or hasattr(builtins, name):
+        return f"{name!r} already means something in the generated code"
+    return _identifier_problem(name)
+
+
+def _identifier_problem(name: str) -> str | None:
+    if len(name) > LONGEST:
+        return f"a name can have at most {LONGEST} characters"
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        return f"{name!r} is a word of the Python language"
+    if not IDENTIFIER.fullmatch(name):
+        return (
+            f"{name!r} is not a name: letters, digits and single underscores,"
+            " beginning with a letter"
+        )
+    return None

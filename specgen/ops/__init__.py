@@ -1,0 +1,26 @@
+"""The ops of the language: a new one is a class, its name in `AnyOp`, and its tests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from specgen.ops.activation import Dropout, Relu, Softmax
+from specgen.ops.conv import Conv2d
+from specgen.ops.linear import Flatten, Linear
+from specgen.ops.norm import LocalResponseNorm
+from specgen.ops.pool import AvgPool2d, MaxPool2d
+
+AnyOp = Annotated[
+    Conv2d
+    | Linear
+    | Relu
+    | LocalResponseNorm
+    | MaxPool2d
+    | AvgPool2d
+    | Flatten
+    | Dropout
+    | Softmax,
+    Field(discriminator="op"),
+]

@@ -1,0 +1,76 @@
+"""Activations, and dropout: what works on each value by itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from specgen.ops.base import (
+    Call,
+    OnnxNode,
+    Op,
+    Part,
+    Refusal,
+    Shape,
+    TorchForm,
+)
+
+
+class Relu(Op):
+    """max(x, 0)."""
+
+    op: Literal["relu"]
+    elementwise: ClassVar[bool] = True
+
+    def torch(self, x: Shape) -> TorchForm:
+        return TorchForm(function=Call("F.relu"))
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return [OnnxNode("Relu")]
+
+
+class Dropout(Op):
+    """In training, zeroes values with probability p and scales the others by 1/(1-p).
+
+    The paper halves the outputs at test time instead: the same in expectation.
+    """
+
+    op: Literal["dropout"]
+    p: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    elementwise: ClassVar[bool] = True
+
+    def torch(self, x: Shape) -> TorchForm:
+        return TorchForm(module=Call("nn.Dropout", (repr(self.p),)))
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return [OnnxNode("Dropout", constants={"ratio": self.p})]
+
+
+class Softmax(Op):
+    """Class probabilities; ends a network, outside `forward`: the loss wants logits."""
+
+    op: Literal["softmax"]
+
+    def output(self, x: Shape) -> Shape:
+        if len(x) != 1:
+            raise Refusal(
+                "shape-mismatch", f"softmax reads features, and its input is {x}", "op"
+            )
+        return x
+
+    def part(self, x: Shape, share: range) -> Part:
+        if len(share) < x[0]:
+            raise Refusal(
+                "cannot-split",
+                "softmax needs all classes at once and cannot be split",
+                "op",
+                help="place it on one device",
+            )
+        return Part(self, share)
+
+    def torch(self, x: Shape) -> TorchForm:
+        return TorchForm(function=Call("F.softmax", ("dim=1",)))
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return [OnnxNode("Softmax", {"axis": 1})]

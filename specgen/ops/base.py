@@ -1,0 +1,159 @@
+"""What an op is: its fields, shape rule, cost, split, and its two lowerings.
+
+Lowerings return plain data (`TorchForm`, `OnnxNode`), so that ops import neither torch
+nor onnx. Shapes are without the batch: (channels, height, width) or (features,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from specgen.diagnostics import Diagnostic
+from specgen.schema import Count, Strict
+
+Shape = tuple[int, ...]
+
+
+class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went wrong
+    """An op cannot work as written; `diagnostic.path` is relative to its layer."""
+
+    def __init__(
+        self, code: str, message: str, *path: str, help: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.diagnostic = Diagnostic(code, message, path, help=help)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A Python call to write down: name and arguments as source text."""
+
+    name: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TorchForm:
+    """How an op stands in `model.py`.
+
+    `module` is built in `__init__` and called in `forward`; without one, `function` is
+    applied in `forward` to the running tensor. `pad` is (left, right, top, bottom)
+    zeros added first, where torch's own module has no such argument. `helper` names a
+    class that the file must define.
+    """
+
+    module: Call | None = None
+    function: Call | None = None
+    pad: tuple[int, int, int, int] | None = None
+    helper: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxNode:
+    """One ONNX node, or one for each of `groups` equal parts of the channels.
+
+    After the data input come the parameters (by leaf name), then the constants.
+    """
+
+    op_type: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+    constants: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One device's part of an op: what it runs, and the input channels it reads."""
+
+    op: Op
+    reads: range
+
+
+class Op(Strict):
+    """A layer's op. Subclasses add fields named as in PyTorch."""
+
+    op: str
+    # Joins the statement of the layer before it in `forward`: one line, one thought.
+    elementwise: ClassVar[bool] = False
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        """What is wrong with reading x; paths are relative to the layer."""
+        yield from ()
+
+    def output(self, x: Shape) -> Shape:
+        """Shape of the output.
+
+        Raises:
+            Refusal: there is none.
+        """
+        return x
+
+    def parameters(self, x: Shape) -> dict[str, Shape]:
+        """Whole parameter tensors by leaf name, in torch's order."""
+        return {}
+
+    def macs(self, x: Shape) -> int:
+        """Multiply-accumulates per image in matrix products; biases count nothing."""
+        return 0
+
+    def part(self, x: Shape, share: range) -> Part:
+        """What computes the channels (or features) `share` of the output.
+
+        Raises:
+            Refusal: that share cannot be computed by itself.
+        """
+        return Part(self, share)
+
+    def torch(self, x: Shape) -> TorchForm:
+        raise NotImplementedError
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        raise NotImplementedError
+
+
+def volume(shape: Shape) -> int:
+    """Number of elements."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def need_maps(op: str, x: Shape) -> None:
+    """Refuse anything but (channels, height, width)."""
+    if len(x) != 3:
+        raise Refusal(
+            "shape-mismatch",
+            f"{op} reads maps (channels, height, width), and its input is {x}",
+            "op",
+            help="place it before the flatten layer",
+        )
+
+
+def _pair(value: object) -> object:
+    """One whole number stands for both directions, as in PyTorch."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return tuple(value)
+    raise PydanticCustomError(
+        "pair", "expected a whole number or two of them, [height, width]"
+    )
+
+
+Pair = Annotated[tuple[Count, Count], BeforeValidator(_pair)]
+Padding = Annotated[int, Field(ge=0, le=2**20)]
+PaddingPair = Annotated[tuple[Padding, Padding], BeforeValidator(_pair)]
+
+
+def py(value: object) -> str:
+    """A number, or a pair of them, as Python source: equal pairs shrink to one."""
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        value = value[0]
+    return repr(value)

@@ -1,0 +1,145 @@
+"""Convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from specgen.diagnostics import Diagnostic
+from specgen.ops.base import (
+    Call,
+    OnnxNode,
+    Padding,
+    Pair,
+    Part,
+    Refusal,
+    Shape,
+    TorchForm,
+    need_maps,
+    py,
+    volume,
+)
+from specgen.ops.weighted import Weighted
+from specgen.schema import Count, Strict
+
+
+class Sides(Strict):
+    """Zeros added at each side of the maps, in pixels."""
+
+    top: Padding = 0
+    bottom: Padding = 0
+    left: Padding = 0
+    right: Padding = 0
+
+
+def _sides(value: Any) -> Any:
+    """A number pads all sides, [height, width] both of each direction."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value, value]
+    if isinstance(value, list | tuple) and len(value) == 2:
+        height, width = value
+        return {"top": height, "bottom": height, "left": width, "right": width}
+    return value
+
+
+class Conv2d(Weighted):
+    """A 2-D convolution (`torch.nn.Conv2d`); input channels are inferred.
+
+    Padding may differ by side, which torch's module cannot say: it is then a step of
+    its own in the generated code.
+    """
+
+    op: Literal["conv2d"]
+    out_channels: Count
+    kernel_size: Pair
+    stride: Pair = (1, 1)
+    padding: Annotated[Sides, BeforeValidator(_sides)] = Sides()
+    dilation: Pair = (1, 1)
+    groups: Count = 1
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        yield from super().check(x)
+        for what, channels in (("output", self.out_channels), ("input", x[0])):
+            if channels % self.groups:
+                yield Diagnostic(
+                    "shape-mismatch",
+                    f"{channels} {what} channels cannot be divided"
+                    f" into {self.groups} groups",
+                    ("groups",),
+                    help=f"{channels} is divisible by {_divisors(channels)}",
+                )
+
+    def output(self, x: Shape) -> Shape:
+        need_maps(self.op, x)
+        pad = self.padding
+        padded = (x[1] + pad.top + pad.bottom, x[2] + pad.left + pad.right)
+        size = []
+        for axis, length in enumerate(padded):
+            reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            if reach > length:
+                raise Refusal(
+                    "shape-mismatch",
+                    f"a window of {reach} does not fit the padded"
+                    f" {('height', 'width')[axis]} of {length}",
+                    "kernel_size",
+                    help=f"kernel_size can be at most {length} here, or add padding",
+                )
+            size.append((length - reach) // self.stride[axis] + 1)
+        return (self.out_channels, *size)
+
+    def weight(self, x: Shape) -> Shape:
+        return (self.out_channels, x[0] // self.groups, *self.kernel_size)
+
+    def macs(self, x: Shape) -> int:
+        return volume(self.output(x)) * volume(self.weight(x)[1:])
+
+    def part(self, x: Shape, share: range) -> Part:
+        out, read = self.out_channels // self.groups, x[0] // self.groups
+        first, last = share.start // out, (share.stop - 1) // out
+        whole_groups = share.start % out == 0 and share.stop % out == 0
+        if first != last and not whole_groups:
+            raise Refusal(
+                "cannot-split",
+                f"a share of {len(share)} channels cuts through groups of {out}",
+                "groups",
+                help="give it as many groups as devices, a multiple, or groups: 1",
+            )
+        groups = last - first + 1 if self.groups > 1 else 1
+        local = self.model_copy(update={"out_channels": len(share), "groups": groups})
+        return Part(local, range(first * read, (last + 1) * read))
+
+    def torch(self, x: Shape) -> TorchForm:
+        pad = self.padding
+        args = [py(x[0]), py(self.out_channels), py(self.kernel_size)]
+        if self.stride != (1, 1):
+            args.append(f"stride={py(self.stride)}")
+        symmetric = pad.top == pad.bottom and pad.left == pad.right
+        if symmetric and (pad.top or pad.left):
+            args.append(f"padding={py((pad.top, pad.left))}")
+        if self.dilation != (1, 1):
+            args.append(f"dilation={py(self.dilation)}")
+        if self.groups > 1:
+            args.append(f"groups={self.groups}")
+        if not self.bias:
+            args.append("bias=False")
+        zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
+        return TorchForm(module=Call("nn.Conv2d", tuple(args)), pad=zeros)
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        pad = self.padding
+        attributes = {
+            "kernel_shape": self.kernel_size,
+            "strides": self.stride,
+            "pads": (pad.top, pad.left, pad.bottom, pad.right),
+            "dilations": self.dilation,
+            "group": self.groups,
+        }
+        return [OnnxNode("Conv", attributes, tuple(self.parameters(x)))]
+
+
+def _divisors(number: int) -> str:
+    """The first few divisors, for a message."""
+    found = [n for n in range(1, min(number, 64) + 1) if number % n == 0]
+    return ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")

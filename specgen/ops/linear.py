@@ -1,0 +1,84 @@
+"""Fully connected layers, and the flattening that they do not do by themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from specgen.ops.base import (
+    Call,
+    OnnxNode,
+    Op,
+    Part,
+    Refusal,
+    Shape,
+    TorchForm,
+    need_maps,
+    volume,
+)
+from specgen.ops.weighted import Weighted
+from specgen.schema import Count
+
+
+class Linear(Weighted):
+    """A fully connected layer (`torch.nn.Linear`); input features are inferred."""
+
+    op: Literal["linear"]
+    out_features: Count
+
+    def output(self, x: Shape) -> Shape:
+        if len(x) != 1:
+            raise Refusal(
+                "shape-mismatch",
+                f"linear reads features, and its input is {x}",
+                "op",
+                help="insert a layer {op: flatten} before it",
+            )
+        return (self.out_features,)
+
+    def weight(self, x: Shape) -> Shape:
+        return (self.out_features, x[0])
+
+    def macs(self, x: Shape) -> int:
+        return self.out_features * x[0]
+
+    def part(self, x: Shape, share: range) -> Part:
+        local = self.model_copy(update={"out_features": len(share)})
+        return Part(local, range(x[0]))
+
+    def torch(self, x: Shape) -> TorchForm:
+        args = (
+            str(x[0]),
+            str(self.out_features),
+            *(() if self.bias else ("bias=False",)),
+        )
+        return TorchForm(module=Call("nn.Linear", args))
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return [OnnxNode("Gemm", {"transB": 1}, tuple(self.parameters(x)))]
+
+
+class Flatten(Op):
+    """Maps to features, channel by channel, row by row (`torch.flatten(x, 1)`)."""
+
+    op: Literal["flatten"]
+
+    def output(self, x: Shape) -> Shape:
+        need_maps(self.op, x)
+        return (volume(x),)
+
+    def part(self, x: Shape, share: range) -> Part:
+        pixels = volume(x[1:])
+        if share.start % pixels or share.stop % pixels:
+            raise Refusal(
+                "cannot-split",
+                f"a share of {len(share)} features cuts through maps of {pixels}",
+                "op",
+                help="place it where the layer before it is",
+            )
+        return Part(self, range(share.start // pixels, share.stop // pixels))
+
+    def torch(self, x: Shape) -> TorchForm:
+        return TorchForm(function=Call("torch.flatten", ("1",)))
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return [OnnxNode("Flatten", {"axis": 1})]

@@ -1,0 +1,160 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from specgen.diagnostics import Diagnostic
+from specgen.ops.base import (
+    Call,
+    OnnxNode,
+    Op,
+    PaddingPair,
+    Pair,
+    Refusal,
+    Shape,
+    TorchForm,
+    need_maps,
+    py,
+)
+
+
+class Pool2d(Op):
+    """A window that slides over each map by itself, with torch's rounding down.
+
+    `ceil_mode` rounds up: windows may then hang over the bottom and right edge, and
+    what lies outside takes no part.
+    """
+
+    kernel_size: Pair
+    stride: Pair
+    padding: PaddingPair = (0, 0)
+    ceil_mode: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_stride(cls, data: Any) -> Any:
+        """As in PyTorch, the stride is the window unless it is given."""
+        if isinstance(data, dict) and "stride" not in data and "kernel_size" in data:
+            return data | {"stride": data["kernel_size"]}
+        return data
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        for pad, kernel in zip(self.padding, self.kernel_size, strict=True):
+            if 2 * pad > kernel:
+                yield Diagnostic(
+                    "shape-mismatch",
+                    f"a padding of {pad} is more than half the window of {kernel}",
+                    ("padding",),
+                    help=f"padding can be at most {kernel // 2} here",
+                )
+                return
+
+    def output(self, x: Shape) -> Shape:
+        need_maps(self.op, x)
+        return (x[0], self._windows(x, 0), self._windows(x, 1))
+
+    def _windows(self, x: Shape, axis: int) -> int:
+        """Number of window positions along height (0) or width (1)."""
+        kernel, stride, pad = (
+            self.kernel_size[axis],
+            self.stride[axis],
+            self.padding[axis],
+        )
+        length = x[1 + axis]
+        span = length + 2 * pad - kernel
+        if span < 0:
+            raise Refusal(
+                "shape-mismatch",
+                f"a window of {kernel} does not fit the padded"
+                f" {('height', 'width')[axis]} of {length + 2 * pad}",
+                "kernel_size",
+                help=f"kernel_size can be at most {length + 2 * pad} here",
+            )
+        count = span // stride + 1
+        # torch drops a last window that would start beyond input and top padding.
+        if self.ceil_mode and span % stride and count * stride < length + pad:
+            count += 1
+        return count
+
+    def _overhang(self, x: Shape) -> tuple[int, int]:
+        """How far the last window reaches over the bottom and the right padding."""
+        bottom, right = (
+            max(
+                0,
+                (self._windows(x, axis) - 1) * self.stride[axis]
+                + self.kernel_size[axis]
+                - (x[1 + axis] + 2 * self.padding[axis]),
+            )
+            for axis in (0, 1)
+        )
+        return bottom, right
+
+    def _module(self, name: str, *more: str) -> TorchForm:
+        args = [py(self.kernel_size)]
+        if self.stride != self.kernel_size:
+            args.append(f"stride={py(self.stride)}")
+        if self.padding != (0, 0):
+            args.append(f"padding={py(self.padding)}")
+        if self.ceil_mode:
+            args.append("ceil_mode=True")
+        return TorchForm(module=Call(name, (*args, *more)))
+
+    def _window(self, x: Shape) -> dict[str, Any]:
+        """ONNX attributes; explicit end padding stands for ceil_mode.
+
+        Old runtimes and shape inference get ceil_mode=1 wrong, explicit padding never.
+        """
+        (top, left), (bottom, right) = self.padding, self._overhang(x)
+        return {
+            "kernel_shape": self.kernel_size,
+            "strides": self.stride,
+            "pads": (top, left, top + bottom, left + right),
+        }
+
+
+class MaxPool2d(Pool2d):
+    """The largest value in each window (`torch.nn.MaxPool2d`)."""
+
+    op: Literal["max_pool2d"]
+
+    def torch(self, x: Shape) -> TorchForm:
+        return self._module("nn.MaxPool2d")
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return [OnnxNode("MaxPool", self._window(x))]
+
+
+class AvgPool2d(Pool2d):
+    """The mean of each window (`torch.nn.AvgPool2d`)."""
+
+    op: Literal["avg_pool2d"]
+    count_include_pad: bool = True
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        yield from super().check(x)
+        if self.padding == (0, 0) and not self.count_include_pad:
+            yield Diagnostic(
+                "no-effect",
+                "without padding there is nothing to leave out of the count",
+                ("count_include_pad",),
+            )
+
+    def torch(self, x: Shape) -> TorchForm:
+        more = [] if self.count_include_pad else ["count_include_pad=False"]
+        return self._module("nn.AvgPool2d", *more)
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        window = self._window(x) | {"count_include_pad": 0}
+        if not self.count_include_pad or self.padding == (0, 0):
+            return [OnnxNode("AveragePool", window)]
+        # Counted padding becomes part of the maps; what ceil_mode adds never counts.
+        (top, left), (bottom, right) = self.padding, self._overhang(x)
+        pads = (0, 0, top, left, 0, 0, top, left)
+        return [
+            OnnxNode("Pad", constants={"pads": pads}),
+            OnnxNode("AveragePool", window | {"pads": (0, 0, bottom, right)}),
+        ]

@@ -1,0 +1,73 @@
+"""What layers with a weight and a bias share: how these start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from specgen.diagnostics import Diagnostic
+from specgen.ops.base import Op, Shape
+from specgen.schema import Strict
+
+
+class Normal(Strict):
+    """Zero mean and this standard deviation."""
+
+    std: Annotated[float, Field(gt=0)]
+
+
+class NormalWeight(Strict):
+    """`{normal: {std: 0.01}}`."""
+
+    normal: Normal
+
+
+class Init(Strict):
+    """Start of a layer's parameters; what is not given comes from the spec's `init`.
+
+    `weight` is `{normal: {std: S}}`, or `kaiming_normal`: standard deviation
+    sqrt(2 / fan_in), which keeps the variance through ReLU (He et al., 2015).
+    """
+
+    weight: NormalWeight | Literal["kaiming_normal"] | None = None
+    bias: float | None = None
+
+    def over(self, default: Init) -> Init:
+        """This start, completed from `default`."""
+        return Init(
+            weight=default.weight if self.weight is None else self.weight,
+            bias=default.bias if self.bias is None else self.bias,
+        )
+
+    def std(self, fan_in: int) -> float:
+        """Standard deviation of weights of which `fan_in` make one output."""
+        if isinstance(self.weight, NormalWeight):
+            return self.weight.normal.std
+        return math.sqrt(2 / fan_in)
+
+
+class Weighted(Op):
+    """An op with a weight, whose first axis is its outputs, and perhaps a bias."""
+
+    bias: bool = True
+    init: Init = Init()
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        if not self.bias and self.init.bias is not None:
+            yield Diagnostic(
+                "no-effect",
+                "this layer has no bias to start",
+                ("init", "bias"),
+                help="remove it, or remove `bias: false`",
+            )
+
+    def weight(self, x: Shape) -> Shape:
+        """Shape of the whole weight."""
+        raise NotImplementedError
+
+    def parameters(self, x: Shape) -> dict[str, Shape]:
+        weight = self.weight(x)
+        return {"weight": weight} | ({"bias": weight[:1]} if self.bias else {})

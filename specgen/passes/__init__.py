@@ -1,0 +1,1 @@
+"""Rewrites and measures of the graph, one a file."""

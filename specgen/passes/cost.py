@@ -1,0 +1,46 @@
+"""What the network costs, known before it runs: multiply-adds, parameters, traffic."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from specgen.graph import Graph, PlacedGraph
+from specgen.ops.base import volume
+
+FLOAT32 = 4  # bytes
+
+
+def parameters(graph: Graph) -> int:
+    """Number of parameters of the whole network."""
+    return sum(volume(s) for node in graph.nodes for s in node.parameters().values())
+
+
+def macs(graph: Graph) -> int:
+    """Multiply-accumulates per image, forward."""
+    return sum(node.op.macs(node.x) for node in graph.nodes)
+
+
+def device_parameters(placed: PlacedGraph) -> dict[str, int]:
+    """Number of parameters that each device holds; each lives on exactly one."""
+    held = dict.fromkeys(placed.devices, 0)
+    for share in placed.shares():
+        held[share.device] += sum(
+            map(volume, share.op.parameters(share.input_shape).values())
+        )
+    return held
+
+
+def traffic(placed: PlacedGraph) -> Counter[tuple[str, str, str]]:
+    """Bytes per image, float32, over each edge (layer that reads, from, to), forward.
+
+    The backward pass moves as much again. Copying the input image is not traffic.
+    """
+    edges: Counter[tuple[str, str, str]] = Counter()
+    for layer in placed.layers:
+        pixels = volume(layer.node.x[1:])
+        for move in layer.moves:
+            for piece, read in zip(move.pieces, move.reads, strict=True):
+                if piece.device not in ("", move.device):
+                    edge = (layer.node.name, piece.device, move.device)
+                    edges[edge] += FLOAT32 * pixels * len(read)
+    return edges

@@ -1,0 +1,55 @@
+"""The schema of a spec file: what the network is, where it runs, how it learns."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from specgen.ops import AnyOp
+from specgen.ops.weighted import Init
+from specgen.schema import Count, Strict
+from specgen.spec.data import Data
+from specgen.spec.training import Training
+
+
+class Input(Strict):
+    """One image as the network sees it, in pixels."""
+
+    channels: Count
+    height: Count
+    width: Count
+
+
+class Device(Strict):
+    """A logical device; it is bound to a real one when the network runs."""
+
+
+class Split(Strict):
+    """Layers split over some of the devices, along channels or features."""
+
+    split: list[str]
+
+
+class Placement(Strict):
+    """Which device computes which layer.
+
+    The keys of `layers` are a layer or a range `first..last`, both included; the values
+    are a device, `split` for all devices, or `{split: [gpu0, gpu1]}`.
+    """
+
+    devices: dict[str, Device]
+    layers: dict[str, str | Split]
+
+
+class Spec(Strict):
+    """A network: its layers, their start, their devices, its data and its training."""
+
+    specgen: Literal[1]
+    name: str
+    summary: str = ""
+    reference: str = ""
+    input: Input
+    layers: dict[str, AnyOp]
+    init: Init = Init()
+    placement: Placement = Placement(devices={"gpu0": Device()}, layers={})
+    data: Data = Data()
+    training: Training = Training()
