@@ -8,7 +8,7 @@ nothing crosses that is not read, and nothing crosses twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from specgen.diagnostics import Diagnostic, Path, SpecError, nearest
@@ -20,22 +20,49 @@ from specgen.spec import Placement, Split
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
+Where = dict[str, tuple[tuple[str, ...], Path]]
+
+
+def resolve(graph: Graph, placement: Placement) -> Where:
+    """Devices of each layer, and the place in the spec that says so; needs no shapes.
+
+    Raises:
+        SpecError: a placement that names no such layer or device, leaves a layer out or
+            places it twice, and devices that no layer is on.
+    """
+    devices = placement.devices
+    problems: list[Diagnostic] = list(_check_devices(devices))
+    where = _where(graph, placement, problems)
+    used = {device for on, _ in where.values() for device in on}
+    problems += (
+        Diagnostic(
+            "no-effect",
+            f"no layer is on {device}",
+            ("placement", "devices", device),
+            at_key=True,
+        )
+        for device in devices
+        if device not in used and not problems
+    )
+    if problems:
+        raise SpecError(problems)
+    return where
+
+
 def place(graph: Graph, placement: Placement) -> PlacedGraph:
     """Rewrite the graph to shares and moves.
 
     Raises:
-        SpecError: a placement that names no such layer or device, leaves a layer out or
-            places it twice, and every layer that cannot be split as written.
+        SpecError: what `resolve` refuses, and every layer that cannot be split as
+            written.
     """
+    where = resolve(graph, placement)
     devices = tuple(placement.devices)
-    problems: list[Diagnostic] = list(_check_devices(devices))
-    where = _resolve(graph, placement, problems)
     letters = dict(zip(devices, LETTERS, strict=False))
+    problems: list[Diagnostic] = []
     layers: list[Placed] = []
     held: tuple[Piece, ...] = (Piece(INPUT, "", range(graph.input_shape[0])),)
     for node in graph.nodes:
-        if node.name not in where:
-            continue
         on, path = where[node.name]
         try:
             placed = _place(node, on, letters, held)
@@ -45,7 +72,16 @@ def place(graph: Graph, placement: Placement) -> PlacedGraph:
         layers.append(placed)
         held = tuple(Piece(s.name, s.device, s.span) for s in placed.shares)
     problems += _check_share_names(layers, graph)
-    problems += _check_use(devices, layers, problems)
+    if len(where[graph.nodes[-1].name][0]) > 1 and not problems:
+        last = graph.nodes[-1]
+        problems.append(
+            Diagnostic(
+                "cannot-split",
+                f"{last.name} ends the network, and the loss reads it whole",
+                ("layers", last.name),
+                help="place it on one device",
+            )
+        )
     if problems:
         raise SpecError(problems)
     return PlacedGraph(graph, devices, tuple(layers))
@@ -103,7 +139,7 @@ def _fetch(name: str, device: str, reads: range, held: tuple[Piece, ...]) -> Mov
     return Move(name, device, tuple(pieces), tuple(parts), reads)
 
 
-def _check_devices(devices: tuple[str, ...]) -> Iterator[Diagnostic]:
+def _check_devices(devices: Collection[str]) -> Iterator[Diagnostic]:
     if not devices or len(devices) > len(LETTERS):
         yield Diagnostic(
             "bad-placement",
@@ -112,12 +148,10 @@ def _check_devices(devices: tuple[str, ...]) -> Iterator[Diagnostic]:
         )
 
 
-def _resolve(
-    graph: Graph, placement: Placement, problems: list[Diagnostic]
-) -> dict[str, tuple[tuple[str, ...], Path]]:
-    """Devices of each layer, and the place in the spec that says so."""
+def _where(graph: Graph, placement: Placement, problems: list[Diagnostic]) -> Where:
+    """What `resolve` returns; adds to `problems`."""
     order = {node.name: index for index, node in enumerate(graph.nodes)}
-    where: dict[str, tuple[tuple[str, ...], Path]] = {}
+    where: Where = {}
     if not placement.layers and len(placement.devices) == 1:
         return {name: (tuple(placement.devices), ("layers", name)) for name in order}
     for key, value in placement.layers.items():
@@ -140,7 +174,7 @@ def _resolve(
                 ("placement", "layers"),
             )
         )
-    return {name: found for name, found in where.items() if found[0]}
+    return where
 
 
 def _layers(
@@ -213,31 +247,6 @@ def _blame(node: Node, found: Diagnostic, placed_at: Path) -> Diagnostic:
         path=("layers", node.name, *(found.path or ())),
         notes=(*found.notes, f"{asked} asks for it"),
     )
-
-
-def _check_use(
-    devices: tuple[str, ...], layers: list[Placed], problems: list[Diagnostic]
-) -> Iterator[Diagnostic]:
-    """Every device computes something, and the logits end whole on one."""
-    if problems:
-        return
-    used = {share.device for layer in layers for share in layer.shares}
-    for device in devices:
-        if device not in used:
-            yield Diagnostic(
-                "no-effect",
-                f"no layer is on {device}",
-                ("placement", "devices", device),
-                at_key=True,
-            )
-    if len(layers[-1].shares) > 1:
-        last = layers[-1].node
-        yield Diagnostic(
-            "cannot-split",
-            f"{last.name} ends the network, and the loss reads it whole",
-            ("layers", last.name),
-            help="place it on one device",
-        )
 
 
 def _check_share_names(layers: list[Placed], graph: Graph) -> Iterator[Diagnostic]:

@@ -31,8 +31,6 @@ def infer_shapes(graph: Graph) -> Graph:
         problems += [_located(node, found) for found in node.op.check(inputs[0])]
         shapes[node.name] = shape
         nodes.append(replace(node, input_shapes=inputs, shape=shape))
-    else:
-        problems += _check_ending(nodes)
     if problems:
         raise SpecError(problems)
     return replace(graph, nodes=tuple(nodes))
@@ -44,8 +42,13 @@ def _located(node: Node, found: Diagnostic) -> Diagnostic:
     return replace(found, message=f"{node.name}: {found.message}", path=path)
 
 
-def _check_ending(nodes: list[Node]) -> list[Diagnostic]:
-    """The loss and `probabilities` need one score a class at the end."""
+def check_ending(graph: Graph) -> None:
+    """The loss and `probabilities` need one score a class at the end.
+
+    Raises:
+        SpecError: the network ends otherwise.
+    """
+    nodes = graph.nodes
     problems = [
         Diagnostic(
             "softmax-inside",
@@ -70,4 +73,5 @@ def _check_ending(nodes: list[Node]) -> list[Diagnostic]:
                 help="end it with flatten, linear and softmax layers",
             )
         )
-    return problems
+    if problems:
+        raise SpecError(problems)
