@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -147,9 +148,20 @@ def _pair(value: object) -> object:
     )
 
 
-Pair = Annotated[tuple[Count, Count], BeforeValidator(_pair)]
+def pair_schema(least: int) -> JsonDict:
+    """What an editor is told of a pair."""
+    number: JsonDict = {"type": "integer", "minimum": least, "maximum": 2**20}
+    pair: JsonDict = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    return {"anyOf": [number, pair]}
+
+
 Padding = Annotated[int, Field(ge=0, le=2**20)]
-PaddingPair = Annotated[tuple[Padding, Padding], BeforeValidator(_pair)]
+Pair = Annotated[
+    tuple[Count, Count], BeforeValidator(_pair), WithJsonSchema(pair_schema(1))
+]
+PaddingPair = Annotated[
+    tuple[Padding, Padding], BeforeValidator(_pair), WithJsonSchema(pair_schema(0))
+]
 
 
 def py(value: object) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
@@ -18,6 +20,7 @@ from specgen.ops.base import (
     Shape,
     TorchForm,
     need_maps,
+    pair_schema,
     py,
     volume,
 )
@@ -26,22 +29,36 @@ from specgen.schema import Count, Strict
 
 
 class Sides(Strict):
-    """Zeros added at each side of the maps, in pixels."""
+    """Zeros added at each side of the maps, in pixels.
+
+    One number pads all sides, [height, width] both sides of each direction.
+    """
 
     top: Padding = 0
     bottom: Padding = 0
     left: Padding = 0
     right: Padding = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = [value, value]
+        if isinstance(value, list | tuple) and len(value) == 2:
+            height, width = value
+            return {"top": height, "bottom": height, "left": width, "right": width}
+        if isinstance(value, dict | Sides):
+            return value
+        raise PydanticCustomError(
+            "sides", "expected a whole number, [height, width], or {top: ..., ...}"
+        )
 
-def _sides(value: Any) -> Any:
-    """A number pads all sides, [height, width] both of each direction."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = [value, value]
-    if isinstance(value, list | tuple) and len(value) == 2:
-        height, width = value
-        return {"top": height, "bottom": height, "left": width, "right": width}
-    return value
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        by_side = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [pair_schema(0), by_side]}
 
 
 class Conv2d(Weighted):
@@ -55,7 +72,7 @@ class Conv2d(Weighted):
     out_channels: Count
     kernel_size: Pair
     stride: Pair = (1, 1)
-    padding: Annotated[Sides, BeforeValidator(_sides)] = Sides()
+    padding: Sides = Sides()
     dilation: Pair = (1, 1)
     groups: Count = 1
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import model_validator
-
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
     Call,
@@ -30,17 +28,14 @@ class Pool2d(Op):
     """
 
     kernel_size: Pair
-    stride: Pair
+    stride: Pair | None = None
     padding: PaddingPair = (0, 0)
     ceil_mode: bool = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _default_stride(cls, data: Any) -> Any:
-        """As in PyTorch, the stride is the window unless it is given."""
-        if isinstance(data, dict) and "stride" not in data and "kernel_size" in data:
-            return data | {"stride": data["kernel_size"]}
-        return data
+    @property
+    def _step(self) -> tuple[int, int]:
+        """The stride: as in PyTorch, the window unless it is given."""
+        return self.stride or self.kernel_size
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         for pad, kernel in zip(self.padding, self.kernel_size, strict=True):
@@ -59,12 +54,8 @@ class Pool2d(Op):
 
     def _windows(self, x: Shape, axis: int) -> int:
         """Number of window positions along height (0) or width (1)."""
-        kernel, stride, pad = (
-            self.kernel_size[axis],
-            self.stride[axis],
-            self.padding[axis],
-        )
-        length = x[1 + axis]
+        length, kernel = x[1 + axis], self.kernel_size[axis]
+        stride, pad = self._step[axis], self.padding[axis]
         span = length + 2 * pad - kernel
         if span < 0:
             raise Refusal(
@@ -85,7 +76,7 @@ class Pool2d(Op):
         bottom, right = (
             max(
                 0,
-                (self._windows(x, axis) - 1) * self.stride[axis]
+                (self._windows(x, axis) - 1) * self._step[axis]
                 + self.kernel_size[axis]
                 - (x[1 + axis] + 2 * self.padding[axis]),
             )
@@ -95,8 +86,8 @@ class Pool2d(Op):
 
     def _module(self, name: str, *more: str) -> TorchForm:
         args = [py(self.kernel_size)]
-        if self.stride != self.kernel_size:
-            args.append(f"stride={py(self.stride)}")
+        if self._step != self.kernel_size:
+            args.append(f"stride={py(self._step)}")
         if self.padding != (0, 0):
             args.append(f"padding={py(self.padding)}")
         if self.ceil_mode:
@@ -111,7 +102,7 @@ class Pool2d(Op):
         (top, left), (bottom, right) = self.padding, self._overhang(x)
         return {
             "kernel_shape": self.kernel_size,
-            "strides": self.stride,
+            "strides": self._step,
             "pads": (top, left, top + bottom, left + right),
         }
 
