@@ -13,6 +13,7 @@ Path = tuple[str | int, ...]
 """A place in the spec's data: ``("layers", "conv2", "groups")``."""
 
 LINE_WIDTH = 100  # characters of a source line that are shown; longer ones are cut
+MAX_QUOTED = 60  # characters of the spec that a message repeats
 TAB = "    "
 
 
@@ -128,6 +129,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def short(text: str) -> str:
+    """Cut a text of a spec that is quoted in a message, where it may be long."""
+    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 
 def _text_block(diagnostic: Diagnostic) -> str:

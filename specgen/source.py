@@ -15,19 +15,21 @@ from typing import Any, NoReturn
 
 import yaml
 
-from specgen.diagnostics import Diagnostic, Path, Span, SpecError, in_order
-from specgen.yaml12 import BAD_CHARACTERS, LINE_BREAK, bad_characters, scalar
+from specgen.diagnostics import Diagnostic, Path, Span, SpecError, in_order, short
+from specgen.yaml12 import LINE_BREAK, bad_characters, scalar
 
 try:
     from yaml import CSafeLoader as Loader  # 5 times faster than the Python one
 except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
-MAX_BYTES = 4 * 2**20
+MAX_BYTES = 2**20
 MAX_DEPTH = 50
-MAX_VALUES = 200_000
+MAX_VALUES = 100_000
+MAX_ERRORS = 100  # then reading stops
 
-PROPERTIES = re.compile(r"(?:[&!]\S*[ \t]+)+")  # the anchor and tag before a value
+# The anchor and tag before a value; bounded, as it may be tried at every character.
+PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
 TAG = "tag:yaml.org,2002:"
 SCALAR_TAGS: dict[str, tuple[type, ...]] = {
@@ -80,7 +82,7 @@ def parse(text: bytes, file: str) -> Source:
     """Read one YAML document whose top is a mapping.
 
     Raises SpecError with everything found: all unusable characters, else all errors up
-    to the first one of syntax.
+    to the first one of syntax, the hundredth or the limits.
     """
     if len(text) > MAX_BYTES:
         start = Span(file, 1, 1, 1, "")
@@ -91,8 +93,8 @@ def parse(text: bytes, file: str) -> Source:
     # Bytes that are not UTF-8 become surrogates, which are refused with the rest.
     decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     lines = LINE_BREAK.split(decoded)
-    if BAD_CHARACTERS.search(decoded):
-        raise SpecError(bad_characters(lines, file))
+    if bad := list(bad_characters(lines, file)):
+        raise SpecError(bad)
     reader = _Reader(decoded, lines, file)
     data = reader.document()
     if reader.errors:
@@ -117,11 +119,17 @@ class _Reader:
         self.anchors: dict[str, tuple[Path, Any] | None] = {}
         self.count = 0  # values, with aliases expanded
         self.scalar_end: Any = None  # where the last scalar value ends
+        # The column of every line that may be a comment.
+        self.comment_columns = {
+            number: len(line) - len(text)
+            for number, line in enumerate(lines)
+            if (text := line.lstrip(" ")).startswith("#")
+        }
 
     def document(self) -> dict[str, Any]:
         try:
             return self._document()
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
             self.syntax_error(error)
 
     def _document(self) -> dict[str, Any]:
@@ -144,7 +152,8 @@ class _Reader:
             return data
         if data is None and not self.errors:
             self.fail("empty-file", "the file has no content", start)
-        self.fail("not-a-mapping", "a spec is a mapping of keys to values", start)
+        place = self.values[()]
+        self.fail("not-a-mapping", "a spec is a mapping of keys to values", place)
 
     def value(self, event: Any, path: Path, span: Span) -> Any:
         """Read one value whose first event is given; ``span`` is where it stands."""
@@ -178,7 +187,7 @@ class _Reader:
                 first = self.keys[here]
                 self.error(
                     "duplicate-key",
-                    f"{key} is given twice",
+                    f"{short(key)} is given twice",
                     key_span,
                     notes=(f"first given at line {first.line}",),
                 )
@@ -186,6 +195,8 @@ class _Reader:
                 self.keys[here] = key_span
                 if comments := self.comments_above(key_span):
                     self.comments[here] = comments
+                if not (data or start.flow_style or path in self.keys):
+                    self.values[path] = key_span  # the top, or an item of a sequence
             event = next(self.events)
             data[key] = self.value(event, here, self.event_span(event, key_span))
         self.end(start, event, path)
@@ -224,9 +235,9 @@ class _Reader:
         elif not isinstance(key, str):
             self.error(
                 "non-string-key",
-                f"a key must be a string, but {event.value or 'nothing'} is not",
+                f"a key must be a string, but {short(event.value) or 'nothing'} is not",
                 span,
-                help=f'write "{event.value}"' if event.value else None,
+                help=f'write "{short(event.value)}"' if event.value else None,
             )
         return event.value
 
@@ -234,6 +245,9 @@ class _Reader:
         plain, quoted = event.implicit
         tag = event.tag
         text: str = event.value
+        if event.style == '"' and any("\ud800" <= c <= "\udfff" for c in text):
+            # Half a character, as \ud800: only the Python loader lets it pass.
+            self.error("bad-character", "an escape here is not a character", span)
         if quoted or tag in ("!", TAG + "str"):
             return text
         if not plain and tag not in SCALAR_TAGS:
@@ -243,17 +257,17 @@ class _Reader:
             data = scalar(text)
         except ValueError as error:
             self.error("bad-number", str(error), span)
-            return 0
+            return text
         if not plain and type(data) not in SCALAR_TAGS[tag]:
             self.bad_tag(event)
         return float(data) if tag == TAG + "float" and type(data) is int else data
 
     def alias(self, event: Any, path: Path, span: Span) -> Any:
-        name = event.anchor
-        if name not in self.anchors:
+        name = short(event.anchor)
+        if event.anchor not in self.anchors:
             self.error("unknown-anchor", f"there is no anchor &{name} above", span)
             return None
-        target = self.anchors[name]
+        target = self.anchors[event.anchor]
         if target is None:
             self.error("recursive-anchor", f"*{name} stands inside &{name}", span)
             return None
@@ -297,7 +311,7 @@ class _Reader:
             self.bad_tag(event)
 
     def bad_tag(self, event: Any) -> None:
-        tag = event.tag.replace(TAG, "!!")
+        tag = short(event.tag.replace(TAG, "!!"))
         start = event.start_mark
         match = PROPERTIES.match(self.lines[start.line], start.column)
         length = len(match[0].rstrip()) if match else 1
@@ -306,19 +320,15 @@ class _Reader:
 
     def comments_above(self, key: Span) -> tuple[str, ...]:
         """Return the comment lines that end right above a key, in its column."""
-        indent = key.text[: key.column - 1]
-        if indent.strip(" "):
-            return ()  # the key is not the first on its line
-        last = first = key.line - 1
+        column, last = key.column - 1, key.line - 1
         top = 0  # the line after the last value, which may hold a # of its own
         if end := self.scalar_end:
             top = end.line + 1 if end.column else end.line
-        while (
-            first > top
-            and self.lines[first - 1].startswith("#", len(indent))
-            and not self.lines[first - 1][: len(indent)].strip(" ")
-        ):
+        first = last
+        while first > top and self.comment_columns.get(first - 1) == column:
             first -= 1
+        if first == last or key.text[:column].strip(" "):
+            return ()  # there is none, or the key is not the first on its line
         return tuple(_comment(line) for line in self.lines[first:last])
 
     def event_span(self, event: Any, key: Span | None = None) -> Span:
@@ -329,42 +339,40 @@ class _Reader:
             if event.tag is not None or event.anchor is not None:
                 match = PROPERTIES.match(self.lines[line], column)
                 column = match.end() if match else column
-            if end.line == line:
-                if end.column == column and key is not None:
-                    return key
-                return self.span(line, column, end.column - column)
-        elif isinstance(event, yaml.AliasEvent):
-            return self.span(line, column, end.column - column)
+            if end.line > line:  # the first line stands for all
+                return self.span(line, column, len(self.lines[line].rstrip()) - column)
+            if end.column == column and key is not None:
+                return key
         elif key is not None and not getattr(event, "flow_style", True):
             return key
-        # The rest of the first line: the end of a collection is not known yet.
-        text = self.lines[min(line, len(self.lines) - 1)]
-        return self.span(line, column, len(text.rstrip()) - column)
+        # Of a collection this is the bracket, until its end is known.
+        return self.span(line, column, end.column - column)
 
     def span(self, line: int, column: int, length: int) -> Span:
         line = min(line, len(self.lines) - 1)
         return Span(self.file, line + 1, column + 1, max(length, 1), self.lines[line])
 
-    def syntax_error(self, error: yaml.YAMLError) -> NoReturn:
-        problem = getattr(error, "problem", None) or "this is not YAML"
-        context = getattr(error, "context", None)
+    def syntax_error(self, error: Exception) -> NoReturn:
+        problem = getattr(error, "problem", None) or str(error)
+        note = getattr(error, "context", None)
         mark = getattr(error, "problem_mark", None)
-        context_mark = getattr(error, "context_mark", None)
-        line, column = (mark.line, mark.column) if mark else (0, 0)
-        span = self.span(line, column, 1)
+        start = getattr(error, "context_mark", None)
+        span = self.span(mark.line, mark.column, 1) if mark else self.span(0, 0, 1)
+        if note and start and start.line + 1 != span.line:
+            note += f" that starts at line {start.line + 1}"
         at_tab = span.text[span.column - 1 : span.column] == "\t"
         self.fail(
             "yaml-syntax",
-            f"{problem} {context}" if context else problem,
+            problem,
             span,
-            notes=(f"it starts at line {context_mark.line + 1}",)
-            if context_mark and context_mark.line != line
-            else (),
+            notes=(note,) if note else (),
             help="indent with spaces, not tabs" if at_tab else None,
         )
 
     def error(self, code: str, message: str, span: Span, **more: Any) -> None:
         self.errors.append(Diagnostic(code, message, span=span, **more))
+        if len(self.errors) >= MAX_ERRORS:
+            raise SpecError(in_order(self.errors))
 
     def fail(self, code: str, message: str, span: Span, **more: Any) -> NoReturn:
         """Report an error after which nothing can be read."""

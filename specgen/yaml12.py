@@ -16,7 +16,7 @@ MAX_BAD_CHARACTERS = 20  # reported; a binary file has millions
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
 # Also refused: a byte order mark inside the text, and the line breaks of YAML 1.1 that
 # YAML 1.2 and editors do not count as such (U+0085, U+2028, U+2029).
-BAD_CHARACTERS = re.compile(
+BAD_CHARACTERS = (
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
     "\U00010000-\U0010ffff]+"
 )
@@ -61,9 +61,12 @@ def bad_characters(lines: list[str], file: str) -> Iterator[Diagnostic]:
 
     Bytes that are not UTF-8 are expected as surrogates (PEP 383).
     """
+    if all(map(str.isprintable, lines)):
+        return  # most specs; compiling the pattern takes 3 ms
+    pattern = re.compile(BAD_CHARACTERS)
     count = 0
     for number, line in enumerate(lines, 1):
-        for match in BAD_CHARACTERS.finditer(line):
+        for match in pattern.finditer(line):
             count += 1
             if count > MAX_BAD_CHARACTERS:
                 return
