@@ -18,6 +18,7 @@ GENERATED = sorted((ROOT / "generated").rglob("*.py"))
 ORDER = (
     "__init__",
     "diagnostics",
+    "yaml12",
     "source",
     "graph",
     "ops",
