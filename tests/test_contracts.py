@@ -30,6 +30,7 @@ ORDER = (
     "templates",
     "backends",
     "compiler",
+    "lock",
     "writer",
     "cache",
     "compare",
