@@ -1,0 +1,86 @@
+"""Know without compiling that a build would change nothing.
+
+After a build, a marker in the user's cache says: this generator wrote this lock file
+into this folder. As long as generator and lock are the same, and the spec's files and
+the outputs are those of the lock, a build would write what is there. All are compared
+by content, dependencies by the place they are imported from and the time of the last
+installation there. It is fast because none of them is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from specgen import lock, templates
+
+DEPENDENCIES = ("pydantic", "yaml", "jinja2", "onnx")
+UNUSABLE = (OSError, ValueError, RuntimeError)  # RuntimeError: there is no home folder
+
+
+def is_current(spec: Path, sets: Sequence[str], folder: Path) -> bool:
+    """Tell whether building `spec` into `folder` is known to change nothing."""
+    try:
+        content = _read(folder / lock.NAME)
+        if _marker(folder).read_text() != _key(content):
+            return False
+        sources, outputs = lock.load(folder)
+        files = {spec.parent / name: _read(spec.parent / name) for name in sources}
+        found = {name: _read(folder / name) for name in outputs}
+        return spec in files and lock.dump(spec, files, sets, found) == content
+    except UNUSABLE:
+        return False
+
+
+def remember(folder: Path, content: bytes) -> None:
+    """Note that the lock file `content` was written into `folder` just now.
+
+    A cache that cannot be written is no cache, and no error.
+    """
+    with suppress(*UNUSABLE):
+        marker = _marker(folder)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text(_key(content))
+
+
+def _marker(folder: Path) -> Path:
+    """Return the folder's marker: one a folder, so that the cache does not grow."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        base = Path("~/.cache").expanduser()
+    return base / "specgen" / sha256(os.fsencode(folder.resolve())).hexdigest()
+
+
+def _key(content: bytes) -> str:
+    return sha256(_generator() + content).hexdigest()
+
+
+@cache
+def _generator() -> bytes:
+    """Return a digest of all that a build runs: own code, templates, Python, packages.
+
+    Computed once, so it is that of the code which this process began with.
+    """
+    state = sha256(sys.version.encode())
+    package = Path(__file__).parent
+    for file in sorted([*package.glob("**/*.py"), *templates.folder().glob("**/*.j2")]):
+        content = file.read_bytes()
+        state.update(f"{file} {len(content)} ".encode() + content)
+    for name in DEPENDENCIES:
+        found = find_spec(name)
+        if found and found.origin:
+            packages = Path(found.origin).parents[1]  # site-packages
+            state.update(f"{packages} {packages.stat().st_mtime_ns} ".encode())
+    return state.digest()
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():  # a pipe or a device would not end
+        raise FileNotFoundError(path)
+    return path.read_bytes()
