@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from specgen.diagnostics import Diagnostic, SpecError
+from specgen.writer import cannot_write
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,8 +46,7 @@ def render(folder: Path, progress: Callable[[int, int], object] | None = None) -
         cure = "pip install 'specgen[train]'"
         raise _error("missing-package", "Pillow is not installed", cure) from None
     except OSError as error:
-        message = f"cannot write {folder}: {error.strerror or error}"
-        raise _error("cannot-write", message) from error
+        raise cannot_write(folder, error) from error
 
 
 def draw(form: str, random: Random) -> Image:
@@ -57,15 +57,15 @@ def draw(form: str, random: Random) -> Image:
     shorter = random.randint(112, 144)
     longer = round(shorter * random.uniform(1, 4 / 3))
     size = random.choice([(shorter, longer), (longer, shorter)])
-    dark = random.randint(50, 120)
-    levels = [dark, dark + random.randint(70, 100)]
+    dark = random.randint(40, 110)
+    levels = [dark, dark + random.randint(80, 120)]
     colours = [[level + random.randint(-40, 40) for _ in "rgb"] for level in levels]
     random.shuffle(colours)
     back, front = (_shaded(colour, size, random) for colour in colours)
     image = Images.composite(front, back, _mask(form, size, random))
     image = image.filter(GaussianBlur(random.uniform(0, 0.8)))
     noise = Images.frombytes("RGB", size, random.randbytes(3 * size[0] * size[1]))
-    return Images.blend(image, noise, random.uniform(0.05, 0.2))
+    return Images.blend(image, noise, random.uniform(0.03, 0.15))
 
 
 def _write_images(folder: Path, progress: Callable[[int, int], object] | None) -> None:
@@ -105,12 +105,12 @@ def _mask(form: str, size: tuple[int, int], random: Random) -> Image:
     import PIL.ImageDraw as Drawing
 
     canvas = Images.new("L", (CANVAS, CANVAS))
-    radius = SCALE * min(size) * random.uniform(0.22, 0.4)
+    radius = SCALE * min(size) * random.uniform(0.27, 0.42)
     FORMS[form](Drawing.Draw(canvas), radius, random)
     angle = random.uniform(0, 2 * pi)
     a, b = cos(angle), sin(angle)
     width, height = (SCALE * side for side in size)
-    x, y = width * random.uniform(0.35, 0.65), height * random.uniform(0.35, 0.65)
+    x, y = width * random.uniform(0.4, 0.6), height * random.uniform(0.4, 0.6)
     # From a point of the window, in which the form's centre is (x, y), to the canvas.
     matrix = (a, -b, CENTRE - a * x + b * y, b, a, CENTRE - b * x - a * y)
     method, resample = Images.Transform.AFFINE, Images.Resampling.BILINEAR
@@ -177,7 +177,7 @@ def _waves(draw: ImageDraw, radius: float, random: Random) -> None:
         points = [
             (x, y + height * sin(2 * pi * x / length)) for x in range(0, CANVAS + 1, 4)
         ]
-        draw.line(points, fill=255, width=width)
+        draw.line(points, fill=255, width=width, joint="curve")
         y += period
 
 

@@ -25,6 +25,7 @@ ORDER = (
     "ops",
     "graph",
     "spec",
+    "editor",
     "frontend",
     "passes",
     "templates",
