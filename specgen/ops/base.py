@@ -58,7 +58,8 @@ class TorchForm:
 class OnnxNode:
     """One ONNX node, or one for each of `groups` equal parts of the channels.
 
-    After the data input come the parameters (by leaf name), then the constants.
+    After the data input come the parameters (by leaf name), then the constants. `shape`
+    is that of the output, where this is not the layer's last node.
     """
 
     op_type: str
@@ -66,6 +67,7 @@ class OnnxNode:
     parameters: tuple[str, ...] = ()
     constants: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
     groups: int = 1
+    shape: Shape = ()
 
 
 @dataclass(frozen=True, slots=True)

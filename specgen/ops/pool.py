@@ -145,7 +145,8 @@ class AvgPool2d(Pool2d):
         # Counted padding becomes part of the maps; what ceil_mode adds never counts.
         (top, left), (bottom, right) = self.padding, self._overhang(x)
         pads = (0, 0, top, left, 0, 0, top, left)
+        padded = (x[0], x[1] + 2 * top, x[2] + 2 * left)
         return [
-            OnnxNode("Pad", constants={"pads": pads}),
+            OnnxNode("Pad", constants={"pads": pads}, shape=padded),
             OnnxNode("AveragePool", window | {"pads": (0, 0, bottom, right)}),
         ]

@@ -1,0 +1,154 @@
+"""The structure of a network as an ONNX file to review: parameters are graph inputs.
+
+A layer's tensor has the layer's name, and its node the same behind a slash, as some
+runtimes confuse equal ones: `conv1` and `/conv1`. If a layer takes several nodes, the
+others are named below it: `/norm1/Split` gives `norm1.Split_0` and `norm1.Split_1`.
+What is written is the logical graph, so that every placement gives the same file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper, printer
+
+from specgen.graph import INPUT, Graph, Node
+from specgen.ops.activation import Softmax
+from specgen.ops.base import OnnxNode, Shape
+
+# Together these load nearly everywhere; onnx's defaults, the newest, do not.
+OPSET, IR_VERSION = 17, 8
+
+BATCH = "N"
+LOGITS, PROB = "logits", "prob"
+
+
+def render(graph: Graph, name: str) -> dict[str, bytes]:
+    """Return the binary and the text form, by file name."""
+    model = build(graph, name)
+    return {
+        "model.onnx": model.SerializeToString(deterministic=True),
+        "model.onnx.txt": to_text(model).encode(),
+    }
+
+
+def to_text(model: onnx.ModelProto) -> str:
+    """Return what `onnx.parser.parse_model` reads, with a line for each tensor."""
+    text: str = printer.to_text(model)
+    return re.sub(r", (?=(float|int64)[\[ ])", ",\n   ", text) + "\n"
+
+
+def build(graph: Graph, name: str) -> onnx.ModelProto:
+    """Return the model of a graph whose shapes are known; `name` is its graph's.
+
+    Inputs are the images (N, C, H, W), then the parameters by their state_dict keys.
+    Outputs (N, classes) are `logits` and, of a network with a final softmax, `prob`.
+    """
+    proto = onnx.GraphProto(name=name)
+    proto.input.append(_batch(INPUT, graph.input_shape))
+    tensors = tensor_names(graph)
+    for node in graph.nodes:
+        for key, shape in node.parameters().items():
+            proto.input.append(_tensor(key, shape))
+        output = tensors[node.name]
+        _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
+        known = proto.output if output in (LOGITS, PROB) else proto.value_info
+        known.append(_batch(output, node.shape))
+    return onnx.ModelProto(
+        ir_version=IR_VERSION,
+        producer_name="specgen",
+        opset_import=[helper.make_opsetid("", OPSET)],
+        graph=proto,
+    )
+
+
+def tensor_names(graph: Graph) -> dict[str, str]:
+    """Return the tensor that each layer gives: called like it, but for the outputs.
+
+    Any other layer that is called `logits` or `prob` gives way to these.
+    """
+    tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
+    tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
+    last = graph.nodes[-1]
+    if isinstance(last.op, Softmax):
+        return tensors | {last.inputs[0]: LOGITS, last.name: PROB}
+    return tensors | {last.name: LOGITS}
+
+
+def _write_layer(
+    proto: onnx.GraphProto, layer: Node, inputs: list[str], output: str
+) -> None:
+    """Add the steps of a layer's lowering, each of which reads the one before."""
+    *first, last = layer.op.onnx(layer.x)
+    for step in first:
+        between = f"{layer.name}.{step.op_type}"
+        name = f"/{layer.name}/{step.op_type}"
+        _write_step(proto, layer, step, name, inputs, between)
+        proto.value_info.append(_batch(between, step.shape))
+        inputs = [between]
+    if last.groups > 1:
+        inputs = _write_groups(proto, layer, last, inputs)
+        last = OnnxNode("Concat", {"axis": 1})
+    _write_step(proto, layer, last, f"/{layer.name}", inputs, output)
+
+
+def _write_step(
+    proto: onnx.GraphProto,
+    layer: Node,
+    step: OnnxNode,
+    name: str,
+    inputs: list[str],
+    output: str,
+) -> None:
+    for leaf, value in step.constants.items():
+        proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
+    leaves = (*step.parameters, *step.constants)
+    inputs = inputs + [f"{layer.name}.{leaf}" for leaf in leaves]
+    proto.node.append(_node(step.op_type, inputs, [output], name, step.attributes))
+
+
+def _write_groups(
+    proto: onnx.GraphProto, layer: Node, step: OnnxNode, inputs: list[str]
+) -> list[str]:
+    """Split the channels and work on each group by itself; return the results."""
+    name, (channels, *size) = layer.name, layer.shape
+    parts = [f"{name}.Split_{index}" for index in range(step.groups)]
+    results = [f"{name}.{step.op_type}_{index}" for index in range(step.groups)]
+    proto.node.append(_node("Split", inputs, parts, f"/{name}/Split", {"axis": 1}))
+    for index, (part, result) in enumerate(zip(parts, results, strict=True)):
+        node_name = f"/{name}/{step.op_type}_{index}"
+        proto.node.append(
+            _node(step.op_type, [part], [result], node_name, step.attributes)
+        )
+    for tensor in (*parts, *results):
+        proto.value_info.append(_batch(tensor, (channels // step.groups, *size)))
+    return results
+
+
+def _node(
+    op_type: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    name: str,
+    attributes: Mapping[str, Any],
+) -> onnx.NodeProto:
+    # The parser writes the empty domain as well: the text form gives equal bytes.
+    return helper.make_node(op_type, inputs, outputs, name, domain="", **attributes)
+
+
+def _batch(name: str, shape: Shape) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, (BATCH, *shape))
+
+
+def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _constant(name: str, value: float | tuple[int, ...]) -> onnx.TensorProto:
+    """Return a float as a scalar, whole numbers as a vector."""
+    if isinstance(value, float):
+        return helper.make_tensor(name, TensorProto.FLOAT, (), [value])
+    return helper.make_tensor(name, TensorProto.INT64, (len(value),), value)
