@@ -163,6 +163,7 @@ def test_plain_data_parses_back_to_itself(
         ("a: *x", [("unknown-anchor", 1, 4, 2)]),
         ("a: &x [*x]", [("recursive-anchor", 1, 8, 2)]),
         ("a: {\n", [("yaml-syntax", 2, 1, 1)]),
+        ("a: [", [("yaml-syntax", 1, 5, 1)]),
         ("a: b: c", [("yaml-syntax", 1, 5, 1)]),
         ("a: 1\n\tb: 1", [("yaml-syntax", 2, 1, 1)]),
         ("a\0b: 1\nc: \x07", [("bad-character", 1, 2, 1), ("bad-character", 2, 4, 1)]),

@@ -294,7 +294,9 @@ class Reader:
         return self._span(line, column, end.column - column)
 
     def _span(self, line: int, column: int, length: int) -> Span:
-        line = min(line, len(self.lines) - 1)
+        if line >= len(self.lines):  # libyaml's end of a text without a final newline
+            line = len(self.lines) - 1
+            column = len(self.lines[line])
         return Span(self.file, line + 1, column + 1, max(length, 1), self.lines[line])
 
     def _syntax_error(self, error: Exception) -> NoReturn:

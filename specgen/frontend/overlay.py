@@ -1,0 +1,165 @@
+"""Files and options to one source: `extends` and `--set`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Any, NoReturn
+
+from specgen.diagnostics import (
+    Diagnostic,
+    Path,
+    Span,
+    SpecError,
+    in_order,
+    nearest,
+    short,
+)
+from specgen.frontend.merge import Merge
+from specgen.source import MAX_BYTES, Source, parse
+from specgen.yaml12.reader import Reader
+from specgen.yaml12.scalars import LINE_BREAK, bad_characters
+
+DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range, conv1..pool2
+
+
+def load(path: FilePath, sets: Sequence[str] = ()) -> Source:
+    """Read a spec, merge it into what it extends, and apply each `--set KEY=VALUE`.
+
+    Every place in the result is in the file or the option that gave the value. What is
+    wrong with the merging is in ``problems``.
+
+    Raises:
+        SpecError: a file or an option cannot be read.
+    """
+    errors: list[Diagnostic] = []
+    options, chain = [], []
+    for text in sets:
+        try:
+            options.append(_option(text))
+        except SpecError as error:
+            errors += error.diagnostics
+    try:
+        for source in _chain(path):
+            chain.append(source)
+    except SpecError as error:
+        errors += error.diagnostics
+    if errors:
+        problems = [problem for source in chain for problem in source.problems]
+        raise SpecError(in_order(errors + problems))
+    merge = Merge(chain.pop())
+    for overlay in reversed(chain):
+        merge.overlay(overlay)
+    merge.options(options)
+    return merge.result()
+
+
+# --- files
+
+
+def _chain(path: FilePath) -> Iterator[Source]:
+    """Read the spec, its base, the base of that, and so on."""
+    folder = os.path.realpath(path.parent)
+    seen = []
+    span = None
+    while True:
+        seen.append(os.path.realpath(path))
+        source = parse(_read(path, span), str(path))
+        yield source
+        if "extends" not in source.data:
+            return
+        span = source.values["extends",]
+        path = _base(source.data["extends"], path, span)
+        if not FilePath(os.path.realpath(path)).is_relative_to(folder):
+            _refuse(
+                "extends-outside",
+                "a base lies in the folder of the spec, or below it",
+                span,
+            )
+        if os.path.realpath(path) in seen:
+            _refuse("extends-cycle", f"{path} extends itself in the end", span)
+
+
+def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
+    if not isinstance(name, str) or not name:
+        _refuse("wrong-type", "expected the name of a file", span)
+    if "\0" in name:
+        _refuse("cannot-read", "no file has such a name", span)
+    return overlay.parent / name
+
+
+def _read(path: FilePath, span: Span | None) -> bytes:
+    """Read a file, though not much more of it than a spec may have."""
+    try:
+        # Only what the user names may be something else, such as a pipe.
+        if span and path.exists() and not path.is_file():
+            _refuse("cannot-read", f"{short(str(path))} is not a file", span)
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        help = None
+        if isinstance(error, FileNotFoundError):
+            beside = nearest(path.name, (file.name for file in path.parent.glob("*")))
+            help = f"the nearest name there is {beside}" if beside else None
+        message = f"cannot read {short(str(path))}: {reason}"
+        _refuse("cannot-read", message, span, help=help)
+
+
+def _refuse(
+    code: str, message: str, span: Span | None, help: str | None = None
+) -> NoReturn:
+    raise SpecError([Diagnostic(code, message, help=help, span=span)])
+
+
+# --- options
+
+
+def _option(text: str) -> tuple[tuple[str, ...], Source]:
+    """Read KEY=VALUE as an overlay that says nothing else."""
+    file = f"--set {text}"
+    name, equals, value = text.partition("=")
+    start = len(name) + 1
+
+    def at(column: int, length: int) -> Span:
+        return Span(file, 1, column + 1, max(length, 1), text)
+
+    if bad := list(bad_characters([text], file)):
+        raise SpecError(bad)
+    if match := LINE_BREAK.search(text):
+        _refuse("bad-set", "an option is a single line", at(match.start(), 1))
+    if not equals:
+        help = "write KEY=VALUE, such as layers.conv1.kernel_size=7"
+        _refuse("bad-set", "there is no = in this option", at(0, len(text)), help)
+    path: tuple[str, ...] = ()
+    keys: dict[Path, Span] = {}
+    column = 0
+    for part in DOT.split(name):
+        if not part:
+            _refuse("bad-set", "a name is missing in this path", at(column, 1))
+        path = (*path, part)
+        keys[path] = at(column, len(part))
+        column += len(part) + 1
+    if path[0] == "extends":
+        _refuse("bad-set", "an option cannot say what a spec extends", keys[path[:1]])
+    if value.lstrip(" ")[:1] in ("", "#"):
+        help = "null removes, '' is an empty text"
+        _refuse("bad-set", "there is no value after the =", at(start - 1, 1), help)
+    reader = Reader(" " * start + value, [text], file)
+    data = reader.document(path)
+    if isinstance(data, dict | list) and value.lstrip(" ")[0] not in "[{":
+        help = "quote a text that has ': ' in it or begins with '- '"
+        message = "a value is a scalar, a [list] or a {mapping}"
+        _refuse("bad-set", message, at(start, len(value)), help)
+    for part in reversed(path):
+        data = {part: data}
+    return path, Source(
+        data,
+        {**keys, **reader.keys},
+        {**keys, **reader.values},
+        {},
+        {},
+        tuple(reader.problems),
+    )
