@@ -39,7 +39,7 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 	@echo 'curves and checkpoint:' $(RUN)/*.png $(RUN)/*.safetensors
 
 test: lint types ## everything that CI runs
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .
