@@ -55,7 +55,10 @@ class Softmax(Op):
     def output(self, x: Shape) -> Shape:
         if len(x) != 1:
             raise Refusal(
-                "shape-mismatch", f"softmax reads features, and its input is {x}", "op"
+                "shape-mismatch",
+                f"softmax reads features, and its input is {x}",
+                "op",
+                help="insert a layer {op: flatten} before it",
             )
         return x
 

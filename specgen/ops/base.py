@@ -128,6 +128,13 @@ def volume(shape: Shape) -> int:
     return count
 
 
+def divisors(number: int) -> str:
+    """The first few divisors, for a message."""
+    found = [n for n in range(1, min(number, 64) + 1) if number % n == 0]
+    more = len(found) > 8 or number > 64
+    return ", ".join(map(str, found[:8])) + (", ..." if more else "")
+
+
 def need_maps(op: str, x: Shape) -> None:
     """Refuse anything but (channels, height, width)."""
     if len(x) != 3:

@@ -19,6 +19,7 @@ from specgen.ops.base import (
     Refusal,
     Shape,
     TorchForm,
+    divisors,
     need_maps,
     pair_schema,
     py,
@@ -85,7 +86,7 @@ class Conv2d(Weighted):
                     f"{channels} {what} channels cannot be divided"
                     f" into {self.groups} groups",
                     ("groups",),
-                    help=f"{channels} is divisible by {_divisors(channels)}",
+                    help=f"{channels} is divisible by {divisors(channels)}",
                 )
 
     def output(self, x: Shape) -> Shape:
@@ -96,12 +97,13 @@ class Conv2d(Weighted):
         for axis, length in enumerate(padded):
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
             if reach > length:
+                most = (length - 1) // self.dilation[axis] + 1
                 raise Refusal(
                     "shape-mismatch",
                     f"a window of {reach} does not fit the padded"
                     f" {('height', 'width')[axis]} of {length}",
                     "kernel_size",
-                    help=f"kernel_size can be at most {length} here, or add padding",
+                    help=f"kernel_size can be at most {most} here, or add padding",
                 )
             size.append((length - reach) // self.stride[axis] + 1)
         return (self.out_channels, *size)
@@ -154,9 +156,3 @@ class Conv2d(Weighted):
             "group": self.groups,
         }
         return [OnnxNode("Conv", attributes, tuple(self.parameters(x)))]
-
-
-def _divisors(number: int) -> str:
-    """The first few divisors, for a message."""
-    found = [n for n in range(1, min(number, 64) + 1) if number % n == 0]
-    return ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")

@@ -17,6 +17,7 @@ from specgen.ops.base import (
     Refusal,
     Shape,
     TorchForm,
+    divisors,
     need_maps,
 )
 from specgen.schema import Count
@@ -52,6 +53,7 @@ class LocalResponseNorm(Op):
                 "shape-mismatch",
                 f"{x[0]} channels cannot be divided into {self.groups} groups",
                 ("groups",),
+                help=f"{x[0]} is divisible by {divisors(x[0])}",
             )
 
     def output(self, x: Shape) -> Shape:

@@ -57,7 +57,11 @@ class Pool2d(Op):
         length, kernel = x[1 + axis], self.kernel_size[axis]
         stride, pad = self._step[axis], self.padding[axis]
         span = length + 2 * pad - kernel
-        if span < 0:
+        count = span // stride + 1
+        # torch drops a last window that would start beyond input and top padding.
+        if self.ceil_mode and span % stride and count * stride < length + pad:
+            count += 1
+        if count < 1:
             raise Refusal(
                 "shape-mismatch",
                 f"a window of {kernel} does not fit the padded"
@@ -65,10 +69,6 @@ class Pool2d(Op):
                 "kernel_size",
                 help=f"kernel_size can be at most {length + 2 * pad} here",
             )
-        count = span // stride + 1
-        # torch drops a last window that would start beyond input and top padding.
-        if self.ceil_mode and span % stride and count * stride < length + pad:
-            count += 1
         return count
 
     def _overhang(self, x: Shape) -> tuple[int, int]:

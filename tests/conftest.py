@@ -1,0 +1,9 @@
+"""Settings of all tests."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# No test asserts a time. Where CI is set, Hypothesis draws the same examples each time.
+settings.register_profile("specgen", parent=settings(), deadline=None)
+settings.load_profile("specgen")

@@ -1,0 +1,186 @@
+"""Hypothesis strategies: small networks that compile, and placements of these."""
+
+from __future__ import annotations
+
+from math import lcm
+from typing import Any
+
+from helpers import compile_data
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from specgen.diagnostics import SpecError
+from specgen.ops import AnyOp
+from specgen.ops.base import Op, Refusal, Shape
+
+Data = dict[str, Any]
+Place = str | dict[str, list[str]]
+
+OPS: TypeAdapter[Op] = TypeAdapter(AnyOp)
+WIDE = 12  # channels and features are multiples: 2, 3 and 4 devices can share them
+
+
+def output(layer: Data, x: Shape) -> Shape | None:
+    """Shape of a layer's output, or None if it cannot read x."""
+    op = OPS.validate_python(layer)
+    try:
+        shape = op.output(x)
+    except Refusal:
+        return None
+    return None if any(op.check(x)) else shape
+
+
+def pairs(low: int, high: int) -> st.SearchStrategy[int | list[int]]:
+    """Draw one number for both directions, or two."""
+    number = st.integers(low, high)
+    return number | st.lists(number, min_size=2, max_size=2)
+
+
+def sides() -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["top", "bottom", "left", "right"])
+    return pairs(0, 2) | st.dictionaries(names, st.integers(0, 2))
+
+
+def inits() -> st.SearchStrategy[Data]:
+    weight = st.sampled_from(["kaiming_normal", {"normal": {"std": 0.05}}])
+    bias = st.sampled_from([0.0, 1.0, -0.25])
+    return st.fixed_dictionaries({}, optional={"weight": weight, "bias": bias})
+
+
+def convolutions(x: Shape) -> st.SearchStrategy[Data]:
+    def grouped(groups: int) -> st.SearchStrategy[Data]:
+        step = lcm(WIDE, groups)
+        fields = {
+            "op": st.just("conv2d"),
+            "out_channels": st.integers(1, 2).map(lambda n: n * step),
+            "kernel_size": pairs(1, 5),
+        }
+        more = {
+            "groups": st.just(groups),
+            "stride": pairs(1, 3),
+            "padding": sides(),
+            "dilation": pairs(1, 2),
+            "init": inits(),
+        }
+        return st.fixed_dictionaries(fields, optional=more)
+
+    divisors = [n for n in (1, 2, 3, 4, 6) if x[0] % n == 0]
+    return st.sampled_from(divisors).flatmap(grouped)
+
+
+def pools() -> st.SearchStrategy[Data]:
+    fields = {
+        "op": st.sampled_from(["max_pool2d", "avg_pool2d"]),
+        "kernel_size": pairs(1, 4),
+    }
+    more = {"stride": pairs(1, 3), "padding": pairs(0, 2), "ceil_mode": st.booleans()}
+    pool = st.fixed_dictionaries(fields, optional=more)
+    uncounted = pool.map(
+        lambda layer: layer | {"op": "avg_pool2d", "count_include_pad": False}
+    )
+    return pool | uncounted
+
+
+def norms(x: Shape) -> st.SearchStrategy[Data]:
+    fields = {
+        "op": st.just("local_response_norm"),
+        "size": st.sampled_from([1, 3, 5]),
+    }
+    more = {
+        "alpha": st.sampled_from([1e-4, 0.5]),
+        "beta": st.sampled_from([0.5, 0.75, 1.0]),
+        "k": st.sampled_from([1.0, 2.0]),
+        "groups": st.sampled_from([n for n in (1, 2, 4) if x[0] % n == 0]),
+    }
+    return st.fixed_dictionaries(fields, optional=more)
+
+
+def linears() -> st.SearchStrategy[Data]:
+    fields = {
+        "op": st.just("linear"),
+        "out_features": st.integers(1, 3).map(lambda n: n * WIDE),
+    }
+    without = st.fixed_dictionaries(fields | {"bias": st.just(False)})
+    return st.fixed_dictionaries(fields, optional={"init": inits()}) | without
+
+
+RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
+DROPOUT: st.SearchStrategy[Data] = st.sampled_from(
+    [{"op": "dropout", "p": 0.25}, {"op": "dropout"}]
+)
+
+
+def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Data]:
+    return st.one_of(*layers).filter(lambda layer: output(layer, x) is not None)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Data:
+    """Draw the data of a spec, without a placement."""
+    size = draw(st.tuples(st.sampled_from([1, 3, 4]), *[st.integers(5, 12)] * 2))
+    x: Shape = size
+    layers: dict[str, Data] = {}
+
+    def add(layer: Data) -> Shape:
+        layers[f"{layer['op'].replace('_', '')[:7]}{len(layers)}"] = layer
+        shape = output(layer, x)
+        assert shape
+        return shape
+
+    for _ in range(draw(st.integers(0, 3))):
+        x = add(draw(fitting(x, convolutions(x))))
+        x = add(draw(fitting(x, RELU, norms(x), pools(), DROPOUT)))
+    x = add({"op": "flatten"})
+    for _ in range(draw(st.integers(0, 2))):
+        x = add(draw(linears()))
+        if draw(st.booleans()):
+            x = add(draw(RELU | DROPOUT))
+    x = add({"op": "linear", "out_features": draw(st.integers(1, 5))})
+    if draw(st.booleans()):
+        add({"op": "softmax"})
+    sizes = dict(zip(("channels", "height", "width"), size, strict=True))
+    data = {"specgen": 1, "name": "Net", "input": sizes, "layers": layers}
+    return data | ({"init": {"bias": 0.5}} if draw(st.booleans()) else {})
+
+
+@st.composite
+def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
+    """Draw a placement of a network on at most so many devices, at least two."""
+    count = draw(st.sampled_from([n for n in (2, 4, 3) if n <= most]))
+    devices = [f"gpu{index}" for index in range(count)]
+    several = st.lists(st.sampled_from(devices), min_size=2, unique=True)
+    split = several.map(lambda names: {"split": names}) if len(devices) > 1 else None
+    where = (
+        st.sampled_from(devices) if split is None else st.sampled_from(devices) | split
+    )
+    place = draw(where)
+    layers = {}
+    for name in data["layers"]:
+        if draw(st.integers(0, 2)) == 0:
+            place = draw(where)
+        layers[name] = place
+    return _repaired(data, layers, devices[0])
+
+
+def _repaired(data: Data, layers: dict[str, Place], device: str) -> Data:
+    """Take layers that cannot be split as drawn to one device."""
+    used: set[str] = set()
+    for place in layers.values():
+        used |= {place} if isinstance(place, str) else {*place["split"]}
+    placement = {"devices": {name: {} for name in sorted(used)}, "layers": layers}
+    try:
+        compile_data(data | {"placement": placement})
+    except SpecError as error:
+        blamed = {p.path[1] for p in error.diagnostics if p.path and "layers" in p.path}
+        if not blamed:
+            raise
+        kept = {k: device if k in blamed else place for k, place in layers.items()}
+        return _repaired(data, kept, device)
+    return placement
+
+
+@st.composite
+def placed_networks(draw: st.DrawFn, most: int = 4) -> Data:
+    """Draw a spec with a placement."""
+    data = draw(networks())
+    return data | {"placement": draw(placements(data, most))}
