@@ -15,25 +15,35 @@ _PRAGMA = re.compile(
 )
 
 
+def fits(line: str, indent: int, comment: str = "") -> bool:
+    """Whether a line, with the comment behind it, is not too long."""
+    return indent + len(line) + (len(comment) + 4 if comment else 0) <= WIDTH
+
+
 def bracketed(
     before: str, items: Sequence[str], after: str, indent: int, comment: str = ""
 ) -> list[str]:
     """Return `before items after` in one line, or as the formatter breaks it.
 
-    `before` ends with the opening bracket, `after` begins with the closing one. A
+    `before` ends with the bracket of a call, `after` begins with the closing one. A
     comment that does not fit behind a whole statement goes above it.
     """
     pad, inner = " " * indent, " " * (indent + len(INDENT))
     above = [f"{pad}# {comment}"] if comment else []
-    line = f"{pad}{before}{', '.join(items)}{after}"
-    if comment and len(line) + len(comment) + 4 <= WIDTH:
-        return [f"{line}  # {comment}"]
-    if len(line) <= WIDTH:
-        return [*above, line]
-    body = f"{inner}{', '.join(items)}"
-    if len(body) <= WIDTH:
-        return [*above, f"{pad}{before}", body, f"{pad}{after}"]
-    return [*above, f"{pad}{before}", *(f"{inner}{i}," for i in items), f"{pad}{after}"]
+    line = f"{before}{', '.join(items)}{after}"
+    if comment and fits(line, indent, comment):
+        return [f"{pad}{line}  # {comment}"]
+    if fits(line, indent) or not items:
+        return [*above, f"{pad}{line}"]
+    body = ", ".join(items)
+    if fits(body, indent + len(INDENT)):
+        return [*above, f"{pad}{before}", f"{inner}{body}", f"{pad}{after}"]
+    return [*above, f"{pad}{before}", *listed(items, indent), f"{pad}{after}"]
+
+
+def listed(items: Iterable[str], indent: int) -> list[str]:
+    """One line an item, a step further in: how the formatter breaks a collection."""
+    return [f"{' ' * indent}{INDENT}{item}," for item in items]
 
 
 def prose(text: str) -> str:
@@ -49,6 +59,12 @@ def paragraph(text: str, indent: int = 0) -> list[str]:
     return [" " * indent + line for line in lines]
 
 
+def hanging(text: str, indent: int) -> list[str]:
+    """An entry of a docstring's list: its other lines stand a step further in."""
+    first, others = " " * indent, " " * (indent + len(INDENT))
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=others)
+
+
 def comments(texts: Iterable[str], indent: int) -> list[str]:
     """Comments of a spec as comments of the code, without what tools would obey."""
     prefix = " " * indent + "# "
@@ -59,3 +75,8 @@ def comments(texts: Iterable[str], indent: int) -> list[str]:
                 text, WIDTH, initial_indent=prefix, subsequent_indent=prefix
             )
     return lines
+
+
+def enumeration(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -10,12 +10,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from specgen import templates
 from specgen.backends.forward import Forward
-from specgen.backends.layout import bracketed, comments, paragraph, prose
+from specgen.backends.layout import (
+    bracketed,
+    comments,
+    enumeration,
+    fits,
+    hanging,
+    listed,
+    paragraph,
+    prose,
+)
 from specgen.graph import Placed, PlacedGraph
 from specgen.ops.activation import Softmax
+from specgen.ops.base import volume
 from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
-from specgen.passes.placement import LETTERS
+from specgen.passes.placement import letters
 from specgen.spec import Spec
 
 # One template a file, in the order in which one reads them.
@@ -37,13 +47,14 @@ class Net:
     parameters: str
     macs: str
     devices: tuple[str, ...]
+    devices_about: list[str]
     signature: list[str]
     modules: list[str]
     start: list[str]
     forward: list[str]
-    logits: str
     output_device: str
     split: list[str]
+    split_about: list[str]
     softmax: bool
     helpers: frozenset[str]
 
@@ -74,12 +85,10 @@ def _template(name: str) -> Any:
 def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     graph = placed.graph
     layers = list(placed.layers)
-    softmax = layers.pop() if isinstance(layers[-1].node.op, Softmax) else None
-    letters = dict(zip(placed.devices, LETTERS, strict=False))
-    forward = Forward(letters)
-    for layer in layers:
-        forward.layer(layer)
-    logits = forward.finish(softmax)
+    softmax = isinstance(layers[-1].node.op, Softmax)
+    if softmax:
+        layers.pop()
+    forward = Forward(placed)
     helpers = forward.helpers | {
         form.helper
         for layer in layers
@@ -90,7 +99,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     return Net(
         stem=stem,
         name=spec.name,
-        title=f"{spec.name} on {_and(placed.devices)}",
+        title=f"{spec.name} on {enumeration(placed.devices)}",
         about=_about(spec),
         channels=channels,
         height=height,
@@ -99,14 +108,15 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         parameters=f"{cost.parameters(graph):,}",
         macs=f"{cost.macs(graph):,}",
         devices=placed.devices,
+        devices_about=_devices_about(placed.devices),
         signature=_signature(placed.devices),
         modules=_modules(layers),
         start=_start(layers, spec.init),
         forward=forward.lines,
-        logits=logits,
         output_device=placed.layers[-1].shares[0].device,
-        split=_split_table(split),
-        softmax=softmax is not None,
+        split=_split_table(split, placed.devices),
+        split_about=_split_about(split),
+        softmax=softmax,
         helpers=frozenset(helpers),
     )
 
@@ -116,12 +126,24 @@ def _about(spec: Spec) -> list[str]:
     return paragraph(" ".join(f"{text}." for text in sentences if text))
 
 
+def _devices_about(devices: tuple[str, ...]) -> list[str]:
+    """The docstring of the argument."""
+    text = f"devices: a torch device for {enumeration(devices)}"
+    if len(devices) > 1:
+        text += " each; equal ones will do"
+    return hanging(f"{text}.", 8)
+
+
 def _signature(devices: tuple[str, ...]) -> list[str]:
     """The default devices: as many CUDA devices."""
     defaults = [f'"cuda:{index}"' for index in range(len(devices))]
     if len(defaults) == 1:
         return ['        devices: Sequence[str | torch.device] = ("cuda:0",),']
-    return bracketed("devices: Sequence[str | torch.device] = (", defaults, "),", 8)
+    start = "devices: Sequence[str | torch.device] = ("
+    line = f"{start}{', '.join(defaults)}),"
+    if fits(line, 8):
+        return [f"        {line}"]
+    return [f"        {start}", *listed(defaults, 8), "        ),"]
 
 
 def _modules(layers: list[Placed]) -> list[str]:
@@ -143,37 +165,35 @@ def _modules(layers: list[Placed]) -> list[str]:
 
 
 def _start(layers: list[Placed], default: Init) -> list[str]:
-    """One call a layer with parameters, in spec order."""
+    """Entries of START, one a layer with parameters."""
     lines = []
     for layer in layers:
         op = layer.node.op
-        if not isinstance(op, Weighted):
-            continue
-        init = op.init.over(default)
-        weight = op.weight(layer.node.x)
-        fan_in = 1
-        for size in weight[1:]:
-            fan_in *= size
-        shares = [f"self.{share.name}" for share in layer.shares]
-        numbers = [f"std={init.std(fan_in):.6g}"]
-        if op.bias:
-            numbers.append(f"bias={init.bias:.6g}")
-        lines += bracketed("start(", [*shares, *numbers, "generator=generator"], ")", 8)
+        if isinstance(op, Weighted):
+            init = op.init.over(default)
+            std = init.std(volume(op.weight(layer.node.x)[1:]))
+            lines.append(f'    "{layer.node.name}": ({std:.6g}, {init.bias or 0:.6g}),')
     return lines
 
 
-def _split_table(layers: list[Placed]) -> list[str]:
-    """Entries of SHARES: a layer's name to those of its shares."""
-    lines = []
-    for layer in layers:
-        names = [f'"{share.name}"' for share in layer.shares]
-        lines += bracketed(f'"{layer.node.name}": (', names, "),", 4)
-    return lines
+def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
+    """Entries of SHARES: a layer's name and the letters of its devices."""
+    letter = letters(devices)
+    return [
+        f'    "{layer.node.name}": "{"".join(letter[s.device] for s in layer.shares)}",'
+        for layer in layers
+    ]
+
+
+def _split_about(layers: list[Placed]) -> list[str]:
+    """What SHARES says, by the example of its first entry."""
+    if not layers:
+        return []
+    shares = enumeration([share.name for share in layers[0].shares])
+    text = "Layers that are split along the first axis of their parameters, and the"
+    text = f"{text} letters of the shares: {layers[0].node.name} is {shares}."
+    return comments([text], 0)
 
 
 def _weighted(layer: Placed) -> bool:
     return bool(layer.node.parameters())
-
-
-def _and(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -16,9 +16,7 @@ from specgen.graph import INPUT, Graph, Move, Node, Piece, Placed, PlacedGraph, 
 from specgen.ops.base import Refusal
 from specgen.spec import Placement, Split
 
-# A share is named after its layer and its device's letter: conv1a, conv1b.
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
 
 Where = dict[str, tuple[tuple[str, ...], Path]]
 
@@ -58,14 +56,13 @@ def place(graph: Graph, placement: Placement) -> PlacedGraph:
     """
     where = resolve(graph, placement)
     devices = tuple(placement.devices)
-    letters = dict(zip(devices, LETTERS, strict=False))
     problems: list[Diagnostic] = []
     layers: list[Placed] = []
     held: tuple[Piece, ...] = (Piece(INPUT, "", range(graph.input_shape[0])),)
     for node in graph.nodes:
         on, path = where[node.name]
         try:
-            placed = _place(node, on, letters, held)
+            placed = _place(node, on, letters(devices), held)
         except Refusal as refusal:
             problems.append(_blame(node, refusal.diagnostic, path))
             continue
@@ -87,8 +84,13 @@ def place(graph: Graph, placement: Placement) -> PlacedGraph:
     return PlacedGraph(graph, devices, tuple(layers))
 
 
+def letters(devices: Collection[str]) -> dict[str, str]:
+    """A share is named after its layer and the letter of its device: conv1a, conv1b."""
+    return dict(zip(devices, LETTERS, strict=False))
+
+
 def _place(
-    node: Node, on: tuple[str, ...], letters: dict[str, str], held: tuple[Piece, ...]
+    node: Node, on: tuple[str, ...], letter: dict[str, str], held: tuple[Piece, ...]
 ) -> Placed:
     """Cut a layer into one share a device and fetch what each reads."""
     channels = node.shape[0]
@@ -104,7 +106,7 @@ def _place(
     for index, device in enumerate(on):
         span = range(index * size, (index + 1) * size)
         part = node.op.part(node.x, span)
-        name = node.name + (letters[device] if len(on) > 1 else "")
+        name = node.name + (letter[device] if len(on) > 1 else "")
         source = _held_on(device, part.reads, held)
         if source is None:
             move = _fetch(f"{name}.input", device, part.reads, held)

@@ -1,0 +1,133 @@
+"""Writes down how the shares of one layer come to their inputs.
+
+A share has a variable. A statement must not overwrite one that a later statement reads:
+shares that need each other's variables are assigned together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from specgen.backends.layout import bracketed, fits
+from specgen.graph import Move, Placed
+
+INDENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Brings `parts`, expressions on the variables `sources`, to the target.
+
+    `to` is the device, or None where the only part already is on it.
+    """
+
+    target: str
+    parts: tuple[str, ...]
+    sources: tuple[str, ...]
+    to: str | None
+
+    @property
+    def call(self) -> tuple[str, tuple[str, ...], str]:
+        """What stands before the arguments, these, and what stands behind them."""
+        if self.joins:
+            return "gather(", (*self.parts, f"to=self.{self.to}"), ")"
+        return self.parts[0] + (f".to(self.{self.to})" if self.to else ""), (), ""
+
+    @property
+    def joins(self) -> bool:
+        """Whether it takes a call of `gather`."""
+        return len(self.parts) > 1
+
+
+def fetches(
+    layer: Placed, targets: Sequence[str], held: Mapping[str, str]
+) -> list[Fetch]:
+    """What it takes to have the input of each share in its variable, if anything.
+
+    `held` names the variable of every value.
+    """
+    moves = {move.name: move for move in layer.moves}
+    found = []
+    for share, target in zip(layer.shares, targets, strict=True):
+        if share.input in moves:
+            found.append(_fetch(target, moves[share.input], held))
+        elif (source := held[share.input]) != target:
+            found.append(Fetch(target, (source,), (source,), None))
+    return found
+
+
+def _fetch(target: str, move: Move, held: Mapping[str, str]) -> Fetch:
+    sources = tuple(held[piece.value] for piece in move.pieces)
+    parts = []
+    for source, piece, read in zip(sources, move.pieces, move.reads, strict=True):
+        start, stop = (end - piece.span.start for end in (read.start, read.stop))
+        first = "" if start == 0 else start
+        last = "" if stop == len(piece.span) else stop
+        cut = f"[:, {first}:{last}]" if len(read) < len(piece.span) else ""
+        parts.append(source + cut)
+    here = all(piece.device == move.device for piece in move.pieces)
+    return Fetch(target, tuple(parts), sources, None if here else move.device)
+
+
+def statements(found: Sequence[Fetch], shape: str) -> list[str]:
+    """Return the lines; the shape, which is that of every target, stands once."""
+    groups = _groups(found)
+    if not any(map(_is_exchange, groups)) and fits(_line(found), INDENT, shape):
+        groups = [list(found)]
+    lines = []
+    for group in groups:
+        lines += _statement(group, shape)
+        shape = ""
+    return lines
+
+
+def helpers(found: Sequence[Fetch]) -> set[str]:
+    """Names of the functions that `statements` calls."""
+    exchange = {"exchange"} if any(map(_is_exchange, _groups(found))) else set()
+    gather = {"gather"} if any(fetch.joins for fetch in found) else set()
+    return exchange | gather
+
+
+def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
+    """Cut where nothing that comes later reads a target of what is before."""
+    groups: list[list[Fetch]] = []
+    for fetch in found:
+        first = 0
+        while first < len(groups) and not any(
+            earlier.target in fetch.sources for earlier in groups[first]
+        ):
+            first += 1
+        groups[first:] = [[*chain.from_iterable(groups[first:]), fetch]]
+    return groups
+
+
+def _is_exchange(group: Sequence[Fetch]) -> bool:
+    """Whether several devices give each other all that they have."""
+    everyone = tuple(fetch.target for fetch in group)
+    return all(fetch.joins and fetch.parts == everyone for fetch in group)
+
+
+def _statement(group: Sequence[Fetch], shape: str) -> list[str]:
+    targets = [fetch.target for fetch in group]
+    start = f"{', '.join(targets)} = "
+    if _is_exchange(group):
+        return bracketed(f"{start}exchange(", targets, ")", INDENT, shape)
+    if len(group) == 1:
+        before, items, after = group[0].call
+        return bracketed(start + before, items, after, INDENT, shape)
+    if fits(_line(group), INDENT):
+        return bracketed(_line(group), [], "", INDENT, shape)
+    lines = [f"{' ' * INDENT}{start}("]
+    for fetch in group:
+        before, items, after = fetch.call
+        lines += bracketed(before, items, f"{after},", INDENT + 4)
+    return [*lines, f"{' ' * INDENT})" + (f"  # {shape}" if shape else "")]
+
+
+def _line(group: Sequence[Fetch]) -> str:
+    targets = ", ".join(fetch.target for fetch in group)
+    calls = (fetch.call for fetch in group)
+    values = (before + ", ".join(items) + after for before, items, after in calls)
+    return f"{targets} = {', '.join(values)}"
