@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 from helpers import refused
 from hypothesis import given
@@ -11,8 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from strategies import OPS
 
-from specgen.ops import AnyOp
-from specgen.ops.base import Op, Refusal
+from specgen.ops.base import Refusal
 
 NET = """
 specgen: 1
@@ -219,16 +216,6 @@ def test_values_are_checked(layer: dict[str, object], place: str, message: str) 
         place in error["loc"] and message in error["msg"]
         for error in caught.value.errors()
     )
-
-
-def op_classes() -> list[type[Op]]:
-    return list(get_args(get_args(AnyOp)[0]))
-
-
-@pytest.mark.parametrize("op", op_classes(), ids=lambda op: op.__name__)
-def test_every_op_has_both_lowerings(op: type[Op]) -> None:
-    assert op.torch is not Op.torch
-    assert op.onnx is not Op.onnx
 
 
 @given(groups=st.sampled_from([1, 2, 4]), devices=st.sampled_from([1, 2, 4]))
