@@ -12,7 +12,7 @@ from dataclasses import dataclass
 Path = tuple[str | int, ...]
 """A place in the spec's data: ``("layers", "conv2", "groups")``."""
 
-LINE_WIDTH = 100  # characters of a source line that are shown; longer ones are cut
+LINE_WIDTH = 120  # characters of a source line that are shown; longer ones are cut
 MAX_QUOTED = 60  # characters of the spec that a message repeats
 TAB = "    "
 
@@ -122,6 +122,12 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
 
     matches = get_close_matches(word[:100], list(valid), n=1, cutoff=0.6)
     return matches[0] if matches else None
+
+
+def nearest_help(word: str, valid: Iterable[str]) -> str | None:
+    """Return the help that gives the nearest valid name, if there is one."""
+    found = nearest(word, valid)
+    return f"the nearest name is {short(found)}" if found else None
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specgen.diagnostics import (
+    LINE_WIDTH,
     Diagnostic,
     Span,
     SpecError,
@@ -82,11 +83,11 @@ def test_caret_stands_under_the_span(
 def test_long_lines_are_cut_around_the_span(column: int) -> None:
     text = "".join(f"{number:5}" for number in range(2000))
     shown, caret = caret_lines(at(text, column, 5))
-    assert len(shown) < 110
+    assert len(shown) <= LINE_WIDTH + len('......')
     start, end = caret.index("^"), len(caret)
     assert shown[start:end] == text[column - 1 : column + 4]
-    assert shown.startswith("...") == (column > 34)
-    assert shown.endswith("...") == (column < 9900)
+    assert shown.startswith("...") == (column > 1 + LINE_WIDTH // 3)
+    assert shown.endswith("...") == (column < 10_001 - LINE_WIDTH * 2 // 3)
 
 
 def test_a_span_longer_than_the_cut_line_ends_with_it() -> None:

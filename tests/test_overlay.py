@@ -64,7 +64,7 @@ def test_a_missing_file_has_its_nearest_name_as_help() -> None:
     assert error == Diagnostic(
         "cannot-read",
         "cannot read bse.yaml: no such file or directory",
-        help="the nearest name there is base.yaml",
+        help="the nearest name is base.yaml",
     )
     assert errors(write("", head="bas.yaml"))[0].help == error.help
     assert errors(Path("nosuch/deep.yaml"))[0].help is None

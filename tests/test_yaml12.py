@@ -205,7 +205,7 @@ def test_what_can_be_read_past_has_a_stand_in_at_its_path() -> None:
         "f": 2,
         "": 4,
     }
-    paths = [("1",), ("a",), ("b",), ("c",), ("<<",), ("d", "e"), None, ("",)]
+    paths = [("1",), ("a",), ("b",), ("c",), ("<<",), ("d", "e"), ("f",), ("",)]
     assert [problem.path for problem in source.problems] == paths
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from specgen.diagnostics import Diagnostic, Path, in_order, nearest, short
+from specgen.diagnostics import Diagnostic, Path, in_order, nearest_help, short
 from specgen.graph import INPUT
 from specgen.source import Source
 
@@ -131,7 +131,7 @@ class Merge:
             problem = Diagnostic("new-layer", message, path, at_key=True, help=hint)
         elif after != INPUT and after not in list(layers):
             message = f"there is no layer {short(str(after))} to follow"
-            near = _help(str(after), layers)
+            near = nearest_help(str(after), layers)
             problem = Diagnostic("new-layer", message, (*path, "after"), help=near)
         layer = _without_after(fields)
         self._adopt(layer, path, top)
@@ -185,7 +185,7 @@ class Merge:
         name = str(path[-1])
         kind = "layer " if path[:-1] == LAYERS else ""
         message = f"there is no {kind}{short(name)} {what}"
-        help = _help(name, there) or default
+        help = nearest_help(name, there) or default
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))
 
     def _report(self, top: Source, problem: Diagnostic) -> None:
@@ -208,8 +208,3 @@ def _without_after(layer: dict[str, Any]) -> dict[str, Any]:
 
 def _op(layer: Any) -> Any:
     return layer.get("op") if isinstance(layer, dict) else None
-
-
-def _help(name: str, valid: Iterable[str]) -> str | None:
-    found = nearest(name, valid)
-    return f"the nearest name is {short(found)}" if found else None

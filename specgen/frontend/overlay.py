@@ -14,7 +14,7 @@ from specgen.diagnostics import (
     Span,
     SpecError,
     in_order,
-    nearest,
+    nearest_help,
     short,
 )
 from specgen.frontend.merge import Merge
@@ -102,8 +102,8 @@ def _read(path: FilePath, span: Span | None) -> bytes:
         reason = (error.strerror or "unknown error").lower()
         help = None
         if isinstance(error, FileNotFoundError):
-            beside = nearest(path.name, (file.name for file in path.parent.glob("*")))
-            help = f"the nearest name there is {beside}" if beside else None
+            beside = (file.name for file in path.parent.glob("*"))
+            help = nearest_help(path.name, beside)
         message = f"cannot read {short(str(path))}: {reason}"
         _refuse("cannot-read", message, span, help=help)
 

@@ -104,11 +104,11 @@ class Reader:
             data = self._scalar(event, path, span)
             self.scalar_end = event.end_mark
         elif isinstance(event, yaml.MappingStartEvent):
-            self._check_tag(event, path, TAG + "map")
             data = self._mapping(event, path)
+            self._check_tag(event, path, TAG + "map")
         else:
-            self._check_tag(event, path, TAG + "seq")
             data = self._sequence(event, path)
+            self._check_tag(event, path, TAG + "seq")
         if event.anchor is not None:
             self.anchors[event.anchor] = path, data
         return data
@@ -125,7 +125,7 @@ class Reader:
                     "duplicate-key",
                     f"{short(key)} is given twice",
                     key_span,
-                    None,
+                    here,
                     notes=(f"first given at line {first.line}",),
                 )
             else:
@@ -259,7 +259,7 @@ class Reader:
         start = event.start_mark
         match = PROPERTIES.match(self.lines[start.line], start.column)
         length = len(match[0].rstrip()) if match else 1
-        span = self._span(start.line, start.column, length)
+        span = self.values[path] = self._span(start.line, start.column, length)
         tag = short(event.tag.replace(TAG, "!!"))
         self._error("bad-tag", f"the tag {tag} does not fit this value", span, path)
 
@@ -317,7 +317,7 @@ class Reader:
         )
 
     def _error(
-        self, code: str, message: str, span: Span, path: Path | None, **more: Any
+        self, code: str, message: str, span: Span, path: Path, **more: Any
     ) -> None:
         """Note an error; ``path`` has a stand-in for what is wrong there."""
         if len(self.problems) == MAX_ERRORS - 1:

@@ -1,0 +1,288 @@
+"""A source checked against its Pydantic model: every error in the spec's own words.
+
+Pydantic's `loc` names the member of a union beside the keys of the spec; it is read
+along the model's types. One mistake is one error: a value that no member of a union
+accepts, a mistyped name that leaves another missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from specgen.diagnostics import (
+    Diagnostic,
+    Path,
+    Span,
+    SpecError,
+    in_order,
+    nearest,
+    nearest_help,
+    short,
+)
+from specgen.frontend.annotations import (
+    Key,
+    element,
+    fields,
+    labelled,
+    members,
+    plain,
+    tagged,
+)
+from specgen.source import Source
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# What a value should have been, by the first word of Pydantic's error type.
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a string",
+    "bool": "true or false",
+    "dict": "a mapping",
+    "mapping": "a mapping",
+    "model": "a mapping",
+    "list": "a list",
+    "tuple": "a list",
+}
+WRONG_TYPE = re.compile(r"([a-z]+)_(type|attributes_type|parsing|from_float)")
+LIMITS = {
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "multiple_of": "must be a multiple of {multiple_of:g}",
+    "too_short": "must have a length of at least {min_length}",
+    "too_long": "must have a length of at most {max_length}",
+    "string_too_short": "must have a length of at least {min_length}",
+    "string_too_long": "must have a length of at most {max_length}",
+}
+LONGEST_LIST = 100  # characters of valid names that are enumerated
+
+
+def validate(source: Source, model: type[Model]) -> Model:
+    """Return the source's data as a ``model``.
+
+    A validator of the model may raise ValueError, or PydanticCustomError, whose type is
+    the error's code if it has a hyphen. A message that begins with "expected" is
+    completed by what the spec has instead.
+
+    Raises:
+        SpecError: all that is wrong with the data, and the source's problems.
+    """
+    found: list[Diagnostic] = []
+    try:
+        result = model.model_validate(source.data)
+    except ValidationError as error:
+        raw = error.errors(include_url=False)
+        found = _translate(_Error.of(details, model) for details in raw)
+    else:
+        if not source.problems:
+            return result
+    # A validator may have made several values of the one that the spec has.
+    placed = (replace(error, path=_known(error.path, source)) for error in found)
+    located = source.locate(dict.fromkeys(placed))
+    # Where a value cannot be read, the data has a stand-in: that is no second error.
+    unread = {_start(problem) for problem in source.problems}
+    errors = [error for error in located if _start(error) not in unread]
+    raise SpecError(in_order([*source.problems, *errors]))
+
+
+def _known(path: Path | None, source: Source) -> Path:
+    path = path or ()
+    while path not in source.values:
+        path = path[:-1]
+    return path
+
+
+def _start(error: Diagnostic) -> tuple[str, int, int] | None:
+    span: Span | None = error.span
+    return (span.file, span.line, span.column) if span else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """One of Pydantic's errors; `rest` of its `loc` is to be read on from `path`."""
+
+    kind: str
+    message: str
+    value: Any
+    context: Mapping[str, Any]
+    rest: tuple[Key, ...]
+    type: Any  # of the value at `path`
+    owner: Any = None  # the type of what that value is in
+    path: Path = ()
+    at_key: bool = False
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], model: type[BaseModel]) -> _Error:
+        kind, context = raw["type"], raw.get("ctx", {})
+        own = kind in ("value_error", "assertion_error")
+        message = str(context["error"]) if own else raw["msg"]
+        return cls(kind, message, raw["input"], context, raw["loc"], model)
+
+    def advance(self) -> _Error:
+        """Read on to the end, or to a union whose next is a member's label."""
+        error = self
+        while error.rest:
+            head, rest = error.rest[0], error.rest[1:]
+            annotation, discriminator = plain(error.type)
+            if members(annotation) and discriminator:
+                inner = tagged(annotation, discriminator, head)
+                error = replace(error, rest=rest, type=inner)
+            elif head == "[key]" and not rest:
+                error = replace(error, rest=rest, at_key=True)
+            elif members(annotation):
+                return replace(error, type=annotation)
+            else:
+                error = replace(
+                    error,
+                    rest=rest,
+                    type=element(annotation, head),
+                    owner=annotation,
+                    path=(*error.path, head),
+                )
+        return error
+
+    def diagnostic(
+        self, code: str, message: str, help: str | None = None
+    ) -> Diagnostic:
+        return Diagnostic(code, message, self.path, self.at_key, help=help)
+
+
+def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    unions: dict[Path, dict[Key, list[_Error]]] = {}
+    advanced = [error.advance() for error in errors]
+    meant = {_meant(error) for error in advanced if error.kind == "extra_forbidden"}
+    for error in advanced:
+        if error.rest:
+            label, rest = error.rest[0], error.rest[1:]
+            inner = replace(error, rest=rest, type=labelled(error.type, label))
+            unions.setdefault(error.path, {}).setdefault(label, []).append(inner)
+        elif error.kind != "missing" or error.path not in meant:
+            found.append(_diagnostic(error))
+    for tried in unions.values():
+        found += _of_union(list(tried.values()))
+    return found
+
+
+def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
+    """Return the errors of the member that fits best, or one if none fits at all."""
+    wanted: dict[str, None] = {}
+    close: list[tuple[int, list[Diagnostic]]] = []
+    for errors in tried:
+        phrase = _expected(errors[0]) if not errors[0].rest else None
+        if phrase:
+            wanted[phrase] = None
+        else:
+            strange = [error.kind in ("extra_forbidden", "missing") for error in errors]
+            close.append((sum(strange), _translate(errors)))
+    if close:
+        return min(close, key=lambda member: (member[0], len(member[1])))[1]
+    choices = [choice for errors in tried for choice in _choices(errors[0])]
+    return [_mismatch(tried[0][0], " or ".join(wanted), choices)]
+
+
+def _diagnostic(error: _Error) -> Diagnostic:
+    kind, context = error.kind, error.context
+    if kind == "extra_forbidden":
+        return _unknown_key(error)
+    if kind == "missing":
+        return _missing_key(replace(error, path=error.path[:-1]), error.path[-1])
+    if kind == "union_tag_not_found":
+        return _missing_key(error, context["discriminator"].strip("'"))
+    if kind == "union_tag_invalid":
+        return _unknown_tag(error)
+    if phrase := _expected(error):
+        return _mismatch(error, phrase, _choices(error))
+    if kind in LIMITS:
+        sized = kind.endswith(("too_short", "too_long"))
+        got = len(error.value) if sized else error.value
+        message = f"{LIMITS[kind].format_map(context)}, got {got}"
+        return error.diagnostic("out-of-range", message)
+    if kind == "string_pattern_mismatch":
+        return error.diagnostic("bad-value", f"must match {context['pattern']}")
+    code = kind if "-" in kind else "bad-value"
+    return error.diagnostic(code, error.message[:1].lower() + error.message[1:])
+
+
+def _unknown_key(error: _Error) -> Diagnostic:
+    key = str(error.path[-1])
+    names = list(fields(error.owner))
+    help = nearest_help(key, names) or _enumerate(names)
+    error = replace(error, at_key=True)
+    return error.diagnostic("unknown-key", f"unknown key {short(key)}", help)
+
+
+def _meant(error: _Error) -> Path:
+    """Return the path of which an unknown key is a misspelling, or else its own."""
+    key = str(error.path[-1])
+    return (*error.path[:-1], nearest(key, fields(error.owner)) or key)
+
+
+def _missing_key(error: _Error, key: Key) -> Diagnostic:
+    return replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+
+
+def _unknown_tag(error: _Error) -> Diagnostic:
+    key, tag = error.context["discriminator"].strip("'"), error.context["tag"]
+    names = _listed(error.context["expected_tags"])
+    error = replace(error, path=(*error.path, key))
+    message = f"there is no {key} {short(tag)}"
+    help = nearest_help(tag, names) or _enumerate(names)
+    return error.diagnostic("unknown-op" if key == "op" else "bad-choice", message, help)
+
+
+def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
+    message = f"expected {expected}, got {_got(error.value)}"
+    if not choices:
+        return error.diagnostic("wrong-type", message)
+    return error.diagnostic(
+        "bad-choice", message, nearest_help(str(error.value), choices)
+    )
+
+
+def _expected(error: _Error) -> str | None:
+    """Return what the value should have been, if it is something else altogether."""
+    if error.kind in ("literal_error", "enum"):
+        return error.context["expected"].replace("'", "")
+    if error.message.startswith("expected "):
+        return error.message.removeprefix("expected ")
+    match = WRONG_TYPE.fullmatch(error.kind)
+    return KINDS.get(match[1]) if match else None
+
+
+def _choices(error: _Error) -> list[str]:
+    if error.kind in ("literal_error", "enum"):
+        return _listed(error.context["expected"])
+    return []
+
+
+def _listed(names: str) -> list[str]:
+    """Return the names of which Pydantic makes "'a', 'b' or 'c'"."""
+    return [name.strip("'") for name in re.split(", | or ", names)]
+
+
+def _enumerate(names: list[str]) -> str | None:
+    listed = ", ".join(names)
+    return f"valid names are {listed}" if 0 < len(listed) <= LONGEST_LIST else None
+
+
+def _got(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'the string "{short(value)}"'
+        case dict():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+    return str(value)
