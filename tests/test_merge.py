@@ -222,3 +222,17 @@ def test_places_and_data_agree_after_any_merge(changes: list[tuple[int, str]]) -
         p for p in source.values if p and isinstance(p[-1], str)
     }
     assert source.files == {FIXTURE: ALEXNET}
+
+
+def test_problems_have_paths_that_the_data_has() -> None:
+    Path("base.yaml").write_text(BASE + "seed: .nan\nlearn: {rate: .inf, more: *x}\n")
+    text = "learn: {rate: 1, more: null}\nlayers: {x: {op: y}, norm2: null, conv11: {}}"
+    problems = load(write(text)).problems
+    assert {(problem.code, problem.path) for problem in problems} == {
+        ("bad-number", ("seed",)),
+        ("bad-number", ("learn", "rate")),
+        ("unknown-anchor", None),
+        ("new-layer", ("layers", "x")),
+        ("new-layer", None),
+        ("nothing-to-remove", None),
+    }

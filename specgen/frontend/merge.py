@@ -7,6 +7,7 @@ end, after the softmax, is hardly ever meant, and a mistyped name is no new laye
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, in_order, nearest_help, short
@@ -31,14 +32,18 @@ class Merge:
         self.followers: dict[str, str] = {}
 
     def result(self) -> Source:
-        """Return the merged source, its problems in order."""
+        """Return the merged source; what has gone from it is no path of a problem."""
+        problems = [
+            problem if problem.path in self.values else replace(problem, path=None)
+            for problem in self.problems
+        ]
         return Source(
             self.data,
             self.keys,
             self.values,
             self.comments,
             self.files,
-            in_order(self.problems),
+            in_order(problems),
         )
 
     def overlay(self, top: Source) -> None:
