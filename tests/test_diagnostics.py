@@ -83,7 +83,7 @@ def test_caret_stands_under_the_span(
 def test_long_lines_are_cut_around_the_span(column: int) -> None:
     text = "".join(f"{number:5}" for number in range(2000))
     shown, caret = caret_lines(at(text, column, 5))
-    assert len(shown) <= LINE_WIDTH + len('......')
+    assert len(shown) <= LINE_WIDTH + len("......")
     start, end = caret.index("^"), len(caret)
     assert shown[start:end] == text[column - 1 : column + 4]
     assert shown.startswith("...") == (column > 1 + LINE_WIDTH // 3)

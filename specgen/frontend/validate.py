@@ -8,7 +8,7 @@ accepts, a mistyped name that leaves another missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -235,7 +235,9 @@ def _unknown_tag(error: _Error) -> Diagnostic:
     error = replace(error, path=(*error.path, key))
     message = f"there is no {key} {short(tag)}"
     help = nearest_help(tag, names) or _enumerate(names)
-    return error.diagnostic("unknown-op" if key == "op" else "bad-choice", message, help)
+    return error.diagnostic(
+        "unknown-op" if key == "op" else "bad-choice", message, help
+    )
 
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
@@ -250,7 +252,7 @@ def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
 def _expected(error: _Error) -> str | None:
     """Return what the value should have been, if it is something else altogether."""
     if error.kind in ("literal_error", "enum"):
-        return error.context["expected"].replace("'", "")
+        return str(error.context["expected"]).replace("'", "")
     if error.message.startswith("expected "):
         return error.message.removeprefix("expected ")
     match = WRONG_TYPE.fullmatch(error.kind)
