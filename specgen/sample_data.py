@@ -170,15 +170,15 @@ def _stripes(draw: ImageDraw, radius: float, random: Random) -> None:
 
 def _waves(draw: ImageDraw, radius: float, random: Random) -> None:
     period = SCALE * random.uniform(12, 26)
-    width = round(period * random.uniform(0.35, 0.6))
+    width = period * random.uniform(0.4, 0.6)
     height, length = period * random.uniform(0.5, 0.8), period * random.uniform(2.5, 4)
-    y = -random.uniform(0, period)
-    while y < CANVAS + period:
-        points = [
-            (x, y + height * sin(2 * pi * x / length)) for x in range(0, CANVAS + 1, 4)
-        ]
-        draw.line(points, fill=255, width=width, joint="curve")
-        y += period
+    edge = [(x, height * sin(2 * pi * x / length)) for x in range(0, CANVAS + 1, 4)]
+    start = -random.uniform(0, period)
+    while start < CANVAS + height:
+        top = [(x, start + y) for x, y in edge]
+        bottom = [(x, y + width) for x, y in reversed(top)]
+        draw.polygon(top + bottom, fill=255)
+        start += period
 
 
 def _checkerboard(draw: ImageDraw, radius: float, random: Random) -> None:
@@ -190,11 +190,12 @@ def _checkerboard(draw: ImageDraw, radius: float, random: Random) -> None:
 
 
 def _dots(draw: ImageDraw, radius: float, random: Random) -> None:
-    pitch = SCALE * random.uniform(13, 30)
-    dot = pitch * random.uniform(0.22, 0.36)
+    pitch = SCALE * random.uniform(16, 32)
     for row in range(int(CANVAS / pitch) + 1):
         for column in range(int(CANVAS / pitch) + 1):
-            x, y = column * pitch, row * pitch
+            x = pitch * (column + random.uniform(-0.2, 0.2))
+            y = pitch * (row + random.uniform(-0.2, 0.2))
+            dot = pitch * random.uniform(0.15, 0.33)
             draw.ellipse(_box(x, y, dot, dot), fill=255)
 
 
