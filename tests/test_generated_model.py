@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import compile_data, compile_text, load, model
+from helpers import ROOT, compile_data, compile_text, load, model, refused
 from hypothesis import given, settings
 from strategies import Data, placed_networks
 from torch import Tensor, nn
 
 from specgen import names
+from specgen.passes.placement import LETTERS
+from specgen.source import parse
 
 TOWERS = """
 specgen: 1
@@ -74,10 +76,22 @@ def images(net: Any, count: int = 2) -> Tensor:
 
 def ruff(command: str, folder: Path) -> None:
     """Judge all files of a folder as the project's are judged."""
-    settings = Path(__file__).parent.parent / "pyproject.toml"
-    arguments = [*command.split(), "--no-cache", "--config", str(settings), str(folder)]
+    options = ["--no-cache", "--config", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", *arguments], capture_output=True, text=True
+        [sys.executable, "-m", "ruff", *command.split(), *options, str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def mypy(*files: Path) -> None:
+    """Check types as strictly as the project's; its cache knows torch already."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *map(str, files)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -122,6 +136,32 @@ def test_any_network_in_any_placement(tmp_path: Path) -> None:
     check()
     ruff("format --check", tmp_path)
     ruff("check", tmp_path)
+    mypy(*tmp_path.glob("net?.py"))
+
+
+def test_as_many_devices_as_there_can_be(tmp_path: Path) -> None:
+    count = len(LETTERS)
+    network = f"""
+specgen: 1
+name: Net
+input: {{channels: 3, height: 4, width: 4}}
+layers:
+  conv1: {{op: conv2d, out_channels: {count}, kernel_size: 3}}
+  relu1: {{op: relu}}
+  conv2: {{op: conv2d, out_channels: {count}, kernel_size: 1}}
+  flat: {{op: flatten}}
+  fc3: {{op: linear, out_features: 2}}
+"""
+    devices = "{" + ", ".join(f"device{i}: {{}}" for i in range(count)) + "}"
+    layers = "{conv1..flat: split, fc3: device0}"
+    placed = f"{network}placement: {{devices: {devices}, layers: {layers}}}\n"
+    check_any_network(parse(placed.encode(), "").data, tmp_path / "net.py")
+    ruff("format --check", tmp_path)
+    ruff("check", tmp_path)
+    (problem,) = refused(placed.replace("{device0", "{more: {}, device0"))
+    assert (
+        problem.message == f"a placement has from 1 to {count} devices, not {count + 1}"
+    )
 
 
 WEIGHTS = {

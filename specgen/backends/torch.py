@@ -57,6 +57,7 @@ class Net:
     split_about: list[str]
     softmax: bool
     helpers: frozenset[str]
+    functional: bool
 
 
 def render(spec: Spec, stem: str, placed: PlacedGraph) -> dict[str, str]:
@@ -99,7 +100,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     return Net(
         stem=stem,
         name=spec.name,
-        title=f"{spec.name} on {enumeration(placed.devices)}",
+        title=_title(spec.name, placed.devices),
         about=_about(spec),
         channels=channels,
         height=height,
@@ -118,7 +119,15 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split_about=_split_about(split),
         softmax=softmax,
         helpers=frozenset(helpers),
+        functional=softmax
+        or "LocalResponseNorm" in helpers
+        or any("F." in line for line in forward.lines),
     )
+
+
+def _title(name: str, devices: tuple[str, ...]) -> str:
+    title = f"{name} on {enumeration(devices)}."
+    return title if fits(title, len('"""')) else f"{name} on {len(devices)} devices."
 
 
 def _about(spec: Spec) -> list[str]:

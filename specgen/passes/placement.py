@@ -16,7 +16,9 @@ from specgen.graph import INPUT, Graph, Move, Node, Piece, Placed, PlacedGraph, 
 from specgen.ops.base import Refusal
 from specgen.spec import Placement, Split
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# x is the tensor on a single device, l and o look like 1 and 0; with more letters, an
+# exchange among all would not fit a line.
+LETTERS = "abcdefghijkmnpqrstuvwyz"
 
 Where = dict[str, tuple[tuple[str, ...], Path]]
 
