@@ -1,15 +1,24 @@
-"""The whole way from a source to the content of the generated files."""
+"""The whole way from a spec's source to the content of the generated files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
+from specgen.diagnostics import Diagnostic, SpecError
 from specgen.frontend.lower import lower
+from specgen.frontend.overlay import load
+from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
-from specgen.passes.placement import place
-from specgen.passes.shapes import infer_shapes
+from specgen.passes.placement import place, resolve
+from specgen.passes.shapes import check_ending, infer_shapes
 from specgen.source import Source
 from specgen.spec import Spec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +27,111 @@ class Program:
 
     stem: str
     spec: Spec
+    source: Source
     graph: Graph
     placed: PlacedGraph
 
 
-def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
-    """Compile a valid spec.
+def compile_file(path: Path, sets: Sequence[str] = ()) -> Program:
+    """Read and compile a spec file, with `--set` options.
 
     Raises:
-        SpecError: what is wrong with the network or its placement.
+        SpecError: everything that is wrong with it, each with its place.
     """
-    graph = infer_shapes(lower(spec, source.comments))
-    return Program(stem, spec, graph, place(graph, spec.placement))
+    source = load(path, sets)
+    try:
+        return compile_source(source, path.stem)
+    except SpecError as error:
+        raise SpecError(source.locate(error.diagnostics)) from None
+
+
+def compile_source(source: Source, stem: str) -> Program:
+    """Compile what was read.
+
+    Raises:
+        SpecError: everything that is wrong with it, by path.
+    """
+    try:
+        spec = validate(source, Spec)
+    except SpecError as error:
+        found = error.diagnostics
+        raise SpecError((*found, *_what_else(source, found))) from None
+    return compile_spec(spec, source, stem)
+
+
+def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
+    """Compile a spec that has the right form; comments come from its source.
+
+    Raises:
+        SpecError: what is wrong with the network and its placement.
+    """
+    graph = lower(spec, source.comments)
+    problems: list[Diagnostic] = []
+    shaped = _collect(problems, lambda: infer_shapes(graph))
+    if shaped is None:  # names in the placement can be wrong as well
+        _collect(problems, lambda: resolve(graph, spec.placement))
+        raise SpecError(problems)
+    _collect(problems, lambda: check_ending(shaped))
+    placed = _collect(problems, lambda: place(shaped, spec.placement))
+    if placed is None or problems:
+        raise SpecError(problems)
+    return Program(stem, spec, source, shaped, placed)
 
 
 def render(program: Program) -> dict[str, bytes]:
     """Return the content of every generated file, by name."""
-    from specgen.backends import torch
+    from specgen.backends import onnx, torch
 
-    files = torch.render(program.spec, program.stem, program.placed)
-    return {name: text.encode() for name, text in files.items()}
+    texts = torch.render(program.spec, program.stem, program.placed)
+    files = {name: text.encode() for name, text in texts.items()}
+    return files | onnx.render(program.graph, program.stem)
+
+
+def _collect(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
+    """Run a step and keep what it refuses."""
+    try:
+        return step()
+    except SpecError as error:
+        problems += error.diagnostics
+        return None
+
+
+def _what_else(source: Source, found: Sequence[Diagnostic]) -> Sequence[Diagnostic]:
+    """Find what is wrong beside values that the schema refuses.
+
+    Unknown keys are left out, and so are other sections that have an error. The layers
+    from the first wrong one on are left out as well: their shapes are unknown.
+    """
+    data: dict[str, Any] = deepcopy(source.data)
+    layers = data.get("layers")
+    if not isinstance(layers, dict):
+        return ()
+    cut = len(layers)
+    for problem in found:
+        path = problem.path or ()
+        if problem.code == "unknown-key":
+            _remove(data, path)
+        elif len(path) > 1 and path[0] == "layers":
+            cut = min(cut, list(layers).index(str(path[1])))
+        elif path:
+            data.pop(str(path[0]), None)
+    complete = cut == len(layers)
+    data["layers"] = dict(list(layers.items())[:cut])
+    if not complete:
+        data.pop("placement", None)
+    try:
+        rest = replace(source, data=data, problems=())
+        if complete:
+            compile_source(rest, "")
+        else:
+            infer_shapes(lower(validate(rest, Spec), {}))
+    except SpecError as error:
+        known = {problem.path for problem in found}
+        return [p for p in error.diagnostics if p.path not in known]
+    return ()
+
+
+def _remove(data: Any, path: Sequence[str | int]) -> None:
+    for key in path[:-1]:
+        data = data[key]
+    data.pop(path[-1], None)

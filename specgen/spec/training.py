@@ -114,7 +114,10 @@ class Training(Strict):
                 f"warmup_epochs ({self.warmup_epochs:g}) leaves none of the "
                 f"{self.epochs} epochs at the full rate"
             )
-        if isinstance(self.schedule, StepSchedule) and self.schedule.epochs[-1] >= self.epochs:
+        if (
+            isinstance(self.schedule, StepSchedule)
+            and self.schedule.epochs[-1] >= self.epochs
+        ):
             raise ValueError(
                 f"the drop after epoch {self.schedule.epochs[-1]} never comes: training "
                 f"ends after {self.epochs}"

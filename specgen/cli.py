@@ -1,0 +1,197 @@
+"""The command line: the only module that prints or exits.
+
+Exit status: 0 done, 1 something is wrong with what was given, 2 wrong usage. Each
+command imports what it needs when it runs: a build is mostly imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from specgen import __version__
+from specgen.diagnostics import SpecError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except SpecError as error:
+        _report(error, options.errors)
+        return 1
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _build(options: argparse.Namespace) -> int:
+    from specgen import cache, lock
+
+    spec: Path = options.spec
+    folder: Path = options.output / spec.stem
+    if not options.check and cache.is_current(spec, options.set, folder):
+        print(f"{folder} is up to date")
+        return 0
+
+    from specgen.compiler import compile_file, render
+    from specgen.writer import drift, write
+
+    program = compile_file(spec, options.set)
+    files = render(program)
+    files[lock.NAME] = lock.dump(spec, program.source.files, options.set, files)
+    if options.check:
+        if problems := drift(folder, files):
+            raise SpecError(problems)
+        print(f"{folder} is what the spec says")
+        return 0
+    changes = write(folder, files, force=options.force)
+    cache.remember(folder, files[lock.NAME])
+    for name in changes.written:
+        print(f"wrote {folder / name}")
+    for name in changes.removed:
+        print(f"removed {folder / name}")
+    if not changes.written and not changes.removed:
+        print(f"{folder} is up to date")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from specgen.backends import report
+    from specgen.compiler import compile_file
+
+    program = compile_file(options.spec, options.set)
+    if options.format == "json":
+        print(json.dumps(report.plan(program.spec, program.placed), indent=2))
+    else:
+        print(report.table(program.spec, program.placed))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from specgen import verify
+    from specgen.compiler import compile_file
+
+    checks = verify.verify(compile_file(options.spec, options.set))
+    print(verify.as_json(checks) if options.format == "json" else verify.table(checks))
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from specgen.editor import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _sample_data(options: argparse.Namespace) -> int:
+    from specgen.sample_data import render
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{done} of {total} images", end=end, file=sys.stderr, flush=True)
+
+    render(options.folder, progress)
+    print(f"rendered {options.folder}")
+    return 0
+
+
+def _report(error: SpecError, form: str) -> None:
+    from specgen import diagnostics
+
+    renderer = {
+        "text": diagnostics.render_text,
+        "json": diagnostics.render_json,
+        "github": diagnostics.render_github,
+    }[form]
+    print(renderer(error.diagnostics), file=sys.stderr)
+    if form == "text":
+        count = len(error.diagnostics)
+        print(f"\n{count} error{'s' if count > 1 else ''}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="specgen",
+        description="Compile a YAML spec of a neural network to PyTorch and ONNX.",
+    )
+    parser.add_argument("--version", action="version", version=f"specgen {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    build = _command(commands, "build", _build, "write the generated folder")
+    _spec(build)
+    build.add_argument(
+        "--output",
+        type=Path,
+        default=Path("generated"),
+        metavar="DIR",
+        help="where the folder goes, named after the spec file (default: generated)",
+    )
+    build.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; fail if the folder is not what the spec says",
+    )
+    build.add_argument(
+        "--force", action="store_true", help="overwrite files that were edited by hand"
+    )
+
+    show = _command(commands, "show", _show, "print the plan, layer by layer")
+    _spec(show)
+    _format(show)
+
+    verify = _command(
+        commands, "verify", _verify, "run what is generated and compare with the plan"
+    )
+    _spec(verify)
+    _format(verify)
+
+    _command(commands, "schema", _schema, "print a JSON Schema for editors")
+
+    sample = _command(
+        commands, "sample-data", _sample_data, "render a small data set of drawn shapes"
+    )
+    sample.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=f"{help[0].upper()}{help[1:]}."
+    )
+    command.set_defaults(run=run)
+    command.add_argument(
+        "--errors",
+        choices=("text", "json", "github"),
+        default="text",
+        help="how errors are written to stderr (default: text)",
+    )
+    return command
+
+
+def _spec(command: argparse.ArgumentParser) -> None:
+    command.add_argument("spec", type=Path, metavar="SPEC", help="a spec, a YAML file")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change the spec, e.g. layers.conv1.kernel_size=7; may be repeated",
+    )
+
+
+def _format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=("text", "json"), default="text")
