@@ -27,8 +27,8 @@ MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
 
 # What generated modules import or define beside the network's class.
 GLOBAL_WORDS = """
-Any F Function FunctionCtx LocalResponseNorm Mapping SHARES START Sequence Tensor
-annotations cut_shares exchange gather join_shares nn torch
+Any Callable F Iterator LocalResponseNorm Mapping SHARES START Sequence Tensor
+annotations cut_shares exchange gather join_shares nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 

@@ -58,6 +58,7 @@ class Net:
     softmax: bool
     helpers: frozenset[str]
     functional: bool
+    abstract: str
 
 
 def render(spec: Spec, stem: str, placed: PlacedGraph) -> dict[str, str]:
@@ -119,10 +120,18 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split_about=_split_about(split),
         softmax=softmax,
         helpers=frozenset(helpers),
-        functional=softmax
-        or "LocalResponseNorm" in helpers
-        or any("F." in line for line in forward.lines),
+        functional=softmax or any("F." in line for line in forward.lines),
+        abstract=_abstract(bool(split), "LocalResponseNorm" in helpers),
     )
+
+
+def _abstract(split: bool, norm: bool) -> str:
+    """What annotations take from collections.abc."""
+    names = [
+        *(["Callable", "Iterator"] if norm else []),
+        *(["Mapping"] if split else []),
+    ]
+    return ", ".join([*names, "Sequence"])
 
 
 def _title(name: str, devices: tuple[str, ...]) -> str:
