@@ -1,11 +1,12 @@
 """The `training` section of a spec: how the network learns.
 
-Every field is a figure of the recipe and reaches `train.py` as a named constant. Rates are
-per step of one whole batch; epochs count passes over the training images.
+Every field is a figure of the recipe and reaches `train.py` as a named constant. Rates
+are per step of one whole batch; epochs count passes over the training images.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -26,8 +27,8 @@ class LrMultipliers(Strict):
 class Sgd(Strict):
     """Stochastic gradient descent with momentum, the rate inside the velocity.
 
-    v <- momentum * v - weight_decay * lr * w - lr * gradient, then w <- w + v: the rule of
-    Krizhevsky, Sutskever & Hinton, NIPS 2012, Section 5.
+    v <- momentum * v - weight_decay * lr * w - lr * gradient, then w <- w + v: the rule
+    of Krizhevsky, Sutskever & Hinton, NIPS 2012, Section 5.
     """
 
     kind: Literal["sgd"] = "sgd"
@@ -54,7 +55,7 @@ class StepSchedule(Strict):
     @field_validator("epochs")
     @classmethod
     def _ascending(cls, epochs: list[int]) -> list[int]:
-        if any(a >= b for a, b in zip(epochs, epochs[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(epochs)):
             raise ValueError("the epochs of the drops must ascend")
         return epochs
 
@@ -72,7 +73,7 @@ class PlateauSchedule(Strict):
 
 
 class CosineSchedule(Strict):
-    """The rate follows half a cosine from `lr` down to `final_lr` after the last step."""
+    """The rate follows half a cosine from `lr` to `final_lr` after the last step."""
 
     kind: Literal["cosine"]
     final_lr: Annotated[float, Field(ge=0)] = 0.0
@@ -119,8 +120,8 @@ class Training(Strict):
             and self.schedule.epochs[-1] >= self.epochs
         ):
             raise ValueError(
-                f"the drop after epoch {self.schedule.epochs[-1]} never comes: training "
-                f"ends after {self.epochs}"
+                f"the drop after epoch {self.schedule.epochs[-1]} never comes: "
+                f"training ends after {self.epochs}"
             )
         if (
             isinstance(self.schedule, CosineSchedule)
