@@ -82,7 +82,7 @@ def render(program: Program) -> dict[str, bytes]:
     """Return the content of every generated file, by name."""
     from specgen.backends import onnx, torch
 
-    texts = torch.render(program.spec, program.stem, program.placed)
+    texts = torch.render(program.spec, program.source, program.stem, program.placed)
     files = {name: text.encode() for name, text in texts.items()}
     return files | onnx.render(program.graph, program.stem)
 

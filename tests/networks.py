@@ -49,7 +49,9 @@ def import_file(path: Path) -> Any:
 
 def torch_model(program: Program, folder: Path) -> Any:
     """Instantiate the generated class on the CPU, ready for inference."""
-    files = torch_backend.render(program.spec, program.stem, program.placed)
+    files = torch_backend.render(
+        program.spec, program.source, program.stem, program.placed
+    )
     (folder / "model.py").write_text(files["model.py"])
     network = getattr(import_file(folder / "model.py"), program.spec.name)
     return network(devices=["cpu"] * len(program.placed.devices)).eval()

@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from device_labels import CPU, Copy, Devices, WrongDeviceError, label
-from generated import model_text, network
 from helpers import ROOT, compile_text, spec_text
 
+from generated import model_text, network
 from specgen.compiler import Program
 from specgen.ops.base import volume
 from specgen.passes import cost

@@ -26,10 +26,20 @@ from specgen.ops.base import volume
 from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
 from specgen.passes.placement import letters
+from specgen.source import Source
 from specgen.spec import Spec
 
 # One template a file, in the order in which one reads them.
-FILES = ("model.py",)
+FILES = (
+    "model.py",
+    "images.py",
+    "data.py",
+    "checkpoint.py",
+    "train.py",
+    "report.py",
+    "evaluate.py",
+    "requirements.txt",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +71,28 @@ class Net:
     abstract: str
 
 
-def render(spec: Spec, stem: str, placed: PlacedGraph) -> dict[str, str]:
+def render(
+    spec: Spec, source: Source, stem: str, placed: PlacedGraph
+) -> dict[str, str]:
     """Return the text of every generated Python file, by name."""
     net = _view(spec, stem, placed)
-    values = {"net": net, "data": spec.data, "training": spec.training}
+    values = {
+        "net": net,
+        "data": spec.data,
+        "training": spec.training,
+        "comments": _recipe_comments(source),
+        "bracketed": bracketed,
+    }
     return {name: _template(name).render(values) for name in FILES}
+
+
+def _recipe_comments(source: Source) -> dict[str, list[str]]:
+    """The spec's comments above each figure of the recipe, as lines of a class body."""
+    return {
+        ".".join(map(str, path)): comments(texts, 4)
+        for path, texts in source.comments.items()
+        if path[0] == "training"
+    }
 
 
 @cache
