@@ -13,6 +13,7 @@ from specgen.frontend.lower import lower
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
+from specgen.names import stem_problem
 from specgen.passes.placement import place, resolve
 from specgen.passes.shapes import check_ending, infer_shapes
 from specgen.source import Source
@@ -39,6 +40,8 @@ def compile_file(path: Path, sets: Sequence[str] = ()) -> Program:
         SpecError: everything that is wrong with it, each with its place.
     """
     source = load(path, sets)
+    if problem := stem_problem(path.stem):
+        raise SpecError([Diagnostic("bad-name", problem)])
     try:
         return compile_source(source, path.stem)
     except SpecError as error:

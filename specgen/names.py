@@ -7,6 +7,7 @@ import keyword
 import re
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST = 40
 
 # Public attributes of torch.nn.Module, and of the generated class: a layer or a device
@@ -45,6 +46,16 @@ def class_problem(name: str) -> str | None:
     if name in GLOBALS or hasattr(builtins, name):
         return f"{name!r} already means something in the generated code"
     return _identifier_problem(name)
+
+
+def stem_problem(stem: str) -> str | None:
+    """Why a file's stem cannot name a generated folder, or None."""
+    if len(stem) > LONGEST or not STEM.fullmatch(stem):
+        return (
+            f"{stem!r} cannot name a generated folder: at most {LONGEST} letters,"
+            " digits, dots, dashes and underscores, beginning with a letter or digit"
+        )
+    return None
 
 
 def _identifier_problem(name: str) -> str | None:
