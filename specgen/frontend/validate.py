@@ -88,7 +88,15 @@ def validate(source: Source, model: type[Model]) -> Model:
     located = source.locate(dict.fromkeys(placed))
     # Where a value cannot be read, the data has a stand-in: that is no second error.
     unread = {_start(problem) for problem in source.problems}
-    errors = [error for error in located if _start(error) not in unread]
+    unmerged = {
+        p.path[:-1] for p in source.problems if p.path and p.code == "merge-key"
+    }
+    errors = [
+        error
+        for error in located
+        if _start(error) not in unread
+        and not (error.code == "missing-key" and error.path in unmerged)
+    ]
     raise SpecError(in_order([*source.problems, *errors]))
 
 
