@@ -208,6 +208,7 @@ def test_limits_of_other_kinds(field: str, place: str, message: str) -> None:
         (CONV % "init: {norml: {std: 1}}", "norml", "the nearest name is normal"),
         (CONV % "init: {normal: {std: 1, men: 0}}", "men", "valid names are std"),
         (CONV % "conv2d: {}", "conv2d", None),
+        (CONV % "stride:2", "stride:2", "a space belongs after stride:"),
         (HEAD + "nam: x", "nam", "the nearest name is name"),
         (HEAD + "input: {form: x}", "form", "the nearest name is from"),
         (HEAD + "input: {from_: x}", "from_", "the nearest name is from"),

@@ -223,6 +223,8 @@ def _unknown_key(error: _Error) -> Diagnostic:
     key = str(error.path[-1])
     names = list(fields(error.owner))
     help = nearest_help(key, names) or _enumerate(names)
+    if (name := key.partition(":")[0]) in names:  # {stride:2} is one long key
+        help = f"a space belongs after {name}:"
     error = replace(error, at_key=True)
     return error.diagnostic("unknown-key", f"unknown key {short(key)}", help)
 
