@@ -120,8 +120,9 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     """Return the valid name that ``word`` is most likely a typing error of, if any."""
     from difflib import get_close_matches  # 2 ms, needed only after an error
 
-    matches = get_close_matches(word[:100], list(valid), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    names = {name.casefold(): name for name in valid}  # ReLU is meant as relu
+    matches = get_close_matches(word[:100].casefold(), names, n=1, cutoff=0.6)
+    return names[matches[0]] if matches else None
 
 
 def nearest_help(word: str, valid: Iterable[str]) -> str | None:

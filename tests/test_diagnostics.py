@@ -140,6 +140,8 @@ def test_nearest_finds_a_typing_error_and_nothing_far() -> None:
     ops = ["conv2d", "max_pool2d", "linear"]
     assert nearest("conv2", ops) == "conv2d"
     assert nearest("maxpool2d", ops) == "max_pool2d"
+    assert nearest("MaxPool2d", ops) == "max_pool2d"
+    assert nearest("linear", ["Linear"]) == "Linear"
     assert nearest("zebra", ops) is None
     assert nearest("x" * 10**6, ops) is None
     assert nearest("conv", []) is None

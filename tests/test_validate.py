@@ -208,6 +208,7 @@ def test_limits_of_other_kinds(field: str, place: str, message: str) -> None:
         (CONV % "init: {norml: {std: 1}}", "norml", "the nearest name is normal"),
         (CONV % "init: {normal: {std: 1, men: 0}}", "men", "valid names are std"),
         (CONV % "conv2d: {}", "conv2d", None),
+        (CONV % "stride:2", "stride:2", "a space belongs after stride:"),
         (HEAD + "nam: x", "nam", "the nearest name is name"),
         (HEAD + "input: {form: x}", "form", "the nearest name is from"),
         (HEAD + "input: {from_: x}", "from_", "the nearest name is from"),
@@ -332,7 +333,7 @@ def test_what_stands_in_for_the_unreadable_is_no_second_error() -> None:
     for value in (".nan", "*nosuch", "!!foo 1", "!!int x"):
         assert len(found(HEAD + f"input: {{step: {value}}}")) == 1
     assert len(found(HEAD + "1: 2")) == 1
-    assert len(found(HEAD + "<<: {}")) == 1
+    assert len(found("<<: {name: Net, layers: {}}")) == 1
     assert len(found(HEAD + "input: *x")) == 1
 
 

@@ -88,7 +88,15 @@ def validate(source: Source, model: type[Model]) -> Model:
     located = source.locate(dict.fromkeys(placed))
     # Where a value cannot be read, the data has a stand-in: that is no second error.
     unread = {_start(problem) for problem in source.problems}
-    errors = [error for error in located if _start(error) not in unread]
+    unmerged = {
+        p.path[:-1] for p in source.problems if p.path and p.code == "merge-key"
+    }
+    errors = [
+        error
+        for error in located
+        if _start(error) not in unread
+        and not (error.code == "missing-key" and error.path in unmerged)
+    ]
     raise SpecError(in_order([*source.problems, *errors]))
 
 
@@ -215,6 +223,8 @@ def _unknown_key(error: _Error) -> Diagnostic:
     key = str(error.path[-1])
     names = list(fields(error.owner))
     help = nearest_help(key, names) or _enumerate(names)
+    if (name := key.partition(":")[0]) in names:  # {stride:2} is one long key
+        help = f"a space belongs after {name}:"
     error = replace(error, at_key=True)
     return error.diagnostic("unknown-key", f"unknown key {short(key)}", help)
 

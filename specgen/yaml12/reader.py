@@ -27,6 +27,12 @@ MAX_ERRORS = 100  # then reading stops
 # The anchor and tag before a value; bounded, as it may be tried at every character.
 PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
+# What is meant, most often, by parts of the parser's messages.
+ADVICE = {
+    "mapping values are not allowed": "a text with ': ' in it needs quotes",
+    "cannot start any token": "a text that begins with this character needs quotes",
+}
+
 TAG = "tag:yaml.org,2002:"
 SCALAR_TAGS: dict[str, tuple[type, ...]] = {
     TAG + "null": (type(None),),
@@ -307,13 +313,15 @@ class Reader:
         span = self._span(mark.line, mark.column, 1) if mark else self._span(0, 0, 1)
         if note and start and start.line + 1 != span.line:
             note += f" that starts at line {start.line + 1}"
-        at_tab = span.text[span.column - 1 : span.column] == "\t"
+        advice = [help for part, help in ADVICE.items() if part in problem]
+        if span.text[span.column - 1 : span.column] == "\t":
+            advice = ["indent with spaces, not tabs"]
         self.fail(
             "yaml-syntax",
             problem,
             span,
             notes=(note,) if note else (),
-            help="indent with spaces, not tabs" if at_tab else None,
+            help=next(iter(advice), None),
         )
 
     def _error(
