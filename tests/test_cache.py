@@ -128,6 +128,15 @@ def test_reverting_a_change_makes_it_current_again(build: Build) -> None:
     assert build.is_current()
 
 
+def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
+    build: Build,
+) -> None:
+    content = lock.dump(build.spec, {build.base: b"old"}, build.sets, {})
+    (build.folder / lock.NAME).write_bytes(content)
+    cache.remember(build.folder, content)
+    assert not build.is_current()
+
+
 def test_a_base_that_became_a_pipe_is_not_waited_for(build: Build) -> None:
     build.base.unlink()
     os.mkfifo(build.base)

@@ -234,6 +234,16 @@ def test_a_link_is_replaced_and_its_target_kept(built: Path) -> None:
     assert target.read_text() == "mine"
 
 
+def test_a_failure_keeps_a_link(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (built / "b.py").unlink()
+    (built / "b.py").symlink_to(built / "a.py")
+    monkeypatch.setattr(Path, "replace", fail_at(2, Path.replace))
+    with pytest.raises(SpecError):
+        writer.write(built, files(a="new", b="new"), force=True)
+    assert (built / "b.py").readlink() == built / "a.py"
+    assert (built / "a.py").read_text() == "1"
+
+
 def test_a_dangling_link_is_not_written_through(built: Path) -> None:
     (built / "d.py").symlink_to(built.parent / "nowhere")
     with pytest.raises(SpecError, match=r"d\.py was edited by hand"):
