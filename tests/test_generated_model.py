@@ -17,7 +17,7 @@ from strategies import Data, placed_networks
 from torch import Tensor, nn
 
 from specgen import names
-from specgen.passes.placement import LETTERS
+from specgen.passes.shares import LETTERS
 from specgen.source import parse
 
 TOWERS = """

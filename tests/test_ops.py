@@ -114,13 +114,13 @@ CANNOT_SPLIT = [
         "conv2d, out_channels: 9, kernel_size: 3",
         "9 channels cannot be shared equally by 2 devices",
         "",
-        "change the number, or place the layer on fewer devices",
+        "9 can be shared by 1, 3, 9 devices",
     ),
     (
         "conv2d, out_channels: 6, kernel_size: 3, groups: 3",
         "a share of 3 channels cuts through groups of 2",
         "groups",
-        "give it as many groups as devices, a multiple, or groups: 1",
+        "2 devices can share 1, 2 groups, or a multiple of 2",
     ),
     (
         "local_response_norm, size: 3, groups: 3",

@@ -14,7 +14,7 @@ from specgen.backends.layout import bracketed, comments, enumeration, fits
 from specgen.graph import INPUT, Placed, PlacedGraph, Share
 from specgen.ops.activation import Softmax
 from specgen.ops.base import Call, Shape
-from specgen.passes.placement import letters
+from specgen.passes.shares import letters
 
 INDENT = 8
 

@@ -25,7 +25,7 @@ from specgen.ops.activation import Softmax
 from specgen.ops.base import volume
 from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
-from specgen.passes.placement import letters
+from specgen.passes.shares import letters
 from specgen.source import Source
 from specgen.spec import Spec
 

@@ -119,11 +119,13 @@ class Conv2d(Weighted):
         first, last = share.start // out, (share.stop - 1) // out
         whole_groups = share.start % out == 0 and share.stop % out == 0
         if first != last and not whole_groups:
+            devices = self.out_channels // len(share)
             raise Refusal(
                 "cannot-split",
                 f"a share of {len(share)} channels cuts through groups of {out}",
                 "groups",
-                help="give it as many groups as devices, a multiple, or groups: 1",
+                help=f"{devices} devices can share {divisors(devices)} groups,"
+                f" or a multiple of {devices}",
             )
         groups = last - first + 1 if self.groups > 1 else 1
         local = self.model_copy(update={"out_channels": len(share), "groups": groups})

@@ -12,6 +12,7 @@ from specgen.ops.base import (
     Refusal,
     Shape,
     TorchForm,
+    divisors,
     need_maps,
     volume,
 )
@@ -73,7 +74,7 @@ class Flatten(Op):
                 "cannot-split",
                 f"a share of {len(share)} features cuts through maps of {pixels}",
                 "op",
-                help="place it where the layer before it is",
+                help=f"its {x[0]} maps can be shared by {divisors(x[0])} devices",
             )
         return Part(self, range(share.start // pixels, share.stop // pixels))
 

@@ -1,24 +1,21 @@
 """Puts every layer on its devices.
 
-A layer on one device computes all of its output there. A split layer computes equal,
-consecutive shares of its output channels (or features), one a device. Each share says
-which input channels it reads; what its device does not already hold becomes a move. So
+A layer on one device computes all of its output there; a split layer computes a share
+of it on each. Only what a share reads and its device does not hold is moved there: so
 nothing crosses that is not read, and nothing crosses twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from specgen.diagnostics import Diagnostic, Path, SpecError, nearest
-from specgen.graph import INPUT, Graph, Move, Node, Piece, Placed, PlacedGraph, Share
+from specgen.graph import INPUT, Graph, Node, Piece, Placed, PlacedGraph
+from specgen.names import attribute_problem
 from specgen.ops.base import Refusal
+from specgen.passes.shares import LETTERS, cut, letters, pieces
 from specgen.spec import Placement, Split
-
-# x is the tensor on a single device, l and o look like 1 and 0; with more letters, an
-# exchange among all would not fit a line.
-LETTERS = "abcdefghijkmnpqrstuvwyz"
 
 Where = dict[str, tuple[tuple[str, ...], Path]]
 
@@ -33,17 +30,9 @@ def resolve(graph: Graph, placement: Placement) -> Where:
     devices = placement.devices
     problems: list[Diagnostic] = list(_check_devices(devices))
     where = _where(graph, placement, problems)
-    used = {device for on, _ in where.values() for device in on}
-    problems += (
-        Diagnostic(
-            "no-effect",
-            f"no layer is on {device}",
-            ("placement", "devices", device),
-            at_key=True,
-        )
-        for device in devices
-        if device not in used and not problems
-    )
+    if not problems:
+        used = {device for on, _ in where.values() for device in on}
+        problems += _unused(device for device in devices if device not in used)
     if problems:
         raise SpecError(problems)
     return where
@@ -58,21 +47,27 @@ def place(graph: Graph, placement: Placement) -> PlacedGraph:
     """
     where = resolve(graph, placement)
     devices = tuple(placement.devices)
+    letter = letters(devices)
     problems: list[Diagnostic] = []
     layers: list[Placed] = []
     held: tuple[Piece, ...] = (Piece(INPUT, "", range(graph.input_shape[0])),)
+    refused: tuple[str, ...] = ()
     for node in graph.nodes:
         on, path = where[node.name]
         try:
-            placed = _place(node, on, letters(devices), held)
+            layers.append(cut(node, on, letter, held))
         except Refusal as refusal:
-            problems.append(_blame(node, refusal.diagnostic, path))
-            continue
-        layers.append(placed)
-        held = tuple(Piece(s.name, s.device, s.span) for s in placed.shares)
-    problems += _check_share_names(layers, graph)
-    if len(where[graph.nodes[-1].name][0]) > 1 and not problems:
-        last = graph.nodes[-1]
+            # What only follows a refused layer would say the same again.
+            if node.parameters() or on != refused:
+                problems.append(_blame(node, refusal.diagnostic, path))
+            refused = on
+            held = (Piece(node.name, on[0], range(node.shape[0])),)
+        else:
+            refused = ()
+            held = pieces(layers[-1])
+    problems += _check_share_names(layers, graph, devices)
+    last = graph.nodes[-1]
+    if len(where[last.name][0]) > 1 and not problems:
         problems.append(
             Diagnostic(
                 "cannot-split",
@@ -86,63 +81,6 @@ def place(graph: Graph, placement: Placement) -> PlacedGraph:
     return PlacedGraph(graph, devices, tuple(layers))
 
 
-def letters(devices: Collection[str]) -> dict[str, str]:
-    """A share is named after its layer and the letter of its device: conv1a, conv1b."""
-    return dict(zip(devices, LETTERS, strict=False))
-
-
-def _place(
-    node: Node, on: tuple[str, ...], letter: dict[str, str], held: tuple[Piece, ...]
-) -> Placed:
-    """Cut a layer into one share a device and fetch what each reads."""
-    channels = node.shape[0]
-    if channels % len(on):
-        what = "channels" if len(node.shape) == 3 else "features"
-        raise Refusal(
-            "cannot-split",
-            f"{channels} {what} cannot be shared equally by {len(on)} devices",
-            help="change the number, or place the layer on fewer devices",
-        )
-    size = channels // len(on)
-    moves, shares = [], []
-    for index, device in enumerate(on):
-        span = range(index * size, (index + 1) * size)
-        part = node.op.part(node.x, span)
-        name = node.name + (letter[device] if len(on) > 1 else "")
-        source = _held_on(device, part.reads, held)
-        if source is None:
-            move = _fetch(f"{name}.input", device, part.reads, held)
-            moves.append(move)
-            source = move.name
-        x = (len(part.reads), *node.x[1:])
-        shares.append(
-            Share(name, device, part.op, source, x, (size, *node.shape[1:]), span)
-        )
-    return Placed(node, tuple(moves), tuple(shares))
-
-
-def _held_on(device: str, reads: range, held: tuple[Piece, ...]) -> str | None:
-    """The value on this device that is just what is read, if there is one."""
-    for piece in held:
-        if piece.device == device and piece.span == reads:
-            return piece.value
-    return None
-
-
-def _fetch(name: str, device: str, reads: range, held: tuple[Piece, ...]) -> Move:
-    """Collect what is read from the pieces that hold it."""
-    pieces, parts = [], []
-    for piece in held:
-        start, stop = (
-            max(reads.start, piece.span.start),
-            min(reads.stop, piece.span.stop),
-        )
-        if start < stop:
-            pieces.append(piece)
-            parts.append(range(start, stop))
-    return Move(name, device, tuple(pieces), tuple(parts), reads)
-
-
 def _check_devices(devices: Collection[str]) -> Iterator[Diagnostic]:
     if not devices or len(devices) > len(LETTERS):
         yield Diagnostic(
@@ -150,6 +88,16 @@ def _check_devices(devices: Collection[str]) -> Iterator[Diagnostic]:
             f"a placement has from 1 to {len(LETTERS)} devices, not {len(devices)}",
             ("placement", "devices"),
         )
+    if "split" in devices:
+        message = "'split' already means all devices"
+        place = ("placement", "devices", "split")
+        yield Diagnostic("bad-name", message, place, at_key=True)
+
+
+def _unused(devices: Iterable[str]) -> Iterator[Diagnostic]:
+    for device in devices:
+        place = ("placement", "devices", device)
+        yield Diagnostic("no-effect", f"no layer is on {device}", place, at_key=True)
 
 
 def _where(graph: Graph, placement: Placement, problems: list[Diagnostic]) -> Where:
@@ -161,24 +109,21 @@ def _where(graph: Graph, placement: Placement, problems: list[Diagnostic]) -> Wh
     for key, value in placement.layers.items():
         path = ("placement", "layers", key)
         on = _devices(value, placement, path, problems)
-        for name in _layers(key, order, path, problems):
-            if name in where:
-                problems.append(
-                    Diagnostic(
-                        "bad-placement", f"{name} is placed twice", path, at_key=True
-                    )
-                )
-            where[name] = (on, path)
-    if missing := [name for name in order if name not in where]:
-        problems.append(
-            Diagnostic(
-                "bad-placement",
-                f"no device is given for {', '.join(missing[:8])}"
-                + (", ..." if len(missing) > 8 else ""),
-                ("placement", "layers"),
-            )
-        )
+        names = _layers(key, order, path, problems)
+        if twice := [name for name in names if name in where]:
+            message = f"already placed above: {_some(twice)}"
+            problems.append(Diagnostic("bad-placement", message, path, at_key=True))
+        where |= dict.fromkeys(names, (on, path))
+    missing = [name for name in order if name not in where]
+    if missing and not problems:
+        message = f"no device is given for {_some(missing)}"
+        place = ("placement", "layers")
+        problems.append(Diagnostic("bad-placement", message, place))
     return where
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _layers(
@@ -253,14 +198,20 @@ def _blame(node: Node, found: Diagnostic, placed_at: Path) -> Diagnostic:
     )
 
 
-def _check_share_names(layers: list[Placed], graph: Graph) -> Iterator[Diagnostic]:
-    names = {node.name for node in graph.nodes}
+def _check_share_names(
+    layers: list[Placed], graph: Graph, devices: Collection[str]
+) -> Iterator[Diagnostic]:
+    """A share's name is an attribute of the model, beside layers and devices."""
+    places: dict[str, Path] = {name: ("placement", "devices", name) for name in devices}
+    places |= {node.name: ("layers", node.name) for node in graph.nodes}
     for layer in layers:
-        for share in layer.shares:
-            if share.name != layer.node.name and share.name in names:
+        name = layer.node.name
+        for share in layer.shares if len(layer.shares) > 1 else ():
+            also = f"{name} on {share.device}"
+            if place := places.get(share.name):
+                message = f"{share.name} is also {also}"
+                yield Diagnostic("bad-name", message, place, at_key=True)
+            elif layer.node.parameters() and (bad := attribute_problem(share.name)):
                 yield Diagnostic(
-                    "bad-name",
-                    f"{share.name} is also {layer.node.name} on {share.device}",
-                    ("layers", share.name),
-                    at_key=True,
+                    "bad-name", f"{also}: {bad}", places[name], at_key=True
                 )

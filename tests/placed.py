@@ -1,0 +1,195 @@
+"""Networks under placements: one training step of the generated model, and its plan."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from device_labels import CPU, Copy, Devices, label
+from helpers import compile_text
+from torch import Tensor
+
+from specgen.compiler import Program, render
+from specgen.ops.base import volume
+from specgen.passes.placement import place
+from specgen.spec import Device, Placement
+
+BATCH = 2
+
+TOWERS = """
+specgen: 1
+name: Net
+input: {channels: 3, height: 15, width: 15}
+layers:
+  conv1: {op: conv2d, out_channels: 8, kernel_size: 3, padding: {bottom: 1, right: 1}}
+  relu1: {op: relu}
+  norm1: {op: local_response_norm, size: 3, groups: 4}
+  pool1: {op: max_pool2d, kernel_size: 3, stride: 2}
+  conv2: {op: conv2d, out_channels: 16, kernel_size: 3, padding: 1, groups: 2}
+  relu2: {op: relu}
+  pool2: {op: avg_pool2d, kernel_size: 2}
+  flat: {op: flatten}
+  fc3: {op: linear, out_features: 16}
+  relu3: {op: relu}
+  drop3: {op: dropout}
+  fc4: {op: linear, out_features: 12}
+  prob: {op: softmax}
+"""
+
+_TWO = "devices: {gpu0: {}, gpu1: {}}"
+_THREE = "devices: {gpu0: {}, gpu1: {}, gpu2: {}}"
+_FOUR = "devices: {gpu0: {}, gpu1: {}, gpu2: {}, gpu3: {}}"
+
+PLACEMENTS = {
+    "one device": "{devices: {gpu0: {}}, layers: {conv1..prob: gpu0}}",
+    "two towers": f"{{{_TWO}, layers: {{conv1..drop3: split, fc4..prob: gpu0}}}}",
+    "layer ranges": f"{{{_TWO}, layers: {{conv1..pool2: gpu0, flat..prob: gpu1}}}}",
+    "there and back": f"""{{{_TWO}, layers:
+        {{conv1..pool1: gpu0, conv2..relu3: gpu1, drop3..prob: gpu0}}}}""",
+    "two, then four": f"""{{{_FOUR}, layers:
+        {{conv1..flat: {{split: [gpu0, gpu1]}}, fc3..fc4: split, prob: gpu3}}}}""",
+    "four, then two": f"""{{{_FOUR}, layers: {{conv1..norm1: split,
+        pool1..drop3: {{split: [gpu1, gpu2]}}, fc4..prob: gpu0}}}}""",
+    "reversed order": f"""{{{_TWO}, layers: {{conv1..norm1: {{split: [gpu1, gpu0]}},
+        pool1..drop3: split, fc4..prob: gpu1}}}}""",
+    "twice as many devices as groups": f"""{{{_FOUR}, layers:
+        {{conv1..drop3: split, fc4..prob: gpu2}}}}""",
+    "shares that do not align": f"""{{{_THREE}, layers:
+        {{conv1..flat: {{split: [gpu0, gpu1]}}, fc3..drop3: {{split: [gpu2, gpu0]}},
+        fc4: split, prob: gpu1}}}}""",
+}
+
+
+def towers(placement: str) -> Program:
+    """Compile a small network of every op under one of PLACEMENTS."""
+    return compile_text(f"{TOWERS}placement: {PLACEMENTS[placement]}\n")
+
+
+def on_one_device(program: Program) -> Program:
+    """The same network, all of it on one device."""
+    placement = Placement(devices={"gpu0": Device()}, layers={})
+    spec = program.spec.model_copy(update={"placement": placement})
+    return replace(program, spec=spec, placed=place(program.graph, placement))
+
+
+def model_text(program: Program) -> str:
+    """Return the generated model.py."""
+    return render(program)["model.py"].decode()
+
+
+def module(text: str) -> Any:
+    """Import generated code that stands by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.py")
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location("model", path)
+        assert spec
+        assert spec.loader
+        found = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found)
+    return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step gave; the gradients are whole, by canonical name."""
+
+    logits: Tensor
+    gradients: dict[str, Tensor]
+    forward: list[Copy]
+    backward: list[Copy]
+
+
+def bound(program: Program) -> dict[str, str]:
+    """The torch device of each of the spec's; the images come from the CPU."""
+    names = {d: f"cuda:{index}" for index, d in enumerate(program.placed.devices)}
+    return names | {"": CPU}
+
+
+def step(
+    program: Program,
+    text: str | None = None,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Step:
+    """Take one training step on labelled devices; with `weights`, without dropout."""
+    names = bound(program)
+    code = module(text or model_text(program))
+    torch.manual_seed(0)
+    images = torch.randn(BATCH, *program.graph.input_shape, dtype=dtype)
+    with Devices() as devices:
+        model = getattr(code, program.spec.name)(
+            [names[d] for d in program.placed.devices]
+        )
+        model.to(dtype)
+        if weights is not None:
+            model.load_state_dict(weights)
+            model.eval()
+        check_parameters(program, model)
+        # By itself torch groups parameters by their real device, which is one here.
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=0.01, momentum=0.9, foreach=False
+        )
+        devices.copies.clear()
+        logits = model(images)
+        forward = devices.copies.copy()
+        assert label(logits) == names[program.placed.layers[-1].shares[0].device]
+        labels = torch.arange(BATCH) % logits.shape[1]
+        loss = F.cross_entropy(logits, labels.to(logits.device))
+        devices.copies.clear()
+        torch.autograd.backward(loss)
+        backward = devices.copies.copy()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+        optimizer.step()
+        assert devices.copies == backward, "the optimizer moves nothing"
+        for name, p in model.named_parameters():
+            assert label(gradients[name]) == label(p)
+    whole = getattr(code, "join_shares", dict)(gradients)
+    return Step(logits.detach(), whole, forward, backward)
+
+
+def check_parameters(program: Program, model: torch.nn.Module) -> None:
+    """Every parameter is where its share is."""
+    names = bound(program)
+    expected = {
+        f"{share.name}.{leaf}": names[share.device]
+        for share in program.placed.shares()
+        for leaf in share.op.parameters(share.input_shape)
+    }
+    assert {name: label(p) for name, p in model.named_parameters()} == expected
+
+
+def planned(program: Program, item: int = 4) -> tuple[list[Copy], list[Copy]]:
+    """Return the copies that the moves call for, forward and backward.
+
+    A gradient goes back only to where there is a parameter to learn.
+    """
+    names = bound(program)
+    forward, backward = [], []
+    learns = False
+    for layer in program.placed.layers:
+        pixels = volume(layer.node.x[1:])
+        for move in layer.moves:
+            for piece, read in zip(move.pieces, move.reads, strict=True):
+                source, target = names[piece.device], names[move.device]
+                count = BATCH * item * len(read) * pixels
+                if source != target:
+                    forward.append(Copy(source, target, count))
+                    backward += [Copy(target, source, count)] if learns else []
+        learns = learns or bool(layer.node.parameters())
+    return forward, backward
+
+
+def check_copies(program: Program, taken: Step, item: int = 4) -> None:
+    """The planned copies were made, and no other."""
+    forward, backward = planned(program, item)
+    assert Counter(taken.forward) == Counter(forward)
+    assert Counter(taken.backward) == Counter(backward)
