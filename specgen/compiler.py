@@ -17,7 +17,7 @@ from specgen.names import stem_problem
 from specgen.passes.placement import place, resolve
 from specgen.passes.shapes import check_ending, infer_shapes
 from specgen.source import Source
-from specgen.spec import Spec
+from specgen.spec import Spec, data
 
 T = TypeVar("T")
 
@@ -69,10 +69,10 @@ def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
         SpecError: what is wrong with the network and its placement.
     """
     graph = lower(spec, source.comments)
-    problems: list[Diagnostic] = []
+    problems: list[Diagnostic] = list(data.check(spec.data, *graph.input_shape))
     shaped = _collect(problems, lambda: infer_shapes(graph))
     if shaped is None:  # names in the placement can be wrong as well
-        _collect(problems, lambda: resolve(graph, spec.placement))
+        _collect(problems, lambda: resolve(spec.layers, spec.placement))
         raise SpecError(problems)
     _collect(problems, lambda: check_ending(shaped))
     placed = _collect(problems, lambda: place(shaped, spec.placement))
@@ -105,36 +105,37 @@ def _what_else(source: Source, found: Sequence[Diagnostic]) -> Sequence[Diagnost
     Unknown keys are left out, and so are other sections that have an error. The layers
     from the first wrong one on are left out as well: their shapes are unknown.
     """
-    data: dict[str, Any] = deepcopy(source.data)
-    layers = data.get("layers")
+    content: dict[str, Any] = deepcopy(source.data)
+    layers = content.get("layers")
     if not isinstance(layers, dict):
         return ()
-    cut = len(layers)
+    names = list(layers)
+    cut = len(names)
     for problem in found:
         path = problem.path or ()
         if problem.code == "unknown-key":
-            _remove(data, path)
+            _remove(content, path)
         elif len(path) > 1 and path[0] == "layers":
-            cut = min(cut, list(layers).index(str(path[1])))
+            cut = min(cut, names.index(str(path[1])))
         elif path:
-            data.pop(str(path[0]), None)
-    complete = cut == len(layers)
-    data["layers"] = dict(list(layers.items())[:cut])
-    if not complete:
-        data.pop("placement", None)
-    try:
-        rest = replace(source, data=data, problems=())
-        if complete:
-            compile_source(rest, "")
-        else:
-            infer_shapes(lower(validate(rest, Spec), {}))
-    except SpecError as error:
-        known = {problem.path for problem in found}
-        return [p for p in error.diagnostics if p.path not in known]
-    return ()
+            content.pop(str(path[0]), None)
+    content["layers"] = {name: layers[name] for name in names[:cut]}
+    known = {problem.path for problem in found}
+    problems: list[Diagnostic] = []
+    spec = _collect(
+        [], lambda: validate(replace(source, data=content, problems=()), Spec)
+    )
+    if spec is None:
+        return ()
+    if cut == len(names):
+        _collect(problems, lambda: compile_spec(spec, source, ""))
+    else:
+        _collect(problems, lambda: resolve(names, spec.placement))
+        _collect(problems, lambda: infer_shapes(lower(spec, {})))
+    return [problem for problem in problems if problem.path not in known]
 
 
-def _remove(data: Any, path: Sequence[str | int]) -> None:
+def _remove(content: Any, path: Sequence[str | int]) -> None:
     for key in path[:-1]:
-        data = data[key]
-    data.pop(path[-1], None)
+        content = content[key]
+    content.pop(path[-1], None)

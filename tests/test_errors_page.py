@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from specgen.compiler import compile_file
 from specgen.diagnostics import SpecError
-from specgen.frontend.lower import lower
-from specgen.frontend.overlay import load
-from specgen.frontend.validate import validate
-from specgen.passes.placement import place
-from specgen.passes.shapes import check_ending, infer_shapes
-from specgen.spec import Spec
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "errors.md").read_text()
@@ -48,13 +43,6 @@ def codes() -> set[str]:
                     if isinstance(text, str) and (is_code or CODE.fullmatch(text)):
                         found.add(text)
     return found - {"utf-8", "sample-data"}  # an encoding, a command
-
-
-def compile_all(path: Path, options: list[str]) -> None:
-    spec = validate(load(path, options), Spec)
-    graph = infer_shapes(lower(spec, {}))
-    check_ending(graph)
-    place(graph, spec.placement)
 
 
 def complete(example: str) -> str:
@@ -94,5 +82,5 @@ def test_an_example_has_its_error_and_no_other(
             example = complete(example)
         Path("spec.yaml").write_text(example)
         with pytest.raises(SpecError) as caught:
-            compile_all(Path("spec.yaml"), options)
+            compile_file(Path("spec.yaml"), options)
         assert {error.code for error in caught.value.diagnostics} == {code}

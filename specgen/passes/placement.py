@@ -20,8 +20,8 @@ from specgen.spec import Placement, Split
 Where = dict[str, tuple[tuple[str, ...], Path]]
 
 
-def resolve(graph: Graph, placement: Placement) -> Where:
-    """Devices of each layer, and the place in the spec that says so; needs no shapes.
+def resolve(layers: Iterable[str], placement: Placement) -> Where:
+    """Devices of each of the layers, and the place in the spec that says so.
 
     Raises:
         SpecError: a placement that names no such layer or device, leaves a layer out or
@@ -29,7 +29,7 @@ def resolve(graph: Graph, placement: Placement) -> Where:
     """
     devices = placement.devices
     problems: list[Diagnostic] = list(_check_devices(devices))
-    where = _where(graph, placement, problems)
+    where = _where(layers, placement, problems)
     if not problems:
         used = {device for on, _ in where.values() for device in on}
         problems += _unused(device for device in devices if device not in used)
@@ -45,7 +45,7 @@ def place(graph: Graph, placement: Placement) -> PlacedGraph:
         SpecError: what `resolve` refuses, and every layer that cannot be split as
             written.
     """
-    where = resolve(graph, placement)
+    where = resolve((node.name for node in graph.nodes), placement)
     devices = tuple(placement.devices)
     letter = letters(devices)
     problems: list[Diagnostic] = []
@@ -100,9 +100,11 @@ def _unused(devices: Iterable[str]) -> Iterator[Diagnostic]:
         yield Diagnostic("no-effect", f"no layer is on {device}", place, at_key=True)
 
 
-def _where(graph: Graph, placement: Placement, problems: list[Diagnostic]) -> Where:
+def _where(
+    layers: Iterable[str], placement: Placement, problems: list[Diagnostic]
+) -> Where:
     """What `resolve` returns; adds to `problems`."""
-    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    order = {name: index for index, name in enumerate(layers)}
     where: Where = {}
     if not placement.layers and len(placement.devices) == 1:
         return {name: (tuple(placement.devices), ("layers", name)) for name in order}
