@@ -131,7 +131,8 @@ def _what_else(source: Source, found: Sequence[Diagnostic]) -> Sequence[Diagnost
         _collect(problems, lambda: compile_spec(spec, source, ""))
     else:
         _collect(problems, lambda: resolve(names, spec.placement))
-        _collect(problems, lambda: infer_shapes(lower(spec, {})))
+        if cut:
+            _collect(problems, lambda: infer_shapes(lower(spec, {})))
     return [problem for problem in problems if problem.path not in known]
 
 
