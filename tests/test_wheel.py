@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -29,3 +30,25 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
     expected |= {f"specgen/{path.relative_to(ROOT).as_posix()}" for path in templates}
     assert names == expected | {"specgen/py.typed"}
+
+
+def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """The dependencies are complete, and torch is none of them."""
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    python, specgen = environment / "bin" / "python", environment / "bin" / "specgen"
+
+    def run(*command: str | Path) -> None:
+        subprocess.run(command, check=True, cwd=tmp_path)
+
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    run(python, "-c", "import importlib.util as i; assert not i.find_spec('torch')")
+    run(specgen, "build", ROOT / "specs" / "alexnet.yaml", "--output", "out")
+    committed = ROOT / "generated" / "alexnet"
+    files = {
+        path.name: path.read_bytes() for path in committed.iterdir() if path.is_file()
+    }
+    built = {
+        path.name: path.read_bytes() for path in Path(tmp_path, "out/alexnet").iterdir()
+    }
+    assert built == files
