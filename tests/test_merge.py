@@ -236,3 +236,16 @@ def test_problems_have_paths_that_the_data_has() -> None:
         ("new-layer", None),
         ("nothing-to-remove", None),
     }
+
+
+def test_a_mapping_is_replaced_when_its_kind_changes() -> None:
+    schedule = "training: {schedule: {kind: plateau, patience: 3}}\n"
+    Path("base.yaml").write_text(BASE + schedule)
+
+    def merge(overlay: str) -> Any:
+        source = merged(write(f"training: {{schedule: {overlay}}}"))
+        return source.data["training"]["schedule"]
+
+    assert merge("{kind: cosine}") == {"kind": "cosine"}
+    assert merge("{kind: plateau, drops: 2}") == merge("{drops: 2}")
+    assert merge("{drops: 2}") == {"kind": "plateau", "patience": 3, "drops": 2}

@@ -134,6 +134,13 @@ def test_options_mean_what_an_overlay_means() -> None:
     assert layers["bn"] == {"op": "bn", "eps": 1}
 
 
+def test_an_option_can_undo_what_one_before_it_did() -> None:
+    new = "layers.bn={op: bn, after: conv1}"
+    other = "layers.bn2={op: bn, after: conv1}"
+    layers = merged(Path("base.yaml"), new, "layers.bn=null", new, other).data["layers"]
+    assert list(layers) == ["conv1", "bn", "bn2", "relu1", "norm1", "pool1"]
+
+
 @pytest.mark.parametrize(
     ("option", "code", "place"),
     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from specgen.diagnostics import Diagnostic, Path, in_order, nearest_help, short
 from specgen.graph import INPUT
@@ -16,6 +16,7 @@ from specgen.source import Source
 
 WHOLE = {("placement",)}  # an overlay's replaces the base's
 LAYERS = ("layers",)
+TAGS = ("op", "kind")  # where one changes, nothing is left of the old mapping
 
 
 class Merge:
@@ -90,10 +91,12 @@ class Merge:
         # Last, so that a new layer can come after one that it replaces.
         for key in removed:
             self._forget(base.pop(key), (*path, key))
+            if path == LAYERS:
+                self.followers = {a: b for a, b in self.followers.items() if b != key}
 
     def _value(self, base: dict[str, Any], value: Any, path: Path, top: Source) -> None:
         old = base.get(str(path[-1]))
-        if isinstance(old, dict) and isinstance(value, dict) and path not in WHOLE:
+        if path not in WHOLE and _same_kind(old, value):
             if path in top.comments:
                 self.comments[path] = top.comments[path]
             self._mapping(old, value, path, top)
@@ -115,10 +118,7 @@ class Merge:
                 top, Diagnostic("misplaced-after", message, place, at_key=True)
             )
             layer = _without_after(fields)
-        if "op" in fields and fields["op"] != _op(layers[name]):
-            self._replace(layers, layer, path, top)  # nothing is left of another op
-        else:
-            self._value(layers, layer, path, top)
+        self._value(layers, layer, path, top)
 
     def _new_layer(
         self, layers: dict[str, Any], name: str, fields: dict[str, Any], top: Source
@@ -211,5 +211,8 @@ def _without_after(layer: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in layer.items() if key != "after"}
 
 
-def _op(layer: Any) -> Any:
-    return layer.get("op") if isinstance(layer, dict) else None
+def _same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
+    """Tell whether two values are mappings that can be merged."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return False
+    return all(tag not in old or new.get(tag, old[tag]) == old[tag] for tag in TAGS)
