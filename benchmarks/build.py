@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time `specgen build`.")
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users have it compiled once
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")

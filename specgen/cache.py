@@ -51,10 +51,7 @@ def remember(folder: Path, content: bytes) -> None:
 
 def _marker(folder: Path) -> Path:
     """Return the folder's marker: one a folder, so that the cache does not grow."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        base = Path("~/.cache").expanduser()
-    return base / "specgen" / sha256(os.fsencode(folder.resolve())).hexdigest()
+    return templates.cache() / sha256(os.fsencode(folder.resolve())).hexdigest()
 
 
 def _key(content: bytes) -> str:

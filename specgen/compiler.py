@@ -137,6 +137,7 @@ def _what_else(source: Source, found: Sequence[Diagnostic]) -> Sequence[Diagnost
 
 
 def _remove(content: Any, path: Sequence[str | int]) -> None:
+    """Remove what is at a path, if it is still there."""
     for key in path[:-1]:
-        content = content[key]
+        content = content.get(key, {})
     content.pop(path[-1], None)

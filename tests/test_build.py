@@ -139,3 +139,10 @@ def test_a_spec_that_cannot_be_read(
 ) -> None:
     assert cli.main(["build", str(tmp_path / path)]) == 1
     assert capsys.readouterr().err.startswith("error[")
+
+
+def test_an_unknown_key_in_a_section_that_is_wrong_anyway(tmp_path: Path) -> None:
+    spec = tmp_path / "net.yaml"
+    text = WRONG.replace("channels: 3", "channels: 0, extra: 1")
+    spec.write_text(text)
+    assert cli.main(["build", str(spec)]) == 1

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -57,7 +56,7 @@ class Sides(Strict):
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    ) -> dict[str, Any]:
         by_side = handler.resolve_ref_schema(handler(core))
         return {"anyOf": [pair_schema(0), by_side]}
 

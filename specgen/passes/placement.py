@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-from specgen.diagnostics import Diagnostic, Path, SpecError, nearest
+from specgen.diagnostics import Diagnostic, Path, SpecError, nearest_help
 from specgen.graph import INPUT, Graph, Node, Piece, Placed, PlacedGraph
 from specgen.names import attribute_problem
 from specgen.ops.base import Refusal
@@ -136,14 +136,13 @@ def _layers(
     ends = (first, last) if ".." in key else (first, first)
     unknown = [name for name in ends if name not in order]
     for name in dict.fromkeys(unknown):
-        guess = nearest(name, order)
         problems.append(
             Diagnostic(
                 "unknown-layer",
                 f"there is no layer {name!r}",
                 path,
                 at_key=True,
-                help=f"did you mean {guess}?" if guess else None,
+                help=nearest_help(name, order),
             )
         )
     if unknown:
@@ -173,13 +172,12 @@ def _devices(
     for index, name in enumerate(names):
         at = path if isinstance(value, str) else (*path, "split", index)
         if name not in known:
-            guess = nearest(name, [*known, "split"])
             problems.append(
                 Diagnostic(
                     "unknown-device",
                     f"there is no device {name!r}",
                     at,
-                    help=f"did you mean {guess}?" if guess else None,
+                    help=nearest_help(name, [*known, "split"]),
                 )
             )
         elif name in names[:index]:
