@@ -38,6 +38,7 @@ FILES = (
     "train.py",
     "report.py",
     "evaluate.py",
+    "export.py",
     "requirements.txt",
 )
 
