@@ -60,6 +60,7 @@ def convolutions(x: Shape) -> st.SearchStrategy[Data]:
             "stride": pairs(1, 3),
             "padding": sides(),
             "dilation": pairs(1, 2),
+            "bias": st.booleans(),
             "init": inits(),
         }
         return st.fixed_dictionaries(fields, optional=more)

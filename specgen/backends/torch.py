@@ -45,6 +45,7 @@ FILES = (
     "train.py",
     "report.py",
     "evaluate.py",
+    "export.py",
     "requirements.txt",
 )
 

@@ -1,0 +1,280 @@
+"""The generated export.py: a checkpoint becomes an ONNX file that computes the same."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import importlib.util
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import safetensors.torch
+import torch
+from helpers import compile_data, compile_text, model
+from hypothesis import given, settings
+from strategies import Data, networks
+from test_generated_model import mypy, ruff
+from torch import Tensor
+
+from specgen.compiler import Program, render
+
+NET = """
+specgen: 1
+name: Net
+input: {channels: 3, height: 9, width: 9}
+layers:
+  conv1: {op: conv2d, out_channels: 8, kernel_size: 3}
+  norm1: {op: local_response_norm, size: 5, alpha: 0.5, k: 2, groups: 2}
+  conv2: {op: conv2d, out_channels: 4, kernel_size: 3, bias: false}
+  norm2: {op: local_response_norm, size: 3, alpha: 0.5, beta: 0.4}
+  flat: {op: flatten}
+  fc3: {op: linear, out_features: 2}
+  prob: {op: softmax}
+"""
+CLASSES = ["cat", "naïve \udcff"]  # of a folder whose name is not UTF-8
+MEAN = torch.arange(3 * 16 * 16, dtype=torch.float32).reshape(3, 16, 16)
+
+
+class Exporter:
+    """A generated folder, a network of it, and a checkpoint of that."""
+
+    def __init__(self, program: Program, folder: Path) -> None:
+        self.net = model(program, folder).eval()
+        files = render(program)
+        for name in ("export.py", "model.onnx"):
+            (folder / name).write_bytes(files[name])
+        self.script = folder / "export.py"
+        self.checkpoint = folder / "run.safetensors"
+        self.output = folder / "run.onnx"
+        self.save(self.net.state_dict())
+        spec = importlib.util.spec_from_file_location("export", self.script)
+        assert spec
+        assert spec.loader
+        self.module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+
+    def save(self, weights: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint as train.py does."""
+        velocity = {f"optimizer.{name}": tensor for name, tensor in weights.items()}
+        metadata = {"run": json.dumps({"classes": CLASSES, "step": 7})}
+        tensors = {**weights, **velocity, "data.mean": MEAN}
+        data = {name: tensor.clone() for name, tensor in tensors.items()}
+        self.checkpoint.write_bytes(safetensors.torch.save(data, metadata))
+
+    def run(self, *flags: str) -> None:
+        """Run the script in this process."""
+        before = sys.argv
+        sys.argv = ["export.py", str(self.checkpoint), *flags]
+        try:
+            self.module.main()
+        finally:
+            sys.argv = before
+
+    def refusal(self, *flags: str) -> str:
+        """Return what the script says when it fails; no file is another then."""
+        before = self.files()
+        with pytest.raises(SystemExit) as caught:
+            self.run(*flags)
+        assert self.files() == before
+        assert isinstance(caught.value.code, str)
+        return caught.value.code
+
+    def files(self) -> dict[str, bytes]:
+        folder = self.script.parent
+        return {path.name: path.read_bytes() for path in folder.glob("run.*")}
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """What was written computes what the network does, for any batch size."""
+        onnx.checker.check_model(self.output, full_check=True)
+        session = ort.InferenceSession(self.output, providers=["CPUExecutionProvider"])
+        assert [value.name for value in session.get_inputs()] == ["input"]
+        _, *size = session.get_inputs()[0].shape
+        for batch_size in (1, 3):
+            generator = torch.Generator().manual_seed(batch_size)
+            x = torch.randn(batch_size, *size, generator=generator)
+            (logits, *prob) = session.run(None, {"input": x.numpy()})
+            np.testing.assert_allclose(logits, self.net(x), rtol=1e-4, atol=1e-4)
+            if prob:
+                expected = self.net.probabilities(x)
+                np.testing.assert_allclose(prob[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def exporter(tmp_path: Path) -> Exporter:
+    return Exporter(compile_text(NET), tmp_path)
+
+
+def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
+    exporter.run()
+    exporter.check()
+    proto = onnx.load(exporter.output)
+    assert (proto.ir_version, proto.opset_import[0].version) == (8, 17)
+    assert "LRN" not in {node.op_type for node in proto.graph.node}
+    names = {name for node in proto.graph.node for name in (node.name, *node.output)}
+    assert len(names) == 2 * len(proto.graph.node) + 1  # the Split has two outputs
+
+
+@settings(max_examples=40)
+@given(networks())
+def test_any_network_exports(data: Data) -> None:
+    with TemporaryDirectory() as folder:
+        exporter = Exporter(compile_data(data), Path(folder))
+        exporter.run()
+        exporter.check()
+
+
+def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:
+    exporter.run()
+    metadata = ort.InferenceSession(exporter.output).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == CLASSES
+    mean = np.frombuffer(base64.b64decode(metadata["mean"]), np.float32)
+    assert np.array_equal(mean, MEAN.flatten())
+
+
+def test_large_weights_lie_on_pages_beside_it(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter.module, "LARGE", 0)
+    exporter.run()
+    exporter.check()
+    data = exporter.output.with_name("run.onnx.data")
+    proto = onnx.load(exporter.output, load_external_data=False)
+    state = exporter.net.state_dict()
+    places = {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data}
+        for tensor in proto.graph.initializer
+        if tensor.external_data
+    }
+    assert places.keys() == state.keys()
+    for name, place in places.items():
+        assert place["location"] == data.name
+        offset, length = int(place["offset"]), int(place["length"])
+        assert offset % 4096 == 0
+        found = data.read_bytes()[offset : offset + length]
+        assert found == state[name].numpy().tobytes()
+
+
+@pytest.mark.parametrize("large", [0, 2**30])
+def test_files_are_repeatable_and_follow_the_umask(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(exporter.module, "LARGE", large)
+    before = os.umask(0o027)
+    try:
+        exporter.run()
+    finally:
+        os.umask(before)
+    first = exporter.files()
+    modes = [
+        stat.S_IMODE(path.stat().st_mode)
+        for path in exporter.script.parent.glob("run.onnx*")
+    ]
+    assert modes == [0o640] * (1 if large else 2)
+    exporter.run()
+    assert exporter.files() == first
+
+
+def test_double_weights_become_single(exporter: Exporter) -> None:
+    state = exporter.net.state_dict()
+    exporter.save({name: tensor.double() for name, tensor in state.items()})
+    exporter.run()
+    exporter.check()
+
+
+# Runs a script with its arguments, and then prints which of these were imported.
+RUN = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+print(*{"torch", "specgen", "onnxruntime"} & sys.modules.keys())
+"""
+
+
+def test_it_needs_neither_torch_nor_specgen(exporter: Exporter) -> None:
+    output = exporter.script.with_name("other.onnx")
+    command = [sys.executable, "-c", RUN, str(exporter.script)]
+    command += [str(exporter.checkpoint), "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=True)
+    assert done.stdout == f"wrote {output}\n\n"
+    assert output.exists()
+
+
+@pytest.mark.parametrize("norms", [True, False])
+def test_it_is_well_formed(tmp_path: Path, norms: bool) -> None:
+    lines = NET.replace("name: Net", f"name: {'N' * 40}").splitlines()
+    kept = [line for line in lines if norms or "norm" not in line]
+    script = tmp_path / "export.py"
+    script.write_bytes(render(compile_text("\n".join(kept)))["export.py"])
+    assert ("decompose" in script.read_text()) == norms
+    ruff("format --check", tmp_path)
+    ruff("check", tmp_path)
+    mypy(script)
+
+
+def test_every_difference_to_another_network_is_named(exporter: Exporter) -> None:
+    exporter.run()
+    state = exporter.net.state_dict()
+    del state["fc3.bias"]
+    del state["conv1.weight"]
+    state["conv2.weight"] = torch.zeros(4, 8, 5, 5)
+    state["fc4.weight"] = torch.zeros(2, 2)
+    exporter.save(state)
+    assert exporter.refusal() == (
+        f"error: {exporter.checkpoint} is of another network:\n"
+        "  conv1.weight is missing\n"
+        "  fc3.bias is missing\n"
+        "  conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)\n"
+        "  fc4.weight is unknown"
+    )
+
+
+def test_a_missing_checkpoint_is_an_error(exporter: Exporter) -> None:
+    exporter.checkpoint.unlink()
+    assert exporter.refusal() == f"error: there is no checkpoint {exporter.checkpoint}"
+
+
+def test_a_damaged_checkpoint_is_an_error(exporter: Exporter) -> None:
+    whole = exporter.checkpoint.read_bytes()
+    for damaged in (b"", b"not a checkpoint", whole[:-1]):
+        exporter.checkpoint.write_bytes(damaged)
+        expected = f"error: {exporter.checkpoint} cannot be read: "
+        assert exporter.refusal().startswith(expected)
+
+
+def test_a_file_of_weights_alone_is_an_error(exporter: Exporter) -> None:
+    safetensors.torch.save_file(exporter.net.state_dict(), exporter.checkpoint)
+    expected = f"error: {exporter.checkpoint} was not written by train.py"
+    assert exporter.refusal() == expected
+
+
+def test_a_missing_output_folder_is_an_error(exporter: Exporter) -> None:
+    output = exporter.script.parent / "none" / "net.onnx"
+    expected = f"error: cannot write {output}: No such file or directory"
+    assert exporter.refusal("--output", str(output)) == expected
+
+
+@pytest.mark.parametrize("large", [0, 2**30])
+def test_a_full_disk_leaves_what_was_there(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(exporter.module, "LARGE", large)
+    exporter.run()
+    exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    expected = f"error: cannot write {exporter.output}: No space left on device"
+    assert exporter.refusal() == expected
