@@ -16,6 +16,36 @@ from specgen.spec import Spec
 
 ROOT = Path(__file__).parent.parent
 
+TOWERS = """
+specgen: 1
+name: Towers
+summary: two towers that meet at conv2 and at the linear layers
+input: {channels: 3, height: 12, width: 12}
+layers:
+  conv1: {op: conv2d, out_channels: 8, kernel_size: 3, padding: {bottom: 1, right: 1}}
+  relu1: {op: relu}
+  norm1: {op: local_response_norm, size: 3, alpha: 0.1, groups: 4}
+  pool1: {op: max_pool2d, kernel_size: 3, stride: 2}
+  conv2: {op: conv2d, out_channels: 16, kernel_size: 3, bias: false}
+  conv3: {op: conv2d, out_channels: 8, kernel_size: 3, groups: 4, init: {bias: 1}}
+  flat: {op: flatten}
+  fc4: {op: linear, out_features: 16, init: {weight: {normal: {std: 0.5}}}}
+  relu4: {op: relu}
+  drop4: {op: dropout}
+  fc5: {op: linear, out_features: 5}
+  prob: {op: softmax}
+init: {weight: kaiming_normal, bias: 0}
+"""
+PLACEMENTS = {
+    "one": "{devices: {gpu0: {}}, layers: {conv1..prob: gpu0}}",
+    "two": "{devices: {gpu0: {}, gpu1: {}},"
+    " layers: {conv1..drop4: split, fc5..prob: gpu0}}",
+    "four": "{devices: {a0: {}, a1: {}, a2: {}, a3: {}},"
+    " layers: {conv1..drop4: split, fc5..prob: a2}}",
+    "mixed": "{devices: {gpu0: {}, gpu1: {}, gpu2: {}}, layers: {conv1..pool1: gpu1,"
+    " conv2..flat: {split: [gpu2, gpu0]}, fc4..relu4: gpu0, drop4..prob: gpu1}}",
+}
+
 
 def compile_text(text: str, stem: str = "net") -> Program:
     """Compile a spec given as YAML text."""
@@ -27,6 +57,11 @@ def compile_data(data: Mapping[str, Any], stem: str = "net") -> Program:
     """Compile a spec given as plain data."""
     source = Source(dict(data), {}, {}, {}, {})
     return compile_spec(Spec.model_validate(source.data), source, stem)
+
+
+def towers(placement: str) -> Program:
+    """Compile a small network with everything that a split has to do with."""
+    return compile_text(f"{TOWERS}placement: {PLACEMENTS[placement]}\n")
 
 
 def refused(text: str) -> tuple[Diagnostic, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from device_labels import CPU, Copy, Devices, label
 from helpers import compile_text
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from specgen.compiler import Program, render
 from specgen.ops.base import volume
 from specgen.passes.placement import place
 from specgen.spec import Device, Placement
+from specgen.verify.devices import CPU, Copy, Devices, label
 
 BATCH = 2
 

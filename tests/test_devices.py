@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 import torch
-from device_labels import CPU, Devices, WrongDeviceError
 from helpers import ROOT, compile_text, spec_text
 from placed import (
     BATCH,
@@ -21,6 +20,7 @@ from placed import (
 
 from specgen.compiler import Program
 from specgen.passes import cost
+from specgen.verify.devices import CPU, Devices, WrongDeviceError
 
 SPECS = sorted(path.stem for path in ROOT.glob("specs/*.yaml"))
 

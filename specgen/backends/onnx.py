@@ -65,6 +65,14 @@ def build(graph: Graph, name: str) -> onnx.ModelProto:
     )
 
 
+def with_all_outputs(model: bytes) -> bytes:
+    """Return the model with every tensor between layers as an output too."""
+    proto = onnx.load_model_from_string(model)
+    proto.graph.output.extend(proto.graph.value_info)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
 def tensor_names(graph: Graph) -> dict[str, str]:
     """Return the tensor that each layer gives: called like it, but for the outputs.
 

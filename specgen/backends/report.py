@@ -95,7 +95,7 @@ def _layers(content: dict[str, Any]) -> str:
         )
     count = f"{len(layers)} layers"
     rows += [None, ("total", count, "", f"{totals[0]:,}", "", f"{totals[1]:,}", "", "")]
-    return _aligned(rows, "<<>>>>><")
+    return aligned(rows, "<<>>>>><")
 
 
 def _devices(content: dict[str, Any]) -> str:
@@ -103,7 +103,7 @@ def _devices(content: dict[str, Any]) -> str:
     for device in content["devices"]:
         held = _with_share(device["parameters"], content["parameters"])
         rows.append((device["name"], *held))
-    return _aligned(rows, "<>>")
+    return aligned(rows, "<>>")
 
 
 def _traffic(content: dict[str, Any]) -> str:
@@ -123,7 +123,7 @@ def _traffic(content: dict[str, Any]) -> str:
     total = sum(edge["bytes_per_image"] for edge in edges)
     rows += [None, ("total", "", "", f"{total:,}")]
     note = "Forward, in float32; the backward pass moves as much again."
-    return f"{_aligned(rows, '<<<>')}\n{note}"
+    return f"{aligned(rows, '<<<>')}\n{note}"
 
 
 def dimensions(shape: Shape | list[int]) -> str:
@@ -149,7 +149,7 @@ def _names(some: list[str], devices: list[str]) -> str:
     return " ".join(texts)
 
 
-def _aligned(rows: Sequence[Row], sides: str) -> str:
+def aligned(rows: Sequence[Row], sides: str) -> str:
     """Columns two spaces apart, each to its side (< or >); None is a rule."""
     cells = [row for row in rows if row]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

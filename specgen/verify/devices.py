@@ -66,6 +66,7 @@ class Devices:
         return copied
 
     def log(self, x: Tensor, target: str) -> None:
+        """Note that x is copied to the target."""
         self.copies.append(Copy(label(x), target, x.nbytes))
 
 

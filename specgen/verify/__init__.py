@@ -1,0 +1,40 @@
+"""Does what was generated do what was planned? The only package that runs it.
+
+Everything measured comes from running the generated files: model.py in PyTorch on the
+CPU, model.onnx in onnxruntime. Both are imported only when it is known that they are
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from specgen.compiler import Program, render
+from specgen.diagnostics import Diagnostic, SpecError
+from specgen.verify.check import Check, as_json, table
+
+__all__ = ["Check", "as_json", "table", "verify"]
+
+PACKAGES = ("torch", "onnxruntime")
+
+
+def verify(program: Program, files: Mapping[str, bytes] | None = None) -> list[Check]:
+    """Run the generated files and compare with the plan.
+
+    `files` takes the place of what would be generated.
+
+    Raises:
+        SpecError: torch or onnxruntime is not installed.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        problem = Diagnostic(
+            "missing-package",
+            f"verify runs what is generated, which takes {' and '.join(missing)}",
+            help="pip install 'specgen[verify]'",
+        )
+        raise SpecError([problem])
+    from specgen.verify.run import run
+
+    return list(run(program, render(program) if files is None else files))

@@ -1,0 +1,183 @@
+"""Runs a generated model.py and measures it. Nothing here knows what was planned.
+
+Names of modules and devices are the placed graph's; sizes never are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from specgen.compiler import Program
+from specgen.graph import PlacedGraph
+from specgen.ops.activation import Softmax
+
+IMAGES = 2  # one could not show that images are mixed up
+PIXELS = 64.0  # their standard deviation, as in photos: in smaller ones no norm bites
+
+
+class Seen(NamedTuple):
+    """What one forward pass showed: by layer, per image; and the outputs."""
+
+    shapes: dict[str, Any]
+    flops: dict[str, int]
+    outputs: dict[str, Tensor]
+
+
+class Step(NamedTuple):
+    """The logits, and the gradients of the whole parameters."""
+
+    outputs: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+
+
+def network(path: Path, name: str) -> Callable[..., nn.Module]:
+    """Import a generated file and return its class."""
+    spec = importlib.util.spec_from_file_location(f"specgen_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[..., nn.Module] = getattr(module, name)
+    return found
+
+
+def on_cpu(path: Path, program: Program) -> nn.Module:
+    """Build the generated model, all its devices the CPU, ready for inference."""
+    build = network(path, program.spec.name)
+    return build(["cpu"] * len(program.placed.devices), seed=0).eval()
+
+
+def images(program: Program, count: int = IMAGES) -> Tensor:
+    """Draw images in pixel units."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (count, *program.graph.input_shape)
+    return torch.randn(shape, generator=generator) * PIXELS
+
+
+def parameters(net: nn.Module) -> int:
+    """Count parameters."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def state_shapes(net: nn.Module) -> dict[str, list[int]]:
+    """Shapes of the state_dict, in its order."""
+    return {name: list(x.shape) for name, x in net.state_dict().items()}
+
+
+@torch.no_grad()
+def draw_weights(net: nn.Module, program: Program) -> dict[str, Tensor]:
+    """Draw whole weights that keep activations alive, and logits of order 1.
+
+    With a network's own start logits may be so small that no difference shows. Leaves
+    `net`, the network on one device, in float64 and with these weights.
+    """
+    generator = torch.Generator().manual_seed(2)
+    weights = {}
+    for name, tensor in net.state_dict().items():
+        # He et al., 2015; the first axis is the outputs, and a bias has no other.
+        std = math.sqrt(2 / tensor[0].numel()) if tensor.dim() > 1 else 1.0
+        weights[name] = torch.randn(tensor.shape, generator=generator) * std
+    with_weights(net.double(), weights)
+    scale = net(images(program).double()).std().item()
+    last = [node.parameters() for node in program.graph.nodes if node.parameters()][-1:]
+    for name in chain.from_iterable(last):
+        weights[name] /= scale or 1.0
+    with_weights(net, weights)
+    return weights
+
+
+def with_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Load whole weights and return the network."""
+    net.load_state_dict(weights)
+    return net
+
+
+@torch.no_grad()
+def observe(net: nn.Module, program: Program) -> Seen:
+    """Run a batch under hooks."""
+    layers = layer_names(program.placed)
+    calls: dict[str, list[tuple[int, ...]]] = {}
+
+    def watch(layer: str) -> Any:
+        def hook(module: nn.Module, args: Any, y: Tensor) -> None:
+            calls.setdefault(layer, []).append(without_batch(y))
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in net.named_modules():
+            if name:
+                hook = watch(layers.get(name, name))
+                stack.callback(module.register_forward_hook(hook).remove)
+        counter = stack.enter_context(FlopCounterMode(display=False))
+        outputs = {"logits": net(images(program))}
+    costs = counter.get_flop_counts()
+    flops: Counter[str] = Counter()
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            ops = costs.get(f"{type(net).__name__}.{name}", {})
+            flops[layers.get(name, name)] += sum(ops.values()) // IMAGES
+    if isinstance(program.graph.nodes[-1].op, Softmax):
+        outputs["prob"] = net.probabilities(images(program))  # type: ignore[operator]
+    shapes = {layer: _joined(found) for layer, found in calls.items()}
+    return Seen(shapes, dict(flops), outputs)
+
+
+def step(net: nn.Module, program: Program) -> Step:
+    """Run forward and backward in float64, from a fixed gradient of the logits."""
+    logits = net(images(program).double())
+    generator = torch.Generator().manual_seed(3)
+    logits.backward(torch.randn(logits.shape, generator=generator).double())
+    gradients = {}
+    for layer in program.placed.layers:
+        for leaf in layer.node.op.parameters(layer.node.x):
+            shares = [f"{share.name}.{leaf}" for share in layer.shares]
+            whole = torch.cat([_gradient(net, name) for name in shares])
+            gradients[f"{layer.node.name}.{leaf}"] = whole
+    net.zero_grad()
+    return Step({"logits": logits.detach()}, gradients)
+
+
+def difference(measured: Tensor, expected: Tensor) -> float | str:
+    """Return the largest difference, relative to the largest element expected."""
+    if measured.shape != expected.shape:
+        return f"shape {tuple(measured.shape)} instead of {tuple(expected.shape)}"
+    scale = expected.abs().max().item()
+    largest = (measured - expected).abs().max().item()
+    found: float = largest / scale if scale else largest
+    return found if math.isfinite(found) else str(found)
+
+
+def without_batch(x: Tensor) -> tuple[int, ...]:
+    """Shape for one image; that of a wrong batch stays as it is, and differs."""
+    return tuple(x.shape[1:] if len(x) == IMAGES else x.shape)
+
+
+def layer_names(placed: PlacedGraph) -> dict[str, str]:
+    """Layers by the names of their shares."""
+    return {s.name: layer.node.name for layer in placed.layers for s in layer.shares}
+
+
+def _joined(shapes: list[tuple[int, ...]]) -> list[Any]:
+    """Shape of shares joined along channels, or all shapes if they do not fit."""
+    if len({shape[1:] for shape in shapes}) > 1:
+        return [list(shape) for shape in shapes]
+    return [sum(shape[0] for shape in shapes), *shapes[0][1:]]
+
+
+def _gradient(net: nn.Module, name: str) -> Tensor:
+    found = net.get_parameter(name).grad
+    if found is None:
+        raise ValueError(f"{name} has no gradient")
+    return found

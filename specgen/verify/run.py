@@ -1,0 +1,186 @@
+"""Builds into a temporary folder, runs it, and compares figure by figure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from specgen.backends import report
+from specgen.backends import torch as torch_backend
+from specgen.compiler import Program
+from specgen.passes.placement import place
+from specgen.spec import Placement
+from specgen.verify import measure, runtime
+from specgen.verify.check import Check, compare, in_order, within
+from specgen.verify.traffic import OUTPUT, travel
+
+T = TypeVar("T")
+Tensors = Mapping[str, Tensor]
+
+SINGLE = 1e-4  # bound of differences in float32, between two libraries
+DOUBLE = 1e-10  # in float64, between two placements
+
+
+def run(program: Program, files: Mapping[str, bytes]) -> Iterator[Check]:
+    """Yield every check; those against one device only where there are several."""
+    one = _on_one_device(program)
+    texts = torch_backend.render(one.spec, one.stem, one.placed)
+    with TemporaryDirectory(prefix="specgen-") as name:
+        folder = Path(name)
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        (folder / "reference.py").write_text(texts["model.py"])
+        yield from _checks(program, one, folder)
+
+
+def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
+    """What takes time or can fail is made once, when a check first asks for it."""
+    plan = report.plan(program.spec, program.placed)
+    model, graph = folder / "model.py", folder / "model.onnx"
+    several = len(program.placed.devices) > 1
+
+    net = _once(lambda: measure.on_cpu(model, program))
+    reference = _once(lambda: measure.on_cpu(folder / "reference.py", one))
+    planned_state = {
+        name: list(shape)
+        for node in program.graph.nodes
+        for name, shape in node.parameters().items()
+    }
+    yield compare("parameters", plan["parameters"], lambda: measure.parameters(net()))
+    yield compare(
+        "state_dict", planned_state, lambda: measure.state_shapes(net()), in_order
+    )
+    if several:
+        yield _close(
+            "start against one device",
+            0.0,
+            lambda: net().state_dict(),
+            lambda: reference().state_dict(),
+        )
+
+    weights = _once(lambda: measure.draw_weights(reference(), one))
+    loaded = _once(lambda: measure.with_weights(net(), weights()))
+    seen = _once(lambda: measure.observe(loaded(), program))
+    shapes = {layer["name"]: layer["output_shape"] for layer in plan["layers"]}
+    flops = {n["name"]: 2 * n["macs"] for n in plan["layers"] if n["macs"]}
+    in_torch = {name: shapes[name] for name in _modules(program)}
+    yield compare("shapes in PyTorch", in_torch, lambda: seen().shapes)
+    yield compare("MACs", plan["macs"], lambda: sum(seen().flops.values()) // 2)
+    yield compare("FLOPs by layer", flops, lambda: seen().flops)
+
+    yield compare(
+        "shapes in ONNX", shapes, lambda: runtime.shapes(graph, program, weights())
+    )
+    yield _close(
+        "PyTorch against ONNX",
+        SINGLE,
+        lambda: seen().outputs,
+        lambda: runtime.outputs(graph, program, weights()),
+    )
+
+    trip = _once(lambda: travel(model, program))
+    held = {device["name"]: device["parameters"] for device in plan["devices"]}
+    forward, backward = _edges(program, plan)
+    yield compare("parameters by device", held, lambda: trip().parameters)
+    yield compare("traffic forward", forward, lambda: trip().forward)
+    yield compare("traffic backward", backward, lambda: trip().backward)
+
+    if several:
+        double = _once(lambda: measure.step(loaded().double(), program))
+        expected = _once(lambda: measure.step(reference(), one))
+        yield _close(
+            "logits against one device",
+            DOUBLE,
+            lambda: double().outputs,
+            lambda: expected().outputs,
+        )
+        yield _close(
+            "gradients against one device",
+            DOUBLE,
+            lambda: double().gradients,
+            lambda: expected().gradients,
+        )
+
+
+def _on_one_device(program: Program) -> Program:
+    """The reference: the same network, all of it on the first device."""
+    device = program.placed.devices[0]
+    devices = {device: program.spec.placement.devices[device]}
+    placement = Placement(devices=devices, layers={})
+    return replace(program, placed=place(program.graph, placement))
+
+
+def _modules(program: Program) -> list[str]:
+    """Layers that are modules; the others are functions, which no hook sees."""
+    nodes = program.graph.nodes
+    return [node.name for node in nodes if node.op.torch(node.x).module]
+
+
+def _edges(
+    program: Program, plan: dict[str, Any]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Planned traffic as `travel` can see it: edges end before the next module.
+
+    A gradient goes back only to where there is something to learn.
+    """
+    modules = set(_modules(program))
+    layers = program.placed.layers
+    names = [layer.node.name for layer in layers]
+    forward: Counter[str] = Counter()
+    backward: Counter[str] = Counter()
+    for edge in plan["traffic"]:
+        before, start, end, count = edge.values()
+        next_module = next(
+            (
+                layer.node.name
+                for layer in layers[names.index(before) :]
+                if layer.node.name in modules
+                and end in [share.device for share in layer.shares]
+            ),
+            OUTPUT,
+        )
+        forward[f"{next_module}: {start} -> {end}"] += count
+        if any(layer.node.parameters() for layer in layers[: names.index(before)]):
+            backward[f"{end} -> {start}"] += count
+    return dict(forward), dict(backward)
+
+
+def _close(
+    name: str, bound: float, found: Callable[[], Tensors], wanted: Callable[[], Tensors]
+) -> Check:
+    """Compare tensors by name with those that they should be."""
+
+    def differences() -> dict[str, float | str]:
+        measured = found()
+        return {
+            name: measure.difference(measured[name], expected)
+            for name, expected in wanted().items()
+        }
+
+    return compare(name, bound, differences, within)
+
+
+def _once(make: Callable[[], T]) -> Callable[[], T]:
+    """Make a value when it is first asked for; its error is raised at each call."""
+
+    @cache
+    def made() -> T | Exception:
+        try:
+            return make()
+        except Exception as error:
+            return error
+
+    def get() -> T:
+        found = made()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return get

@@ -1,0 +1,44 @@
+"""Runs model.onnx in onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from torch import Tensor, from_numpy
+
+from specgen.backends.onnx import tensor_names, with_all_outputs
+from specgen.compiler import Program
+from specgen.graph import INPUT
+from specgen.verify.measure import images, without_batch
+
+
+def outputs(
+    path: Path, program: Program, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Run a batch and return the outputs by name."""
+    return _run(path.read_bytes(), program, weights)
+
+
+def shapes(
+    path: Path, program: Program, weights: Mapping[str, Tensor]
+) -> dict[str, list[int]]:
+    """Run a batch with every tensor as an output; return the shape of each layer's."""
+    tensors = _run(with_all_outputs(path.read_bytes()), program, weights)
+    names = tensor_names(program.graph)
+    return {
+        node.name: list(without_batch(tensors[names[node.name]]))
+        for node in program.graph.nodes
+    }
+
+
+def _run(
+    model: bytes, program: Program, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    feed = {INPUT: images(program), **weights}
+    arrays: Any = session.run(names, {name: x.numpy() for name, x in feed.items()})
+    return {name: from_numpy(x) for name, x in zip(names, arrays, strict=True)}
