@@ -17,6 +17,7 @@ from torch import Tensor
 
 from specgen.compiler import Program, render
 from specgen.ops.base import volume
+from specgen.passes import cost
 from specgen.passes.placement import place
 from specgen.spec import Device, Placement
 from specgen.verify.devices import CPU, Copy, Devices, label
@@ -189,7 +190,17 @@ def planned(program: Program, item: int = 4) -> tuple[list[Copy], list[Copy]]:
 
 
 def check_copies(program: Program, taken: Step, item: int = 4) -> None:
-    """The planned copies were made, and no other."""
+    """The planned copies were made, as much as is reported, and no other."""
     forward, backward = planned(program, item)
     assert Counter(taken.forward) == Counter(forward)
     assert Counter(taken.backward) == Counter(backward)
+    names = bound(program)
+    reported: Counter[tuple[str, str]] = Counter()
+    for (_, source, target), count in cost.traffic(program.placed).items():
+        reported[names[source], names[target]] += count
+    measured: Counter[tuple[str, str]] = Counter()
+    for copy in taken.forward:
+        if copy.source != CPU:
+            share = copy.bytes * cost.FLOAT32 // (item * BATCH)
+            measured[copy.source, copy.target] += share
+    assert measured == reported
