@@ -1,82 +1,69 @@
-"""The `training` section of a spec: how the network learns.
-
-Every field is a figure of the recipe and reaches `train.py` as a named constant. Rates
-are per step of one whole batch; epochs count passes over the training images.
-"""
+"""How the network learns: the `training` section of a spec."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
+from specgen.diagnostics import Diagnostic
 from specgen.schema import Count, Strict
 
-Rate = Annotated[float, Field(gt=0)]
-Factor = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class LrMultipliers(Strict):
     """What the rate is multiplied by for weights and for biases."""
 
-    weight: Rate = 1.0
-    bias: Rate = 1.0
+    weight: Positive = 1.0
+    bias: Positive = 1.0
 
 
 class Sgd(Strict):
-    """Stochastic gradient descent with momentum, the rate inside the velocity.
+    """Stochastic gradient descent with momentum, as Krizhevsky et al. (2012) wrote it.
 
-    v <- momentum * v - weight_decay * lr * w - lr * gradient, then w <- w + v: the rule
-    of Krizhevsky, Sutskever & Hinton, NIPS 2012, Section 5.
+    v <- momentum * v - weight_decay * lr * w - lr * gradient, then w <- w + v: the rate
+    is inside the velocity.
     """
 
     kind: Literal["sgd"] = "sgd"
-    lr: Rate = 0.01
-    momentum: Factor = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    decay_biases: bool = True
+    lr: Annotated[Positive, Field(description="the rate before any schedule")] = 0.01
+    momentum: Share = 0.9
+    weight_decay: NotNegative = 0.0
+    decay_biases: Annotated[
+        bool, Field(description="whether weight_decay is for biases, too")
+    ] = True
     lr_multipliers: LrMultipliers = LrMultipliers()
-
-    @model_validator(mode="after")
-    def _biases_of_a_decay(self) -> Self:
-        if "decay_biases" in self.model_fields_set and not self.weight_decay:
-            raise ValueError("decay_biases has no effect without weight_decay")
-        return self
 
 
 class StepSchedule(Strict):
-    """The rate is multiplied by `factor` when each of `epochs` has been completed."""
+    """The rate is multiplied by `factor` after each of these epochs."""
 
     kind: Literal["step"]
-    epochs: Annotated[list[Count], Field(min_length=1)]
-    factor: Factor = 0.1
-
-    @field_validator("epochs")
-    @classmethod
-    def _ascending(cls, epochs: list[int]) -> list[int]:
-        if any(a >= b for a, b in pairwise(epochs)):
-            raise ValueError("the epochs of the drops must ascend")
-        return epochs
+    epochs: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
+    factor: Share = 0.1
 
 
 class PlateauSchedule(Strict):
     """The rate is multiplied by `factor` when validation top-1 accuracy stalls.
 
-    It stalls when `patience` epochs in a row bring no new best. At most `drops` drops.
+    It stalls when `patience` epochs in a row bring no new best.
     """
 
     kind: Literal["plateau"]
-    factor: Factor = 0.1
     patience: Count
-    drops: Count
+    drops: Annotated[Count, Field(description="at most so many")]
+    factor: Share = 0.1
 
 
 class CosineSchedule(Strict):
-    """The rate follows half a cosine from `lr` to `final_lr` after the last step."""
+    """The rate follows half a cosine down to `final_lr`, over all epochs."""
 
     kind: Literal["cosine"]
-    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    final_lr: NotNegative = 0.0
 
 
 Schedule = Annotated[
@@ -85,47 +72,71 @@ Schedule = Annotated[
 
 
 class Training(Strict):
-    """How the network learns; without a `schedule` the rate is constant.
+    """How the network learns: optimizer, schedule, batch, epochs, loss."""
 
-    `batch_size` images make one step; `accumulate` cuts them into so many forward and
-    backward passes. `warmup_epochs` (also parts of one) raise the rate linearly from 0.
-    `clip_grad_norm` bounds the norm of all gradients together.
-    """
-
-    epochs: Count = 90
-    batch_size: Count = 128
-    accumulate: Count = 1
+    epochs: Annotated[Count, Field(description="passes over the training images")] = 90
+    batch_size: Annotated[Count, Field(description="images that make a step")] = 128
+    accumulate: Annotated[
+        Count, Field(description="forward and backward passes that make a step")
+    ] = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     optimizer: Sgd = Sgd()
-    schedule: Schedule | None = None
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Annotated[
+        Schedule | None, Field(description="of the rate; without one it is constant")
+    ] = None
+    warmup_epochs: Annotated[
+        NotNegative, Field(description="over which the rate rises from 0 in a line")
+    ] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    clip_grad_norm: Rate | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    clip_grad_norm: Annotated[
+        Positive | None,
+        Field(description="bound on the norm of all gradients together"),
+    ] = None
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="of the forward pass; bfloat16 is autocast"),
+    ] = "float32"
 
-    @model_validator(mode="after")
-    def _every_field_counts(self) -> Self:
-        if self.accumulate > self.batch_size:
-            raise ValueError(
-                f"accumulate cuts a batch of {self.batch_size} images into "
-                f"{self.accumulate} parts"
-            )
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs:g}) leaves none of the "
-                f"{self.epochs} epochs at the full rate"
-            )
-        if (
-            isinstance(self.schedule, StepSchedule)
-            and self.schedule.epochs[-1] >= self.epochs
-        ):
-            raise ValueError(
-                f"the drop after epoch {self.schedule.epochs[-1]} never comes: "
-                f"training ends after {self.epochs}"
-            )
-        if (
-            isinstance(self.schedule, CosineSchedule)
-            and self.schedule.final_lr >= self.optimizer.lr
-        ):
-            raise ValueError("final_lr must be below lr")
-        return self
+
+def check(training: Training) -> Iterator[Diagnostic]:
+    """Yield the figures of a recipe that contradict each other or change nothing."""
+    here = ("training",)
+    sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
+    if "decay_biases" in sgd.model_fields_set and not sgd.weight_decay:
+        yield Diagnostic(
+            "no-effect",
+            "without weight_decay there is none on biases either",
+            (*here, "optimizer", "decay_biases"),
+            help="remove it, or give weight_decay",
+        )
+    if training.accumulate > training.batch_size:
+        yield Diagnostic(
+            "training-mismatch",
+            f"{training.batch_size} images cannot be cut into {training.accumulate}"
+            " passes",
+            (*here, "accumulate"),
+        )
+    if training.warmup_epochs >= epochs:
+        yield Diagnostic(
+            "training-mismatch",
+            f"the rate is still rising when training ends, after {epochs} epochs",
+            (*here, "warmup_epochs"),
+        )
+    if isinstance(schedule, StepSchedule):
+        before = 0
+        for index, epoch in enumerate(schedule.epochs):
+            place = (*here, "schedule", "epochs", index)
+            if epoch <= before:
+                yield Diagnostic(
+                    "training-mismatch", f"{epoch} does not come after {before}", place
+                )
+            if epoch >= epochs:
+                message = f"training ends after {epochs} epochs, before this drop"
+                yield Diagnostic("no-effect", message, place)
+            before = epoch
+    if isinstance(schedule, CosineSchedule) and schedule.final_lr >= sgd.lr:
+        yield Diagnostic(
+            "training-mismatch",
+            f"the rate cannot fall from {sgd.lr:g} to {schedule.final_lr:g}",
+            (*here, "schedule", "final_lr"),
+        )

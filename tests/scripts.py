@@ -1,0 +1,136 @@
+"""Generated scripts, run in this process: importing torch anew would take seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import runpy
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from helpers import compile_data
+from PIL import Image
+
+from specgen.compiler import render
+
+LAYERS = {
+    "conv1": {"op": "conv2d", "out_channels": 8, "kernel_size": 5, "stride": 2},
+    "relu1": {"op": "relu"},
+    "norm1": {
+        "op": "local_response_norm",
+        "size": 3,
+        "alpha": 1e-4,
+        "beta": 0.75,
+        "k": 2.0,
+        "groups": 2,
+    },
+    "pool1": {"op": "max_pool2d", "kernel_size": 3, "stride": 2},
+    "flat": {"op": "flatten"},
+    "fc2": {"op": "linear", "out_features": 16},
+    "relu2": {"op": "relu"},
+    "drop2": {"op": "dropout", "p": 0.5},
+    "fc3": {"op": "linear", "out_features": 4},
+    "prob": {"op": "softmax"},
+}
+TWO_DEVICES = {
+    "devices": {"gpu0": {}, "gpu1": {}},
+    "layers": {"conv1..drop2": "split", "fc3..prob": "gpu0"},
+}
+ONE_DEVICE = {"devices": {"gpu0": {}}, "layers": {"conv1..prob": "gpu0"}}
+
+
+def generate(folder: Path, training: dict[str, Any], **changes: Any) -> Path:
+    """Write the generated files of a tiny network, on two devices, and its recipe."""
+    spec = {
+        "specgen": 1,
+        "name": "Tiny",
+        "input": {"channels": 3, "height": 24, "width": 24},
+        "layers": LAYERS,
+        "init": {"weight": "kaiming_normal", "bias": 0.0},
+        "placement": TWO_DEVICES,
+        "data": {"size": 28, "flip": True, "color_noise": 0.1, "std": 64.0},
+        "training": training,
+    }
+    folder.mkdir(parents=True)
+    for name, content in render(compile_data(spec | changes, "tiny")).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:
+    """Write an ImageFolder tree of small JPEGs, a colour a class."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for label in range(classes):
+            folder = root / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 120, (32, 40, 3))
+                pixels[..., label % 3] += 100
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / f"{index}.jpg")
+    return root
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a script ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(script: Path, *arguments: object) -> Ended:
+    """Run a script as `python SCRIPT ARGUMENTS` would."""
+    out, err = io.StringIO(), io.StringIO()
+    code: int | str | None = 0
+    said = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+    with _importing(script.parent), _handlers_kept(), said[0], said[1]:
+        sys.argv = [str(script), *map(str, arguments)]
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+    if isinstance(code, str):  # what the interpreter does with a message
+        err.write(code)
+        code = 1
+    return Ended(code or 0, out.getvalue(), err.getvalue())
+
+
+def module(folder: Path, name: str) -> ModuleType:
+    """Import a generated module with its siblings."""
+    with _importing(folder):
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Import from `folder`, and forget those modules at the end."""
+    path, argv = list(sys.path), list(sys.argv)
+    own = {file.stem for file in folder.glob("*.py")}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:], sys.argv[:] = path, argv
+        for name in own & sys.modules.keys():
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

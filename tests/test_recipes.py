@@ -1,0 +1,258 @@
+"""Recipes: their figures in the spec, and the code that follows them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT
+from scripts import ONE_DEVICE, generate, module, photos, run
+from torch import nn
+
+from specgen.spec.training import Training, check
+
+BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
+
+
+class Line(nn.Module):
+    """A weight and a bias."""
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        super().__init__()
+        self.fc = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float64)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.from_numpy(weight))
+            self.fc.bias.copy_(torch.from_numpy(bias))
+
+
+SGDS: dict[str, dict[str, Any]] = {
+    "paper": {"weight_decay": 5e-4},
+    "no decay": {},
+    "biases": {
+        "weight_decay": 5e-4,
+        "decay_biases": False,
+        "lr_multipliers": {"bias": 2.0},
+    },
+}
+
+
+class TestUpdate:
+    @pytest.mark.parametrize("name", SGDS)
+    def test_it_is_the_papers_rule_over_drops_and_at_0(
+        self, name: str, tmp_path: Path
+    ) -> None:
+        sgd = {"lr": 0.1, "momentum": 0.9} | SGDS[name]
+        train = module(generate(tmp_path / "code", BASE | {"optimizer": sgd}), "train")
+        rng = np.random.default_rng(1)
+        w = {"fc.weight": rng.normal(size=(3, 4)), "fc.bias": rng.normal(size=3)}
+        net = Line(w["fc.weight"], w["fc.bias"])
+        velocity = {n: torch.zeros_like(p) for n, p in net.named_parameters()}
+        v = {n: np.zeros_like(x) for n, x in w.items()}
+        stock = Line(w["fc.weight"], w["fc.bias"])
+        torch_sgd = torch.optim.SGD(
+            stock.parameters(),
+            lr=0.1,
+            momentum=0.9,
+            weight_decay=sgd.get("weight_decay", 0.0),
+        )
+        for lr in [0.1] * 10 + [0.01] * 10 + [0.0] * 5 + [0.05] * 5:
+            g = {n: rng.normal(size=x.shape) for n, x in w.items()}
+            for n in w:
+                bias = n.endswith("bias") and name == "biases"
+                rate, decay = (
+                    (2 * lr, 0.0) if bias else (lr, sgd.get("weight_decay", 0.0))
+                )
+                v[n] = 0.9 * v[n] - decay * rate * w[n] - rate * g[n]
+                w[n] = w[n] + v[n]
+            for module_, step in ((net, None), (stock, torch_sgd)):
+                for n, p in module_.named_parameters():
+                    p.grad = torch.from_numpy(g[n])
+                if step:
+                    step.param_groups[0]["lr"] = lr
+                    step.step()
+            train.update(net, velocity, lr, train.Recipe())
+        for n, p in net.named_parameters():
+            np.testing.assert_allclose(p.detach().numpy(), w[n], rtol=1e-12, atol=1e-13)
+        difference = np.abs(stock.fc.weight.detach().numpy() - w["fc.weight"]).max()
+        assert difference > 1e-3  # the reference can tell the two rules apart
+
+    def test_accumulated_passes_make_the_step_of_the_whole_batch(
+        self, tmp_path: Path
+    ) -> None:
+        images = torch.randn(7, 3, 24, 24, dtype=torch.float64)
+        labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+        results = []
+        for accumulate in (1, 3):
+            folder = tmp_path / str(accumulate)
+            train = module(
+                generate(
+                    folder,
+                    BASE
+                    | {
+                        "accumulate": accumulate,
+                        "label_smoothing": 0.1,
+                        "clip_grad_norm": 0.5,
+                    },
+                ),
+                "train",
+            )
+            net = train.model.Tiny(("cpu", "cpu")).double().eval()
+            velocity = {n: torch.zeros_like(p) for n, p in net.named_parameters()}
+            sums = train.train_step(
+                net, images, labels, velocity, 0.1, train.Recipe(), 2
+            )
+            results.append((net.state_dict(), sums))
+        (one, sums), (cut, cut_sums) = results
+        torch.testing.assert_close(cut, one, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(cut_sums, sums, rtol=1e-12, atol=1e-12)
+        assert sums[3] == 7
+
+
+class TestRate:
+    def rates(self, folder: Path, training: dict[str, Any]) -> list[float]:
+        """Return the rate of every step of 4 epochs; validation stands still."""
+        train = module(generate(folder, BASE | {"epochs": 4} | training), "train")
+        recipe = train.Recipe()
+        found = []
+        run = train.Run({}, [], {}, 0)
+        for run.step in range(20):
+            run.epoch = run.step // 5
+            run.history = [{"split": "val", "top1": 0.5}] * run.epoch
+            count = train.learning_rate.__code__.co_argcount
+            found.append(train.learning_rate(*(recipe, run, 5)[:count]))
+        return found
+
+    def test_step(self, tmp_path: Path) -> None:
+        schedule = {"kind": "step", "epochs": [1, 3], "factor": 0.5}
+        rates = self.rates(tmp_path / "code", {"schedule": schedule})
+        assert rates == [0.01] * 5 + [0.005] * 10 + [0.0025] * 5
+
+    def test_plateau(self, tmp_path: Path) -> None:
+        schedule = {"kind": "plateau", "patience": 1, "drops": 1, "factor": 0.5}
+        rates = self.rates(tmp_path / "code", {"schedule": schedule})
+        assert (
+            rates == [0.01] * 10 + [0.005] * 10
+        )  # the second epoch brings no new best
+
+    def test_cosine(self, tmp_path: Path) -> None:
+        schedule = {"kind": "cosine", "final_lr": 0.002}
+        rates = self.rates(tmp_path / "code", {"schedule": schedule})
+        assert rates[0] == 0.01
+        assert rates[10] == pytest.approx(0.006)
+        assert 0.002 < rates[-1] < 0.0021
+        assert rates == sorted(rates, reverse=True)
+
+    def test_warm_up(self, tmp_path: Path) -> None:
+        rates = self.rates(tmp_path / "code", {"warmup_epochs": 0.8})
+        assert rates == pytest.approx([0.0025, 0.005, 0.0075] + [0.01] * 17)
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "step": {"schedule": {"kind": "step", "epochs": [1]}},
+    "plateau": {"schedule": {"kind": "plateau", "patience": 2, "drops": 3}},
+    "cosine": {"schedule": {"kind": "cosine"}},
+    "all": {
+        "schedule": {"kind": "cosine", "final_lr": 1e-5},
+        "accumulate": 2,
+        "warmup_epochs": 0.5,
+        "label_smoothing": 0.1,
+        "clip_grad_norm": 1.0,
+        "precision": "bfloat16",
+        "optimizer": SGDS["biases"],
+    },
+}
+WORDS = ("cos(", "drop_", "patience", "warmup", "smoothing", "clip", "autocast", "bias")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("constant", set()),
+        ("step", {"drop_"}),
+        ("plateau", {"drop_", "patience"}),
+        ("cosine", {"cos("}),
+        ("all", set(WORDS) - {"drop_", "patience"}),
+    ],
+)
+def test_a_file_holds_only_what_its_recipe_uses(
+    recipe: str, words: set[str], tmp_path: Path
+) -> None:
+    folder = generate(tmp_path / "code", BASE | RECIPES[recipe])
+    text = (folder / "train.py").read_text()
+    assert {word for word in WORDS if word in text} == words
+    assert len(text.splitlines()) < 400
+
+
+@pytest.mark.parametrize("recipe", ["all", "step"])
+def test_recipes_train_on_one_device_and_resume(recipe: str, tmp_path: Path) -> None:
+    data = photos(tmp_path / "photos")
+    training = BASE | RECIPES[recipe]
+    code = generate(tmp_path / "code", training, placement=ONE_DEVICE)
+    train = (code / "train.py", "--data", data, "--output", tmp_path / "run")
+    assert run(*train, "--steps", 3).code == 0
+    ended = run(*train, "--resume")
+    assert ended.code == 0, ended.err
+
+
+def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
+    folders = [
+        generate(tmp_path / name, BASE | training) for name, training in RECIPES.items()
+    ]
+    own = ("checkpoint", "data", "evaluate", "images", "model", "report", "train")
+    ruff = [sys.executable, "-m", "ruff"]
+    settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
+    first_party = f"lint.isort.known-first-party = {list(own)}"
+    for command in (["format", "--check"], ["check", "--config", first_party]):
+        done = subprocess.run(
+            [*ruff, *command, *settings, *folders], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+    for folder in (folders[0], folders[-1]):
+        command = [sys.executable, "-m", "mypy", "--strict", "train.py", "evaluate.py"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("training", "code", "place"),
+    [
+        (
+            {"optimizer": {"decay_biases": False}},
+            "no-effect",
+            ("optimizer", "decay_biases"),
+        ),
+        ({"accumulate": 9}, "training-mismatch", ("accumulate",)),
+        ({"warmup_epochs": 2}, "training-mismatch", ("warmup_epochs",)),
+        (
+            {"schedule": {"kind": "step", "epochs": [1, 1]}},
+            "training-mismatch",
+            ("schedule", "epochs", 1),
+        ),
+        (
+            {"schedule": {"kind": "step", "epochs": [2]}},
+            "no-effect",
+            ("schedule", "epochs", 0),
+        ),
+        (
+            {"schedule": {"kind": "cosine", "final_lr": 0.01}},
+            "training-mismatch",
+            ("schedule", "final_lr"),
+        ),
+    ],
+)
+def test_figures_that_cannot_be_meant_are_errors(
+    training: dict[str, Any], code: str, place: tuple[str | int, ...]
+) -> None:
+    (found,) = check(Training.model_validate({"epochs": 2, "batch_size": 8} | training))
+    assert (found.code, found.path) == (code, ("training", *place))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_sound_recipes_have_no_errors(recipe: str) -> None:
+    assert list(check(Training.model_validate(BASE | RECIPES[recipe]))) == []

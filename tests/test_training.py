@@ -1,0 +1,319 @@
+"""The generated training script: what it writes, how it resumes, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scripts import LAYERS, ONE_DEVICE, TWO_DEVICES, generate, module, photos, run
+
+BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
+COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
+STEPS = 4  # an epoch: 27 images in batches of 8
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    schedule = {"kind": "plateau", "patience": 1, "drops": 3}
+    training = BASE | {"epochs": 3, "schedule": schedule}
+    return generate(tmp_path_factory.mktemp("code") / "tiny", training)
+
+
+@pytest.fixture(scope="module")
+def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole")
+    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
+    assert ended.code == 0, ended.err
+    return output
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every tensor has the same bytes, and every figure but the speed is the same."""
+    a, b = (load_file(path / "checkpoint.safetensors") for path in (one, other))
+    assert a.keys() == b.keys()
+    assert [
+        name for name in a if a[name].numpy().tobytes() != b[name].numpy().tobytes()
+    ] == []
+    for row, its in zip(rows(one), rows(other), strict=True):
+        speed = {"images_per_second": ""}
+        assert row | speed == its | speed
+
+
+def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:
+    text = (whole / "metrics.csv").read_text()
+    assert text.splitlines()[0] == COLUMNS
+    table = rows(whole)
+    assert [(row["epoch"], row["step"], row["split"]) for row in table] == [
+        (str(epoch), str(epoch * STEPS), split)
+        for epoch in (1, 2, 3)
+        for split in ("train", "val")
+    ]
+    assert all(float(row["top1"]) <= float(row["top5"]) <= 1 for row in table)
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in whole.iterdir()} == {
+        "checkpoint.safetensors",
+        "curves.png",
+        "metrics.csv",
+    }
+
+
+def test_a_checkpoint_holds_whole_tensors_under_the_names_of_the_spec(
+    whole: Path,
+) -> None:
+    tensors = load_file(whole / "checkpoint.safetensors")
+    weights = {
+        f"{name}.{leaf}"
+        for name in ("conv1", "fc2", "fc3")
+        for leaf in ("weight", "bias")
+    }
+    velocity = {f"optimizer.{name}" for name in weights}
+    assert tensors.keys() == weights | velocity | {"data.mean", "data.colors"}
+    assert tensors["conv1.weight"].shape == (8, 3, 5, 5)
+    assert tensors["optimizer.conv1.weight"].shape == (8, 3, 5, 5)
+    assert tensors["optimizer.conv1.weight"].any()
+
+
+def test_stopped_in_mid_epoch_and_resumed_twice_it_ends_the_same(
+    code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    train = (code / "train.py", "--data", data, "--output", tmp_path)
+    assert run(*train, "--steps", 2, "--workers", 1).code == 0
+    assert [row["step"] for row in rows(tmp_path)] == ["2", "2"]
+    assert run(*train, "--resume", "--steps", STEPS + 1, "--workers", 0).code == 0
+    assert run(*train, "--resume", "--workers", 2).code == 0
+    assert_same_run(tmp_path, whole)
+
+
+def test_a_kill_before_validation_costs_nothing(
+    code: Path, data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (code / "train.py").read_text()
+    before = "        # Validate."
+    assert text.count(before) == 1
+    killed = generate(tmp_path / "tiny", {})
+    for path in code.glob("*.py"):
+        (killed / path.name).write_bytes(path.read_bytes())
+    (killed / "train.py").write_text(
+        text.replace(before, "        sys.exit(9)\n" + before)
+    )
+    output = tmp_path / "run"
+    assert run(killed / "train.py", "--data", data, "--output", output).code == 9
+    assert rows(output) == []
+    assert (
+        run(code / "train.py", "--data", data, "--output", output, "--resume").code == 0
+    )
+    assert_same_run(output, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: signal.Signals, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a run"
+    command = [sys.executable, str(code / "train.py"), "--data", str(data)]
+    command += ["--output", str(output), "--workers", "1", "--epochs", "100000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as train:
+        while train.poll() is None and not (output / "checkpoint.safetensors").exists():
+            time.sleep(0.02)
+        train.send_signal(number)
+        out, err = train.communicate(timeout=60)
+    assert train.returncode == 130, err
+    assert "Traceback" not in err
+    path = output / "checkpoint.safetensors"
+    assert f"--data {data} --resume '{path}'" in out
+    ended = run(code / "train.py", "--data", data, "--resume", path, "--epochs", 3)
+    assert ended.code == 0, ended.err
+    assert_same_run(output, whole)
+
+
+def test_resume_before_the_first_checkpoint_is_a_start(
+    code: Path, data: Path, tmp_path: Path
+) -> None:
+    ended = run(
+        code / "train.py",
+        "--data",
+        data,
+        "--output",
+        tmp_path,
+        "--resume",
+        "--steps",
+        1,
+    )
+    assert ended.code == 0, ended.err
+    assert rows(tmp_path)
+
+
+def test_it_says_which_devices_and_how_many_outputs_stay_unused(
+    code: Path, data: Path, tmp_path: Path
+) -> None:
+    train = (code / "train.py", "--data", data, "--output", tmp_path, "--steps", 1)
+    ended = run(*train, "--devices", "cpu,cpu", "--seed", 5)
+    assert "gpu0 on cpu, gpu1 on cpu" in ended.out
+    assert "3 classes: 1 of 4 outputs stay unused" in ended.out
+    assert "epoch 1: train loss" in ended.out
+
+
+def refusal(code: Path, *arguments: object) -> str:
+    """Return the sentences with which train.py refuses, and nothing else on stderr."""
+    ended = run(code / "train.py", *arguments)
+    assert ended.code == 1
+    assert all(line.startswith("error: ") for line in ended.err.splitlines())
+    return ended.err
+
+
+class TestRefusals:
+    def test_a_missing_data_folder(self, code: Path, tmp_path: Path) -> None:
+        output = tmp_path / "run"
+        assert "nowhere" in refusal(
+            code, "--data", tmp_path / "nowhere", "--output", output
+        )
+        assert not output.exists()
+
+    def test_more_classes_than_outputs(self, code: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos", classes=5, train=1, val=1)
+        error = refusal(code, "--data", data, "--output", tmp_path / "run")
+        assert "5 classes are too many for 4 outputs" in error
+
+    def test_devices_that_do_not_exist(self, code: Path, data: Path) -> None:
+        assert "cuda:99" in refusal(code, "--data", data, "--devices", "cuda:99")
+        assert "nonsense" in refusal(code, "--data", data, "--devices", "nonsense")
+        assert "2 devices or one" in refusal(
+            code, "--data", data, "--devices", "cpu,cpu,cpu"
+        )
+
+    def test_an_output_that_holds_a_run(
+        self, code: Path, data: Path, whole: Path
+    ) -> None:
+        before = (whole / "checkpoint.safetensors").read_bytes()
+        assert "--resume" in refusal(code, "--data", data, "--output", whole)
+        assert (whole / "checkpoint.safetensors").read_bytes() == before
+
+    def test_a_missing_checkpoint(self, code: Path, data: Path, tmp_path: Path) -> None:
+        path = tmp_path / "none.safetensors"
+        assert f"there is no checkpoint {path}" in refusal(
+            code, "--data", data, "--resume", path
+        )
+
+    @pytest.mark.parametrize("size", [0, 7, 100, 5000])
+    def test_a_damaged_checkpoint(
+        self, size: int, code: Path, data: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoint.safetensors"
+        path.write_bytes((whole / path.name).read_bytes()[:size])
+        assert "cannot be read" in refusal(code, "--data", data, "--resume", path)
+
+    def test_weights_without_a_run(
+        self, code: Path, data: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "weights.safetensors"
+        save_file({"conv1.weight": torch.zeros(8, 3, 5, 5)}, path)
+        assert "not written by train.py" in refusal(
+            code, "--data", data, "--resume", path
+        )
+
+    def test_another_network(self, data: Path, whole: Path, tmp_path: Path) -> None:
+        wider = LAYERS | {"fc2": {"op": "linear", "out_features": 20}}
+        code = generate(tmp_path / "wider", BASE, layers=wider)
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "another network: fc2.weight is 16x128 there and 20x128 here" in error
+
+    def test_another_recipe(
+        self, code: Path, data: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        path = whole / "checkpoint.safetensors"
+        train = (code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "batch_size is 8 there and 4 here" in refusal(*train, "--batch-size", 4)
+        assert "seed is 0 there and 1 here" in refusal(*train, "--seed", 1)
+
+    def test_other_classes(self, code: Path, whole: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos")
+        for split in ("train", "val"):
+            (data / split / "class1").rename(data / split / "zebra")
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "missing now 'class1', new 'zebra'" in error
+
+    def test_other_images(self, code: Path, whole: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos", train=8)
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "27 training images, now there are 24" in error
+
+    def test_a_loss_that_is_no_number(self, data: Path, tmp_path: Path) -> None:
+        code = generate(tmp_path / "hot", BASE | {"optimizer": {"lr": 1e30}})
+        error = refusal(code, "--data", data, "--output", tmp_path / "run")
+        assert "not a number" in error
+
+
+def test_a_checkpoint_goes_on_under_another_placement(
+    data: Path, tmp_path: Path
+) -> None:
+    # Without dropout, which draws for each share.
+    layers = {name: layer for name, layer in LAYERS.items() if name != "drop2"}
+    two = TWO_DEVICES | {"layers": {"conv1..relu2": "split", "fc3..prob": "gpu0"}}
+    split = generate(tmp_path / "split", BASE, layers=layers, placement=two)
+    whole = generate(tmp_path / "whole", BASE, layers=layers, placement=ONE_DEVICE)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    assert run(split / "train.py", "--data", data, "--output", once).code == 0
+    train = ("--data", data, "--output", twice)
+    assert run(split / "train.py", *train, "--steps", STEPS + 1).code == 0
+    assert run(whole / "train.py", *train, "--resume").code == 0
+    a, b = (load_file(path / "checkpoint.safetensors") for path in (once, twice))
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_evaluate_repeats_the_last_validation(
+    code: Path, data: Path, whole: Path
+) -> None:
+    checkpoint = whole / "checkpoint.safetensors"
+    ended = run(code / "evaluate.py", checkpoint, "--data", data)
+    last = rows(whole)[-1]
+    assert (
+        f"12 images: loss {float(last['loss']):.4f}, top-1 {float(last['top1']):.4f}"
+        in ended.out
+    )
+    ten = run(code / "evaluate.py", checkpoint, "--data", data, "--ten-crop")
+    assert ten.code == 0, ten.err
+    assert "top-3" in ten.out
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    code: Path, tmp_path: Path
+) -> None:
+    checkpoint = module(code, "checkpoint")
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(path, {"w": torch.zeros(10)}, {"step": 1})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full
+    try:
+        with pytest.raises(
+            checkpoint.CheckpointError, match="the one before is intact"
+        ):
+            checkpoint.save(path, {"w": torch.ones(1000)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
