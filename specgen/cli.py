@@ -79,11 +79,11 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from specgen import verify
     from specgen.compiler import compile_file
+    from specgen.verify import as_json, table, verify
 
-    checks = verify.verify(compile_file(options.spec, options.set))
-    print(verify.as_json(checks) if options.format == "json" else verify.table(checks))
+    checks = verify(compile_file(options.spec, options.set))
+    print(as_json(checks) if options.format == "json" else table(checks))
     return 0 if all(check.ok for check in checks) else 1
 
 

@@ -99,6 +99,7 @@ def refuse_differences(
     what: str, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> None:
     """Raise CheckpointError that says `what`, and what differs, if anything does."""
+    here = json.loads(json.dumps(here))  # as a checkpoint has it: lists, no tuples
     differences = [
         f"{name} is {there.get(name)} there and {here.get(name)} here"
         for name in {**here, **there}

@@ -102,10 +102,10 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     metrics = args.output / "metrics.csv"
     report.write_metrics(metrics, run.history)
+    stop = stop_on_signals()
     if run.step == 0:
         save(path, net, velocity, statistics, run)  # fails now rather than in an hour
 
-    stop = stop_on_signals()
     progress = report.Progress(run.step, last)
     while run.step < last or run.step > run.epoch * epoch_steps:
         # Learn for an epoch, or for what a stop has left of it.
@@ -354,6 +354,6 @@ if __name__ == "__main__":
     try:
         main()
     except (CheckpointError, DataError, FloatingPointError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
     except KeyboardInterrupt:
         sys.exit(130)  # before the first step

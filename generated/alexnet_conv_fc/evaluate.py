@@ -129,4 +129,4 @@ if __name__ == "__main__":
     try:
         main()
     except (CheckpointError, DataError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))

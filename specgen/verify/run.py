@@ -31,7 +31,7 @@ DOUBLE = 1e-10  # in float64, between two placements
 def run(program: Program, files: Mapping[str, bytes]) -> Iterator[Check]:
     """Yield every check; those against one device only where there are several."""
     one = _on_one_device(program)
-    texts = torch_backend.render(one.spec, one.stem, one.placed)
+    texts = torch_backend.render(one.spec, one.source, one.stem, one.placed)
     with TemporaryDirectory(prefix="specgen-") as name:
         folder = Path(name)
         for file, content in files.items():
