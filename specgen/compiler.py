@@ -59,7 +59,12 @@ def compile_source(source: Source, stem: str) -> Program:
     except SpecError as error:
         found = error.diagnostics
         raise SpecError((*found, *_what_else(source, found))) from None
-    return compile_spec(spec, source, stem)
+    size = spec.input
+    problems = list(data.check(spec.data, size.channels, size.height, size.width))
+    program = _collect(problems, lambda: compile_spec(spec, source, stem))
+    if program is None or problems:
+        raise SpecError(problems)
+    return program
 
 
 def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
@@ -69,7 +74,7 @@ def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
         SpecError: what is wrong with the network and its placement.
     """
     graph = lower(spec, source.comments)
-    problems: list[Diagnostic] = list(data.check(spec.data, *graph.input_shape))
+    problems: list[Diagnostic] = []
     shaped = _collect(problems, lambda: infer_shapes(graph))
     if shaped is None:  # names in the placement can be wrong as well
         _collect(problems, lambda: resolve(spec.layers, spec.placement))
