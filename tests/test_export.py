@@ -281,6 +281,7 @@ def test_a_full_disk_leaves_what_was_there(
 ) -> None:
     monkeypatch.setattr(exporter.module, "LARGE", large)
     exporter.run()
+    assert exporter.output.exists()
     exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
 
     def full(descriptor: int) -> None:
