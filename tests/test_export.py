@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,31 +46,35 @@ CLASSES = ["cat", "naïve \udcff"]  # of a folder whose name is not UTF-8
 MEAN = torch.arange(3 * 16 * 16, dtype=torch.float32).reshape(3, 16, 16)
 
 
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Exporter:
     """A generated folder, a network of it, and a checkpoint of that."""
 
     def __init__(self, program: Program, folder: Path) -> None:
         self.net = model(program, folder).eval()
         files = render(program)
-        for name in ("export.py", "model.onnx"):
+        for name in ("checkpoint.py", "export.py", "model.onnx"):
             (folder / name).write_bytes(files[name])
         self.script = folder / "export.py"
+        self.module = load(self.script)
         self.checkpoint = folder / "run.safetensors"
         self.output = folder / "run.onnx"
         self.save(self.net.state_dict())
-        spec = importlib.util.spec_from_file_location("export", self.script)
-        assert spec
-        assert spec.loader
-        self.module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.module)
 
     def save(self, weights: Mapping[str, Tensor]) -> None:
         """Write a checkpoint as train.py does."""
-        velocity = {f"optimizer.{name}": tensor for name, tensor in weights.items()}
-        metadata = {"run": json.dumps({"classes": CLASSES, "step": 7})}
+        velocity = {f"optimizer.{k}": torch.zeros_like(v) for k, v in weights.items()}
         tensors = {**weights, **velocity, "data.mean": MEAN}
-        data = {name: tensor.clone() for name, tensor in tensors.items()}
-        self.checkpoint.write_bytes(safetensors.torch.save(data, metadata))
+        run = {"classes": CLASSES, "step": 7}
+        load(self.script.with_name("checkpoint.py")).save(self.checkpoint, tensors, run)
 
     def run(self, *flags: str) -> None:
         """Run the script in this process."""
@@ -244,6 +249,12 @@ def test_a_missing_checkpoint_is_an_error(exporter: Exporter) -> None:
     assert exporter.refusal() == f"error: there is no checkpoint {exporter.checkpoint}"
 
 
+def test_a_missing_structure_is_an_error(exporter: Exporter) -> None:
+    structure = exporter.script.with_name("model.onnx")
+    structure.unlink()
+    assert exporter.refusal() == f"error: there is no {structure}"
+
+
 def test_a_damaged_checkpoint_is_an_error(exporter: Exporter) -> None:
     whole = exporter.checkpoint.read_bytes()
     for damaged in (b"", b"not a checkpoint", whole[:-1]):
@@ -270,6 +281,7 @@ def test_a_full_disk_leaves_what_was_there(
 ) -> None:
     monkeypatch.setattr(exporter.module, "LARGE", large)
     exporter.run()
+    assert exporter.output.exists()
     exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
 
     def full(descriptor: int) -> None:

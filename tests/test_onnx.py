@@ -160,7 +160,7 @@ def test_layers_called_like_the_outputs_give_way_to_them() -> None:
         "fc": {"op": "linear", "out_features": 2},
         "soft": {"op": "softmax"},
     }
-    size = {"channels": 1, "height": 2, "width": 2}
+    size = {"channels": 3, "height": 2, "width": 2}
     spec = {"specgen": 1, "name": "Net", "input": size, "layers": layers}
     program = compile_data(spec | {"init": {"bias": 0}})
     assert tensor_names(program.graph) == {

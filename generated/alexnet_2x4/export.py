@@ -46,6 +46,8 @@ def main() -> None:
     args = parser.parse_args()
     output = args.output or args.checkpoint.with_suffix(".onnx")
     try:
+        if not STRUCTURE.is_file():
+            raise ExportError(f"there is no {STRUCTURE}")
         model = onnx.load(STRUCTURE)
         weights, metadata = load(args.checkpoint)
         check(args.checkpoint, weights, take_parameters(model.graph))
