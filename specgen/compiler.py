@@ -17,7 +17,7 @@ from specgen.names import stem_problem
 from specgen.passes.placement import place, resolve
 from specgen.passes.shapes import check_ending, infer_shapes
 from specgen.source import Source
-from specgen.spec import Spec, data
+from specgen.spec import Spec, data, training
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ def compile_source(source: Source, stem: str) -> Program:
         raise SpecError((*found, *_what_else(source, found))) from None
     size = spec.input
     problems = list(data.check(spec.data, size.channels, size.height, size.width))
+    problems += training.check(spec.training)
     program = _collect(problems, lambda: compile_spec(spec, source, stem))
     if program is None or problems:
         raise SpecError(problems)

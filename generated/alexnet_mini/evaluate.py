@@ -1,0 +1,132 @@
+"""Evaluate a checkpoint of AlexNet on the images of DIR/val/<class>/.
+
+    python evaluate.py CHECKPOINT --data DIR
+    python evaluate.py CHECKPOINT --data DIR --ten-crop
+
+Prints the mean loss and the top-1 and top-5 accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import checkpoint
+import model
+from checkpoint import CheckpointError
+from data import Statistics, center_crop, ten_crops
+from images import DataError, Images, batches, explain, load, open_split
+
+# The devices of the placement, bound to real ones by --devices.
+DEVICES = ("gpu0", "gpu1")
+
+
+def main() -> None:
+    """Evaluate as the arguments say."""
+    parser = argparse.ArgumentParser(description="Evaluate a checkpoint of AlexNet.")
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
+    add("--data", type=Path, required=True, metavar="DIR", help="has val/")
+    add("--ten-crop", action="store_true", help="average over corners, centre, mirrors")
+    add("--batch-size", type=int, default=32, metavar="N", help="[32]")
+    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
+    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    args = parser.parse_args()
+
+    tensors, run = checkpoint.load(args.checkpoint)
+    images = open_split(args.data, "val").without(run["bad"])
+    checkpoint.refuse_classes(run["classes"], images.classes)
+    devices = choose_devices(args.devices)
+    net = model.AlexNet(devices)
+    checkpoint.restore(net, tensors, args.checkpoint)
+    statistics = Statistics(**checkpoint.part(tensors, "data.")).to(devices[0])
+    workers = args.workers if args.workers is not None else os.cpu_count() or 1
+    loss, top1, top5 = evaluate(
+        net, images, statistics, args.batch_size, workers, args.ten_crop
+    )
+    print(f"{len(images)} images: loss {loss:.4f}, top-1 {top1:.4f}", end=", ")
+    print(f"top-{min(5, len(images.classes))} {top5:.4f}")
+
+
+def choose_devices(names: str | None) -> list[torch.device]:
+    """Return a torch device for each of DEVICES, and print which.
+
+    `names` is the user's choice, "a,b" or one for all. None takes CUDA devices: one
+    each if there are enough, else the first for all, else the CPU. Exits if one is
+    unusable.
+    """
+    if names is None:
+        count = torch.cuda.device_count()
+        enough = range(len(DEVICES)) if count >= len(DEVICES) else range(min(count, 1))
+        names = ",".join(f"cuda:{index}" for index in enough) or "cpu"
+    chosen = names.split(",")
+    if len(chosen) == 1:
+        chosen *= len(DEVICES)
+    if len(chosen) != len(DEVICES):
+        sys.exit(f"error: --devices wants {len(DEVICES)} devices or one, not {names}")
+    for name in chosen:
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            sys.exit(f"error: device {name} cannot be used: {reason}")
+    print(", ".join(f"{a} on {b}" for a, b in zip(DEVICES, chosen, strict=True)))
+    return [torch.device(name) for name in chosen]
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module,
+    images: Images,
+    statistics: Statistics,
+    batch_size: int,
+    workers: int,
+    ten_crop: bool = False,
+) -> tuple[float, float, float]:
+    """Return the mean loss, top-1 and top-5 accuracy of `net` on `images`.
+
+    Crops are made on the device of `statistics`. An image that cannot be read is named
+    and left out.
+    """
+    net.eval()
+    device, top = statistics.mean.device, min(5, len(images.classes))
+    sums = torch.zeros(4, dtype=torch.float64)
+    loader = load(images, batches(len(images), batch_size), workers)
+    for batch in tqdm(loader, "evaluating", leave=False, disable=None):
+        for problem in explain(batch.bad):
+            tqdm.write(f"left out {problem}")
+        pixels = batch.images.to(device, non_blocking=True)
+        if ten_crop:
+            crops = ten_crops(pixels, statistics)
+            softmaxes = torch.stack([F.softmax(net(crop), 1) for crop in crops])
+            scores = softmaxes.mean(0).log()
+        else:
+            scores = F.log_softmax(net(center_crop(pixels, statistics)), 1)
+        labels = batch.labels.to(scores.device, non_blocking=True)
+        loss = F.nll_loss(scores, labels, reduction="sum")
+        sums = sums.to(loss.device) + tally(loss, scores, labels, top)
+    total, top1, top5, count = sums.tolist()
+    if not count:
+        raise DataError("no image of the validation set can be read")
+    return total / count, top1 / count, top5 / count
+
+
+def tally(loss: Tensor, scores: Tensor, labels: Tensor, top: int) -> Tensor:
+    """Return the sums (4,) over a batch: loss, top-1 hits, top-`top` hits, images."""
+    hits = scores.detach().topk(top).indices == labels[:, None]  # (N, top)
+    count = torch.tensor(len(labels), device=loss.device)
+    return torch.stack([loss.detach().double(), hits[:, 0].sum(), hits.sum(), count])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, DataError) as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))

@@ -1,0 +1,245 @@
+"""Image files to batches of pixels.
+
+    DIR/train/<class>/*    DIR/val/<class>/*
+
+An image becomes (3, 112, 112) uint8 RGB: upright, the shorter side scaled to
+112, the centre cut out. No random state is kept: the order of an epoch is a
+function of (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import warnings
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+SIZE = 112
+
+# What a file may hold, whatever its name says. Pillow knows more formats; one of them,
+# EPS, runs a program.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+# What turns an image upright, by its EXIF orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class DataError(Exception):
+    """Data that cannot be used. The arguments are sentences, one for each problem."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+
+class ImageError(Exception):
+    """Why an image cannot be read."""
+
+
+def explain(bad: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each unreadable image, given the reasons by name."""
+    # In Python's quotes: a name may hold line breaks, or bytes that are not text.
+    return [f"cannot read {name!r}: {reason}" for name, reason in bad.items()]
+
+
+def decode(path: Path) -> Tensor:
+    """Return a file's image, (3, SIZE, SIZE) uint8, or raise ImageError."""
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ImageError("it is no file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pixels may be good where metadata are not
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                return _square(image)
+    except UnidentifiedImageError:
+        raise ImageError(f"it is none of {', '.join(FORMATS)}") from None
+    except Exception as error:  # on broken bytes Pillow raises nearly anything
+        reason = getattr(error, "strerror", None) or str(error) or repr(error)
+        raise ImageError(reason) from error
+
+
+def _square(image: Image.Image) -> Tensor:
+    # The JPEG library scales by 1/2, 1/4 or 1/8 as it decodes, which saves most of the
+    # work on large photos. Down to twice SIZE that changes a grey level by less than 1,
+    # on average.
+    image.draft(None, (2 * SIZE, 2 * SIZE))
+    image.load()
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as it may on broken EXIF data: the pixels are good
+        turn = None
+    if image.mode in ("I", "F"):
+        raise ImageError(f"its pixels have no known range (mode {image.mode})")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # on white: hidden colours can be anything
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    centre = (left, top, left + side, top + side)
+    image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR, centre)
+    if turn is not None:
+        image = image.transpose(turn)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+class Batch(NamedTuple):
+    """The images of a batch that can be read, and what to know of the others."""
+
+    images: Tensor  # (N, 3, SIZE, SIZE) uint8
+    labels: Tensor  # (N,) int64
+    rows: Tensor  # (N,) int64: their places in the batch that was asked for
+    bad: dict[str, str]  # the others: why they cannot be read, by name
+
+
+class Images(Dataset[Batch]):
+    """The images of one split, in a fixed order: each has a name and a label."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        self.root, self.split = root, split
+        self.classes: list[str] = []  # sorted; a label is an index
+        self.samples: list[tuple[str, int]] = []  # name "split/class/file", label
+        self.problems: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, name: str) -> Tensor:
+        """Return an image, (3, SIZE, SIZE) uint8, or raise ImageError."""
+        raise NotImplementedError
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        images = torch.empty(len(indices), 3, SIZE, SIZE, dtype=torch.uint8)
+        labels: list[int] = []
+        rows: list[int] = []
+        bad: dict[str, str] = {}
+        for row, index in enumerate(indices):
+            name, label = self.samples[index]
+            try:
+                images[len(rows)] = self.read(name)
+            except ImageError as reason:
+                bad[name] = str(reason)
+            else:
+                labels.append(label)
+                rows.append(row)
+        found = torch.tensor([labels, rows], dtype=torch.int64)
+        return Batch(images[: len(rows)], found[0], found[1], bad)
+
+    def without(self, names: Container[str]) -> Images:
+        """Leave out some images. DataError if nothing is left of a class."""
+        rest = copy.copy(self)
+        rest.samples = [sample for sample in self.samples if sample[0] not in names]
+        left = {label for _, label in rest.samples}
+        problems = [
+            f"no image of class {name!r} in {self.split!r} can be read"
+            for label, name in enumerate(self.classes)
+            if label not in left
+        ]
+        if problems:
+            raise DataError(*problems)
+        return rest
+
+
+class ImageFolder(Images):
+    """root/split/<class>/*, where all that is not hidden should be an image."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        super().__init__(root, split)
+        folder = root / split
+        if not folder.is_dir():
+            self.problems.append(f"there is no folder {str(folder)!r}")
+            return
+        self.classes = [name for name in _visible(folder) if (folder / name).is_dir()]
+        if not self.classes:
+            self.problems.append(f"there is no class folder in {str(folder)!r}")
+        for label, name in enumerate(self.classes):
+            files = _visible(folder / name)
+            self.samples += [(f"{split}/{name}/{file}", label) for file in files]
+            if not files:
+                self.problems.append(f"there is no image in {str(folder / name)!r}")
+
+    def read(self, name: str) -> Tensor:
+        """Decode the file."""
+        return decode(self.root / name)
+
+
+def _visible(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+
+
+def open_split(root: Path, split: str) -> Images:
+    """Find the images of a split. DataError says all that is wrong with it."""
+    images = ImageFolder(root, split)
+    if images.problems:
+        raise DataError(*images.problems)
+    return images
+
+
+def open_data(root: Path) -> tuple[Images, Images]:
+    """Find the splits train and val. DataError says all that is wrong with them."""
+    train, val = ImageFolder(root, "train"), ImageFolder(root, "val")
+    problems = train.problems + val.problems
+    if train.classes and val.classes:
+        for here, there in ((train, val), (val, train)):
+            problems += [
+                f"class {name!r} is in {here.split!r} but not in {there.split!r}"
+                for name in sorted(set(here.classes) - set(there.classes))
+            ]
+    if problems:
+        raise DataError(*problems)
+    return train, val
+
+
+def batches(
+    count: int, batch_size: int, seed: int | None = None, epoch: int = 0
+) -> list[list[int]]:
+    """Cut the numbers below `count` into batches, of which the last may be short.
+
+    A seed shuffles them first, as a function of (seed, epoch).
+    """
+    order = list(range(count))
+    if seed is not None:
+        order = np.random.default_rng((seed, epoch)).permutation(count).tolist()
+    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+
+
+def load(
+    images: Images, batches: Iterable[list[int]], workers: int
+) -> DataLoader[Batch]:
+    """Read batches of indices, in their order, with so many processes (0: this one)."""
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_keep,
+        worker_init_fn=_leave_signals,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # by default it would draw from the global one
+    )
+
+
+def _keep(batch: Any) -> Any:
+    return batch  # it is complete: the data set reads whole batches
+
+
+def _leave_signals(worker: int) -> None:
+    # Ctrl-C reaches every process, and only the main one should act on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

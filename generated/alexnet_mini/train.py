@@ -1,0 +1,353 @@
+"""Train AlexNet on the images of DIR/train/<class>/ and DIR/val/<class>/.
+
+    python train.py --data DIR
+    python train.py --data DIR --resume
+
+Writes checkpoint.safetensors, metrics.csv and curves.png to --output. All that is
+random is a function of the seed and of the epoch or step, so that a run that was
+stopped and resumed ends with the same bytes as one that never was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import checkpoint
+import model
+import report
+from checkpoint import CheckpointError
+from data import Statistics, augment, draw, survey
+from evaluate import choose_devices, evaluate, tally
+from images import Batch, DataError, Images, batches, explain, load, open_data
+
+OUTPUTS = 10  # of the network
+FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How AlexNet learns. Flags of the same names change the first three."""
+
+    epochs: int = 25
+    batch_size: int = 32
+    seed: int = 0
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    final_lr: float = 0.0
+    warmup_epochs: float = 1.0
+
+
+@dataclass
+class Run:
+    """Where a run stands: what its checkpoint holds besides tensors."""
+
+    recipe: dict[str, Any]
+    classes: list[str]
+    bad: dict[str, str]  # images left out, and why
+    images: int  # that it learns from
+    epoch: int = 0  # epochs completed
+    step: int = 0  # steps taken
+    lr: float = 0.0  # of the last step
+    # Sums over the epoch so far (see tally), and the rows of metrics.csv.
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def main() -> None:
+    """Train as the flags say."""
+    args = parse_arguments()
+    devices = choose_devices(args.devices)
+    train_set, val_set = open_data(args.data)
+    check_outputs(train_set.classes)
+    net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
+    velocity = {name: torch.zeros_like(w) for name, w in net.named_parameters()}
+
+    # Begin, or go on where a checkpoint stands.
+    path = args.output / "checkpoint.safetensors"
+    source = Path(args.resume or path)
+    if path.exists() and (args.resume is None or source != path):
+        sys.exit(f"error: {path} exists: give --resume, or another --output")
+    if args.resume or path.exists():
+        run, statistics = resume(source, args.given, net, velocity)
+    else:
+        run, statistics = begin(args, train_set, val_set)
+    check_data(run, train_set)
+    recipe = Recipe(**run.recipe)
+    train_set, val_set = train_set.without(run.bad), val_set.without(run.bad)
+    epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
+    last = min(recipe.epochs * epoch_steps, args.steps or sys.maxsize)
+    top = min(5, len(run.classes))
+    statistics = statistics.to(devices[0])
+    args.output.mkdir(parents=True, exist_ok=True)
+    metrics = args.output / "metrics.csv"
+    report.write_metrics(metrics, run.history)
+    stop = stop_on_signals()
+    if run.step == 0:
+        save(path, net, velocity, statistics, run)  # fails now rather than in an hour
+
+    progress = report.Progress(run.step, last)
+    while run.step < last or run.step > run.epoch * epoch_steps:
+        # Learn for an epoch, or for what a stop has left of it.
+        net.train()
+        progress.start(run.sums)
+        order = batches(len(train_set), recipe.batch_size, recipe.seed, run.epoch)
+        order = order[run.step - run.epoch * epoch_steps :][: max(0, last - run.step)]
+        for batch in load(train_set, order, args.workers):
+            check_batch(batch, args.bad_images)
+            run.lr = learning_rate(recipe, run, epoch_steps)
+            draws = draw(recipe.batch_size, recipe.seed, run.step).take(batch.rows)
+            pixels = batch.images.to(devices[0], non_blocking=True)
+            images = augment(pixels, statistics, draws)
+            seed_dropout(recipe.seed, run.step)
+            sums = train_step(net, images, batch.labels, velocity, run.lr, recipe, top)
+            progress.add(sums)
+            run.step += 1
+            if stop.is_set():
+                break
+            if run.step % args.checkpoint_every == 0:
+                run.sums = progress.read()
+                save(path, net, velocity, statistics, run)
+        run.sums = progress.read()
+        speed = progress.images_per_second()
+        save(path, net, velocity, statistics, run)
+        if stop.is_set():
+            break
+
+        # Validate. An epoch that --steps cuts short is not history: after --resume, the
+        # rows of the whole epoch take the place of these.
+        began = time.monotonic()
+        val = evaluate(net, val_set, statistics, recipe.batch_size, args.workers)
+        val_speed = len(val_set) / (time.monotonic() - began)
+        train = [total / run.sums[3] for total in run.sums[:3]]
+        at = run.epoch + 1, run.step
+        train_row = report.row(*at, "train", train, run.lr, speed)
+        val_row = report.row(*at, "val", val, run.lr, val_speed)
+        rows = [*run.history, train_row, val_row]
+        report.write_metrics(metrics, rows)
+        tqdm.write(report.describe(train_row, val_row, top))
+        if run.step < (run.epoch + 1) * epoch_steps:
+            break
+        run.history = rows
+        run.epoch += 1
+        run.sums = [0.0] * 4
+        save(path, net, velocity, statistics, run)
+    progress.bar.close()
+
+    picture = report.draw(metrics)
+    print(f"checkpoint in {path}, metrics in {metrics}, curves in {picture}")
+    if stop.is_set():
+        again = ["python", sys.argv[0], "--data", str(args.data), "--resume", str(path)]
+        print(f"stopped after step {run.step} of {last}; go on: {shlex.join(again)}")
+        sys.exit(130)  # as a program that Ctrl-C ended
+
+
+def train_step(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    velocity: dict[str, Tensor],
+    lr: float,
+    recipe: Recipe,
+    top: int,
+) -> Tensor:
+    """Learn from one batch of crops; return its sums (see tally)."""
+    net.zero_grad()
+    logits = net(images)
+    labels = labels.to(logits.device, non_blocking=True)
+    loss = F.cross_entropy(logits, labels)
+    torch.autograd.backward(loss)
+    update(net, velocity, lr, recipe)
+    return tally(loss * len(images), logits, labels, top)
+
+
+@torch.no_grad()
+def update(
+    net: nn.Module, velocity: dict[str, Tensor], lr: float, recipe: Recipe
+) -> None:
+    """Move the weights by their velocity.
+
+    v <- momentum * v - weight_decay * lr * w - lr * gradient
+    w <- w + v
+
+    The rate is inside the velocity. torch.optim.SGD has it outside and differs after
+    each change of the rate, until the old gradients have faded.
+    """
+    for name, w in net.named_parameters():
+        v = velocity[name]
+        assert w.grad is not None
+        v.mul_(recipe.momentum)
+        v.add_(w, alpha=-recipe.weight_decay * lr)
+        v.add_(w.grad, alpha=-lr)
+        w.add_(v)
+
+
+def learning_rate(recipe: Recipe, run: Run, epoch_steps: int) -> float:
+    """Return the rate of the next step.
+
+    Half a cosine leads from `lr` to `final_lr`.
+    Over the first `warmup_epochs` it rises in a line from 0.
+    """
+    angle = math.pi * run.step / (recipe.epochs * epoch_steps)
+    lr = recipe.final_lr + (recipe.lr - recipe.final_lr) * (1 + math.cos(angle)) / 2
+    ramp = min(1.0, (run.step + 1) / (recipe.warmup_epochs * epoch_steps))
+    return lr * ramp
+
+
+def seed_dropout(seed: int, step: int) -> None:
+    """Make dropout a function of the seed and the step."""
+    mixed = np.random.SeedSequence((seed, step)).generate_state(1)
+    torch.manual_seed(int(mixed[0]))
+
+
+def begin(
+    args: argparse.Namespace, train: Images, val: Images
+) -> tuple[Run, Statistics]:
+    """Survey the data; return a new run and the statistics of the training images."""
+    statistics, bad = survey(train, val, args.workers)
+    if bad and args.bad_images == "fail":
+        raise DataError(*explain(bad))
+    recipe = asdict(replace(Recipe(), **args.given))
+    return Run(recipe, train.classes, bad, len(train.without(bad))), statistics
+
+
+def resume(
+    path: Path, given: dict[str, int], net: nn.Module, velocity: dict[str, Tensor]
+) -> tuple[Run, Statistics]:
+    """Load a checkpoint into the network and its velocity; return where it stands.
+
+    Raises CheckpointError if it is of another network, or of another recipe than this
+    one with the `given` flags.
+    """
+    tensors, saved = checkpoint.load(path)
+    checkpoint.restore(net, tensors, path)
+    whole = checkpoint.part(tensors, "optimizer.")
+    for name, tensor in model.cut_shares(whole).items():
+        velocity[name].copy_(tensor)
+    statistics = Statistics(**checkpoint.part(tensors, "data."))
+    run = Run(**saved)
+    kept = {name: run.recipe[name] for name in FLAGS}
+    recipe = asdict(replace(Recipe(), **(kept | given)))
+    checkpoint.refuse_differences(f"{path} is of another recipe", run.recipe, recipe)
+    run.recipe = recipe
+    print(f"going on after step {run.step} of {path}")
+    return run, statistics
+
+
+def save(
+    path: Path,
+    net: nn.Module,
+    velocity: dict[str, Tensor],
+    statistics: Statistics,
+    run: Run,
+) -> None:
+    """Write a checkpoint of whole tensors under the names of the spec."""
+    tensors: dict[str, Tensor] = net.state_dict()
+    for name, tensor in model.join_shares(velocity).items():
+        tensors[f"optimizer.{name}"] = tensor
+    for name, tensor in statistics._asdict().items():
+        tensors[f"data.{name}"] = tensor
+    checkpoint.save(path, tensors, asdict(run))
+
+
+def check_outputs(classes: Sequence[str]) -> None:
+    """Refuse more classes than the network has outputs; say it if there are fewer."""
+    count = len(classes)
+    if count > OUTPUTS:
+        raise DataError(f"{count} classes are too many for {OUTPUTS} outputs")
+    if count < OUTPUTS:
+        print(f"{count} classes: {OUTPUTS - count} of {OUTPUTS} outputs stay unused")
+
+
+def check_data(run: Run, train: Images) -> None:
+    """Refuse data that is not what the run began with; name what it leaves out."""
+    checkpoint.refuse_classes(run.classes, train.classes)
+    for problem in explain(run.bad):
+        print(f"left out {problem}")
+    if (count := len(train.without(run.bad))) != run.images:
+        raise CheckpointError(
+            f"the run began with {run.images} training images, now there are {count}"
+        )
+
+
+def check_batch(batch: Batch, bad_images: str) -> None:
+    """Refuse, or name and leave out, images that have become unreadable."""
+    problems = explain(batch.bad)
+    if problems and (bad_images == "fail" or not len(batch.labels)):
+        raise DataError(*problems)
+    for problem in problems:
+        tqdm.write(f"left out {problem}")
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that the first Ctrl-C or SIGTERM sets; the second one kills."""
+    stop = threading.Event()
+
+    def handle(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return stop
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Train AlexNet. In brackets: what holds unless you say otherwise."
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
+    add("--epochs", type=int, metavar="N", help=f"[{Recipe.epochs}]")
+    add("--batch-size", type=int, metavar="N", help=f"[{Recipe.batch_size}]")
+    add("--steps", type=int, metavar="N", help="stop after so many steps in all")
+    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
+    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    add("--output", type=Path, metavar="DIR", help="[runs/alexnet_mini]")
+    help = "go on from CHECKPOINT [the one in --output, if it is there already]"
+    add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
+    add("--seed", type=int, metavar="N", help=f"[{Recipe.seed}]")
+    help = "write a checkpoint so often, besides after every epoch [1000 steps]"
+    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
+    help = "what to do about images that cannot be read [fail]"
+    add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
+    args = parser.parse_args()
+    for name, value in vars(args).items():
+        least = 0 if name in ("seed", "workers") else 1
+        if isinstance(value, int) and not least <= value < 2**32:
+            parser.error(f"--{name.replace('_', '-')} cannot be {value}")
+    flags = {name: getattr(args, name) for name in FLAGS}
+    args.given = {name: value for name, value in flags.items() if value is not None}
+    if args.workers is None:
+        args.workers = os.cpu_count() or 1
+    if args.output is None:
+        resumed = Path(args.resume).parent if args.resume else None
+        args.output = resumed or Path("runs/alexnet_mini")
+    return args
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, DataError, FloatingPointError, OSError) as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    except KeyboardInterrupt:
+        sys.exit(130)  # before the first step
