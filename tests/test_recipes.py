@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, TOWERS, compile_text
 from scripts import ONE_DEVICE, generate, module, photos, run
 from torch import nn
 
+from specgen.compiler import render
 from specgen.spec.training import Training, check
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
@@ -187,6 +188,22 @@ def test_a_file_holds_only_what_its_recipe_uses(
     text = (folder / "train.py").read_text()
     assert {word for word in WORDS if word in text} == words
     assert len(text.splitlines()) < 400
+
+
+def test_comments_of_the_spec_stand_above_its_figures() -> None:
+    recipe = """
+training:
+  # Section 5.
+  optimizer: {lr: 0.02}
+  # Three drops.
+  schedule: {kind: step, epochs: [1, 2, 3]}
+  # As many as fit.
+  batch_size: 64
+"""
+    text = render(compile_text(TOWERS + recipe))["train.py"].decode()
+    assert "    # Section 5.\n    lr: float = 0.02\n" in text
+    assert "    # Three drops.\n    drop_epochs: tuple[int, ...] = (1, 2, 3)\n" in text
+    assert "    # As many as fit.\n    batch_size: int = 64\n" in text
 
 
 @pytest.mark.parametrize("recipe", ["all", "step"])

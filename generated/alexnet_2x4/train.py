@@ -53,6 +53,7 @@ class Recipe:
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0005
+    # Section 5: divided by 10 when the validation error stopped improving, three times.
     patience: int = 3  # epochs without a new best
     drops: int = 3  # at most
     drop_factor: float = 0.1
