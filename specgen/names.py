@@ -26,6 +26,9 @@ to_empty train training type xpu zero_grad
 """
 MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
 
+# First words of the tensors in a checkpoint that are no weights: `data.mean`.
+CHECKPOINT_PARTS = frozenset({"data", "optimizer"})
+
 # What generated modules import or define beside the network's class.
 GLOBAL_WORDS = """
 Any Callable F Iterator LocalResponseNorm Mapping SHARES START Sequence Tensor
@@ -36,6 +39,8 @@ GLOBALS = frozenset(GLOBAL_WORDS.split())
 
 def attribute_problem(name: str) -> str | None:
     """Why `name` cannot be an attribute of the generated module, or None."""
+    if name in CHECKPOINT_PARTS:
+        return f"{name!r} already names tensors of a checkpoint"
     if name in MODULE_ATTRIBUTES:
         return f"{name!r} already means something on a torch module"
     return _identifier_problem(name)
