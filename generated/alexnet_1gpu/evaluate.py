@@ -44,7 +44,7 @@ def main() -> None:
     images = open_split(args.data, "val").without(run["bad"])
     checkpoint.refuse_classes(run["classes"], images.classes)
     devices = choose_devices(args.devices)
-    net = model.AlexNet(devices).to(memory_format=torch.channels_last)
+    net = model.AlexNet(devices)
     checkpoint.restore(net, tensors, args.checkpoint)
     statistics = Statistics(**checkpoint.part(tensors, "data.")).to(devices[0])
     workers = args.workers if args.workers is not None else os.cpu_count() or 1

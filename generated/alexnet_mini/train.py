@@ -78,7 +78,6 @@ def main() -> None:
     train_set, val_set = open_data(args.data)
     check_outputs(train_set.classes)
     net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
-    net.to(memory_format=torch.channels_last)  # half the time of a step on a CPU
     velocity = {name: torch.zeros_like(w) for name, w in net.named_parameters()}
 
     # Begin, or go on where a checkpoint stands.
@@ -171,6 +170,7 @@ def train_step(
 ) -> Tensor:
     """Learn from one batch of crops; return its sums (see tally)."""
     net.zero_grad()
+    images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
     logits = net(images)
     labels = labels.to(logits.device, non_blocking=True)
     loss = F.cross_entropy(logits, labels)
