@@ -118,7 +118,7 @@ def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Dat
 @st.composite
 def networks(draw: st.DrawFn) -> Data:
     """Draw the data of a spec, without a placement."""
-    size = draw(st.tuples(st.just(3), *[st.integers(5, 12)] * 2))
+    size = (3, draw(st.integers(5, 12)), draw(st.integers(5, 12)))
     x: Shape = size
     layers: dict[str, Data] = {}
 

@@ -101,10 +101,11 @@ def check_any_network(data: Data, path: Path) -> None:
     assert hasattr(net, "probabilities") == ("softmax" in str(data["layers"]))
 
 
+@pytest.mark.xdist_group("mypy")  # one after the other: they share a cache
 def test_any_network_in_any_placement(tmp_path: Path) -> None:
     files = iter(range(10_000))
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(placed_networks())
     def check(data: Data) -> None:
         check_any_network(data, tmp_path / f"net{next(files)}.py")

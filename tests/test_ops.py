@@ -14,8 +14,9 @@ from specgen.ops.base import Refusal
 NET = """
 specgen: 1
 name: Net
-input: {{channels: 6, height: 9, width: 9}}
+input: {{channels: 3, height: 9, width: 9}}
 layers:
+  six: {{op: conv2d, out_channels: 6, kernel_size: 1}}
   {first}
   {second}
   last: {{op: linear, out_features: 2}}
@@ -107,7 +108,7 @@ READ_MAPS = [
 SPLIT = """
 placement:
   devices: {gpu0: {}, gpu1: {}}
-  layers: {one: split, flat..last: gpu0}
+  layers: {six: gpu0, one: split, flat..last: gpu0}
 """
 CANNOT_SPLIT = [
     (

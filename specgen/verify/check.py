@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import inf
 from operator import eq
 from typing import Any
 
@@ -39,8 +38,8 @@ def compare(
     try:
         measured = measure()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:LONGEST]
-        return Check(name, expected, reason, ok=False)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Check(name, expected, reason[:LONGEST], ok=False)
     return Check(name, expected, measured, agree(expected, measured))
 
 
@@ -50,8 +49,8 @@ def in_order(expected: Mapping[str, Any], measured: Mapping[str, Any]) -> bool:
 
 
 def within(bound: float, differences: Mapping[str, float | str]) -> bool:
-    """Whether there are differences at all, each a number and none too large."""
-    return bool(differences) and not any(_large(bound, d) for d in differences.values())
+    """Whether every difference is a number that is small enough."""
+    return not any(_large(bound, d) for d in differences.values())
 
 
 def _large(bound: float, difference: float | str) -> bool:
@@ -68,17 +67,22 @@ def as_json(checks: Sequence[Check]) -> str:
 
 
 def table(checks: Sequence[Check]) -> str:
-    """Return a line a check, and one for each figure that is not as planned."""
+    """Return a line a check, then what is not as planned; equal news stands once."""
     rows: list[Row] = [("", "check", "planned", "measured"), None]
-    wrong = []
+    news: dict[str, list[str]] = {}
     for check in checks:
         status = "ok" if check.ok else "FAILED"
         rows.append((status, check.name, *_figures(check)))
-        if not check.ok:
-            wrong.append(f"{check.name}:\n" + "\n".join(_details(check)))
-    count = f"{len(wrong)} of {len(checks)}" if wrong else f"all {len(checks)}"
-    verdict = f"{count} checks {'failed' if wrong else 'passed'}"
-    return "\n\n".join([aligned(rows, "<<>>"), *wrong, verdict])
+        if not check.ok and (lines := _details(check)):
+            news.setdefault("\n".join(lines), []).append(check.name)
+    details = [
+        names[0] + (f" and {len(names) - 1} more" if names[1:] else "") + f":\n{text}"
+        for text, names in news.items()
+    ]
+    failed = sum(not check.ok for check in checks)
+    verdict = f"{failed} of {len(checks)}" if failed else f"all {len(checks)}"
+    verdict += f" checks {'failed' if failed else 'passed'}"
+    return "\n\n".join([aligned(rows, "<<>>"), *details, verdict])
 
 
 def _figures(check: Check) -> tuple[str, str]:
@@ -94,36 +98,32 @@ def _figures(check: Check) -> tuple[str, str]:
         return planned, "an error"
     if not isinstance(measured, Mapping):
         return planned, _shown(measured)
-    if isinstance(expected, float):
-        numbers = [n for n in measured.values() if isinstance(n, float)]
-        return planned, _shown(max(numbers, default=inf))
-    return planned, f"{len(_differing(check))} differ" if not check.ok else "the same"
+    numbers = [n for n in measured.values() if isinstance(n, float)]
+    if isinstance(expected, float) and len(numbers) == len(measured):
+        return planned, _shown(max(numbers, default=0))
+    return planned, "the same" if check.ok else "differs"
 
 
 def _details(check: Check) -> list[str]:
-    """One line for each figure that is not as planned."""
-    if isinstance(check.measured, str):
-        return [f"  {printable(check.measured)}"]
-    lines = [
-        f"  {printable(name)}: {_shown(wanted)} planned, {_shown(found)} measured"
-        for name, wanted, found in _differing(check)
-    ]
+    """One line for each figure that is not as planned, where the table has not room."""
+    expected, measured = check.expected, check.measured
+    if isinstance(measured, str):
+        return [f"  {printable(measured)}"]
+    if isinstance(expected, float):
+        found = {name: d for name, d in measured.items() if _large(expected, d)}
+        lines = [f"  {printable(name)}: {_shown(d)}" for name, d in found.items()]
+    elif isinstance(expected, Mapping):
+        names = dict.fromkeys([*expected, *measured])
+        pairs = {name: (measured.get(name), expected.get(name)) for name in names}
+        lines = [
+            f"  {printable(name)}: {_shown(found)} instead of {_shown(wanted)}"
+            for name, (found, wanted) in pairs.items()
+            if found != wanted
+        ] or [f"  in this order: {printable(', '.join(measured))}"]
+    else:
+        lines = []
     more = len(lines) - MOST
     return [*lines[:MOST], f"  and {more} more"] if more > 0 else lines
-
-
-def _differing(check: Check) -> list[tuple[str, Any, Any]]:
-    """Name, planned and measured figure where these disagree."""
-    expected, measured = check.expected, check.measured
-    if isinstance(expected, float):
-        bound = f"at most {expected:g}"
-        return [(k, bound, d) for k, d in measured.items() if _large(expected, d)]
-    if not isinstance(expected, Mapping):
-        return [(check.name, expected, measured)]
-    names = dict.fromkeys([*expected, *measured])
-    pairs = [(name, expected.get(name), measured.get(name)) for name in names]
-    differing = [pair for pair in pairs if pair[1] != pair[2]]
-    return differing or [("order", ", ".join(expected), ", ".join(measured))]
 
 
 def _shown(figure: Any) -> str:
@@ -134,6 +134,8 @@ def _shown(figure: Any) -> str:
             return f"{figure:,}"
         case float():
             return f"{figure:.1e}" if figure else "0"
+        case [[*_], *_]:
+            return " and ".join(map(dimensions, figure))
         case list():
             return dimensions(figure)
     return printable(str(figure))

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from specgen.backends import report
-from specgen.backends import torch as torch_backend
-from specgen.compiler import Program
+from specgen.compiler import Program, render
 from specgen.passes.placement import place
 from specgen.spec import Placement
 from specgen.verify import measure, runtime
@@ -31,12 +30,11 @@ DOUBLE = 1e-10  # in float64, between two placements
 def run(program: Program, files: Mapping[str, bytes]) -> Iterator[Check]:
     """Yield every check; those against one device only where there are several."""
     one = _on_one_device(program)
-    texts = torch_backend.render(one.spec, one.source, one.stem, one.placed)
     with TemporaryDirectory(prefix="specgen-") as name:
         folder = Path(name)
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        (folder / "reference.py").write_text(texts["model.py"])
+        (folder / "reference.py").write_bytes(render(one)["model.py"])
         yield from _checks(program, one, folder)
 
 

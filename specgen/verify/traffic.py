@@ -52,7 +52,8 @@ def travel(path: Path, program: Program) -> Traffic:
                 if start != CPU
             }
         )
-        torch.autograd.backward(logits.sum())
+        if logits.requires_grad:  # a network may have nothing to learn
+            torch.autograd.backward(logits.sum())
         backward: Counter[str] = Counter()
         for copy in devices.copies:
             backward[f"{logical[copy.source]} -> {logical[copy.target]}"] += copy.bytes
