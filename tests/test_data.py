@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,49 +12,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from images_on_disk import (
+    ALL,
+    HEIGHT,
+    PLAIN,
+    SIZE,
+    WIDTH,
+    generate,
+    imported,
+    make_tree,
+    picture,
+)
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from specgen import templates
 from specgen.spec.data import Data, check
-
-SIZE, HEIGHT, WIDTH = 24, 16, 20
-FULL = Data(size=SIZE, flip=True, color_noise=0.1, std=64.0)
-PLAIN = Data(size=SIZE)
-
-
-def render(folder: Path, section: Data) -> Path:
-    """Write images.py and data.py as a spec with this data section has them."""
-    environment = Environment(
-        loader=FileSystemLoader(templates.folder()),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    net = SimpleNamespace(height=HEIGHT, width=WIDTH)
-    for name in ("images.py", "data.py"):
-        text = environment.get_template(f"{name}.j2").render(net=net, data=section)
-        (folder / name).write_text(text)
-    return folder
-
-
-def imported(folder: Path, name: str) -> Iterator[Any]:
-    """Import a file of this folder, also where workers look for its classes."""
-    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        yield module
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("full"), FULL)
+    return generate(tmp_path_factory.mktemp("all"), ALL)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +47,7 @@ def data(images: Any, folder: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def plain(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The data.py of a spec that asks for nothing; its images.py is the same."""
-    yield from imported(render(tmp_path_factory.mktemp("plain"), PLAIN), "data")
+    yield from imported(generate(tmp_path_factory.mktemp("plain"), PLAIN), "data")
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +59,9 @@ def odd() -> Path:
     return Path(folder) / "oddjpeg"
 
 
-def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
-    """Return a smooth picture without symmetry."""
-    rng = np.random.default_rng(seed)
-    corners = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
-    return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
-
-
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Three classes of 5 + 2 images in different formats and sizes."""
-    seed = 0
-    for split, count in (("train", 5), ("val", 2)):
-        for name in ("cat", "dog", "owl"):
-            folder = tmp_path / "tree" / split / name
-            folder.mkdir(parents=True)
-            for index in range(count):
-                seed += 1
-                suffix = ("png", "jpg", "bmp")[index % 3]
-                picture(seed, 40 + seed, 30).save(folder / f"{index}.{suffix}")
-    return tmp_path / "tree"
+    return make_tree(tmp_path / "tree")
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
@@ -468,13 +425,13 @@ def test_augmentation_is_that_of_single_images(
     request: pytest.FixtureRequest, kind: str, count: int, seed: int, step: int
 ) -> None:
     module = request.getfixturevalue(kind)
-    std = FULL.std if kind == "data" else 1
+    std = 64 if kind == "data" else 1
     images, statistics = random_batch(count, seed), random_statistics(module, seed)
     draws = module.draw(count, seed, step)
     out = module.augment(images, statistics, draws)
     assert (out.dtype, out.shape) == (torch.float32, (count, 3, HEIGHT, WIDTH))
     for row in range(count):
-        slow = slow_augment(images[row].numpy(), statistics, draws, row, std or 1)
+        slow = slow_augment(images[row].numpy(), statistics, draws, row, std)
         assert out[row].numpy() == pytest.approx(slow, abs=1e-4)
 
 
@@ -525,12 +482,12 @@ def test_evaluation_reads_the_centre_or_ten_crops(data: Any, plain: Any) -> None
 
 
 def test_a_file_holds_only_what_its_spec_uses(tmp_path: Path) -> None:
-    text = (render(tmp_path, PLAIN) / "data.py").read_text()
+    text = (generate(tmp_path, PLAIN) / "data.py").read_text()
     for word in ("color", "flip(3)", "STD", "linalg"):
         assert (word in text) == (word == "flip(3)"), (
             word
         )  # ten crops have mirror images
-    text = (render(tmp_path, FULL) / "data.py").read_text()
+    text = (generate(tmp_path, ALL) / "data.py").read_text()
     assert "COLOR_NOISE = 0.1 " in text
     assert "STD = 64.0 " in text
 

@@ -41,6 +41,7 @@ FILES = (
     "model.py",
     "images.py",
     "data.py",
+    "pack.py",
     "checkpoint.py",
     "train.py",
     "report.py",

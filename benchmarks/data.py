@@ -1,0 +1,95 @@
+"""Read images from packed shards and from JPEG files: images a second, from one worker.
+
+Both in turn, in one run, on the ImageNet samples in the folder that SPECGEN_TEST_DATA
+names. The ratio is the median over rounds; the aim is at least 5. Beside it, what one
+thread augments a second.
+
+    SPECGEN_TEST_DATA=... python benchmarks/data.py --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet"
+sys.path.insert(0, str(GENERATED))
+
+data, images, pack = map(importlib.import_module, ("data", "images", "pack"))
+
+BATCH_SIZE = 64
+COPIES = 8  # of 44 samples, so that the start of the worker does not count for much
+
+
+def make_tree(root: Path) -> None:
+    """Link the samples into one class; Pillow has to decode every copy anew."""
+    samples = Path(os.environ["SPECGEN_TEST_DATA"], "oddjpeg/decodable/real_imagenet")
+    for split, copies in (("train", COPIES), ("val", 1)):
+        folder = root / split / "samples"
+        folder.mkdir(parents=True)
+        for path in samples.iterdir():
+            for copy in range(copies):
+                (folder / f"{copy} {path.name}").symlink_to(path)
+
+
+def read(split: Any, times: int = 1) -> int:
+    """Read all images some times by one worker; return how many these are."""
+    todo = images.batches(len(split), BATCH_SIZE, seed=0) * times
+    return sum(len(batch.images) for batch in images.load(split, todo, workers=1))
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Return images a second."""
+    start = time.perf_counter()
+    count = work()
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print a table, one line a round, and the medians."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        tree, packed = Path(folder, "tree"), Path(folder, "packed")
+        make_tree(tree)
+        pack.main([str(tree), str(packed)])
+        files, _ = images.open_data(tree)
+        shards, val = images.open_data(packed)
+        statistics, _ = data.survey(shards, val, workers=0)
+        (batch,) = images.load(shards, [list(range(BATCH_SIZE))], workers=0)
+
+        def augment() -> int:
+            for step in range(4):
+                draws = data.draw(BATCH_SIZE, seed=0, step=step)
+                data.augment(batch.images, statistics, draws)
+            return 4 * BATCH_SIZE
+
+        print("images/s  JPEG files  packed shards  ratio  augmentation")
+        results = []
+        for _ in range(rounds):
+            slow, fast = rate(lambda: read(files)), rate(lambda: read(shards, 10))
+            results.append((slow, fast, fast / slow, rate(augment)))
+            print_row("", results[-1])
+        print_row("median", tuple(map(median, zip(*results, strict=True))))
+
+
+def print_row(title: str, figures: tuple[float, ...]) -> None:
+    """Print one line of the table."""
+    slow, fast, ratio, augmented = figures
+    print(f"{title:8}  {slow:10.0f}  {fast:13.0f}  {ratio:5.1f}  {augmented:12.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Trees of images, and the generated files that read them, for several test files."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import compile_data
+from PIL import Image
+
+from specgen.compiler import render
+
+SIZE, HEIGHT, WIDTH = 24, 16, 20
+ALL = {"size": SIZE, "flip": True, "color_noise": 0.1, "std": 64.0}
+PLAIN = {"size": SIZE}
+
+
+def generate(folder: Path, section: dict[str, Any]) -> Path:
+    """Write what is generated for a spec with this `data` section."""
+    program = compile_data(
+        {
+            "specgen": 1,
+            "name": "Net",
+            "input": {"channels": 3, "height": HEIGHT, "width": WIDTH},
+            "layers": {
+                "flat": {"op": "flatten"},
+                "fc1": {"op": "linear", "out_features": 3},
+            },
+            "data": section,
+        }
+    )
+    for name, content in render(program).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def imported(folder: Path, name: str) -> Iterator[Any]:
+    """Import a generated file; while in use, workers find its classes by its name."""
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
+    """Return a smooth picture without symmetry."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def make_tree(root: Path) -> Path:
+    """Three classes of 5 + 2 images, of different formats and sizes."""
+    seed = 0
+    for split, count in (("train", 5), ("val", 2)):
+        for name in ("cat", "dog", "owl"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                seed += 1
+                suffix = ("png", "jpg", "bmp")[index % 3]
+                picture(seed, 40 + seed, 30).save(folder / f"{index}.{suffix}")
+    return root
