@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, get_num_threads
 
 from specgen.backends.onnx import tensor_names, with_all_outputs
 from specgen.compiler import Program
@@ -37,7 +37,12 @@ def shapes(
 def _run(
     model: bytes, program: Program, weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = get_num_threads()  # as many as torch was given
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
     names = [output.name for output in session.get_outputs()]
     feed = {INPUT: images(program), **weights}
     arrays: Any = session.run(names, {name: x.numpy() for name, x in feed.items()})
