@@ -99,8 +99,8 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
     """
     device = images.device
     top, left = draws.top.to(device), draws.left.to(device)
-    mean = statistics.mean.expand(len(images), -1, -1, -1)
-    x = _crops(images, top, left) - _crops(mean, top, left)
+    x = _crops(statistics.mean.expand_as(images), top, left)
+    torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
     flip = draws.flip.nonzero()[:, 0].to(device)  # counted on the CPU: no wait
     x[flip] = x[flip].flip(3)
     x += (draws.color.to(device) @ statistics.colors)[:, :, None, None]
