@@ -72,9 +72,10 @@ def _show(options: argparse.Namespace) -> int:
 
     program = compile_file(options.spec, options.set)
     if options.format == "json":
-        print(json.dumps(report.plan(program.spec, program.placed), indent=2))
+        plan = report.plan(program.spec, program.placed, options.batch_size)
+        print(json.dumps(plan, indent=2))
     else:
-        print(report.table(program.spec, program.placed))
+        print(report.table(program.spec, program.placed, options.batch_size))
     return 0
 
 
@@ -150,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(commands, "show", _show, "print the plan, layer by layer")
     _spec(show)
     _format(show)
+    show.add_argument(
+        "--batch-size",
+        type=_count,
+        metavar="N",
+        help="also show memory and traffic for so many images at once",
+    )
 
     verify = _command(
         commands, "verify", _verify, "run what is generated and compare with the plan"
@@ -180,6 +187,12 @@ def _command(
         help="how errors are written to stderr (default: text)",
     )
     return command
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
 
 
 def _spec(command: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from specgen.frontend.overlay import load
 from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
 from specgen.names import stem_problem
+from specgen.passes.budget import check_budget
 from specgen.passes.placement import place, resolve
 from specgen.passes.shapes import check_ending, infer_shapes
 from specgen.source import Source
@@ -82,6 +83,8 @@ def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
         raise SpecError(problems)
     _collect(problems, lambda: check_ending(shaped))
     placed = _collect(problems, lambda: place(shaped, spec.placement))
+    if placed is not None:
+        _collect(problems, lambda: check_budget(placed, spec))
     if placed is None or problems:
         raise SpecError(problems)
     return Program(stem, spec, source, shaped, placed)

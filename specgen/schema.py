@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 
 class Strict(BaseModel):
@@ -18,3 +21,44 @@ class Strict(BaseModel):
 # A size that every backend can hold: ONNX and torch count in 64 bits, and a product of
 # a few of these still fits.
 Count = Annotated[int, Field(ge=1, le=2**20)]
+
+UNITS = {"B": 1}
+UNITS |= {f"{prefix}B": 10 ** (3 * n) for n, prefix in enumerate("kMGT", 1)}
+UNITS |= {f"{prefix}iB": 2 ** (10 * n) for n, prefix in enumerate("KMGT", 1)}
+SIZE = rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(UNITS)})"
+
+
+def _bytes(value: object) -> object:
+    """A number of bytes, or a text such as 3GiB."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (found := re.fullmatch(SIZE, value)):
+        number, unit = found.groups()
+        return int(Decimal(number) * UNITS[unit])
+    raise PydanticCustomError(
+        "bytes",
+        "expected a number of bytes, or one with a unit: 3GiB, 512MiB, 3GB",
+    )
+
+
+Bytes = Annotated[
+    int,
+    Field(ge=1, le=2**60),
+    BeforeValidator(_bytes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": f"^{SIZE}$"},
+            ]
+        }
+    ),
+]
+
+
+def readable(count: int) -> str:
+    """A number of bytes as people write it: 1.53 GiB."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if count >= UNITS[unit]:
+            return f"{count / UNITS[unit]:.2f} {unit}"
+    return f"{count} B"

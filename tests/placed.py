@@ -16,7 +16,7 @@ from helpers import compile_text
 from torch import Tensor
 
 from specgen.compiler import Program, render
-from specgen.ops.base import volume
+from specgen.ops.base import FLOAT32, volume
 from specgen.passes import cost
 from specgen.passes.placement import place
 from specgen.spec import Device, Placement
@@ -201,6 +201,6 @@ def check_copies(program: Program, taken: Step, item: int = 4) -> None:
     measured: Counter[tuple[str, str]] = Counter()
     for copy in taken.forward:
         if copy.source != CPU:
-            share = copy.bytes * cost.FLOAT32 // (item * BATCH)
+            share = copy.bytes * FLOAT32 // (item * BATCH)
             measured[copy.source, copy.target] += share
     assert measured == reported

@@ -26,7 +26,7 @@ from specgen.compiler import Program
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import Node
 from specgen.ops.activation import Softmax
-from specgen.ops.base import volume
+from specgen.ops.base import FLOAT32, volume
 from specgen.ops.conv import Conv2d
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm
@@ -144,7 +144,7 @@ def least_traffic(program: Program) -> dict[tuple[str, str, str], int]:
                 count = len(needed & {*piece.span}) * volume(layer.node.x[1:])
                 if count and piece.device != share.device:
                     edge = (layer.node.name, piece.device, share.device)
-                    least[edge] = cost.FLOAT32 * count
+                    least[edge] = FLOAT32 * count
     return least
 
 

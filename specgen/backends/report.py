@@ -13,20 +13,54 @@ from typing import Any
 from specgen.backends.layout import prose
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Shape, volume
-from specgen.passes import cost
+from specgen.passes import cost, memory
+from specgen.passes.memory import Memory
+from specgen.schema import readable
 from specgen.spec import Spec
 
 # One line of a table: a cell for each column, a rule, or nothing between paragraphs.
 Row = Sequence[str] | None
 
 
-def plan(spec: Spec, placed: PlacedGraph) -> dict[str, Any]:
+def plan(
+    spec: Spec, placed: PlacedGraph, batch_size: int | None = None
+) -> dict[str, Any]:
     """Return everything that the compiler promises of the network, ready for JSON.
 
     `macs` are multiply-accumulates an image; `traffic` is what the forward pass copies
     between devices in float32, by the layer that reads it, in layer order, then in the
     order of the devices. Copying the input image is not traffic.
+
+    With a batch size, devices have their `memory` in bytes for so many images at once,
+    and edges `bytes_per_step`: what a training step copies over them, to and fro.
     """
+    content = _plan(spec, placed)
+    if batch_size is not None:
+        held, budgets = memory.plan(placed), spec.placement.devices
+        for device in content["devices"]:
+            name = device["name"]
+            device["memory"] = _memory(held[name], batch_size, budgets[name].memory)
+        step = cost.step_traffic(placed)
+        for edge in content["traffic"]:
+            key = edge["before"], edge["from"], edge["to"]
+            edge["bytes_per_step"] = batch_size * step[key]
+    return content
+
+
+def _memory(held: Memory, images: int, budget: int | None) -> dict[str, int | None]:
+    return {
+        "weights": held.weights,
+        "gradients": held.weights,
+        "optimizer": held.weights,
+        "activations_training": held.activations(images),
+        "activations_inference": held.inference(images),
+        "training": held.training(images),
+        "inference": held.weights + held.inference(images),
+        "budget": budget,
+    }
+
+
+def _plan(spec: Spec, placed: PlacedGraph) -> dict[str, Any]:
     graph = placed.graph
     held = cost.device_parameters(placed)
     return {
@@ -67,13 +101,17 @@ def _edges(placed: PlacedGraph) -> list[tuple[tuple[str, str, str], int]]:
     )
 
 
-def table(spec: Spec, placed: PlacedGraph) -> str:
+def table(spec: Spec, placed: PlacedGraph, batch_size: int | None = None) -> str:
     """Return the plan as a table, layer by layer, without a newline at the end."""
-    content = plan(spec, placed)
+    content = plan(spec, placed, batch_size)
     title = ": ".join(filter(None, (spec.name, prose(spec.summary))))
     paragraphs = [title, _layers(content)]
     if len(placed.devices) > 1:
-        paragraphs += [_devices(content), _traffic(content)]
+        paragraphs.append(_devices(content))
+    if batch_size is not None:
+        paragraphs.append(_memories(content, batch_size))
+    if len(placed.devices) > 1:
+        paragraphs.append(_traffic(content))
     return "\n\n".join(paragraphs)
 
 
@@ -106,24 +144,43 @@ def _devices(content: dict[str, Any]) -> str:
     return aligned(rows, "<>>")
 
 
+def _memories(content: dict[str, Any], images: int) -> str:
+    heads = ("weights", "gradients", "optimizer", "activations", "training")
+    rows: list[Row] = [("memory", *heads, "inference", "budget"), None]
+    for device in content["devices"]:
+        held = device["memory"]
+        keys = ("weights", "gradients", "optimizer", "activations_training")
+        sizes = [readable(held[key]) for key in (*keys, "training", "inference")]
+        budget = readable(held["budget"]) if held["budget"] else ""
+        rows.append((device["name"], *sizes, budget))
+    note = f"For {images} images at once, in float32; inference takes weights and the"
+    note += " largest activations."
+    return f"{aligned(rows, '<>>>>>>>')}\n{note}"
+
+
 def _traffic(content: dict[str, Any]) -> str:
     """Edges from one device that carry as much to several others share a line."""
     devices = [device["name"] for device in content["devices"]]
     edges = content["traffic"]
-    rows: list[Row] = [("before", "from", "to", "bytes per image"), None]
+    kinds = [kind for kind in ("bytes_per_image", "bytes_per_step") if kind in edges[0]]
+    heads = [kind.replace("_", " ") for kind in kinds]
+    rows: list[Row] = [("before", "from", "to", *heads), None]
     above = ""
-    for (before, start, count), group in groupby(
-        edges, lambda edge: (edge["before"], edge["from"], edge["bytes_per_image"])
+    for (before, start, *counts), group in groupby(
+        edges, lambda edge: (edge["before"], edge["from"], *(edge[k] for k in kinds))
     ):
         to = [edge["to"] for edge in group]
-        number = f"{len(to)} x {count:,}" if len(to) > 1 else f"{count:,}"
+        times = f"{len(to)} x " if len(to) > 1 else ""
+        numbers = [f"{times}{count:,}" for count in counts]
         layer = before if before != above else ""
-        rows.append((layer, start, _names(to, devices), number))
+        rows.append((layer, start, _names(to, devices), *numbers))
         above = before
-    total = sum(edge["bytes_per_image"] for edge in edges)
-    rows += [None, ("total", "", "", f"{total:,}")]
+    totals = [f"{sum(edge[kind] for edge in edges):,}" for kind in kinds]
+    rows += [None, ("total", "", "", *totals)]
     note = "Forward, in float32; the backward pass moves as much again."
-    return f"{aligned(rows, '<<<>')}\n{note}"
+    if len(kinds) > 1:
+        note = "In float32: forward an image; to and fro a training step."
+    return f"{aligned(rows, '<<<>' + '>' * (len(kinds) - 1))}\n{note}"
 
 
 def dimensions(shape: Shape | list[int]) -> str:

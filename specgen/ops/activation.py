@@ -7,13 +7,16 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from specgen.ops.base import (
+    FLOAT32,
     Call,
     OnnxNode,
     Op,
     Part,
     Refusal,
+    Saved,
     Shape,
     TorchForm,
+    volume,
 )
 
 
@@ -24,7 +27,7 @@ class Relu(Op):
     elementwise: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(function=Call("F.relu"))
+        return TorchForm(Saved(output=True), function=Call("F.relu"))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Relu")]
@@ -41,7 +44,10 @@ class Dropout(Op):
     elementwise: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(module=Call("nn.Dropout", (repr(self.p),)))
+        # The mask, as floats on a CPU and one byte a value on CUDA; without a mask, x.
+        mask = FLOAT32 * volume(x) if self.p else 0
+        saved = Saved(other=mask, view=not self.p)
+        return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Dropout", constants={"ratio": self.p})]
@@ -73,7 +79,7 @@ class Softmax(Op):
         return Part(self, share)
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(function=Call("F.softmax", ("dim=1",)))
+        return TorchForm(Saved(output=True), function=Call("F.softmax", ("dim=1",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Softmax", {"axis": 1})]

@@ -19,6 +19,10 @@ from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
 
+# Bytes.
+FLOAT32 = 4
+INT64 = 8
+
 
 class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went wrong
     """An op cannot work as written; `diagnostic.path` is relative to its layer."""
@@ -39,15 +43,30 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What an op's forward pass keeps for its backward pass, on a CPU, in float32.
+
+    `other` counts the bytes per image of what is neither its input, its output nor a
+    parameter. `view` says that the output lies in the input's memory.
+    """
+
+    input: bool = False
+    output: bool = False
+    other: int = 0
+    view: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TorchForm:
     """How an op stands in `model.py`.
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
     applied in `forward` to the running tensor. `pad` is (left, right, top, bottom)
-    zeros added first, where torch's own module has no such argument. `helper` names a
-    class that the file must define.
+    zeros added first, where torch's own module has no such argument; what is saved as
+    the input is then the padded one. `helper` names a class that the file must define.
     """
 
+    saved: Saved
     module: Call | None = None
     function: Call | None = None
     pad: tuple[int, int, int, int] | None = None

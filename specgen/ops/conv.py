@@ -16,6 +16,7 @@ from specgen.ops.base import (
     Pair,
     Part,
     Refusal,
+    Saved,
     Shape,
     TorchForm,
     divisors,
@@ -145,7 +146,7 @@ class Conv2d(Weighted):
         if not self.bias:
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
-        return TorchForm(module=Call("nn.Conv2d", tuple(args)), pad=zeros)
+        return TorchForm(Saved(input=True), Call("nn.Conv2d", tuple(args)), pad=zeros)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         pad = self.padding

@@ -10,6 +10,7 @@ from specgen.ops.base import (
     Op,
     Part,
     Refusal,
+    Saved,
     Shape,
     TorchForm,
     divisors,
@@ -52,7 +53,7 @@ class Linear(Weighted):
             str(self.out_features),
             *(() if self.bias else ("bias=False",)),
         )
-        return TorchForm(module=Call("nn.Linear", args))
+        return TorchForm(Saved(input=True), Call("nn.Linear", args))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Gemm", {"transB": 1}, tuple(self.parameters(x)))]
@@ -79,7 +80,7 @@ class Flatten(Op):
         return Part(self, range(share.start // pixels, share.stop // pixels))
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(function=Call("torch.flatten", ("1",)))
+        return TorchForm(Saved(view=True), function=Call("torch.flatten", ("1",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Flatten", {"axis": 1})]

@@ -10,15 +10,18 @@ from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
+    FLOAT32,
     Call,
     OnnxNode,
     Op,
     Part,
     Refusal,
+    Saved,
     Shape,
     TorchForm,
     divisors,
     need_maps,
+    volume,
 )
 from specgen.schema import Count
 
@@ -79,7 +82,9 @@ class LocalResponseNorm(Op):
         if self.groups > 1:
             args.append(f"groups={self.groups}")
         name = "LocalResponseNorm"
-        return TorchForm(module=Call(name, tuple(args)), helper=name)
+        # Beside x, the base of the power.
+        saved = Saved(input=True, other=FLOAT32 * volume(x))
+        return TorchForm(saved, Call(name, tuple(args)), helper=name)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         # bias has another default in ONNX than k in torch: all four are written.

@@ -7,16 +7,19 @@ from typing import Any, Literal
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
+    INT64,
     Call,
     OnnxNode,
     Op,
     PaddingPair,
     Pair,
     Refusal,
+    Saved,
     Shape,
     TorchForm,
     need_maps,
     py,
+    volume,
 )
 
 
@@ -84,7 +87,7 @@ class Pool2d(Op):
         )
         return bottom, right
 
-    def _module(self, name: str, *more: str) -> TorchForm:
+    def _module(self, saved: Saved, name: str, *more: str) -> TorchForm:
         args = [py(self.kernel_size)]
         if self._step != self.kernel_size:
             args.append(f"stride={py(self._step)}")
@@ -92,7 +95,7 @@ class Pool2d(Op):
             args.append(f"padding={py(self.padding)}")
         if self.ceil_mode:
             args.append("ceil_mode=True")
-        return TorchForm(module=Call(name, (*args, *more)))
+        return TorchForm(saved, Call(name, (*args, *more)))
 
     def _window(self, x: Shape) -> dict[str, Any]:
         """ONNX attributes; explicit end padding stands for ceil_mode.
@@ -113,7 +116,8 @@ class MaxPool2d(Pool2d):
     op: Literal["max_pool2d"]
 
     def torch(self, x: Shape) -> TorchForm:
-        return self._module("nn.MaxPool2d")
+        indices = INT64 * volume(self.output(x))
+        return self._module(Saved(input=True, other=indices), "nn.MaxPool2d")
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("MaxPool", self._window(x))]
@@ -136,7 +140,7 @@ class AvgPool2d(Pool2d):
 
     def torch(self, x: Shape) -> TorchForm:
         more = [] if self.count_include_pad else ["count_include_pad=False"]
-        return self._module("nn.AvgPool2d", *more)
+        return self._module(Saved(input=True), "nn.AvgPool2d", *more)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         window = self._window(x) | {"count_include_pad": 0}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from specgen.graph import Graph, PlacedGraph
-from specgen.ops.base import volume
+from specgen.ops.base import FLOAT32, volume
 
-FLOAT32 = 4  # bytes
+# The layer that reads, the device it comes from, that it goes to.
+Edge = tuple[str, str, str]
 
 
 def parameters(graph: Graph) -> int:
@@ -30,12 +31,12 @@ def device_parameters(placed: PlacedGraph) -> dict[str, int]:
     return held
 
 
-def traffic(placed: PlacedGraph) -> Counter[tuple[str, str, str]]:
-    """Bytes per image, float32, over each edge (layer that reads, from, to), forward.
+def traffic(placed: PlacedGraph) -> Counter[Edge]:
+    """Bytes per image, float32, over each edge, forward.
 
-    The backward pass moves as much again. Copying the input image is not traffic.
+    Copying the input image is not traffic.
     """
-    edges: Counter[tuple[str, str, str]] = Counter()
+    edges: Counter[Edge] = Counter()
     for layer in placed.layers:
         pixels = volume(layer.node.x[1:])
         for move in layer.moves:
@@ -44,3 +45,15 @@ def traffic(placed: PlacedGraph) -> Counter[tuple[str, str, str]]:
                     edge = (layer.node.name, piece.device, move.device)
                     edges[edge] += FLOAT32 * pixels * len(read)
     return edges
+
+
+def step_traffic(placed: PlacedGraph) -> Counter[Edge]:
+    """Bytes per image, float32, over each edge in a training step, to and fro.
+
+    A gradient comes back only from where there was something to learn before.
+    """
+    weighted = [bool(layer.node.parameters()) for layer in placed.layers]
+    first = weighted.index(True) if any(weighted) else len(weighted)
+    back = {layer.node.name for layer in placed.layers[first + 1 :]}
+    edges = traffic(placed)
+    return Counter({e: 2 * n if e[0] in back else n for e, n in edges.items()})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from specgen.ops import AnyOp
 from specgen.ops.weighted import Init
-from specgen.schema import Count, Strict
+from specgen.schema import Bytes, Count, Strict
 from specgen.spec.data import Data
 from specgen.spec.training import Training
 
@@ -20,7 +20,12 @@ class Input(Strict):
 
 
 class Device(Strict):
-    """A logical device; it is bound to a real one when the network runs."""
+    """A logical device; it is bound to a real one when the network runs.
+
+    `memory` is what training on the spec's own batches may take there at most.
+    """
+
+    memory: Bytes | None = None
 
 
 class Split(Strict):

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from specgen.backends import report
 from specgen.compiler import Program, render
+from specgen.passes import memory
 from specgen.passes.placement import place
 from specgen.spec import Placement
 from specgen.verify import measure, runtime
 from specgen.verify.check import Check, compare, in_order, within
+from specgen.verify.saved import saved
 from specgen.verify.traffic import OUTPUT, travel
 
 T = TypeVar("T")
@@ -89,6 +91,12 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     yield compare("parameters by device", held, lambda: trip().parameters)
     yield compare("traffic forward", forward, lambda: trip().forward)
     yield compare("traffic backward", backward, lambda: trip().backward)
+
+    plans = memory.plan(program.placed)
+    kept = {name: held.activations(measure.IMAGES) for name, held in plans.items()}
+    yield compare(
+        "saved activations", kept, lambda: saved(model, program, measure.IMAGES)
+    )
 
     if several:
         double = _once(lambda: measure.step(loaded().double(), program))

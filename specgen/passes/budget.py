@@ -1,0 +1,67 @@
+"""Holds the plan of a device's memory against what the spec allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from specgen.diagnostics import Diagnostic, SpecError
+from specgen.graph import PlacedGraph
+from specgen.passes import memory
+from specgen.passes.memory import Memory
+from specgen.schema import readable
+from specgen.spec import Spec
+from specgen.spec.training import Training
+
+MOST = 4  # layers that an error names
+
+
+def check_budget(placed: PlacedGraph, spec: Spec) -> None:
+    """Plan the memory of devices that have a budget.
+
+    Raises:
+        SpecError: every device of which training on the spec's batches takes more.
+    """
+    devices, training = spec.placement.devices, spec.training
+    budgets = {name: d.memory for name, d in devices.items() if d.memory is not None}
+    if not budgets:
+        return
+    plans = memory.plan(placed)
+    if problems := list(_over(plans, budgets, training)):
+        raise SpecError(problems)
+
+
+def _over(
+    plans: Mapping[str, Memory], budgets: Mapping[str, int], training: Training
+) -> Iterator[Diagnostic]:
+    images = -(-training.batch_size // training.accumulate)
+    fitting = min(plans[name].fitting(budget) for name, budget in budgets.items())
+    for name, budget in budgets.items():
+        plan = plans[name]
+        if plan.training(images) > budget:
+            yield Diagnostic(
+                "over-budget",
+                f"training on {images} images at once takes"
+                f" {readable(plan.training(images))} of {name}, which has"
+                f" {readable(budget)}",
+                ("placement", "devices", name, "memory"),
+                notes=(_most(plan, images),),
+                help=_help(fitting, training),
+            )
+
+
+def _most(plan: Memory, images: int) -> str:
+    """The layers that take most."""
+    layers = plan.by_layer(images).most_common(MOST)
+    return "most take " + ", ".join(f"{name} {readable(n)}" for name, n in layers)
+
+
+def _help(fitting: int, training: Training) -> str:
+    """The largest batch that all devices can hold."""
+    if not fitting:
+        return "not even one image fits: place fewer layers there"
+    most = fitting * training.accumulate
+    passes = -(-training.batch_size // fitting)
+    return (
+        f"training.batch_size can be at most {most},"
+        f" or training.accumulate at least {passes}"
+    )

@@ -1,0 +1,258 @@
+"""Planned memory against what torch saves for the backward pass, and budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import compile_data, compile_text, refused
+from hypothesis import HealthCheck, given, settings
+from placed import PLACEMENTS, TOWERS, model_text, towers
+from strategies import Data, placed_networks
+from test_specs import SPECS, spec
+
+from specgen.backends import report
+from specgen.compiler import Program, compile_file
+from specgen.diagnostics import Diagnostic, SpecError
+from specgen.passes import cost, memory
+from specgen.schema import readable
+from specgen.verify.saved import saved
+
+
+def planned(program: Program, images: int) -> dict[str, int]:
+    plan = memory.plan(program.placed)
+    return {device: held.activations(images) for device, held in plan.items()}
+
+
+def check(program: Program, folder: Path, text: str | None = None) -> None:
+    """The plan is exact at three batch sizes."""
+    path = folder / "model.py"
+    path.write_text(text or model_text(program))
+    for images in (1, 2, 5):
+        assert saved(path, program, images) == planned(program, images)
+
+
+@pytest.mark.parametrize("stem", SPECS)
+def test_saved_activations_are_those_planned(stem: str, tmp_path: Path) -> None:
+    check(spec(stem), tmp_path)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_saved_activations_under_any_placement(placement: str, tmp_path: Path) -> None:
+    check(towers(placement), tmp_path)
+
+
+def test_saved_activations_of_any_network(tmp_path: Path) -> None:
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+    @given(placed_networks())
+    def each(data: Data) -> None:
+        check(compile_data(data), tmp_path)
+
+    each()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("F.relu(self.conv1(x))", "F.relu(F.relu(self.conv1(x)))"),
+        ("self.drop3(F.relu(self.fc3(x)))", "F.relu(self.fc3(x))"),
+    ],
+)
+def test_what_is_saved_otherwise_is_found(
+    right: str, wrong: str, tmp_path: Path
+) -> None:
+    program = towers("one device")
+    text = model_text(program)
+    assert text.count(right) == 1
+    with pytest.raises(AssertionError):
+        check(program, tmp_path, text.replace(right, wrong))
+
+
+def test_alexnet_in_figures() -> None:
+    """Saved values an image: one of conv1's 96 x 55 x 55 is 290,400 of them."""
+    (held,) = memory.plan(spec("alexnet_1gpu").placed).values()
+    assert held.weights == 4 * 60_965_224
+    assert {name: count // 4 for name, count in held.saved.items()} == {
+        "conv1": 3 * 227 * 227,  # its padded input
+        "relu1": 290_400,  # output
+        "norm1": 2 * 290_400,  # output and the base of the power
+        "pool1": 3 * 96 * 27 * 27,  # output and indices of 64 bits
+        "relu2": 186_624,
+        "norm2": 2 * 186_624,
+        "pool2": 3 * 256 * 13 * 13,
+        "relu3": 64_896,
+        "relu4": 64_896,
+        "relu5": 43_264,
+        "pool5": 3 * 9_216,
+        "relu6": 4_096,
+        "drop6": 2 * 4_096,  # output and mask
+        "relu7": 4_096,
+        "drop7": 2 * 4_096,
+    }
+    # norm1's input, base and output: nothing else is alive at the widest place.
+    assert held.live == 4 * 3 * 290_400
+
+
+def test_a_copy_is_saved_where_it_is_read() -> None:
+    plan = memory.plan(towers("layer ranges").placed)
+    assert plan["gpu1"].saved["flat"] == 4 * 144
+    assert "pool2" not in plan["gpu0"].saved
+
+
+BUDGET = "{devices: {gpu0: {memory: MEMORY}, gpu1: {}}, layers: {conv1..drop3: split,"
+BUDGET = f"{TOWERS}placement: {BUDGET} fc4..prob: gpu0}}}}\n"
+
+
+def needed(images: int) -> int:
+    return memory.plan(towers("two towers").placed)["gpu0"].training(images)
+
+
+def test_a_budget_that_is_kept() -> None:
+    compile_text(BUDGET.replace("MEMORY", str(needed(128))))
+
+
+def over(text: str) -> Diagnostic:
+    (found,) = refused(text)
+    assert found.code == "over-budget"
+    assert found.path == ("placement", "devices", "gpu0", "memory")
+    return found
+
+
+def test_a_budget_names_the_layers_and_the_largest_batch() -> None:
+    found = over(BUDGET.replace("MEMORY", str(needed(128) - 1)))
+    assert found.message == (
+        f"training on 128 images at once takes {readable(needed(128))} of gpu0,"
+        f" which has {readable(needed(128) - 1)}"
+    )
+    assert found.notes == (
+        "most take norm1 784.00 KiB, relu1 392.00 KiB, conv1 385.31 KiB,"
+        " pool1 216.00 KiB",
+    )
+    assert found.help == (
+        "training.batch_size can be at most 127, or training.accumulate at least 2"
+    )
+    assert found.span
+    assert found.span.text[found.span.column - 1 :].startswith(str(needed(128) - 1))
+
+
+def test_the_largest_batch_just_fits() -> None:
+    training = "training: {batch_size: BATCH, accumulate: 4}\n"
+    text = BUDGET.replace("MEMORY", str(needed(10))) + training
+    compile_text(text.replace("BATCH", "40"))
+    found = over(text.replace("BATCH", "41"))
+    assert found.message.startswith("training on 11 images at once takes")
+    assert found.help == (
+        "training.batch_size can be at most 40, or training.accumulate at least 5"
+    )
+    compile_text(text.replace("BATCH", "41").replace("accumulate: 4", "accumulate: 5"))
+
+
+def test_a_budget_that_not_even_one_image_keeps() -> None:
+    found = over(BUDGET.replace("MEMORY", "1KiB"))
+    assert found.help == "not even one image fits: place fewer layers there"
+
+
+def test_budgets_of_several_devices() -> None:
+    text = BUDGET.replace("MEMORY", "1KiB").replace("gpu1: {}", "gpu1: {memory: 2kB}")
+    assert [found.path for found in refused(text)] == [
+        ("placement", "devices", "gpu0", "memory"),
+        ("placement", "devices", "gpu1", "memory"),
+    ]
+
+
+SIZES = {
+    "3GiB": 3 * 2**30,
+    "1.5 MiB": 3 * 2**19,
+    "2kB": 2000,
+    "0.1GB": 10**8,
+    "512B": 512,
+    "4096": 4096,
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sizes(size: str) -> None:
+    network = {"specgen": 1, "name": "Net"} | {
+        "input": {"channels": 3, "height": 2, "width": 2},
+        "layers": {
+            "flat": {"op": "flatten"},
+            "fc": {"op": "linear", "out_features": 1},
+        },
+        "training": {"batch_size": 1},
+    }
+    memory = int(size) if size.isdecimal() else size
+    placement = {
+        "devices": {"gpu0": {"memory": memory}},
+        "layers": {"flat..fc": "gpu0"},
+    }
+    program = compile_data(network | {"placement": placement})
+    assert program.spec.placement.devices["gpu0"].memory == SIZES[size]
+
+
+@pytest.mark.parametrize(
+    "size", ["3GO", "-1GiB", "1e3", "GiB", "", "1.GiB", "0", "0.1B"]
+)
+def test_what_is_no_size(size: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(BUDGET.replace("MEMORY", repr(size)))
+    with pytest.raises(SpecError) as caught:
+        compile_file(path)
+    (found,) = caught.value.diagnostics
+    assert found.path == ("placement", "devices", "gpu0", "memory")
+
+
+def test_readable_sizes() -> None:
+    counts = (1023, 1024, 5 * 2**19, 3 * 2**30)
+    assert list(map(readable, counts)) == ["1023 B", "1.00 KiB", "2.50 MiB", "3.00 GiB"]
+
+
+def test_the_report_has_the_plan() -> None:
+    program = towers("two towers")
+    content = report.plan(program.spec, program.placed, 8)
+    held = memory.plan(program.placed)["gpu1"]
+    assert content["devices"][1]["memory"] == {
+        "weights": held.weights,
+        "gradients": held.weights,
+        "optimizer": held.weights,
+        "activations_training": 8 * held.saved.total(),
+        "activations_inference": 8 * held.live,
+        "training": 3 * held.weights + 8 * held.saved.total(),
+        "inference": held.weights + 8 * held.live,
+        "budget": None,
+    }
+    assert content["traffic"][0] == {
+        "before": "fc3",
+        "from": "gpu0",
+        "to": "gpu1",
+        "bytes_per_image": 4 * 72,
+        "bytes_per_step": 8 * 2 * 4 * 72,
+    }
+
+
+def test_the_table_shows_the_plan() -> None:
+    program = compile_text(BUDGET.replace("MEMORY", "3MiB"))
+    text = report.table(program.spec, program.placed, 128)
+    (line,) = [line for line in text.splitlines() if line.startswith("gpu0  ")][1:]
+    held = memory.plan(program.placed)["gpu0"]
+    assert line.split()[1:3] == readable(held.weights).split()
+    assert line.endswith("  3.00 MiB")
+    assert "For 128 images at once" in text
+
+
+def test_nothing_learned_before_a_move_brings_no_gradient_back() -> None:
+    layers = "{flat: gpu0, fc3: gpu1, relu4: gpu0, fc5: gpu0}"
+    program = compile_text(f"""
+specgen: 1
+name: Net
+input: {{channels: 3, height: 2, width: 2}}
+layers:
+  flat: {{op: flatten}}
+  fc3: {{op: linear, out_features: 5}}
+  relu4: {{op: relu}}
+  fc5: {{op: linear, out_features: 2}}
+placement: {{devices: {{gpu0: {{}}, gpu1: {{}}}}, layers: {layers}}}
+""")
+    assert cost.step_traffic(program.placed) == {
+        ("fc3", "gpu0", "gpu1"): 4 * 12,
+        ("relu4", "gpu1", "gpu0"): 2 * 4 * 5,
+    }
