@@ -7,6 +7,7 @@ import keyword
 import re
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
 STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST = 40
 
@@ -50,7 +51,11 @@ def class_problem(name: str) -> str | None:
     """Why `name` cannot be the generated class, or None."""
     if name in GLOBALS or hasattr(builtins, name):
         return f"{name!r} already means something in the generated code"
-    return _identifier_problem(name)
+    if problem := _identifier_problem(name):
+        return problem
+    if not CLASS.fullmatch(name):
+        return f"{name!r} is not written as classes are: CapWords, without underscores"
+    return None
 
 
 def stem_problem(stem: str) -> str | None:

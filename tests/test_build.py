@@ -146,3 +146,13 @@ def test_an_unknown_key_in_a_section_that_is_wrong_anyway(tmp_path: Path) -> Non
     text = WRONG.replace("channels: 3", "channels: 0, extra: 1")
     spec.write_text(text)
     assert cli.main(["build", str(spec)]) == 1
+
+
+@pytest.mark.parametrize("name", ["alexnet", "Alex_Net", "Tensor", "int", "class"])
+def test_the_class_is_named_as_classes_are(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text((ROOT / "specs/alexnet.yaml").read_text())
+    assert cli.main(["show", str(spec), "--set", f"name={name}"]) == 1
+    assert "error[bad-name]" in capsys.readouterr().err
