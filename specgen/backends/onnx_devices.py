@@ -1,0 +1,141 @@
+"""The placement in an ONNX file: multi-device annotations (IR 11).
+
+Each node says of each of its inputs and outputs which devices hold it: one device, each
+of several all of it, or each a shard along an axis. Where a node reads a tensor in
+another way than it was left, a runtime has to move it: these are the placement's moves.
+A device runs a node on what it holds; of a Split it gives, and of a Concat it joins,
+only that. A runtime that knows no annotations computes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from onnx import ModelProto, NodeProto, ShardingSpecProto
+
+from specgen.backends import onnx
+from specgen.backends.onnx_devices_check import (
+    IR_VERSION,
+    check,
+    device_groups,
+    tensor_shapes,
+)
+from specgen.graph import Placed, PlacedGraph
+
+CONFIGURATION = "placement"
+
+LEGEND = """\
+# Comments hold the multi-device annotations of model.onnx, which this form cannot say.
+# gpu0, gpu1: x              all of x is on both
+# gpu0 | gpu1 on axis 0: x   one half of x is on each
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """Equal shards along an axis, each on as many of the devices, in order.
+
+    One shard is the whole tensor: on one device, or replicated.
+    """
+
+    devices: Sequence[int]
+    axis: int = 0
+    shards: int = 1
+
+    def spec(self, tensor: str, shape: Sequence[int | str]) -> ShardingSpecProto:
+        """Return what ONNX says: a shard on several devices has a number below 0."""
+        spec = ShardingSpecProto(tensor_name=tensor)
+        size = len(self.devices) // self.shards
+        for shard in range(self.shards):
+            group = self.devices[shard * size : (shard + 1) * size]
+            if size > 1:
+                spec.device.append(-1 - shard)
+                spec.index_to_device_group_map.add(key=-1 - shard, value=group)
+            else:
+                spec.device.extend(group)
+        if self.shards > 1:
+            dim, length = spec.sharded_dim.add(axis=self.axis), int(shape[self.axis])
+            dim.simple_sharding.add(dim_value=length, num_shards=self.shards)
+        return spec
+
+
+def render(placed: PlacedGraph, name: str) -> dict[str, bytes]:
+    """Return the binary and the text form, by file name."""
+    model = build(placed, name)
+    return {
+        "model.onnx": model.SerializeToString(deterministic=True),
+        "model.onnx.txt": to_text(model).encode(),
+    }
+
+
+def build(placed: PlacedGraph, name: str) -> ModelProto:
+    """Return the model of `onnx.build` with its placement; `name` is its graph's."""
+    model = onnx.build(placed.graph, name)
+    model.ir_version = IR_VERSION
+    model.configuration.add(
+        name=CONFIGURATION, num_devices=len(placed.devices), device=placed.devices
+    )
+    shapes = tensor_shapes(model.graph)
+    tensors = onnx.tensor_names(placed.graph)
+    numbers = {device: number for number, device in enumerate(placed.devices)}
+    layers = {layer.node.name: layer for layer in placed.layers}
+    for layer_name, group in groupby(model.graph.node, lambda n: n.name.split("/")[1]):
+        layer, nodes = layers[layer_name], list(group)
+        on = [numbers[share.device] for share in layer.shares]
+        shardings = _shardings(layer, on, tensors[layer.node.inputs[0]], nodes)
+        for node in nodes:
+            configuration = node.device_configurations.add()
+            configuration.configuration_id = CONFIGURATION
+            configuration.sharding_spec.extend(
+                shardings[tensor].spec(tensor, shapes[tensor])
+                for tensor in (*node.input, *node.output)
+            )
+    if problems := list(check(model)):
+        raise AssertionError("\n".join(problems))
+    return model
+
+
+def to_text(model: ModelProto) -> str:
+    """Return the text form; comments above each node tell where its tensors are."""
+    nodes = iter(model.graph.node)
+    lines: list[str] = []
+    for line in onnx.to_text(model).splitlines():
+        if line.startswith('   ["/'):
+            lines += _comments(next(nodes), model.configuration[0].device)
+        lines.append(line)
+    return LEGEND + "\n".join(lines) + "\n"
+
+
+def _shardings(
+    layer: Placed, on: Sequence[int], read: str, nodes: Sequence[NodeProto]
+) -> dict[str, Sharding]:
+    """How the layer's devices hold each tensor of its nodes; it reads `read`."""
+    split = Sharding(on, 1, len(on))
+    found = {tensor: split for node in nodes for tensor in node.output}
+    # All shares read equally much: there are as many parts as that goes into the whole.
+    parts = layer.node.x[0] // layer.shares[0].input_shape[0]
+    found[read] = Sharding(on, 1, parts)
+    found |= dict.fromkeys(layer.node.parameters(), Sharding(on, 0, len(on)))
+    for node in nodes:
+        # Each of a norm's groups is on one device.
+        groups = {"Split": node.output, "Concat": node.input}.get(node.op_type, ())
+        for index, tensor in enumerate(groups):
+            found[tensor] = Sharding([on[index * len(on) // len(groups)]])
+        for constant in node.input:
+            found.setdefault(constant, Sharding(on))
+    return found
+
+
+def _comments(node: NodeProto, names: Sequence[str]) -> Iterator[str]:
+    """One line for each way in which tensors of the node are held."""
+    held: dict[str, list[str]] = {}
+    for spec in node.device_configurations[0].sharding_spec:
+        groups = device_groups(spec)
+        where = " | ".join(", ".join(names[n] for n in group) for group in groups)
+        for dim in spec.sharded_dim:
+            where += f" on axis {dim.axis}"
+        held.setdefault(where, []).append(spec.tensor_name)
+    for where, tensors in held.items():
+        yield f"   # {where}: {', '.join(tensors)}"

@@ -1,0 +1,199 @@
+"""Runs an annotated ONNX graph on simulated devices, as the annotations alone say.
+
+Each device has a memory of its own. A node runs on each device that holds any of its
+outputs, as a model in onnxruntime, on the shards that its annotations give that device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import NodeProto, helper, numpy_helper
+
+Array = NDArray[Any]
+Region = tuple[slice, ...]
+
+HOST = -1  # from where every device may load the images, parameters and constants
+
+
+class SimulationError(Exception):
+    """The annotations do not say how to run the graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Part of a tensor that a node on one device read from another."""
+
+    node: str
+    source: int
+    target: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a device holds of a tensor."""
+
+    device: int
+    region: Region
+    array: Array
+
+
+class Simulation:
+    """A run; afterwards it knows each tensor's shards and what was transferred."""
+
+    def __init__(self, content: bytes, feed: Mapping[str, Array]) -> None:
+        model = onnx.load_model_from_string(content)
+        (self.configuration,) = model.configuration
+        graph = model.graph
+        constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
+        self.shards = {
+            name: [Shard(HOST, tuple(slice(0, n) for n in array.shape), array)]
+            for name, array in {**feed, **constants}.items()
+        }
+        self.shapes = {
+            name: array.shape for name, array in {**feed, **constants}.items()
+        }
+        batch = len(feed["input"])
+        for value in (*graph.value_info, *graph.output):
+            _, *dims = value.type.tensor_type.shape.dim
+            self.shapes[value.name] = (batch, *(dim.dim_value for dim in dims))
+        self.transfers: list[Transfer] = []
+        for node in graph.node:
+            self._run(node)
+
+    def whole(self, tensor: str) -> Array:
+        """Put a tensor's shards together."""
+        return self._read(tensor, self._everything(tensor), HOST, "")
+
+    def _everything(self, tensor: str) -> Region:
+        return tuple(slice(0, length) for length in self.shapes[tensor])
+
+    def _run(self, node: NodeProto) -> None:
+        (annotation,) = node.device_configurations
+        regions = {
+            spec.tensor_name: self._regions(spec) for spec in annotation.sharding_spec
+        }
+        for name in node.output:
+            self.shards[name] = []
+        for device in range(self.configuration.num_devices):
+            given = {
+                name: self._read(name, regions[name][device], device, node.name)
+                for name in node.input
+                if device in regions[name]
+            }
+            outputs = [name for name in node.output if device in regions[name]]
+            if not outputs:
+                continue
+            for name in node.input if node.op_type != "Concat" else ():
+                if name not in given:
+                    raise SimulationError(f"{node.name}: {device} was not given {name}")
+            results = compute(node, list(given.values()), len(outputs))
+            for name, array in zip(outputs, results, strict=True):
+                region = regions[name][device]
+                if array.shape != tuple(s.stop - s.start for s in region):
+                    raise SimulationError(f"{node.name}: {name} is {array.shape}")
+                self.shards[name].append(Shard(device, region, array))
+
+    def _regions(self, spec: onnx.ShardingSpecProto) -> dict[int, Region]:
+        """Which part of a tensor each device holds; the last axis varies fastest."""
+        groups = {e.key: list(e.value) for e in spec.index_to_device_group_map}
+        cuts = []
+        for dim in spec.sharded_dim:
+            (sharding,) = dim.simple_sharding
+            size = sharding.dim_value // sharding.num_shards
+            steps = range(sharding.num_shards)
+            cuts.append([(dim.axis, slice(i * size, (i + 1) * size)) for i in steps])
+        found: dict[int, Region] = {}
+        for key, cut in zip(spec.device, product(*cuts), strict=True):
+            region = list(self._everything(spec.tensor_name))
+            for axis, part in cut:
+                region[axis] = part
+            found |= dict.fromkeys(groups.get(key, [key]), tuple(region))
+        return found
+
+    def _read(self, tensor: str, region: Region, device: int, node: str) -> Array:
+        """Gather part of a tensor from where it is, at home first."""
+        shards = sorted(self.shards[tensor], key=lambda shard: shard.device != device)
+        dtype = shards[0].array.dtype if shards else np.float32
+        result = np.empty([s.stop - s.start for s in region], dtype)
+        missing = np.ones(result.shape, bool)
+        for shard in shards:
+            common = [
+                slice(max(a.start, b.start), min(a.stop, b.stop))
+                for a, b in zip(region, shard.region, strict=True)
+            ]
+            if any(s.start >= s.stop for s in common):
+                continue
+            here, there = _within(common, region), _within(common, shard.region)
+            if missing[here].any():
+                result[here] = shard.array[there]
+                missing[here] = False
+                if HOST not in (device, shard.device) and device != shard.device:
+                    size = result[here].nbytes
+                    self.transfers.append(Transfer(node, shard.device, device, size))
+        if missing.any():
+            raise SimulationError(f"{node}: no device holds all of {tensor}")
+        return result
+
+
+def _within(part: Sequence[slice], region: Region) -> Region:
+    return tuple(
+        slice(p.start - r.start, p.stop - r.start)
+        for p, r in zip(part, region, strict=True)
+    )
+
+
+def compute(node: NodeProto, inputs: Sequence[Array], outputs: int) -> list[Array]:
+    """Run one node on a device's shards."""
+    local = NodeProto()
+    local.CopyFrom(node)
+    local.ClearField("device_configurations")
+    local.name = ""
+    local.input[:] = [f"x{index}" for index in range(len(inputs))]
+    local.output[:] = [f"y{index}" for index in range(outputs)]
+    for attribute in local.attribute:
+        if attribute.name == "group":  # so many of the groups are on this device
+            x, weight = inputs[0], inputs[1]
+            if x.shape[1] % weight.shape[1]:
+                raise SimulationError(f"{node.name}: {x.shape} with {weight.shape}")
+            attribute.i = x.shape[1] // weight.shape[1]
+    kinds = tuple((helper.np_dtype_to_tensor_dtype(x.dtype), x.ndim) for x in inputs)
+    try:
+        found: list[Array] = _session(local.SerializeToString(), kinds).run(
+            None, dict(zip(local.input, inputs, strict=True))
+        )
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise SimulationError(f"{node.name}: {error}") from None
+    return found
+
+
+@lru_cache(1000)
+def _session(content: bytes, kinds: tuple[tuple[int, int], ...]) -> Any:
+    node = NodeProto.FromString(content)
+    inputs = [
+        helper.make_tensor_value_info(name, kind, [None] * rank)
+        for name, (kind, rank) in zip(node.input, kinds, strict=True)
+    ]
+    float32 = onnx.TensorProto.FLOAT
+    outputs = [helper.make_tensor_value_info(y, float32, None) for y in node.output]
+    graph = helper.make_graph([node], "node", inputs, outputs)
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, ir_version=8, opset_imports=opsets)
+    return session(model.SerializeToString())
+
+
+def session(content: bytes) -> Any:
+    """Return a session on one thread that says nothing."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
