@@ -24,7 +24,9 @@ DEPENDENCIES = ("pydantic", "yaml", "jinja2", "onnx")
 UNUSABLE = (OSError, ValueError, RuntimeError)  # RuntimeError: there is no home folder
 
 
-def is_current(spec: Path, sets: Sequence[str], folder: Path) -> bool:
+def is_current(
+    spec: Path, sets: Sequence[str], folder: Path, *, onnx_devices: bool = False
+) -> bool:
     """Tell whether building `spec` into `folder` is known to change nothing."""
     try:
         content = _read(folder / lock.NAME)
@@ -33,7 +35,8 @@ def is_current(spec: Path, sets: Sequence[str], folder: Path) -> bool:
         sources, outputs = lock.load(folder)
         files = {spec.parent / name: _read(spec.parent / name) for name in sources}
         found = {name: _read(folder / name) for name in outputs}
-        return spec in files and lock.dump(spec, files, sets, found) == content
+        built = lock.dump(spec, files, sets, found, onnx_devices=onnx_devices)
+        return spec in files and built == content
     except UNUSABLE:
         return False
 

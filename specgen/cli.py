@@ -40,7 +40,10 @@ def _build(options: argparse.Namespace) -> int:
 
     spec: Path = options.spec
     folder: Path = options.output / spec.stem
-    if not options.check and cache.is_current(spec, options.set, folder):
+    devices: bool = options.onnx_devices
+    if not options.check and cache.is_current(
+        spec, options.set, folder, onnx_devices=devices
+    ):
         print(f"{folder} is up to date")
         return 0
 
@@ -48,8 +51,10 @@ def _build(options: argparse.Namespace) -> int:
     from specgen.writer import drift, write
 
     program = compile_file(spec, options.set)
-    files = render(program)
-    files[lock.NAME] = lock.dump(spec, program.source.files, options.set, files)
+    files = render(program, onnx_devices=devices)
+    files[lock.NAME] = lock.dump(
+        spec, program.source.files, options.set, files, onnx_devices=devices
+    )
     if options.check:
         if problems := drift(folder, files):
             raise SpecError(problems)
@@ -143,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="write nothing; fail if the folder is not what the spec says",
+    )
+    build.add_argument(
+        "--onnx-devices",
+        action="store_true",
+        help="write the placement into model.onnx (IR 11, multi-device annotations)",
     )
     build.add_argument(
         "--force", action="store_true", help="overwrite files that were edited by hand"

@@ -90,12 +90,21 @@ def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
     return Program(stem, spec, source, shaped, placed)
 
 
-def render(program: Program) -> dict[str, bytes]:
-    """Return the content of every generated file, by name."""
-    from specgen.backends import onnx, torch
+def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:
+    """Return the content of every generated file, by name.
+
+    With `onnx_devices`, the ONNX files say where everything is placed.
+    """
+    from specgen.backends import torch
 
     texts = torch.render(program.spec, program.source, program.stem, program.placed)
     files = {name: text.encode() for name, text in texts.items()}
+    if onnx_devices:
+        from specgen.backends import onnx_devices as annotated
+
+        return files | annotated.render(program.placed, program.stem)
+    from specgen.backends import onnx
+
     return files | onnx.render(program.graph, program.stem)
 
 

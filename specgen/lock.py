@@ -23,17 +23,21 @@ def dump(
     sources: Mapping[Path, bytes],
     sets: Sequence[str],
     outputs: Mapping[str, bytes],
+    *,
+    onnx_devices: bool = False,
 ) -> bytes:
     """Return the lock file's content: equal arguments give equal bytes.
 
     `sources` are all files that were read for `spec`, itself among them; they are
     named relative to its folder. `outputs` are the files beside the lock, by name.
+    `onnx_devices` stands only where it was asked for.
     """
     names = {os.path.relpath(path, spec.parent): path for path in sources}
     record = {
         "generator": f"specgen {__version__}",
         "spec": spec.name,
         "set": list(sets),
+        **({"onnx_devices": True} if onnx_devices else {}),
         "sources": {
             Path(n).as_posix(): digest(sources[names[n]]) for n in sorted(names)
         },

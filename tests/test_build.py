@@ -65,6 +65,28 @@ def test_a_second_build_touches_no_file(tmp_path: Path) -> None:
     assert before == after
 
 
+def test_the_placement_in_the_graph_is_an_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["build", str(ROOT / "specs/alexnet.yaml"), "--output", str(tmp_path)]
+    option = "--onnx-devices"
+    assert cli.main(arguments) == 0
+    plain = contents(tmp_path / "alexnet")
+    assert cli.main([*arguments, option]) == 0
+    annotated = contents(tmp_path / "alexnet")
+    changed = {name for name in plain if annotated[name] != plain[name]}
+    assert changed == {"model.onnx", "model.onnx.txt", "specgen.lock"}
+    assert annotated.keys() == plain.keys()
+    capsys.readouterr()
+    assert cli.main([*arguments, option]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'alexnet'} is up to date\n"
+    assert cli.main([*arguments, option, "--check"]) == 0
+    assert cli.main([*arguments, "--check"]) == 1
+    assert "model.onnx is out of date" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
+    assert contents(tmp_path / "alexnet") == plain
+
+
 def test_only_the_lock_file_knows_versions_and_hashes(tmp_path: Path) -> None:
     build("specs/alexnet.yaml", "--output", str(tmp_path))
     files = contents(tmp_path / "alexnet")

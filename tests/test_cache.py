@@ -16,6 +16,7 @@ class Build:
     """A build of a spec and its base into a folder, in a copy of the generator."""
 
     sets = ("layers.conv1.stride=2",)
+    onnx_devices = False
 
     def __init__(self, root: Path) -> None:
         self.spec = root / "specs" / "net.yaml"
@@ -31,13 +32,17 @@ class Build:
         cache._generator.cache_clear()  # as in another process
         sources = {path: path.read_bytes() for path in (self.base, self.spec)}
         files = {"model.py": b"old", "data.py": b"old"}
-        files[lock.NAME] = lock.dump(self.spec, sources, self.sets, files)
+        files[lock.NAME] = lock.dump(
+            self.spec, sources, self.sets, files, onnx_devices=self.onnx_devices
+        )
         writer.write(self.folder, files)
         cache.remember(self.folder, files[lock.NAME])
 
     def is_current(self) -> bool:
         cache._generator.cache_clear()
-        return cache.is_current(self.spec, self.sets, self.folder)
+        return cache.is_current(
+            self.spec, self.sets, self.folder, onnx_devices=self.onnx_devices
+        )
 
 
 @pytest.fixture
@@ -91,6 +96,7 @@ def edit_lock(build: Build) -> None:
         lambda build: build.template.unlink(),
         lambda build: (build.folder / lock.NAME).unlink(),
         lambda build: build.__setattr__("sets", ()),
+        lambda build: build.__setattr__("onnx_devices", True),
         lambda build: build.__setattr__("spec", build.base),
         lambda build: build.__setattr__("spec", build.spec.with_name("other.yaml")),
         lambda build: build.__setattr__("folder", build.folder.with_name("other")),
@@ -134,6 +140,14 @@ def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
     content = lock.dump(build.spec, {build.base: b"old"}, build.sets, {})
     (build.folder / lock.NAME).write_bytes(content)
     cache.remember(build.folder, content)
+    assert not build.is_current()
+
+
+def test_an_option_is_no_option_the_next_time(build: Build) -> None:
+    build.onnx_devices = True
+    build.run()
+    assert build.is_current()
+    build.onnx_devices = False
     assert not build.is_current()
 
 

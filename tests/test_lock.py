@@ -28,6 +28,12 @@ def test_names_everything_that_a_build_depends_on() -> None:
     assert content.endswith(b"}\n")
 
 
+def test_an_option_that_changes_the_outputs_stands_in_it() -> None:
+    plain = json.loads(lock.dump(SPEC, SOURCES, [], OUTPUTS))
+    asked = json.loads(lock.dump(SPEC, SOURCES, [], OUTPUTS, onnx_devices=True))
+    assert asked == plain | {"onnx_devices": True}
+
+
 def test_the_bytes_know_neither_order_nor_place(tmp_path: Path) -> None:
     elsewhere = {tmp_path / path: content for path, content in SOURCES.items()}
     backwards = dict(reversed(OUTPUTS.items()))
