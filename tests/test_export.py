@@ -139,6 +139,17 @@ def test_any_network_exports(data: Data) -> None:
         exporter.check()
 
 
+def test_a_structure_with_a_placement_exports(exporter: Exporter) -> None:
+    files = render(compile_text(NET), onnx_devices=True)
+    exporter.script.with_name("model.onnx").write_bytes(files["model.onnx"])
+    exporter.run()
+    exporter.check()
+    written = onnx.load(exporter.output)
+    assert len(written.configuration) == 1
+    unannotated = {n.name for n in written.graph.node if not n.device_configurations}
+    assert {name.split("/")[1] for name in unannotated} == {"norm1", "norm2"}
+
+
 def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:
     exporter.run()
     metadata = ort.InferenceSession(exporter.output).get_modelmeta().custom_metadata_map
