@@ -28,8 +28,9 @@ LOGITS = "logits against one device"
 GRADIENTS = "gradients against one device"
 FLOPS = {"MACs", "FLOPs by layer"}
 TRAFFIC = {"parameters by device", "traffic forward", "traffic backward"}
+SAVED = "saved activations"
 FUNCTION = {VALUES, LOGITS, GRADIENTS}
-NAMES = {"parameters", "state_dict", "shapes in ONNX", START, SHAPES, *FLOPS}
+NAMES = {"parameters", "state_dict", "shapes in ONNX", START, SHAPES, SAVED, *FLOPS}
 NAMES |= FUNCTION | TRAFFIC
 
 # What is edited in the model of two towers, and the checks that see it.
@@ -44,7 +45,7 @@ FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "dropout twice": (
         "a = self.drop4(F.relu(self.fc4a(a)))",
         "a = self.drop4(self.drop4(F.relu(self.fc4a(a))))",
-        {SHAPES},
+        {SHAPES, SAVED},
     ),
     "a convolution twice": (
         "a = self.conv2a(a)",
@@ -54,10 +55,15 @@ FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "a norm left out": (
         "b = self.pool1(self.norm1(F.relu(self.conv1b(b))))",
         "b = self.pool1(F.relu(self.conv1b(b)))",
-        {SHAPES, *FUNCTION},
+        {SHAPES, SAVED, *FUNCTION},
     ),
     "a norm across its groups": ("k=1.0, groups=2", "k=1.0", FUNCTION),
-    "a relu left out": ("F.relu(self.fc4b(b))", "self.fc4b(b)", FUNCTION),
+    "a relu left out": ("F.relu(self.fc4b(b))", "self.fc4b(b)", {SAVED, *FUNCTION}),
+    "kept for nothing": (
+        "F.relu(self.fc4b(b))",
+        "F.relu(self.fc4b(b)).relu()",
+        {SAVED},
+    ),
     "a wrong side padded": (
         "F.pad(a, (0, 1, 0, 1))",
         "F.pad(a, (1, 0, 0, 1))",
@@ -66,7 +72,7 @@ FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "average for maximum": (
         "nn.MaxPool2d(3, stride=2)",
         "nn.AvgPool2d(3, stride=2)",
-        FUNCTION,
+        {SAVED, *FUNCTION},
     ),
     "shares swapped": (
         "x = gather(a, b, to=self.gpu0)",
@@ -97,7 +103,7 @@ FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "a wrong number of outputs": (
         "self.fc5 = nn.Linear(16, 5,",
         "self.fc5 = nn.Linear(16, 6,",
-        NAMES - {"shapes in ONNX", "traffic forward", "traffic backward"},
+        NAMES - {"shapes in ONNX", "traffic forward", "traffic backward", SAVED},
     ),
     "another order": (
         "        self.fc4a =",
@@ -107,7 +113,7 @@ FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "a wrong device": (
         "self.conv2b = nn.Conv2d(8, 8, 3, bias=False, device=self.gpu1)",
         "self.conv2b = nn.Conv2d(8, 8, 3, bias=False, device=self.gpu0)",
-        TRAFFIC,
+        {SAVED, *TRAFFIC},
     ),
     "a detour": (
         "a = self.conv2a(a)",
@@ -190,7 +196,7 @@ def test_layers_with_each_others_names_in_onnx() -> None:
 def test_a_relu_left_out_is_seen_on_one_device_too() -> None:
     program = towers("one")
     found = verify(program, edited(program, "F.relu(self.fc4(x))", "self.fc4(x)"))
-    assert failed(found) == {VALUES}
+    assert failed(found) == {VALUES, SAVED}
     assert {check.name for check in found} == NAMES - {START, LOGITS, GRADIENTS}
 
 
@@ -253,7 +259,7 @@ def test_json() -> None:
 def test_table() -> None:
     program = towers("two")
     lines = table(verify(program)).splitlines()
-    assert lines[-1] == "all 13 checks passed"
+    assert lines[-1] == "all 14 checks passed"
     assert max(map(len, lines)) <= 88
     twice = edited(
         program, "b = self.conv2b(b)", "b = (self.conv2b(b), self.conv2b(b))[0]"
@@ -261,7 +267,7 @@ def test_table() -> None:
     found = table(verify(program, twice))
     assert "FAILED  FLOPs by layer" in found
     assert "  conv2: 31,104 instead of 20,736" in found
-    assert found.endswith("3 of 13 checks failed")
+    assert found.endswith("3 of 14 checks failed")
 
 
 def test_table_shows_what_generated_code_says_without_obeying_it() -> None:
