@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import parallel
 from images import SIZE, DataError, Images, batches, explain, load
 
 HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
@@ -37,16 +38,19 @@ def survey(
     """Read all images once: the statistics of `train`, and what is unreadable in both.
 
     Returns the reasons by image name. DataError if no training image can be read.
+    Of several processes each reads some of the batches.
     """
     count = 0
+    rank, world = parallel.rank(), parallel.world()
     bad: dict[str, str] = {}
     # Sums of whole numbers, exact up to 2**53: the same for any number of workers.
     total = torch.zeros(3, SIZE, SIZE, dtype=torch.float64)
     products = torch.zeros(3, 3, dtype=torch.float64)
-    bar = tqdm(total=len(train) + len(val), desc="survey", unit="img", disable=None)
-    with bar:
+    size = (len(train) + len(val)) // world
+    with tqdm(total=size, desc="survey", unit="img", disable=rank > 0 or None) as bar:
         for images in (train, val):
-            for batch in load(images, batches(len(images), 8), workers):
+            share = batches(len(images), 8)[rank::world]
+            for batch in load(images, share, workers):
                 bad |= batch.bad
                 bar.update(len(batch.images) + len(batch.bad))
                 if images is train:
@@ -54,14 +58,17 @@ def survey(
                     total += batch.images.sum(0, dtype=torch.int32)
                     pixels = batch.images.movedim(1, 0).flatten(1).double()
                     products += pixels @ pixels.T
+    bad = dict(parallel.gather(list(bad.items())))
+    count = int(parallel.add(torch.tensor(count)))
     if count == 0:
         raise DataError(*explain(bad))
-    mean = total / count
+    mean = parallel.add(total) / count
 
     # The principal components of the colours of all pixels (Section 4.1 of the paper).
     # The paper does not name the unit of a pixel, and the noise grows with its square:
     # in [0, 1], as in fb.resnet.torch, it is a few grey levels; in [0, 255], 1,000.
     color = mean.mean(dim=(1, 2))
+    products = parallel.add(products)
     covariance = (products / (count * SIZE**2) - color.outer(color)) / 255**2
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     colors = 255 * eigenvalues[:, None] * eigenvectors.T

@@ -307,6 +307,7 @@ def _keep(batch: Any) -> Any:
 
 
 def _leave_signals(worker: int) -> None:
-    # Ctrl-C reaches every process, and only the main one should act on it.
+    # Ctrl-C in a terminal, and a SIGTERM through torchrun, reach every process, and
+    # only the main one should act on it. It tells these when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

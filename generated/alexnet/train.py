@@ -2,6 +2,7 @@
 
     python train.py --data DIR
     python train.py --data DIR --resume
+    torchrun --nproc-per-node 4 train.py --data DIR
 
 Writes checkpoint.safetensors, metrics.csv and curves.png to --output. All that is
 random is a function of the seed and of the epoch or step, so that a run that was
@@ -14,9 +15,7 @@ import argparse
 import math
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +30,7 @@ from tqdm import tqdm
 
 import checkpoint
 import model
+import parallel
 import report
 from checkpoint import CheckpointError
 from data import Statistics, augment, draw, survey
@@ -78,18 +78,21 @@ class Run:
 def main() -> None:
     """Train as the flags say."""
     args = parse_arguments()
-    devices = choose_devices(args.devices)
+    devices = choose_devices(args.devices, parallel.LOCAL_RANK, parallel.LOCAL_WORLD)
     train_set, val_set = open_data(args.data)
     check_outputs(train_set.classes)
+    if not parallel.agree((train_set.samples, val_set.samples)):
+        raise DataError("the processes do not find the same images")
     net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
     velocity = {name: torch.zeros_like(w) for name, w in net.named_parameters()}
 
     # Begin, or go on where a checkpoint stands.
     path = args.output / "checkpoint.safetensors"
     source = Path(args.resume or path)
-    if path.exists() and (args.resume is None or source != path):
+    exists = parallel.once(path.exists)()
+    if exists and (args.resume is None or source != path):
         sys.exit(f"error: {path} exists: give --resume, or another --output")
-    if args.resume or path.exists():
+    if args.resume or exists:
         run, statistics = resume(source, args.given, net, velocity)
     else:
         run, statistics = begin(args, train_set, val_set)
@@ -100,10 +103,12 @@ def main() -> None:
     last = min(recipe.epochs * epoch_steps, args.steps or sys.maxsize)
     top = min(5, len(run.classes))
     statistics = statistics.to(devices[0])
-    args.output.mkdir(parents=True, exist_ok=True)
+    parallel.once(args.output.mkdir)(parents=True, exist_ok=True)
     metrics = args.output / "metrics.csv"
-    report.write_metrics(metrics, run.history)
-    stop = stop_on_signals()
+    write_metrics = parallel.once(report.write_metrics)
+    write_metrics(metrics, run.history)
+    replica = parallel.replicate(net)
+    stopped = parallel.stop_on_signals()
     if run.step == 0:
         save(path, net, velocity, statistics, run)  # fails now rather than in an hour
 
@@ -114,17 +119,22 @@ def main() -> None:
         progress.start(run.sums)
         order = batches(len(train_set), recipe.batch_size, recipe.seed, run.epoch)
         order = order[run.step - run.epoch * epoch_steps :][: max(0, last - run.step)]
-        for batch in load(train_set, order, args.workers):
-            check_batch(batch, args.bad_images)
+        # Of each batch a process reads every world-th image, and its draws.
+        rank, world = parallel.rank(), parallel.world()
+        share = [batch[rank::world] for batch in order]
+        for batch in load(train_set, share, args.workers):
+            count = check_batch(batch, args.bad_images)
             run.lr = learning_rate(recipe, run)
-            draws = draw(recipe.batch_size, recipe.seed, run.step).take(batch.rows)
+            draws = draw(recipe.batch_size, recipe.seed, run.step)
+            draws = draws.take(batch.rows * world + rank)
             pixels = batch.images.to(devices[0], non_blocking=True)
             images = augment(pixels, statistics, draws)
             seed_dropout(recipe.seed, run.step)
-            sums = train_step(net, images, batch.labels, velocity, run.lr, recipe, top)
-            progress.add(sums)
+            sums = backward(replica, images, batch.labels, count, recipe, top)
+            update(net, velocity, run.lr, recipe)
+            progress.add(parallel.add(sums))
             run.step += 1
-            if stop.is_set():
+            if stopped():
                 break
             if run.step % args.checkpoint_every == 0:
                 run.sums = progress.read()
@@ -132,7 +142,7 @@ def main() -> None:
         run.sums = progress.read()
         speed = progress.images_per_second()
         save(path, net, velocity, statistics, run)
-        if stop.is_set():
+        if stopped():
             break
 
         # Validate. An epoch that --steps cuts short is not history: after --resume, the
@@ -145,7 +155,7 @@ def main() -> None:
         train_row = report.row(*at, "train", train, run.lr, speed)
         val_row = report.row(*at, "val", val, run.lr, val_speed)
         rows = [*run.history, train_row, val_row]
-        report.write_metrics(metrics, rows)
+        write_metrics(metrics, rows)
         tqdm.write(report.describe(train_row, val_row, top))
         if run.step < (run.epoch + 1) * epoch_steps:
             break
@@ -155,32 +165,35 @@ def main() -> None:
         save(path, net, velocity, statistics, run)
     progress.bar.close()
 
-    picture = report.draw(metrics)
+    picture = parallel.once(report.draw)(metrics)
     print(f"checkpoint in {path}, metrics in {metrics}, curves in {picture}")
-    if stop.is_set():
+    if stopped():
         again = ["python", sys.argv[0], "--data", str(args.data), "--resume", str(path)]
-        print(f"stopped after step {run.step} of {last}; go on: {shlex.join(again)}")
+        go_on = f"stopped after step {run.step} of {last}; go on: {shlex.join(again)}"
+        parallel.once(print)(go_on, flush=True)  # before another process ends
         sys.exit(130)  # as a program that Ctrl-C ended
 
 
-def train_step(
+def backward(
     net: nn.Module,
     images: Tensor,
     labels: Tensor,
-    velocity: dict[str, Tensor],
-    lr: float,
+    count: int,
     recipe: Recipe,
     top: int,
 ) -> Tensor:
-    """Learn from one batch of crops; return its sums (see tally)."""
+    """Compute the gradients for a share of a batch of crops; return its sums.
+
+    They are those of the mean loss over the `count` images of all shares, which may be
+    unequal or empty: the processes' gradients are averaged. See tally for the sums.
+    """
     net.zero_grad()
     images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
     logits = net(images)
     labels = labels.to(logits.device, non_blocking=True)
-    loss = F.cross_entropy(logits, labels)
-    torch.autograd.backward(loss)
-    update(net, velocity, lr, recipe)
-    return tally(loss * len(images), logits, labels, top)
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    torch.autograd.backward(loss / count * parallel.world())
+    return tally(loss, logits, labels, top)
 
 
 @torch.no_grad()
@@ -219,8 +232,8 @@ def learning_rate(recipe: Recipe, run: Run) -> float:
 
 
 def seed_dropout(seed: int, step: int) -> None:
-    """Make dropout a function of the seed and the step."""
-    mixed = np.random.SeedSequence((seed, step)).generate_state(1)
+    """Make dropout a function of the seed, the step, and the process."""
+    mixed = np.random.SeedSequence((seed, step, parallel.rank())).generate_state(1)
     torch.manual_seed(int(mixed[0]))
 
 
@@ -243,7 +256,7 @@ def resume(
     Raises CheckpointError if it is of another network, or of another recipe than this
     one with the `given` flags.
     """
-    tensors, saved = checkpoint.load(path)
+    tensors, saved = parallel.once(checkpoint.load)(path)
     checkpoint.restore(net, tensors, path)
     whole = checkpoint.part(tensors, "optimizer.")
     for name, tensor in model.cut_shares(whole).items():
@@ -259,6 +272,7 @@ def resume(
     return run, statistics
 
 
+@parallel.once
 def save(
     path: Path,
     net: nn.Module,
@@ -295,26 +309,19 @@ def check_data(run: Run, train: Images) -> None:
         )
 
 
-def check_batch(batch: Batch, bad_images: str) -> None:
-    """Refuse, or name and leave out, images that have become unreadable."""
-    problems = explain(batch.bad)
-    if problems and (bad_images == "fail" or not len(batch.labels)):
+def check_batch(batch: Batch, bad_images: str) -> int:
+    """Refuse, or name and leave out, images that have become unreadable.
+
+    Returns the number of images in the shares of all processes.
+    """
+    sizes = torch.tensor([len(batch.labels), len(batch.bad)])
+    count, bad = parallel.add(sizes).tolist()
+    problems = parallel.gather(explain(batch.bad)) if bad else []
+    if problems and (bad_images == "fail" or not count):
         raise DataError(*problems)
     for problem in problems:
         tqdm.write(f"left out {problem}")
-
-
-def stop_on_signals() -> threading.Event:
-    """Return an event that the first Ctrl-C or SIGTERM sets; the second one kills."""
-    stop = threading.Event()
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return stop
+    return int(count)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -345,7 +352,7 @@ def parse_arguments() -> argparse.Namespace:
     flags = {name: getattr(args, name) for name in FLAGS}
     args.given = {name: value for name, value in flags.items() if value is not None}
     if args.workers is None:
-        args.workers = os.cpu_count() or 1
+        args.workers = max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
     if args.output is None:
         resumed = Path(args.resume).parent if args.resume else None
         args.output = resumed or Path("runs/alexnet")
@@ -353,9 +360,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (CheckpointError, DataError, FloatingPointError, OSError) as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
-    except KeyboardInterrupt:
-        sys.exit(130)  # before the first step
+    parallel.run(main, CheckpointError, DataError, FloatingPointError, OSError)

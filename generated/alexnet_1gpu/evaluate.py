@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import checkpoint
 import model
+import parallel
 from checkpoint import CheckpointError
 from data import Statistics, center_crop, ten_crops
 from images import DataError, Images, batches, explain, load, open_split
@@ -55,22 +56,29 @@ def main() -> None:
     print(f"top-{min(5, len(images.classes))} {top5:.4f}")
 
 
-def choose_devices(names: str | None) -> list[torch.device]:
+def choose_devices(
+    names: str | None, process: int = 0, processes: int = 1
+) -> list[torch.device]:
     """Return a torch device for each of DEVICES, and print which.
 
-    `names` is the user's choice, "a,b" or one for all. None takes CUDA devices: one
-    each if there are enough, else the first for all, else the CPU. Exits if one is
+    `names` is the user's choice, "a,b" or one for all; if several processes share this
+    machine, those of one after those of the other. None takes CUDA devices: one each
+    if there are enough, else one for each process, else the CPU. Exits if one is
     unusable.
     """
+    wanted = len(DEVICES) * processes
+    chosen = names.split(",") if names else []
     if names is None:
-        count = torch.cuda.device_count()
-        enough = range(len(DEVICES)) if count >= len(DEVICES) else range(min(count, 1))
-        names = ",".join(f"cuda:{index}" for index in enough) or "cpu"
-    chosen = names.split(",")
+        chosen = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        count = wanted if len(chosen) >= wanted else processes
+        chosen = chosen[:count] if len(chosen) >= count else ["cpu"]
+        if len(chosen) == processes:
+            chosen = [name for name in chosen for _ in DEVICES]
     if len(chosen) == 1:
-        chosen *= len(DEVICES)
-    if len(chosen) != len(DEVICES):
-        sys.exit(f"error: --devices wants {len(DEVICES)} devices or one, not {names}")
+        chosen *= wanted
+    if len(chosen) != wanted:
+        sys.exit(f"error: --devices wants {wanted} devices or one, not {names}")
+    chosen = chosen[len(DEVICES) * process :][: len(DEVICES)]
     for name in chosen:
         try:
             torch.empty(0, device=name)
@@ -93,15 +101,17 @@ def evaluate(
     """Return the mean loss, top-1 and top-5 accuracy of `net` on `images`.
 
     Crops are made on the device of `statistics`. An image that cannot be read is named
-    and left out.
+    and left out. Of several processes each takes some of the batches.
     """
     net.eval()
     device, top = statistics.mean.device, min(5, len(images.classes))
     sums = torch.zeros(4, dtype=torch.float64)
-    loader = load(images, batches(len(images), batch_size), workers)
-    for batch in tqdm(loader, "evaluating", leave=False, disable=None):
-        for problem in explain(batch.bad):
-            tqdm.write(f"left out {problem}")
+    problems: list[str] = []
+    rank, world = parallel.rank(), parallel.world()
+    share = batches(len(images), batch_size)[rank::world]
+    loader = load(images, share, workers)
+    for batch in tqdm(loader, "evaluating", leave=False, disable=rank > 0 or None):
+        problems += explain(batch.bad)
         pixels = batch.images.to(device, non_blocking=True)
         if ten_crop:
             crops = ten_crops(pixels, statistics)
@@ -112,7 +122,9 @@ def evaluate(
         labels = batch.labels.to(scores.device, non_blocking=True)
         loss = F.nll_loss(scores, labels, reduction="sum")
         sums = sums.to(loss.device) + tally(loss, scores, labels, top)
-    total, top1, top5, count = sums.tolist()
+    for problem in parallel.gather(problems):
+        tqdm.write(f"left out {problem}")
+    total, top1, top5, count = parallel.add(sums.cpu()).tolist()
     if not count:
         raise DataError("no image of the validation set can be read")
     return total / count, top1 / count, top5 / count

@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+import parallel
+
 LINE_SECONDS = 20  # between lines of progress, where there is no terminal for a bar
 COLUMNS = ("epoch", "step", "split", "loss", "top1", "top5", "lr", "images_per_second")
 
@@ -32,7 +34,11 @@ class Progress:
 
     def __init__(self, step: int, last: int) -> None:
         self.bar: tqdm[Any] = tqdm(
-            total=last, initial=step, unit="step", disable=None, dynamic_ncols=True
+            total=last,
+            initial=step,
+            unit="step",
+            disable=parallel.rank() > 0 or None,
+            dynamic_ncols=True,
         )
         self.step, self.last = step, last
 

@@ -44,6 +44,7 @@ FILES = (
     "pack.py",
     "checkpoint.py",
     "train.py",
+    "parallel.py",
     "report.py",
     "evaluate.py",
     "export.py",
