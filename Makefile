@@ -55,7 +55,8 @@ format: $(INSTALLED) ## let ruff repair what it can
 bench: $(INSTALLED) ## the benchmarks, one after the other
 	@for bench in benchmarks/*.py; do $(BIN)/python "$$bench" || exit 1; done
 
-generate: $(INSTALLED) ## rebuild all of generated/ from specs/
+generate: $(INSTALLED) ## rebuild all of generated/ from specs/, and the schema
+	$(BIN)/specgen schema > specs/specgen.schema.json
 	@for spec in $(SPECS); do $(BIN)/specgen build "$$spec" || exit 1; done
 
 check-generated: $(INSTALLED) ## fail if generated/ is not what specs/ say

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.frontend.lower import lower
+from specgen.frontend.lower import check_names, lower
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
@@ -60,9 +60,7 @@ def compile_source(source: Source, stem: str) -> Program:
     except SpecError as error:
         found = error.diagnostics
         raise SpecError((*found, *_what_else(source, found))) from None
-    size = spec.input
-    problems = list(data.check(spec.data, size.channels, size.height, size.width))
-    problems += training.check(spec.training)
+    problems = list(_check_recipe(spec))
     program = _collect(problems, lambda: compile_spec(spec, source, stem))
     if program is None or problems:
         raise SpecError(problems)
@@ -108,6 +106,13 @@ def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:
     return files | onnx.render(program.graph, program.stem)
 
 
+def _check_recipe(spec: Spec) -> Iterator[Diagnostic]:
+    """Yield what is wrong with the data and training sections."""
+    size = spec.input
+    yield from data.check(spec.data, size.channels, size.height, size.width)
+    yield from training.check(spec.training)
+
+
 def _collect(problems: list[Diagnostic], step: Callable[[], T]) -> T | None:
     """Run a step and keep what it refuses."""
     try:
@@ -148,9 +153,11 @@ def _what_else(source: Source, found: Sequence[Diagnostic]) -> Sequence[Diagnost
     if cut == len(names):
         _collect(problems, lambda: compile_spec(spec, source, ""))
     else:
+        problems += check_names(spec.name, names, spec.placement.devices)
         _collect(problems, lambda: resolve(names, spec.placement))
-        if cut:
+        if cut and not any(problem.code == "bad-name" for problem in problems):
             _collect(problems, lambda: infer_shapes(lower(spec, {})))
+    problems += _check_recipe(spec)
     return [problem for problem in problems if problem.path not in known]
 
 

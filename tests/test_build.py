@@ -178,3 +178,11 @@ def test_the_class_is_named_as_classes_are(
     spec.write_text((ROOT / "specs/alexnet.yaml").read_text())
     assert cli.main(["show", str(spec), "--set", f"name={name}"]) == 1
     assert "error[bad-name]" in capsys.readouterr().err
+
+
+def test_the_committed_schema_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["schema"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == (ROOT / "specs/specgen.schema.json").read_text()

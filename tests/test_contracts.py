@@ -34,7 +34,6 @@ ORDER = (
     "lock",
     "writer",
     "cache",
-    "compare",
     "verify",
     "sample_data",
     "cli",

@@ -27,6 +27,7 @@ class Forward:
 
     def __init__(self, placed: PlacedGraph) -> None:
         self.helpers: set[str] = set()
+        self.functional = False  # whether some call is of torch.nn.functional
         self._letters = letters(placed.devices)
         self._held = {INPUT: "x"}  # the variable of each value
         self._paragraphs: list[list[str]] = [[]]
@@ -114,6 +115,7 @@ class Forward:
     def _grow(self, targets: list[str], calls: Sequence[Call], shape: Shape) -> None:
         """Wrap the calls around the growing expressions, or begin new ones."""
         pairs = list(zip(targets, calls, strict=True))
+        self.functional |= any(call.name.startswith("F.") for call in calls)
         grown = {to: _apply(call, self._growing.get(to, to)) for to, call in pairs}
         lines = (f"{to} = {value}" for to, value in grown.items())
         if not all(fits(line, INDENT, _shape(shape)) for line in lines):

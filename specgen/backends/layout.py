@@ -11,7 +11,9 @@ INDENT = "    "
 
 # Comments that tools obey; a spec's words are only for people.
 _PRAGMA = re.compile(
-    r"(type|fmt|ruff|flake8|mypy|pyright|isort|yapf|noqa)\b *(:|$)", re.I
+    r"(type|fmt|ruff|flake8|mypy|pyright|pylint|isort|yapf|noqa|nosec|nosemgrep|pragma)"
+    r"\b *(:|$)",
+    re.IGNORECASE,
 )
 
 

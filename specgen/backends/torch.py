@@ -177,7 +177,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split_about=_split_about(split),
         softmax=softmax,
         helpers=frozenset(helpers),
-        functional=softmax or any("F." in line for line in forward.lines),
+        functional=softmax or forward.functional,
         abstract=_abstract(bool(split), "LocalResponseNorm" in helpers),
     )
 
@@ -247,8 +247,15 @@ def _start(layers: list[Placed], default: Init) -> list[str]:
         if isinstance(op, Weighted):
             init = op.init.over(default)
             std = init.std(volume(op.weight(layer.node.x)[1:]))
-            lines.append(f'    "{layer.node.name}": ({std:.6g}, {init.bias or 0:.6g}),')
+            numbers = [_number(std), _number(init.bias or 0)]
+            lines += bracketed(f'"{layer.node.name}": (', numbers, "),", 4)
     return lines
+
+
+def _number(value: float) -> str:
+    """A number of the spec, exactly, as Python source."""
+    whole = value == int(value) and abs(value) < 1e9
+    return str(int(value)) if whole else repr(value)
 
 
 def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:

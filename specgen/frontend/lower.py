@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from specgen.diagnostics import Diagnostic, Path, SpecError
 from specgen.graph import INPUT, Graph, Node
@@ -16,7 +16,7 @@ def lower(spec: Spec, comments: Mapping[Path, tuple[str, ...]]) -> Graph:
     Raises:
         SpecError: names that generated code cannot carry, or no layers.
     """
-    problems = list(_check_names(spec))
+    problems = list(check_names(spec.name, spec.layers, spec.placement.devices))
     if not spec.layers:
         problems.append(
             Diagnostic("no-layers", "a network needs at least one layer", ("layers",))
@@ -33,22 +33,25 @@ def lower(spec: Spec, comments: Mapping[Path, tuple[str, ...]]) -> Graph:
     return Graph((size.channels, size.height, size.width), tuple(nodes))
 
 
-def _check_names(spec: Spec) -> Iterator[Diagnostic]:
-    if problem := class_problem(spec.name):
+def check_names(
+    name: str, layers: Collection[str], devices: Collection[str]
+) -> Iterator[Diagnostic]:
+    """Yield the names that generated code cannot carry."""
+    if problem := class_problem(name):
         yield Diagnostic("bad-name", problem, ("name",))
     for section, names in (
-        (("layers",), spec.layers),
-        (("placement", "devices"), spec.placement.devices),
+        (("layers",), layers),
+        (("placement", "devices"), devices),
     ):
-        for name in names:
-            if name == INPUT:
+        for each in names:
+            if each == INPUT:
                 problem = f"{INPUT!r} already names the image that the network reads"
             else:
-                problem = attribute_problem(name)
+                problem = attribute_problem(each)
             if problem:
-                yield Diagnostic("bad-name", problem, (*section, name), at_key=True)
-    for name in spec.placement.devices:
-        if name in spec.layers:
-            message = f"{name!r} is both a layer and a device"
-            place = ("placement", "devices", name)
+                yield Diagnostic("bad-name", problem, (*section, each), at_key=True)
+    for each in devices:
+        if each in layers:
+            message = f"{each!r} is both a layer and a device"
+            place = ("placement", "devices", each)
             yield Diagnostic("bad-name", message, place, at_key=True)

@@ -32,15 +32,16 @@ def load(path: FilePath, sets: Sequence[str] = ()) -> Source:
     wrong with the merging is in ``problems``.
 
     Raises:
-        SpecError: a file or an option cannot be read.
+        SpecError: a file cannot be read.
     """
     errors: list[Diagnostic] = []
+    bad_options: list[Diagnostic] = []
     options, chain = [], []
     for text in sets:
         try:
             options.append(_option(text))
         except SpecError as error:
-            errors += error.diagnostics
+            bad_options += error.diagnostics
     try:
         for source in _chain(path):
             chain.append(source)
@@ -48,11 +49,12 @@ def load(path: FilePath, sets: Sequence[str] = ()) -> Source:
         errors += error.diagnostics
     if errors:
         problems = [problem for source in chain for problem in source.problems]
-        raise SpecError(in_order(errors + problems))
+        raise SpecError(in_order(errors + bad_options + problems))
     merge = Merge(chain.pop())
     for overlay in reversed(chain):
         merge.overlay(overlay)
     merge.options(options)
+    merge.problems += bad_options
     return merge.result()
 
 

@@ -46,7 +46,7 @@ class Init(Strict):
         """Standard deviation of weights of which `fan_in` make one output."""
         if isinstance(self.weight, NormalWeight):
             return self.weight.normal.std
-        return math.sqrt(2 / fan_in)
+        return round(math.sqrt(2 / fan_in), 6)  # reads well, and is close enough
 
 
 class Weighted(Op):

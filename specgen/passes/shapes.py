@@ -59,6 +59,12 @@ def check_ending(graph: Graph) -> None:
         for node, after in pairwise(nodes)
         if isinstance(node.op, Softmax)
     ]
+    if not any(node.parameters() for node in nodes):
+        problems.append(
+            Diagnostic(
+                "no-layers", "no layer has parameters: nothing can learn", ("layers",)
+            )
+        )
     last = nodes[-1]
     if isinstance(last.op, Softmax) and len(nodes) == 1:
         problems.append(
