@@ -157,6 +157,36 @@ def step(
     return Step(logits.detach(), whole, forward, backward)
 
 
+def exact(program: Program, devices: list[str]) -> Any:
+    """Return the generated network in float64, with dropout off."""
+    code = module(model_text(program))
+    return getattr(code, program.spec.name)(devices).double().eval()
+
+
+def batch(program: Program, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw images and labels."""
+    draw = torch.Generator().manual_seed(seed)
+    shape = (BATCH, *program.graph.input_shape)
+    images = torch.randn(shape, dtype=torch.float64, generator=draw)
+    classes = program.graph.nodes[-1].shape[0]
+    return images, torch.randint(classes, (BATCH,), generator=draw)
+
+
+def losses(program: Program, steps: int) -> Tensor:
+    """Train with momentum and weight decay, and return the loss of every step."""
+    net = exact(program, ["cpu"] * len(program.placed.devices))
+    rule = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    found = []
+    for seed in range(steps):
+        images, labels = batch(program, seed)
+        loss = F.cross_entropy(net(images), labels)
+        rule.zero_grad()
+        torch.autograd.backward(loss)
+        rule.step()
+        found.append(loss.detach())
+    return torch.stack(found)
+
+
 def check_parameters(program: Program, model: torch.nn.Module) -> None:
     """Every parameter is where its share is."""
     names = bound(program)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from placed import (
     PLACEMENTS,
     TOWERS,
     check_copies,
+    losses,
     model_text,
     module,
     on_one_device,
@@ -25,6 +26,7 @@ from strategies import networks
 from specgen.compiler import Program
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import Node
+from specgen.ops import AnyOp
 from specgen.ops.activation import Softmax
 from specgen.ops.base import FLOAT32, volume
 from specgen.ops.conv import Conv2d
@@ -154,6 +156,15 @@ def test_any_placement_is_the_same_function_or_an_error(data: Data) -> None:
     program = compiled(data)
     assert cost.traffic(program.placed) == least_traffic(program)
     check_same_function(program)
+    found, alone = losses(program, 20), losses(on_one_device(program), 20)
+    torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
+
+
+def test_the_towers_have_every_op() -> None:
+    union, _ = get_args(AnyOp)
+    fields = [op.model_fields["op"] for op in get_args(union)]
+    ops = {name for field in fields for name in get_args(field.annotation)}
+    assert {node.op.op for node in towers("one device").graph.nodes} == ops
 
 
 def test_the_plan_of_pairs_that_exchange() -> None:

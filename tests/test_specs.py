@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import ROOT
-from placed import check_copies, model_text, module, on_one_device, step
-from torch import Tensor
+from placed import batch, check_copies, exact, losses, on_one_device, step
 
 from specgen.compiler import Program, compile_file
 
@@ -28,39 +25,10 @@ def spec(stem: str, *, small: bool = False) -> Program:
     return compile_file(ROOT / f"specs/{stem}.yaml", sets)
 
 
-def model(program: Program, devices: list[str]) -> Any:
-    """Return the generated network in float64, with dropout off."""
-    code = module(model_text(program))
-    return getattr(code, program.spec.name)(devices).double().eval()
-
-
 @pytest.mark.parametrize("stem", SPECS)
 def test_only_planned_copies_cross(stem: str) -> None:
     program = spec(stem)
     check_copies(program, step(program))
-
-
-def batch(program: Program, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw images and labels."""
-    draw = torch.Generator().manual_seed(seed)
-    shape = (2, *program.graph.input_shape)
-    images = torch.randn(shape, dtype=torch.float64, generator=draw)
-    return images, torch.randint(program.graph.nodes[-1].shape[0], (2,), generator=draw)
-
-
-def losses(program: Program, steps: int) -> Tensor:
-    """Train with momentum and weight decay, and return the loss of every step."""
-    net = model(program, ["cpu"] * len(program.placed.devices))
-    rule = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    found = []
-    for seed in range(steps):
-        images, labels = batch(program, seed)
-        loss = F.cross_entropy(net(images), labels)
-        rule.zero_grad()
-        torch.autograd.backward(loss)
-        rule.step()
-        found.append(loss.detach())
-    return torch.stack(found)
 
 
 @pytest.mark.parametrize("stem", SPECS)
@@ -80,7 +48,7 @@ def test_a_real_gpu_beside_the_cpu_computes_the_same(stem: str) -> None:
     places = ["cuda:0", "cpu"] * len(program.placed.devices)
     results = []
     for devices in (["cpu"] * len(places), places):
-        net = model(program, devices[: len(program.placed.devices)])
+        net = exact(program, devices[: len(program.placed.devices)])
         images, labels = batch(program, 0)
         logits = net(images)
         torch.autograd.backward(F.cross_entropy(logits, labels.to(logits.device)))
