@@ -8,7 +8,7 @@ DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench generate check-generated clean
+.PHONY: help demo test lint types format bench generate check-generated clean soak
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -40,6 +40,9 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+soak: $(INSTALLED) ## 40 runs in two processes, of which all must end cleanly
+	OMP_NUM_THREADS=1 SPECGEN_SOAK=40 $(BIN)/pytest tests/test_parallel.py -k cleanly
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .

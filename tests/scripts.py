@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib
 import io
 import runpy
@@ -77,6 +78,12 @@ def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:
                 image = Image.fromarray(pixels.astype(np.uint8))
                 image.save(folder / f"{index}.jpg")
     return root
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv."""
+    with (output / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,8 @@ class TestUpdate:
             )
             net = train.model.Tiny(("cpu", "cpu")).double().eval()
             velocity = {n: torch.zeros_like(p) for n, p in net.named_parameters()}
-            sums = train.train_step(
-                net, images, labels, velocity, 0.1, train.Recipe(), 2
-            )
+            sums = train.backward(net, images, labels, 7, train.Recipe(), 2)
+            train.update(net, velocity, 0.1, train.Recipe())
             results.append((net.state_dict(), sums))
         (one, sums), (cut, cut_sums) = results
         torch.testing.assert_close(cut, one, rtol=1e-12, atol=1e-14)
@@ -221,7 +220,8 @@ def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
     folders = [
         generate(tmp_path / name, BASE | training) for name, training in RECIPES.items()
     ]
-    own = ("checkpoint", "data", "evaluate", "images", "model", "report", "train")
+    own = ("checkpoint", "data", "evaluate", "images", "model", "parallel")
+    own += ("report", "train")
     ruff = [sys.executable, "-m", "ruff"]
     settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
     first_party = f"lint.isort.known-first-party = {list(own)}"

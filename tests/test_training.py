@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import resource
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from scripts import LAYERS, ONE_DEVICE, TWO_DEVICES, generate, module, photos, run
+from scripts import LAYERS, ONE_DEVICE, TWO_DEVICES, generate, module, photos, rows, run
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
@@ -39,11 +38,6 @@ def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
     assert ended.code == 0, ended.err
     return output
-
-
-def rows(output: Path) -> list[dict[str, str]]:
-    with (output / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def assert_same_run(one: Path, other: Path) -> None:

@@ -48,6 +48,11 @@ def world() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def launcher() -> str:
+    """Return what starts as many processes on one machine."""
+    return f"torchrun --nproc-per-node {LOCAL_WORLD}" if world() > 1 else "python"
+
+
 def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     """Run `main`, alone or with the processes that torchrun started; then exit.
 
@@ -111,7 +116,8 @@ def replicate(net: nn.Module) -> nn.Module:
     devices = {weight.device for weight in net.parameters()}
     types = sorted({device.type for device in devices})
     if len(types) > 1:
-        sys.exit(f"error: several processes want one type of device, not {types}")
+        named = " and ".join(types)
+        sys.exit(f"error: several processes want one type of device, not {named}")
     used = gather([(socket.gethostname(), str(device)) for device in devices])
     if types == ["cuda"] and len(set(used)) < len(used):
         sys.exit("error: two processes cannot share a CUDA device: see --devices")

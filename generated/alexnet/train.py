@@ -168,9 +168,10 @@ def main() -> None:
     picture = parallel.once(report.draw)(metrics)
     print(f"checkpoint in {path}, metrics in {metrics}, curves in {picture}")
     if stopped():
-        again = ["python", sys.argv[0], "--data", str(args.data), "--resume", str(path)]
-        go_on = f"stopped after step {run.step} of {last}; go on: {shlex.join(again)}"
-        parallel.once(print)(go_on, flush=True)  # before another process ends
+        again = [sys.argv[0], "--data", str(args.data), "--resume", str(path)]
+        go_on = f"{parallel.launcher()} {shlex.join(again)}"
+        text = f"stopped after step {run.step} of {last}; go on: {go_on}"
+        parallel.once(print)(text, flush=True)  # all wait: it comes before they end
         sys.exit(130)  # as a program that Ctrl-C ended
 
 

@@ -1,0 +1,226 @@
+"""Several processes that train together: they learn what one process learns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from scripts import LAYERS, TWO_DEVICES, Ended, generate, module, photos, rows
+from torch import nn
+
+# 27 images make batches of 13, 13 and 1: shares of 7 and 6, and of 1 and none.
+RECIPE = {
+    "epochs": 3,
+    "batch_size": 13,
+    "accumulate": 3,
+    "label_smoothing": 0.1,
+    "clip_grad_norm": 1.0,
+    "optimizer": {"lr": 0.01, "weight_decay": 5e-4},
+}
+SOAK = int(os.environ.get("SPECGEN_SOAK", "2"))  # runs of which all must end cleanly
+LOST = "error: a process of this run was lost: start all of them again, with --resume"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two towers, without dropout: of that every process draws its own."""
+    layers = {name: layer for name, layer in LAYERS.items() if name != "drop2"}
+    split = TWO_DEVICES | {"layers": {"conv1..relu2": "split", "fc3..prob": "gpu0"}}
+    folder = tmp_path_factory.mktemp("code") / "tiny"
+    return generate(folder, RECIPE, layers=layers, placement=split)
+
+
+@pytest.fixture(scope="module")
+def alone(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run in one process."""
+    output = tmp_path_factory.mktemp("alone")
+    (ended,) = train(1, code, data, output)
+    assert ended.code == 0, ended.err
+    return output
+
+
+def train(
+    processes: int, code: Path, data: Path, output: Path, *flags: str, **accidents: str
+) -> list[Ended]:
+    """Train in float64, as torchrun starts it; return how each process ended."""
+    script = Path(__file__).with_name("train_exactly.py")
+    command = [sys.executable, str(script), str(code), "--data", str(data)]
+    command += ["--output", str(output), "--workers", "0", "--devices", "cpu", *flags]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    together |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    started = [
+        subprocess.Popen(
+            command,
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            | (together if processes > 1 else {})
+            | accidents,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    said = [process.communicate() for process in started]
+    return [
+        Ended(process.returncode, out, err)
+        for process, (out, err) in zip(started, said, strict=True)
+    ]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, velocities and the figures of metrics.csv are equal in float64."""
+    a, b = (load_file(path / "checkpoint.safetensors") for path in (one, other))
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert a["conv1.weight"].dtype == torch.float64
+    figures = ("epoch", "step", "loss", "top1", "top5", "lr")
+    tables = [
+        [[float(row[name]) for name in figures] for row in rows(path)]
+        for path in (one, other)
+    ]
+    assert tables[0] == [pytest.approx(row, rel=1e-10) for row in tables[1]]
+
+
+def test_two_processes_learn_what_one_does(
+    code: Path, data: Path, tmp_path: Path
+) -> None:
+    # Some images go bad after the survey, two of them in the same class.
+    spoilt = "train/class0/1.jpg train/class0/2.jpg train/class2/5.jpg val/class1/0.jpg"
+    outputs = []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        outputs.append(output)
+        flags = ("--bad-images", "skip")
+        first, *others = train(processes, code, data, output, *flags, SPOILT=spoilt)
+        assert first.code == 0, first.err
+        assert first.err == ""
+        for name in spoilt.split():
+            assert first.out.count(name) == RECIPE["epochs"]
+        assert others == [Ended(0, "", "")] * (processes - 1)
+    assert_same_run(*outputs)
+    assert rows(outputs[0])[0]["top1"] != rows(outputs[0])[-1]["top1"]  # it learns
+
+
+def test_torchrun_starts_it_and_it_resumes_alone(
+    code: Path, data: Path, alone: Path, tmp_path: Path
+) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [str(Path(__file__).with_name("train_exactly.py")), str(code)]
+    flags = ["--data", str(data), "--output", str(tmp_path), "--steps", "4"]
+    done = subprocess.run(
+        [sys.executable, *launch, *script, *flags], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("epoch 2: train loss") == 1
+    (ended,) = train(1, code, data, tmp_path, "--resume")
+    assert ended.code == 0, ended.err
+    assert_same_run(tmp_path, alone)
+
+
+def test_one_is_killed_the_other_says_so_and_the_run_resumes(
+    code: Path, data: Path, alone: Path, tmp_path: Path
+) -> None:
+    flags = ("--checkpoint-every", "1")
+    kill = f"1 5 {signal.SIGKILL:d}"
+    survivor, victim = train(2, code, data, tmp_path, *flags, SIGNAL=kill)
+    assert victim.code == -signal.SIGKILL
+    assert survivor.code == 1
+    assert survivor.err.startswith(LOST)
+    assert survivor.err.count("\n") == 1
+    for_three = shutil.copytree(tmp_path, tmp_path / "three")
+    for processes, output in ((2, tmp_path), (3, for_three)):
+        for ended in train(processes, code, data, output, "--resume"):
+            assert ended.code == 0, ended.err
+        assert_same_run(output, alone)
+
+
+def test_a_signal_to_one_stops_all_after_the_same_step(
+    code: Path, data: Path, alone: Path, tmp_path: Path
+) -> None:
+    stop = f"1 5 {signal.SIGTERM:d}"
+    first, second = train(2, code, data, tmp_path, SIGNAL=stop)
+    assert first.out.splitlines()[-1].startswith("stopped after step 5 of 9; go on: ")
+    assert (first.code, first.err) == (130, "")
+    assert second == Ended(130, "", "")
+    for ended in train(2, code, data, tmp_path, "--resume"):
+        assert ended.code == 0, ended.err
+    assert_same_run(tmp_path, alone)
+
+
+def test_what_all_refuse_is_said_once(code: Path, data: Path, alone: Path) -> None:
+    both = train(2, code, data, alone)
+    assert [ended.code for ended in both] == [1, 1]
+    path = alone / "checkpoint.safetensors"
+    error = f"error: {path} exists: give --resume, or another --output\n"
+    assert sorted(ended.err for ended in both) == ["", error]
+
+
+@pytest.mark.parametrize("again", range(SOAK))
+def test_they_end_cleanly(again: int, code: Path, data: Path, tmp_path: Path) -> None:
+    # If the group is destroyed before DistributedDataParallel, one in five aborts.
+    for ended in train(2, code, data, tmp_path, "--steps", "2"):
+        assert (ended.code, ended.err) == (0, "")
+
+
+def test_dropout_differs_between_processes_and_repeats(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = module(code, "train")
+    drawn = []
+    for rank in (0, 1, 2, 1):
+        monkeypatch.setattr(script.parallel, "rank", lambda rank=rank: rank)
+        script.seed_dropout(3, 7)
+        drawn.append(torch.rand(4).tolist())
+    assert drawn[1] == drawn[3]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "cuda", "chosen"),
+    [
+        (None, 4, ["cuda:2", "cuda:3"]),
+        (None, 3, ["cuda:1", "cuda:1"]),
+        (None, 1, ["cpu", "cpu"]),
+        ("cpu", 4, ["cpu", "cpu"]),
+        ("cuda:3,cuda:1,cuda:2,cuda:0", 4, ["cuda:2", "cuda:0"]),
+    ],
+)
+def test_each_process_takes_devices_of_its_own(
+    names: str | None,
+    cuda: int,
+    chosen: list[str],
+    code: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: None)  # all can be used
+    evaluate = module(code, "evaluate")
+    found = evaluate.choose_devices(names, process=1, processes=2)
+    assert [str(device) for device in found] == chosen
+
+
+def test_devices_of_two_types_are_refused(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parallel = module(code, "parallel")
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device="meta")])
+    with pytest.raises(SystemExit, match=r"want one type of device, not cpu and meta"):
+        parallel.replicate(net)
