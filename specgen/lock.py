@@ -58,7 +58,11 @@ def load(folder: Path) -> tuple[list[str], dict[str, str]]:
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return [], {}
     plain = re.compile(r"\w[\w.-]*")
-    return sources, {n: h for n, h in outputs.items() if plain.fullmatch(n)}
+    return sources, {
+        name: known
+        for name, known in outputs.items()
+        if isinstance(name, str) and len(name) < 100 and plain.fullmatch(name)
+    }
 
 
 def digest(content: bytes) -> str:

@@ -18,6 +18,10 @@ class Strict(BaseModel):
     )
 
 
+# A figure that float32 can hold, with room for a sum of squares.
+Figure = Annotated[float, Field(ge=-1e15, le=1e15)]
+Positive = Annotated[float, Field(gt=0, le=1e15)]
+
 # A size that every backend can hold: ONNX and torch count in 64 bits, and a product of
 # a few of these still fits.
 Count = Annotated[int, Field(ge=1, le=2**20)]

@@ -46,6 +46,8 @@ def main() -> None:
     args = parser.parse_args()
     output = args.output or args.checkpoint.with_suffix(".onnx")
     try:
+        if output.resolve() in (args.checkpoint.resolve(), STRUCTURE):
+            raise ExportError(f"{output} is what is read: give another --output")
         if not STRUCTURE.is_file():
             raise ExportError(f"there is no {STRUCTURE}")
         model = onnx.load(STRUCTURE)

@@ -11,8 +11,8 @@ INDENT = "    "
 
 # Comments that tools obey; a spec's words are only for people.
 _PRAGMA = re.compile(
-    r"(type|fmt|ruff|flake8|mypy|pyright|pylint|isort|yapf|noqa|nosec|nosemgrep|pragma)"
-    r"\b *(:|$)",
+    r"# *(type|fmt|ruff|flake8|mypy|pyright|pylint|isort|yapf|noqa|nosec|nosemgrep"
+    r"|pragma|coding)\b *(:|=|$)",
     re.IGNORECASE,
 )
 
@@ -72,10 +72,11 @@ def comments(texts: Iterable[str], indent: int) -> list[str]:
     prefix = " " * indent + "# "
     lines: list[str] = []
     for text in map(prose, texts):
-        if text and not _PRAGMA.match(text):
-            lines += textwrap.wrap(
-                text, WIDTH, initial_indent=prefix, subsequent_indent=prefix
-            )
+        filled = textwrap.wrap(
+            text, WIDTH, initial_indent=prefix, subsequent_indent=prefix
+        )
+        if not any(map(_PRAGMA.search, filled)):
+            lines += filled
     return lines
 
 

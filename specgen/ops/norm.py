@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -23,7 +23,7 @@ from specgen.ops.base import (
     need_maps,
     volume,
 )
-from specgen.schema import Count
+from specgen.schema import Count, Positive
 
 
 class LocalResponseNorm(Op):
@@ -36,9 +36,9 @@ class LocalResponseNorm(Op):
 
     op: Literal["local_response_norm"]
     size: Count
-    alpha: Annotated[float, Field(gt=0)] = 1e-4
-    beta: Annotated[float, Field(gt=0)] = 0.75
-    k: Annotated[float, Field(gt=0)] = 1.0
+    alpha: Positive = 1e-4
+    beta: Positive = 0.75
+    k: Positive = 1.0
     groups: Count = 1
 
     @field_validator("size")

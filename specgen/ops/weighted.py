@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import Op, Shape
-from specgen.schema import Strict
+from specgen.schema import Figure, Positive, Strict
 
 
 class Normal(Strict):
     """Zero mean and this standard deviation."""
 
-    std: Annotated[float, Field(gt=0)]
+    std: Positive
 
 
 class NormalWeight(Strict):
@@ -33,7 +31,7 @@ class Init(Strict):
     """
 
     weight: NormalWeight | Literal["kaiming_normal"] | None = None
-    bias: float | None = None
+    bias: Figure | None = None
 
     def over(self, default: Init) -> Init:
         """This start, completed from `default`."""

@@ -30,6 +30,7 @@ class Data(Strict):
         float | None,
         Field(
             gt=0,
+            le=1e15,
             description="add random shares of the colours' principal components, for"
             " training: their standard deviation, in eigenvalues (the paper: 0.1)",
         ),
@@ -38,6 +39,7 @@ class Data(Strict):
         float | None,
         Field(
             gt=0,
+            le=1e15,
             description="divide the pixels by so many grey levels (the paper does not)",
         ),
     ] = None

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
-from specgen.schema import Count, Strict
+from specgen.schema import Count, Positive, Strict
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=1e15)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
