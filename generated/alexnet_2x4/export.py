@@ -4,8 +4,8 @@
     python export.py CHECKPOINT --output FILE
 
 The file computes what model.onnx, beside this script, shows for review. Its metadata
-holds the names of the classes (`classes`, JSON) and the mean image, which is subtracted
-from the pixels (`mean`, float32 in base64).
+holds the names of the classes (`classes`, JSON) and the mean image (`mean`, float32 in
+base64, (3, 256, 256)): its crop is subtracted from that of the pixels.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def load(path: Path) -> tuple[Weights, dict[str, str]]:
                 for name in list(file.keys())
                 if not name.startswith(("optimizer.", "data."))
             }
-            return weights, {"classes": json.dumps(run["classes"]), "mean": mean}
+            metadata = {"classes": json.dumps(run["classes"]), "mean": mean}
+            return weights, metadata
     except KeyError:
         raise ExportError(f"{path} was not written by train.py") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
