@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,14 +41,17 @@ def generate(folder: Path, section: dict[str, Any]) -> Path:
 
 def imported(folder: Path, name: str) -> Iterator[Any]:
     """Import a generated file; while in use, workers find its classes by its name."""
-    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        yield module
+        patch.syspath_prepend(folder)
+        patch.delitem(sys.modules, name, raising=False)
+        yield importlib.import_module(name)
+    for other, module in list(sys.modules.items()):
+        if _is_in(folder, module):
+            del sys.modules[other]
+
+
+def _is_in(folder: Path, module: Any) -> bool:
+    return str(getattr(module, "__file__", None)).startswith(f"{folder}/")
 
 
 def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:

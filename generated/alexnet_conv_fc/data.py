@@ -58,7 +58,7 @@ def survey(
                     total += batch.images.sum(0, dtype=torch.int32)
                     pixels = batch.images.movedim(1, 0).flatten(1).double()
                     products += pixels @ pixels.T
-    bad = dict(parallel.gather(list(bad.items())))
+    bad = dict(sorted(parallel.gather(list(bad.items()))))
     count = int(parallel.add(torch.tensor(count)))
     if count == 0:
         raise DataError(*explain(bad))
