@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from alive import Alive
 from helpers import compile_data, compile_text, refused
 from hypothesis import HealthCheck, given, settings
-from placed import PLACEMENTS, TOWERS, model_text, towers
+from placed import PLACEMENTS, TOWERS, bound, model_text, towers
 from strategies import Data, placed_networks
 from test_specs import SPECS, spec
 
@@ -16,6 +18,8 @@ from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.passes import cost, memory
 from specgen.schema import readable
+from specgen.verify.devices import Devices
+from specgen.verify.measure import network
 from specgen.verify.saved import saved
 
 
@@ -49,6 +53,38 @@ def test_saved_activations_of_any_network(tmp_path: Path) -> None:
         check(compile_data(data), tmp_path)
 
     each()
+
+
+def alive(path: Path, program: Program, images: int) -> dict[str, int]:
+    """Return the most bytes that inference has on each device at once."""
+    names = bound(program)
+    with Devices(), torch.no_grad():
+        code = network(path, program.spec.name)
+        net = code([names[d] for d in program.placed.devices]).eval()
+        x = torch.randn(images, *program.graph.input_shape)
+        with Alive(list(net.parameters())) as found:
+            net(x)
+    peaks = found.peaks()
+    return {device: peaks.get(names[device], 0) for device in program.placed.devices}
+
+
+def check_inference(program: Program, folder: Path) -> None:
+    path = folder / "model.py"
+    path.write_text(model_text(program))
+    plan = memory.plan(program.placed)
+    for images in (1, 3):
+        planned = {device: held.inference(images) for device, held in plan.items()}
+        assert alive(path, program, images) == planned
+
+
+@pytest.mark.parametrize("stem", SPECS)
+def test_inference_takes_what_is_planned(stem: str, tmp_path: Path) -> None:
+    check_inference(spec(stem), tmp_path)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_inference_under_any_placement(placement: str, tmp_path: Path) -> None:
+    check_inference(towers(placement), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +125,8 @@ def test_alexnet_in_figures() -> None:
         "relu7": 4_096,
         "drop7": 2 * 4_096,
     }
-    # norm1's input, base and output: nothing else is alive at the widest place.
-    assert held.live == 4 * 3 * 290_400
+    # At norm1 its input, base and output, and the padded image, which x still names.
+    assert held.live == 4 * (3 * 290_400 + 3 * 227 * 227)
 
 
 def test_a_copy_is_saved_where_it_is_read() -> None:

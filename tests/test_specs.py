@@ -34,8 +34,6 @@ def test_only_planned_copies_cross(stem: str) -> None:
 @pytest.mark.parametrize("stem", SPECS)
 def test_twenty_steps_lose_the_same_on_one_device(stem: str) -> None:
     program = spec(stem, small=True)
-    if len(program.placed.devices) == 1:
-        pytest.skip("this is the form on one device")
     found, alone = losses(program, 20), losses(on_one_device(program), 20)
     torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
     assert len(set(found.tolist())) == 20

@@ -1,8 +1,8 @@
 """What each device holds in memory, known before it runs.
 
-Counted in float32 and for torch on a CPU, whose saved tensors a test compares byte for
-byte. Not counted: the images themselves where they come from, what is only there while
-gradients are computed, and what libraries take for themselves.
+Counted in float32 and for torch on a CPU, with which a test compares byte for byte. Not
+counted: the images where they come from, what is only there while gradients are
+computed, and what libraries take for themselves.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
-from specgen.ops.activation import Softmax
+from specgen.graph import PlacedGraph
 from specgen.ops.base import FLOAT32, volume
+from specgen.passes.storages import Storage, trace
 
 # Weights, their gradients and the momentum: one number a parameter each.
 COPIES = 3
@@ -26,8 +26,8 @@ class Memory:
     """What one device holds: parameters by layer, bytes per image of activations.
 
     `saved` is what the forward pass keeps for the backward pass, each storage once, by
-    the layer that made it. `live` is the most that is alive at once without a backward
-    pass. Methods give bytes for so many images in one pass.
+    the layer that made it. `live` is the most that is alive at once in inference.
+    Methods give bytes for so many images in one pass.
     """
 
     parameters: Counter[str]
@@ -72,14 +72,14 @@ def plan(placed: PlacedGraph) -> dict[str, Memory]:
         for share in layer.shares:
             shapes = share.op.parameters(share.input_shape).values()
             parameters[share.device][layer.node.name] += sum(map(volume, shapes))
-    storages = _Trace(placed).storages
+    training, inference = trace(placed, training=True), trace(placed, training=False)
     return {
-        device: Memory(count, _saved(storages[device]), _peak(storages[device]))
+        device: Memory(count, _saved(training[device]), _peak(inference[device]))
         for device, count in parameters.items()
     }
 
 
-def _saved(storages: Iterable[_Storage]) -> Counter[str]:
+def _saved(storages: Iterable[Storage]) -> Counter[str]:
     """Bytes per image that are saved, by layer."""
     sizes: Counter[str] = Counter()
     for storage in storages:
@@ -88,88 +88,10 @@ def _saved(storages: Iterable[_Storage]) -> Counter[str]:
     return sizes
 
 
-def _peak(storages: Iterable[_Storage]) -> int:
+def _peak(storages: Iterable[Storage]) -> int:
     """Bytes per image that are alive at once, at most."""
     change: Counter[int] = Counter()
     for storage in storages:
         change[storage.first] += storage.size
         change[storage.last + 1] -= storage.size
     return max(accumulate(change[step] for step in sorted(change)), default=0)
-
-
-@dataclass(slots=True)
-class _Storage:
-    """Memory of one or several values: bytes per image, first and last step in use."""
-
-    layer: str
-    size: int
-    first: int
-    last: int
-    saved: bool = False
-
-
-class _Trace:
-    """Every storage of one forward pass, by device."""
-
-    def __init__(self, placed: PlacedGraph) -> None:
-        self.storages: dict[str, list[_Storage]] = {name: [] for name in placed.devices}
-        self._step = 0
-        self._of = {INPUT: _Storage(INPUT, 0, 0, 0)}  # value -> its storage
-        learns = False  # whether a gradient is wanted of what is read
-        for layer in placed.layers:
-            for move in layer.moves:
-                self._move(layer, move)
-            if isinstance(layer.node.op, Softmax):
-                return
-            weighted = bool(layer.node.parameters())
-            learns = learns or weighted
-            for share in layer.shares:
-                self._compute(layer, share, learns)
-
-    def _move(self, layer: Placed, move: Move) -> None:
-        """Copy what is elsewhere; join what are several pieces."""
-        self._step += 1
-        pixels = volume(layer.node.x[1:])
-        parts = []
-        for piece, read in zip(move.pieces, move.reads, strict=True):
-            part = self._read(piece.value)
-            if piece.device != move.device:
-                part = self._new(layer, move.device, FLOAT32 * pixels * len(read))
-            parts.append(part)
-        if len(parts) > 1:
-            size = FLOAT32 * pixels * len(move.span)
-            parts = [self._new(layer, move.device, size)]
-        self._of[move.name] = parts[0]
-
-    def _compute(self, layer: Placed, share: Share, learns: bool) -> None:
-        """Run one share of a layer."""
-        self._step += 1
-        form = share.op.torch(share.input_shape)
-        saved = form.saved
-        x = self._read(share.input)
-        if form.pad:
-            left, right, top, bottom = form.pad
-            channels, height, width = share.input_shape
-            padded = (channels, height + top + bottom, width + left + right)
-            x = self._new(layer, share.device, FLOAT32 * volume(padded))
-            self._step += 1
-            x.last = self._step
-        if saved.other:
-            self._new(layer, share.device, saved.other).saved = learns
-        output = x
-        if not saved.view:
-            output = self._new(layer, share.device, FLOAT32 * volume(share.shape))
-        self._of[share.name] = output
-        x.saved |= learns and saved.input
-        output.saved |= learns and saved.output
-
-    def _new(self, layer: Placed, device: str, size: int) -> _Storage:
-        name = layer.node.name
-        storage = _Storage(name, size, self._step, self._step)
-        self.storages[device].append(storage)
-        return storage
-
-    def _read(self, value: str) -> _Storage:
-        storage = self._of[value]
-        storage.last = self._step
-        return storage
