@@ -23,6 +23,7 @@ import safetensors.torch
 import torch
 from helpers import compile_data, compile_text, model
 from hypothesis import given, settings
+from scripts import module
 from strategies import Data, networks
 from test_generated_model import mypy, ruff
 from torch import Tensor
@@ -73,8 +74,9 @@ class Exporter:
         """Write a checkpoint as train.py does."""
         velocity = {f"optimizer.{k}": torch.zeros_like(v) for k, v in weights.items()}
         tensors = {**weights, **velocity, "data.mean": MEAN}
-        run = {"classes": CLASSES, "step": 7}
-        load(self.script.with_name("checkpoint.py")).save(self.checkpoint, tensors, run)
+        checkpoint = module(self.script.parent, "checkpoint")
+        run = checkpoint.Run({}, {}, CLASSES, {}, 1, step=7)
+        checkpoint.save(self.checkpoint, tensors, run)
 
     def run(self, *flags: str) -> None:
         """Run the script in this process."""

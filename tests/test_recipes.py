@@ -119,7 +119,7 @@ class TestRate:
         train = module(generate(folder, BASE | {"epochs": 4} | training), "train")
         recipe = train.Recipe()
         found = []
-        run = train.Run({}, [], {}, 0)
+        run = train.Run({}, {}, [], {}, 0)
         for run.step in range(20):
             run.epoch = run.step // 5
             run.history = [{"split": "val", "top1": 0.5}] * run.epoch

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scripts import LAYERS, ONE_DEVICE, TWO_DEVICES, generate, module, photos, rows, run
 
@@ -261,6 +265,120 @@ class TestRefusals:
         assert "not a number" in error
 
 
+Tensors = dict[str, torch.Tensor]
+
+
+def altered(
+    whole: Path,
+    folder: Path,
+    run: Callable[[dict[str, Any]], Any] = dict,
+    tensors: Callable[[Tensors], Tensors] = dict,
+) -> Path:
+    """Write a copy of a checkpoint with other JSON or other tensors."""
+    source = whole / "checkpoint.safetensors"
+    path = folder / "altered.safetensors"
+    with safe_open(source, "pt") as file:
+        metadata = {"run": json.dumps(run(json.loads(file.metadata()["run"])))}
+    save_file(tensors(load_file(source)), path, metadata)
+    return path
+
+
+RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a list": (lambda run: [], "not written by this train.py"),
+    "no bad": (
+        lambda run: {k: v for k, v in run.items() if k != "bad"},
+        "not written by this train.py",
+    ),
+    "step -5": (lambda run: run | {"step": -5}, "its step cannot be -5"),
+    "a huge step": (lambda run: run | {"step": 10**30}, "its step cannot be 1000"),
+    "step NaN": (lambda run: run | {"step": float("nan")}, "its step cannot be NaN"),
+    "step true": (lambda run: run | {"step": True}, "its step cannot be true"),
+    "step in another epoch": (lambda run: run | {"step": 1}, "do not agree"),
+    "one sum": (lambda run: run | {"sums": [0.0]}, "its sums cannot be [0.0]"),
+    "rows of text": (
+        lambda run: run | {"history": [{"split": "val"}]},
+        "its history cannot be",
+    ),
+    "no recipe": (lambda run: run | {"recipe": {}}, "of another recipe: "),
+    "no batch": (
+        lambda run: run | {"recipe": run["recipe"] | {"batch_size": 0}},
+        "batch_size is 0 there and 8 here",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_a_run_that_makes_no_sense_is_refused(
+    case: str, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    alter, expected = RUNS[case]
+    path = altered(whole, tmp_path, run=alter)
+    error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+    assert expected in error
+    assert len(error.splitlines()) == 1
+
+
+TENSORS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
+    "no mean": (
+        lambda its: {k: v for k, v in its.items() if k != "data.mean"},
+        "data.mean is None there and 3x28x28 here",
+    ),
+    "no velocity": (
+        lambda its: {k: v for k, v in its.items() if k != "optimizer.fc3.bias"},
+        "optimizer.fc3.bias is None there and 4 here",
+    ),
+    "a velocity that would broadcast": (
+        lambda its: its | {"optimizer.fc3.bias": torch.zeros(1)},
+        "optimizer.fc3.bias is 1 there and 4 here",
+    ),
+    "one velocity more": (
+        lambda its: its | {"optimizer.fc9.bias": torch.zeros(4)},
+        "optimizer.fc9.bias is 4 there and None here",
+    ),
+    "half weights": (
+        lambda its: its | {"fc3.bias": torch.zeros(4).half()},
+        "fc3.bias is 4 float16 there and 4 here",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_tensors_of_another_run_are_refused(
+    case: str, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    alter, expected = TENSORS[case]
+    path = altered(whole, tmp_path, tensors=alter)
+    flags = ("--data", data, "--resume", path, "--output", tmp_path)
+    assert expected in refusal(code, *flags)
+    ended = run(code / "evaluate.py", path, "--data", data)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert expected in ended.err
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"size": 30}, "size is 28 there and 30 here"),
+        ({"std": 1.0}, "std is 64.0 there and 1.0 here"),
+        ({"flip": False}, "flip is True there and False here"),
+        ({"color_noise": None}, "color_noise is 0.1 there and None here"),
+    ],
+)
+def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
+    section: dict[str, Any], expected: str, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    section = {"size": 28, "flip": True, "color_noise": 0.1, "std": 64.0} | section
+    section = {name: value for name, value in section.items() if value is not None}
+    code = generate(tmp_path / "other", BASE, data=section)
+    path = whole / "checkpoint.safetensors"
+    flags = ("--data", data, "--resume", path, "--output", tmp_path)
+    assert f"of other data: {expected}" in refusal(code, *flags)
+    ended = run(code / "evaluate.py", path, "--data", data)
+    assert ended.code == 1
+    assert f"of other data: {expected}" in ended.err
+
+
 def test_a_checkpoint_goes_on_under_another_placement(
     data: Path, tmp_path: Path
 ) -> None:
@@ -298,7 +416,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 ) -> None:
     checkpoint = module(code, "checkpoint")
     path = tmp_path / "checkpoint.safetensors"
-    checkpoint.save(path, {"w": torch.zeros(10)}, {"step": 1})
+    run_ = checkpoint.Run({}, {}, [], {}, 1)
+    checkpoint.save(path, {"w": torch.zeros(10)}, run_)
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full
@@ -306,7 +425,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
         with pytest.raises(
             checkpoint.CheckpointError, match="the one before is intact"
         ):
-            checkpoint.save(path, {"w": torch.ones(1000)}, {"step": 2})
+            checkpoint.save(path, {"w": torch.ones(1000)}, run_)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before

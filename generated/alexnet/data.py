@@ -20,6 +20,18 @@ from images import SIZE, DataError, Images, batches, explain, load
 HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
 COLOR_NOISE = 0.1  # standard deviation, as a share of each eigenvalue
 
+# What a run is to be continued and evaluated with.
+SETTINGS = {
+    "size": SIZE,
+    "height": HEIGHT,
+    "width": WIDTH,
+    "flip": True,
+    "color_noise": COLOR_NOISE,
+    "std": None,
+}
+# Of the tensors in Statistics.
+SHAPES = {"mean": (3, SIZE, SIZE), "colors": (3, 3)}
+
 
 class Statistics(NamedTuple):
     """What is known of the training images, in grey levels (0 to 255)."""

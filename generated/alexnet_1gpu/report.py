@@ -21,9 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 import parallel
+from checkpoint import Row
 
 LINE_SECONDS = 20  # between lines of progress, where there is no terminal for a bar
-COLUMNS = ("epoch", "step", "split", "loss", "top1", "top5", "lr", "images_per_second")
 
 
 class Progress:
@@ -88,16 +88,25 @@ def row(
     scores: Sequence[float],
     lr: float,
     images_per_second: float,
-) -> dict[str, Any]:
+) -> Row:
     """Return a row of metrics.csv; `scores` are the mean loss, top-1 and top-5."""
-    values = (epoch, step, split, *scores, lr, round(images_per_second, 1))
-    return dict(zip(COLUMNS, values, strict=True))
+    loss, top1, top5 = scores
+    return Row(
+        epoch=epoch,
+        step=step,
+        split=split,
+        loss=loss,
+        top1=top1,
+        top5=top5,
+        lr=lr,
+        images_per_second=round(images_per_second, 1),
+    )
 
 
-def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_metrics(path: Path, rows: Sequence[Row]) -> None:
     """Write metrics.csv anew: after a kill it can be ahead of the checkpoint."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, list(Row.__annotations__))
         writer.writeheader()
         writer.writerows(rows)
 

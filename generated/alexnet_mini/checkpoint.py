@@ -9,19 +9,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from os import fsync
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
+
+
+class Row(TypedDict):
+    """A row of metrics.csv."""
+
+    epoch: int
+    step: int
+    split: str
+    loss: float
+    top1: float
+    top5: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass
+class Run:
+    """Where a run stands: what its checkpoint holds besides tensors."""
+
+    recipe: dict[str, Any]
+    data: dict[str, Any]  # how images become input
+    classes: list[str]
+    bad: dict[str, str]  # images left out, and why
+    images: int  # that it learns from
+    epoch: int = 0  # epochs completed
+    step: int = 0  # steps taken
+    lr: float = 0.0  # of the last step
+    # Sums over the epoch so far (see tally), and the rows of metrics.csv.
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    history: list[Row] = field(default_factory=list)
 
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be written, read or used; str() is one sentence."""
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], run: Mapping[str, Any]) -> None:
+def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
     """Write a checkpoint; at any moment `path` is the old one or the new one, whole.
 
     Raises CheckpointError, with the reason, if it cannot be written.
@@ -30,7 +62,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], run: Mapping[str, Any]) -> N
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
-            file.write(safetensors.torch.save(whole, {"run": json.dumps(run)}))
+            file.write(safetensors.torch.save(whole, {"run": json.dumps(asdict(run))}))
             file.flush()
             fsync(file.fileno())
         partial.replace(path)
@@ -40,8 +72,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], run: Mapping[str, Any]) -> N
         raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the JSON of a checkpoint.
+def load(path: Path) -> tuple[dict[str, Tensor], Run]:
+    """Return the tensors of a checkpoint, and where its run stands.
 
     Raises CheckpointError if it is missing or damaged, or was not written by train.py.
     """
@@ -51,23 +83,59 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safetensors.safe_open(path, framework="pt") as file:
             run = json.loads((file.metadata() or {})["run"])
             names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, run
+            tensors = {name: file.get_tensor(name) for name in names}
     except KeyError:
         raise CheckpointError(f"{path} was not written by train.py") from None
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    kinds = get_type_hints(Run)
+    if not isinstance(run, dict) or run.keys() != kinds.keys():
+        raise CheckpointError(f"{path} was not written by this train.py")
+    wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
+    if wrong or len(run["sums"]) != 4:
+        name = wrong[0] if wrong else "sums"
+        value = json.dumps(run[name])[:40]
+        raise CheckpointError(f"{path} is damaged: its {name} cannot be {value}")
+    return tensors, Run(**run)
 
 
-def restore(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fits(value: Any, kind: Any) -> bool:
+    """Return whether JSON is of a type. Whole numbers are counts, from 0 to 2**32."""
+    parts = get_args(kind)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(fits(item, *parts) for item in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(
+            fits(item, parts[1]) for item in value.values()
+        )
+    if kind is Row:
+        kinds = get_type_hints(Row)
+        same = isinstance(value, dict) and value.keys() == kinds.keys()
+        return same and all(fits(value[name], kinds[name]) for name in kinds)
+    if type(value) is int and kind in (int, float):
+        return 0 <= value < 2**32
+    return kind is Any or type(value) is kind
+
+
+def restore(
+    net: nn.Module,
+    tensors: Mapping[str, Tensor],
+    statistics: Mapping[str, Sequence[int]],
+    path: Path,
+) -> None:
     """Load the weights among `tensors` into `net`, whatever its placement.
 
-    Raises CheckpointError if they, read from `path`, are another network's.
+    Raises CheckpointError unless the tensors, read from `path`, are those of a run of
+    this network with `statistics` of these shapes.
     """
-    others = ("optimizer.", "data.")
-    weights = {name: t for name, t in tensors.items() if not name.startswith(others)}
-    there, here = describe(weights), describe(net.state_dict())
+    weights = net.state_dict()
+    here = {name: describe(weight) for name, weight in weights.items()}
+    here |= {f"optimizer.{name}": text for name, text in here.items()}
+    for name, shape in statistics.items():
+        here[f"data.{name}"] = describe(torch.empty(shape))
+    there = {name: describe(tensor) for name, tensor in tensors.items()}
     refuse_differences(f"{path} is of another network", there, here)
-    net.load_state_dict(weights)
+    net.load_state_dict({name: tensors[name] for name in weights})
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -79,9 +147,12 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def describe(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the shape of each tensor as text, like 96x3x11x11."""
-    return {name: "x".join(map(str, tensor.shape)) for name, tensor in tensors.items()}
+def describe(tensor: Tensor) -> str:
+    """Return shape and type as text, like 96x3x11x11, or 96x3x11x11 float16."""
+    shape = "x".join(map(str, tensor.shape))
+    if tensor.dtype == torch.float32:
+        return shape
+    return f"{shape} {tensor.dtype}".replace("torch.", "")
 
 
 def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:

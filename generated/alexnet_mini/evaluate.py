@@ -22,7 +22,7 @@ import checkpoint
 import model
 import parallel
 from checkpoint import CheckpointError
-from data import Statistics, center_crop, ten_crops
+from data import SETTINGS, SHAPES, Statistics, center_crop, ten_crops
 from images import DataError, Images, batches, explain, load, open_split
 
 # The devices of the placement, bound to real ones by --devices.
@@ -41,12 +41,14 @@ def main() -> None:
     add("--workers", type=int, metavar="N", help="that decode images [one a core]")
     args = parser.parse_args()
 
-    tensors, run = checkpoint.load(args.checkpoint)
-    images = open_split(args.data, "val").without(run["bad"])
-    checkpoint.refuse_classes(run["classes"], images.classes)
+    path = args.checkpoint
+    tensors, run = checkpoint.load(path)
+    checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
+    images = open_split(args.data, "val").without(run.bad)
+    checkpoint.refuse_classes(run.classes, images.classes)
     devices = choose_devices(args.devices)
     net = model.AlexNet(devices)
-    checkpoint.restore(net, tensors, args.checkpoint)
+    checkpoint.restore(net, tensors, SHAPES, path)
     statistics = Statistics(**checkpoint.part(tensors, "data.")).to(devices[0])
     workers = args.workers if args.workers is not None else os.cpu_count() or 1
     loss, top1, top5 = evaluate(

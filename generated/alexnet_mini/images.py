@@ -9,6 +9,7 @@ function of (seed, epoch).
 
 from __future__ import annotations
 
+import argparse
 import copy
 import functools
 import json
@@ -300,6 +301,19 @@ def load(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # by default it would draw from the global one
     )
+
+
+def check_numbers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with the parser's error if a flag has a number that it cannot have."""
+    for name, value in vars(args).items():
+        if type(value) is int and not is_sound(name, value):
+            parser.error(f"--{name.replace('_', '-')} cannot be {value}")
+
+
+def is_sound(name: str, value: object) -> bool:
+    """Return whether the flag of this name can have such a value, a whole number."""
+    least = 0 if name in ("seed", "workers") else 1
+    return type(value) is int and least <= value < 2**32
 
 
 def _keep(batch: Any) -> Any:

@@ -18,9 +18,8 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +31,20 @@ import checkpoint
 import model
 import parallel
 import report
-from checkpoint import CheckpointError
-from data import Statistics, augment, draw, survey
+from checkpoint import CheckpointError, Run
+from data import SETTINGS, SHAPES, Statistics, augment, draw, survey
 from evaluate import choose_devices, evaluate, tally
-from images import Batch, DataError, Images, batches, explain, load, open_data
+from images import (
+    Batch,
+    DataError,
+    Images,
+    batches,
+    check_numbers,
+    explain,
+    is_sound,
+    load,
+    open_data,
+)
 
 OUTPUTS = 10  # of the network
 FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
@@ -53,22 +62,6 @@ class Recipe:
     weight_decay: float = 0.0005
     final_lr: float = 0.0
     warmup_epochs: float = 1.0
-
-
-@dataclass
-class Run:
-    """Where a run stands: what its checkpoint holds besides tensors."""
-
-    recipe: dict[str, Any]
-    classes: list[str]
-    bad: dict[str, str]  # images left out, and why
-    images: int  # that it learns from
-    epoch: int = 0  # epochs completed
-    step: int = 0  # steps taken
-    lr: float = 0.0  # of the last step
-    # Sums over the epoch so far (see tally), and the rows of metrics.csv.
-    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def main() -> None:
@@ -96,6 +89,9 @@ def main() -> None:
     recipe = Recipe(**run.recipe)
     train_set, val_set = train_set.without(run.bad), val_set.without(run.bad)
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
+    taken = run.step - run.epoch * epoch_steps
+    if not 0 <= taken <= epoch_steps or (taken > 0) != (run.sums[3] > 0):
+        raise CheckpointError(f"{source} is damaged: step and epoch do not agree")
     last = min(recipe.epochs * epoch_steps, args.steps or sys.maxsize)
     top = min(5, len(run.classes))
     statistics = statistics.to(devices[0])
@@ -240,7 +236,8 @@ def begin(
     if bad and args.bad_images == "fail":
         raise DataError(*explain(bad))
     recipe = asdict(replace(Recipe(), **args.given))
-    return Run(recipe, train.classes, bad, len(train.without(bad))), statistics
+    images = len(train.without(bad))
+    return Run(recipe, SETTINGS, train.classes, bad, images), statistics
 
 
 def resume(
@@ -248,19 +245,20 @@ def resume(
 ) -> tuple[Run, Statistics]:
     """Load a checkpoint into the network and its velocity; return where it stands.
 
-    Raises CheckpointError if it is of another network, or of another recipe than this
-    one with the `given` flags.
+    Raises CheckpointError if it is of another network, of data prepared otherwise, or
+    of another recipe than this one with the `given` flags.
     """
-    tensors, saved = parallel.once(checkpoint.load)(path)
-    checkpoint.restore(net, tensors, path)
+    tensors, run = parallel.once(checkpoint.load)(path)
+    checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
+    checkpoint.restore(net, tensors, SHAPES, path)
     whole = checkpoint.part(tensors, "optimizer.")
     for name, tensor in model.cut_shares(whole).items():
         velocity[name].copy_(tensor)
     statistics = Statistics(**checkpoint.part(tensors, "data."))
-    run = Run(**saved)
-    kept = {name: run.recipe[name] for name in FLAGS}
+    there = run.recipe
+    kept = {name: there[name] for name in FLAGS if is_sound(name, there.get(name))}
     recipe = asdict(replace(Recipe(), **(kept | given)))
-    checkpoint.refuse_differences(f"{path} is of another recipe", run.recipe, recipe)
+    checkpoint.refuse_differences(f"{path} is of another recipe", there, recipe)
     run.recipe = recipe
     print(f"going on after step {run.step} of {path}")
     return run, statistics
@@ -280,7 +278,7 @@ def save(
         tensors[f"optimizer.{name}"] = tensor
     for name, tensor in statistics._asdict().items():
         tensors[f"data.{name}"] = tensor
-    checkpoint.save(path, tensors, asdict(run))
+    checkpoint.save(path, tensors, run)
 
 
 def check_outputs(classes: Sequence[str]) -> None:
@@ -339,10 +337,7 @@ def parse_arguments() -> argparse.Namespace:
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     args = parser.parse_args()
-    for name, value in vars(args).items():
-        least = 0 if name in ("seed", "workers") else 1
-        if isinstance(value, int) and not least <= value < 2**32:
-            parser.error(f"--{name.replace('_', '-')} cannot be {value}")
+    check_numbers(parser, args)
     flags = {name: getattr(args, name) for name in FLAGS}
     args.given = {name: value for name, value in flags.items() if value is not None}
     if args.workers is None:
