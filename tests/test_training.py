@@ -159,6 +159,8 @@ def test_resume_before_the_first_checkpoint_is_a_start(
         1,
     )
     assert ended.code == 0, ended.err
+    path = tmp_path / "checkpoint.safetensors"
+    assert f"there is no checkpoint {path} yet: starting anew\n" in ended.out
     assert rows(tmp_path)
 
 
@@ -430,3 +432,106 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_before(
+    code: Path, tmp_path: Path
+) -> None:
+    report = module(code, "report")
+    path = tmp_path / "metrics.csv"
+    row = report.row(1, 4, "val", (1.0, 0.5, 0.9), 0.01, 100.0)
+    report.write_metrics(path, [row])
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full
+    try:
+        with pytest.raises(Exception, match=r"cannot write .*metrics\.csv"):
+            report.write_metrics(path, [row] * 100)
+        with pytest.raises(Exception, match=r"cannot write .*curves\.png"):
+            report.draw(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_loss_of_ten_crops_is_finite_where_the_softmax_is_0(
+    code: Path, data: Path
+) -> None:
+    images = module(code, "images").open_split(data, "val")
+    evaluate, statistics = module(code, "evaluate"), module(code, "data").Statistics
+    mean = statistics(torch.zeros(3, 28, 28), torch.zeros(3, 3))
+
+    class Certain(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[300.0, 0.0, 0.0, 0.0]]).expand(len(x), 4)
+
+    loss, top1, _ = evaluate.evaluate(Certain(), images, mean, 5, 0, ten_crop=True)
+    assert loss == pytest.approx(200)  # 0 for a third of the images, 300 for the others
+    assert top1 == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "value"),
+    [
+        ("evaluate.py", "--batch-size", 0),
+        ("evaluate.py", "--batch-size", -3),
+        ("evaluate.py", "--workers", -1),
+        ("pack.py", "--workers", -1),
+        ("train.py", "--batch-size", 0),
+    ],
+)
+def test_a_number_that_a_flag_cannot_have_is_refused(
+    script: str, flag: str, value: int, code: Path, tmp_path: Path
+) -> None:
+    others: dict[str, tuple[object, ...]] = {
+        "evaluate.py": (tmp_path, "--data", tmp_path),
+        "pack.py": (tmp_path, tmp_path / "out"),
+        "train.py": ("--data", tmp_path),
+    }
+    ended = run(code / script, *others[script], flag, value)
+    assert ended.code == 2
+    assert ended.err.endswith(f"error: {flag} cannot be {value}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "No such file"),
+        ("a,b\n1,2\n", "is no metrics.csv"),
+        (COLUMNS + "\n1,4,val\n", "is no metrics.csv"),
+    ],
+)
+def test_a_table_that_cannot_be_drawn_is_refused(
+    content: str | None, expected: str, code: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    if content is not None:
+        path.write_text(content)
+    ended = run(code / "report.py", path)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert expected in ended.err
+    assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "exit_code", "said"),
+    [
+        ("KeyboardInterrupt", 130, ""),
+        ("OSError(5, 'broken')", 1, "error: [Errno 5] broken"),
+    ],
+)
+def test_evaluate_ends_as_train_does(
+    raised: str, exit_code: int, said: str, code: Path, data: Path, tmp_path: Path
+) -> None:
+    for path in code.glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (tmp_path / "checkpoint.py").read_text()
+    head = "    if not path.is_file():\n"
+    assert text.count(head) == 1
+    (tmp_path / "checkpoint.py").write_text(
+        text.replace(head, f"    raise {raised}\n{head}")
+    )
+    ended = run(tmp_path / "evaluate.py", tmp_path / "any", "--data", data)
+    assert (ended.code, ended.err) == (exit_code, said)

@@ -28,6 +28,7 @@ from images import (
     DataError,
     Images,
     batches,
+    check_numbers,
     explain,
     load,
     open_data,
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="name what cannot be read and fail (default), or go on without it",
     )
     args = parser.parse_args(arguments)
+    check_numbers(parser, args)
     try:
         pack(args.source, args.out, args.workers, skip=args.bad_images == "skip")
     except DataError as error:

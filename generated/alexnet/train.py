@@ -88,6 +88,8 @@ def main() -> None:
     if args.resume or exists:
         run, statistics = resume(source, args.given, net, velocity)
     else:
+        if args.resume is not None:
+            print(f"there is no checkpoint {path} yet: starting anew")
         run, statistics = begin(args, train_set, val_set)
     check_data(run, train_set)
     recipe = Recipe(**run.recipe)

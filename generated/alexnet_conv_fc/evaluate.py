@@ -9,6 +9,7 @@ Prints the mean loss and the top-1 and top-5 accuracy.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -23,7 +24,15 @@ import model
 import parallel
 from checkpoint import CheckpointError
 from data import SETTINGS, SHAPES, Statistics, center_crop, ten_crops
-from images import DataError, Images, batches, explain, load, open_split
+from images import (
+    DataError,
+    Images,
+    batches,
+    check_numbers,
+    explain,
+    load,
+    open_split,
+)
 
 # The devices of the placement, bound to real ones by --devices.
 DEVICES = ("gpu0", "gpu1")
@@ -40,13 +49,14 @@ def main() -> None:
     add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
     add("--workers", type=int, metavar="N", help="that decode images [one a core]")
     args = parser.parse_args()
+    check_numbers(parser, args)
 
     path = args.checkpoint
-    tensors, run = checkpoint.load(path)
+    tensors, run = parallel.once(checkpoint.load)(path)
     checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
     images = open_split(args.data, "val").without(run.bad)
     checkpoint.refuse_classes(run.classes, images.classes)
-    devices = choose_devices(args.devices)
+    devices = choose_devices(args.devices, parallel.LOCAL_RANK, parallel.LOCAL_WORLD)
     net = model.AlexNet(devices)
     checkpoint.restore(net, tensors, SHAPES, path)
     statistics = Statistics(**checkpoint.part(tensors, "data.")).to(devices[0])
@@ -117,8 +127,9 @@ def evaluate(
         pixels = batch.images.to(device, non_blocking=True)
         if ten_crop:
             crops = ten_crops(pixels, statistics)
-            softmaxes = torch.stack([F.softmax(net(crop), 1) for crop in crops])
-            scores = softmaxes.mean(0).log()
+            # The logarithm of the mean softmax, which may be too small for float32.
+            logs = torch.stack([F.log_softmax(net(crop), 1) for crop in crops])
+            scores = logs.logsumexp(0) - math.log(len(logs))
         else:
             scores = F.log_softmax(net(center_crop(pixels, statistics)), 1)
         labels = batch.labels.to(scores.device, non_blocking=True)
@@ -140,7 +151,4 @@ def tally(loss: Tensor, scores: Tensor, labels: Tensor, top: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (CheckpointError, DataError) as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    parallel.run(main, CheckpointError, DataError, OSError)

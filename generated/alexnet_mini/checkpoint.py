@@ -50,19 +50,25 @@ class Run:
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be written, read or used; str() is one sentence."""
+    """A file of a run that cannot be written or used; str() is one sentence."""
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
-    """Write a checkpoint; at any moment `path` is the old one or the new one, whole.
+    """Write a checkpoint, as write_file does."""
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"run": json.dumps(asdict(run))}
+    write_file(path, safetensors.torch.save(whole, metadata))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; at any moment `path` is the old one or the new one, whole.
 
     Raises CheckpointError, with the reason, if it cannot be written.
     """
-    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
-            file.write(safetensors.torch.save(whole, {"run": json.dumps(asdict(run))}))
+            file.write(content)
             file.flush()
             fsync(file.fileno())
         partial.replace(path)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import parallel
-from checkpoint import Row
+from checkpoint import CheckpointError, Row, write_file
 
 LINE_SECONDS = 20  # between lines of progress, where there is no terminal for a bar
 
@@ -105,10 +107,11 @@ def row(
 
 def write_metrics(path: Path, rows: Sequence[Row]) -> None:
     """Write metrics.csv anew: after a kill it can be ahead of the checkpoint."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Row.__annotations__))
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(Row.__annotations__))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, table.getvalue().encode())
 
 
 def describe(train: Mapping[str, Any], val: Mapping[str, Any], top: int) -> str:
@@ -144,7 +147,9 @@ def draw(metrics: Path) -> Path:
         axes.legend()
     figure.suptitle("AlexNet")
     picture = metrics.with_name("curves.png")
-    figure.savefig(picture, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120)
+    write_file(picture, content.getvalue())
     return picture
 
 
@@ -152,7 +157,13 @@ def main() -> None:
     """Draw the curves of the run that is named."""
     parser = argparse.ArgumentParser(description="Draw the curves of a run.")
     parser.add_argument("metrics", type=Path, metavar="METRICS", help="its metrics.csv")
-    print(draw(parser.parse_args().metrics))
+    path = parser.parse_args().metrics
+    try:
+        print(draw(path))
+    except (CheckpointError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except (KeyError, TypeError, ValueError):
+        sys.exit(f"error: {path} is no metrics.csv of train.py")
 
 
 if __name__ == "__main__":
