@@ -69,6 +69,8 @@ def train(
             command,
             env=os.environ
             | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            # Of a connection that ends, torch's C++ side may log a warning of its own.
+            | {"TORCH_CPP_LOG_LEVEL": "ERROR"}
             | (together if processes > 1 else {})
             | accidents,
             stdout=subprocess.PIPE,

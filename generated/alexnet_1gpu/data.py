@@ -27,7 +27,6 @@ SETTINGS = {
     "width": WIDTH,
     "flip": True,
     "color_noise": COLOR_NOISE,
-    "std": None,
 }
 # Of the tensors in Statistics.
 SHAPES = {"mean": (3, SIZE, SIZE), "colors": (3, 3)}

@@ -138,7 +138,7 @@ def restore(
     here = {name: describe(weight) for name, weight in weights.items()}
     here |= {f"optimizer.{name}": text for name, text in here.items()}
     for name, shape in statistics.items():
-        here[f"data.{name}"] = describe(torch.empty(shape))
+        here[f"data.{name}"] = describe(torch.empty(shape, dtype=torch.float32))
     there = {name: describe(tensor) for name, tensor in tensors.items()}
     refuse_differences(f"{path} is of another network", there, here)
     net.load_state_dict({name: tensors[name] for name in weights})
