@@ -82,7 +82,7 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
         # What DistributedDataParallel left must be gone before the group is, or now
         # and then the process aborts.
         gc.collect()
-        if isinstance(code, str) and not _is_first(store):
+        if isinstance(code, str) and not _is_first(store, without=code == LOST):
             code = 1
         distributed.destroy_process_group()
     sys.exit(code)
@@ -101,12 +101,16 @@ def _is_loss(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
-def _is_first(store: Any) -> bool:
-    """Return whether no other process has asked this before."""
+def _is_first(store: Any, without: bool) -> bool:
+    """Return whether no other process has asked this before.
+
+    `without` is the answer where the store has gone with its process: one that was
+    lost has said nothing, one that has ended has.
+    """
     try:
         return bool(store.add("failed", 1) == 1)
-    except RuntimeError:  # the store was in the process that was lost
-        return True
+    except RuntimeError:
+        return without
 
 
 def replicate(net: nn.Module) -> nn.Module:
