@@ -1,0 +1,309 @@
+"""What the generated scripts refuse: each in a sentence, and nothing half written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from scripts import LAYERS, generate, photos, run
+
+BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
+COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return generate(tmp_path_factory.mktemp("code") / "tiny", BASE)
+
+
+@pytest.fixture(scope="module")
+def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole")
+    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
+    assert ended.code == 0, ended.err
+    return output
+
+
+def refusal(code: Path, *arguments: object) -> str:
+    """Return the sentences with which train.py refuses, and nothing else on stderr."""
+    ended = run(code / "train.py", *arguments)
+    assert ended.code == 1
+    assert all(line.startswith("error: ") for line in ended.err.splitlines())
+    return ended.err
+
+
+class TestRefusals:
+    def test_a_missing_data_folder(self, code: Path, tmp_path: Path) -> None:
+        output = tmp_path / "run"
+        assert "nowhere" in refusal(
+            code, "--data", tmp_path / "nowhere", "--output", output
+        )
+        assert not output.exists()
+
+    def test_more_classes_than_outputs(self, code: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos", classes=5, train=1, val=1)
+        error = refusal(code, "--data", data, "--output", tmp_path / "run")
+        assert "5 classes are too many for 4 outputs" in error
+
+    def test_devices_that_do_not_exist(self, code: Path, data: Path) -> None:
+        assert "cuda:99" in refusal(code, "--data", data, "--devices", "cuda:99")
+        assert "nonsense" in refusal(code, "--data", data, "--devices", "nonsense")
+        assert "2 devices or one" in refusal(
+            code, "--data", data, "--devices", "cpu,cpu,cpu"
+        )
+
+    def test_an_output_that_holds_a_run(
+        self, code: Path, data: Path, whole: Path
+    ) -> None:
+        before = (whole / "checkpoint.safetensors").read_bytes()
+        assert "--resume" in refusal(code, "--data", data, "--output", whole)
+        assert (whole / "checkpoint.safetensors").read_bytes() == before
+
+    def test_a_missing_checkpoint(self, code: Path, data: Path, tmp_path: Path) -> None:
+        path = tmp_path / "none.safetensors"
+        assert f"there is no checkpoint {path}" in refusal(
+            code, "--data", data, "--resume", path
+        )
+
+    @pytest.mark.parametrize("size", [0, 7, 100, 5000])
+    def test_a_damaged_checkpoint(
+        self, size: int, code: Path, data: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoint.safetensors"
+        path.write_bytes((whole / path.name).read_bytes()[:size])
+        assert "cannot be read" in refusal(code, "--data", data, "--resume", path)
+
+    def test_weights_without_a_run(
+        self, code: Path, data: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "weights.safetensors"
+        save_file({"conv1.weight": torch.zeros(8, 3, 5, 5)}, path)
+        assert "not written by train.py" in refusal(
+            code, "--data", data, "--resume", path
+        )
+
+    def test_another_network(self, data: Path, whole: Path, tmp_path: Path) -> None:
+        wider = LAYERS | {"fc2": {"op": "linear", "out_features": 20}}
+        code = generate(tmp_path / "wider", BASE, layers=wider)
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "another network: fc2.weight is 16x128 there and 20x128 here" in error
+
+    def test_another_recipe(
+        self, code: Path, data: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        path = whole / "checkpoint.safetensors"
+        train = (code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "batch_size is 8 there and 4 here" in refusal(*train, "--batch-size", 4)
+        assert "seed is 0 there and 1 here" in refusal(*train, "--seed", 1)
+
+    def test_other_classes(self, code: Path, whole: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos")
+        for split in ("train", "val"):
+            (data / split / "class1").rename(data / split / "zebra")
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "missing now 'class1', new 'zebra'" in error
+
+    def test_other_images(self, code: Path, whole: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos", train=8)
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "27 training images, now there are 24" in error
+
+    def test_a_loss_that_is_no_number(self, data: Path, tmp_path: Path) -> None:
+        code = generate(tmp_path / "hot", BASE | {"optimizer": {"lr": 1e15}})
+        error = refusal(code, "--data", data, "--output", tmp_path / "run")
+        assert "not a number" in error
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def altered(
+    whole: Path,
+    folder: Path,
+    run: Callable[[dict[str, Any]], Any] = dict,
+    tensors: Callable[[Tensors], Tensors] = dict,
+) -> Path:
+    """Write a copy of a checkpoint with other JSON or other tensors."""
+    source = whole / "checkpoint.safetensors"
+    path = folder / "altered.safetensors"
+    with safe_open(source, "pt") as file:
+        metadata = {"run": json.dumps(run(json.loads(file.metadata()["run"])))}
+    save_file(tensors(load_file(source)), path, metadata)
+    return path
+
+
+RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a list": (lambda run: [], "not written by this train.py"),
+    "no bad": (
+        lambda run: {k: v for k, v in run.items() if k != "bad"},
+        "not written by this train.py",
+    ),
+    "step -5": (lambda run: run | {"step": -5}, "its step cannot be -5"),
+    "a huge step": (lambda run: run | {"step": 10**30}, "its step cannot be 1000"),
+    "step NaN": (lambda run: run | {"step": float("nan")}, "its step cannot be NaN"),
+    "step true": (lambda run: run | {"step": True}, "its step cannot be true"),
+    "step in another epoch": (lambda run: run | {"step": 1}, "do not agree"),
+    "one sum": (lambda run: run | {"sums": [0.0]}, "its sums cannot be [0.0]"),
+    "rows of text": (
+        lambda run: run | {"history": [{"split": "val"}]},
+        "its history cannot be",
+    ),
+    "no recipe": (lambda run: run | {"recipe": {}}, "of another recipe: "),
+    "no batch": (
+        lambda run: run | {"recipe": run["recipe"] | {"batch_size": 0}},
+        "batch_size is 0 there and 8 here",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_a_run_that_makes_no_sense_is_refused(
+    case: str, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    alter, expected = RUNS[case]
+    path = altered(whole, tmp_path, run=alter)
+    error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+    assert expected in error
+    assert len(error.splitlines()) == 1
+
+
+TENSORS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
+    "no mean": (
+        lambda its: {k: v for k, v in its.items() if k != "data.mean"},
+        "data.mean is None there and 3x28x28 here",
+    ),
+    "no velocity": (
+        lambda its: {k: v for k, v in its.items() if k != "optimizer.fc3.bias"},
+        "optimizer.fc3.bias is None there and 4 here",
+    ),
+    "a velocity that would broadcast": (
+        lambda its: its | {"optimizer.fc3.bias": torch.zeros(1)},
+        "optimizer.fc3.bias is 1 there and 4 here",
+    ),
+    "one velocity more": (
+        lambda its: its | {"optimizer.fc9.bias": torch.zeros(4)},
+        "optimizer.fc9.bias is 4 there and None here",
+    ),
+    "half weights": (
+        lambda its: its | {"fc3.bias": torch.zeros(4).half()},
+        "fc3.bias is 4 float16 there and 4 here",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_tensors_of_another_run_are_refused(
+    case: str, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    alter, expected = TENSORS[case]
+    path = altered(whole, tmp_path, tensors=alter)
+    flags = ("--data", data, "--resume", path, "--output", tmp_path)
+    assert expected in refusal(code, *flags)
+    ended = run(code / "evaluate.py", path, "--data", data)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert expected in ended.err
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"size": 30}, "size is 28 there and 30 here"),
+        ({"std": 1.0}, "std is 64.0 there and 1.0 here"),
+        ({"flip": False}, "flip is True there and False here"),
+        ({"color_noise": None}, "color_noise is 0.1 there and None here"),
+    ],
+)
+def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
+    section: dict[str, Any], expected: str, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    section = {"size": 28, "flip": True, "color_noise": 0.1, "std": 64.0} | section
+    section = {name: value for name, value in section.items() if value is not None}
+    code = generate(tmp_path / "other", BASE, data=section)
+    path = whole / "checkpoint.safetensors"
+    flags = ("--data", data, "--resume", path, "--output", tmp_path)
+    assert f"of other data: {expected}" in refusal(code, *flags)
+    ended = run(code / "evaluate.py", path, "--data", data)
+    assert ended.code == 1
+    assert f"of other data: {expected}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "value"),
+    [
+        ("evaluate.py", "--batch-size", 0),
+        ("evaluate.py", "--batch-size", -3),
+        ("evaluate.py", "--workers", -1),
+        ("pack.py", "--workers", -1),
+        ("train.py", "--batch-size", 0),
+    ],
+)
+def test_a_number_that_a_flag_cannot_have_is_refused(
+    script: str, flag: str, value: int, code: Path, tmp_path: Path
+) -> None:
+    others: dict[str, tuple[object, ...]] = {
+        "evaluate.py": (tmp_path, "--data", tmp_path),
+        "pack.py": (tmp_path, tmp_path / "out"),
+        "train.py": ("--data", tmp_path),
+    }
+    ended = run(code / script, *others[script], flag, value)
+    assert ended.code == 2
+    assert ended.err.endswith(f"error: {flag} cannot be {value}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "No such file"),
+        ("a,b\n1,2\n", "is no metrics.csv"),
+        (COLUMNS + "\n1,4,val\n", "is no metrics.csv"),
+    ],
+)
+def test_a_table_that_cannot_be_drawn_is_refused(
+    content: str | None, expected: str, code: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    if content is not None:
+        path.write_text(content)
+    ended = run(code / "report.py", path)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert expected in ended.err
+    assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "exit_code", "said"),
+    [
+        ("KeyboardInterrupt", 130, ""),
+        ("OSError(5, 'broken')", 1, "error: [Errno 5] broken"),
+    ],
+)
+def test_evaluate_ends_as_train_does(
+    raised: str, exit_code: int, said: str, code: Path, data: Path, tmp_path: Path
+) -> None:
+    for path in code.glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (tmp_path / "checkpoint.py").read_text()
+    head = "    if not path.is_file():\n"
+    assert text.count(head) == 1
+    (tmp_path / "checkpoint.py").write_text(
+        text.replace(head, f"    raise {raised}\n{head}")
+    )
+    ended = run(tmp_path / "evaluate.py", tmp_path / "any", "--data", data)
+    assert (ended.code, ended.err) == (exit_code, said)
