@@ -40,13 +40,20 @@ def images(folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def data(images: Any, folder: Path) -> Iterator[Any]:
+def parallel(folder: Path) -> Iterator[Any]:
+    yield from imported(folder, "parallel")
+
+
+@pytest.fixture(scope="module")
+def data(images: Any, parallel: Any, folder: Path) -> Iterator[Any]:
     yield from imported(folder, "data")
 
 
 @pytest.fixture(scope="module")
-def plain(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The data.py of a spec that asks for nothing; its images.py is the same."""
+def plain(
+    images: Any, parallel: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """The data.py of a spec that asks for nothing; its other files are the same."""
     yield from imported(generate(tmp_path_factory.mktemp("plain"), PLAIN), "data")
 
 

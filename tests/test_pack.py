@@ -29,7 +29,12 @@ def images(folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def data(images: Any, folder: Path) -> Iterator[Any]:
+def parallel(folder: Path) -> Iterator[Any]:
+    yield from imported(folder, "parallel")
+
+
+@pytest.fixture(scope="module")
+def data(images: Any, parallel: Any, folder: Path) -> Iterator[Any]:
     yield from imported(folder, "data")
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from scripts import LAYERS, TWO_DEVICES, Ended, generate, module, photos, rows
-from torch import nn
+from torch import distributed, nn
 
 # 27 images make batches of 13, 13 and 1: shares of 7 and 6, and of 1 and none.
 RECIPE = {
@@ -59,10 +59,12 @@ def train(
     script = Path(__file__).with_name("train_exactly.py")
     command = [sys.executable, str(script), str(code), "--data", str(data)]
     command += ["--output", str(output), "--workers", "0", "--devices", "cpu", *flags]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # As with torchrun, the store is in no process that may be killed.
+    tcp_store: Any = distributed.TCPStore  # type: ignore[attr-defined]
+    store = tcp_store("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    together |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
+    together |= {"TORCHELASTIC_RESTART_COUNT": "0"}
     together |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     started = [
         subprocess.Popen(
