@@ -262,7 +262,7 @@ class TestRefusals:
         assert "27 training images, now there are 24" in error
 
     def test_a_loss_that_is_no_number(self, data: Path, tmp_path: Path) -> None:
-        code = generate(tmp_path / "hot", BASE | {"optimizer": {"lr": 1e30}})
+        code = generate(tmp_path / "hot", BASE | {"optimizer": {"lr": 1e15}})
         error = refusal(code, "--data", data, "--output", tmp_path / "run")
         assert "not a number" in error
 
