@@ -14,6 +14,9 @@ import os
 import sys
 from pathlib import Path
 
+# Threads that spin while they wait take the time of the processes that decode images.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
