@@ -1,9 +1,19 @@
-"""`python -m specgen`."""
+"""`specgen`, and `python -m specgen`."""
 
 from __future__ import annotations
 
 import sys
 
-from specgen.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line; Ctrl-C ends it quietly, also while it is imported."""
+    try:
+        from specgen import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

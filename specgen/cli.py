@@ -1,7 +1,8 @@
 """The command line: the only module that prints or exits.
 
-Exit status: 0 done, 1 something is wrong with what was given, 2 wrong usage. Each
-command imports what it needs when it runs: a build is mostly imports.
+Exit status: 0 done, 1 something is wrong with what was given, 2 wrong usage, 130 ended
+by Ctrl-C (`__main__` sees to it, also while this module is imported). Each command
+imports what it needs when it runs: a build is mostly imports.
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        return 130
     return status
 
 

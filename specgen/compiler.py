@@ -14,6 +14,7 @@ from specgen.frontend.overlay import load
 from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
 from specgen.names import stem_problem
+from specgen.ops.weighted import check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import place, resolve
 from specgen.passes.shapes import check_ending, infer_shapes
@@ -73,8 +74,11 @@ def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
     Raises:
         SpecError: what is wrong with the network and its placement.
     """
-    graph = lower(spec, source.comments)
-    problems: list[Diagnostic] = []
+    problems = list(check_names(spec.name, spec.layers, spec.placement.devices))
+    graph = _collect(problems, lambda: lower(spec, source.comments))
+    if graph is None:
+        raise SpecError(problems)
+    problems += check_default(spec.init, spec.layers.values())
     shaped = _collect(problems, lambda: infer_shapes(graph))
     if shaped is None:  # names in the placement can be wrong as well
         _collect(problems, lambda: resolve(spec.layers, spec.placement))
@@ -155,7 +159,7 @@ def _what_else(source: Source, found: Sequence[Diagnostic]) -> Sequence[Diagnost
     else:
         problems += check_names(spec.name, names, spec.placement.devices)
         _collect(problems, lambda: resolve(names, spec.placement))
-        if cut and not any(problem.code == "bad-name" for problem in problems):
+        if cut:
             _collect(problems, lambda: infer_shapes(lower(spec, {})))
     problems += _check_recipe(spec)
     return [problem for problem in problems if problem.path not in known]

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys, does not convert types, never changes once read."""
+    """Refuses unknown keys, does not convert types, never changes once read.
+
+    None stands for a key that is left out: no key can be given it.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
     )
+
+    @field_validator("*")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        if value is None:
+            raise PydanticCustomError("null", "expected a value")
+        return value
 
 
 # A figure that float32 can hold, with room for a sum of squares.

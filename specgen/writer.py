@@ -16,7 +16,7 @@ from specgen.diagnostics import Diagnostic, SpecError
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Names of files: to write, to remove, and which of these a person has edited."""
+    """Names of files: to write, to remove, and which of these are a person's."""
 
     written: tuple[str, ...]
     removed: tuple[str, ...]
@@ -32,8 +32,9 @@ def write(folder: Path, files: Mapping[str, bytes], *, force: bool = False) -> C
     """
     with _reported(folder):
         changes = plan(folder, files)
-        if changes.edited and not force:
-            raise SpecError(_edited(folder / name) for name in changes.edited)
+        paths = [folder / name for name in changes.edited]
+        if kept := [path for path in paths if not (force and _replaceable(path))]:
+            raise SpecError(map(_edited, kept))
         if changes.written or changes.removed:
             _carry_out(folder, files, changes)
     return changes
@@ -66,7 +67,8 @@ def plan(folder: Path, files: Mapping[str, bytes]) -> Changes:
         if found == lock.digest(content):
             continue
         written.append(name)
-        if name != lock.NAME and found not in (None, known.get(name)):
+        theirs = not found if name == lock.NAME else found != known.get(name)
+        if found is not None and theirs:
             edited.append(name)
     for name in sorted(known.keys() - files.keys()):
         found = _digest(folder / name)
@@ -84,9 +86,18 @@ def _digest(path: Path) -> str | None:
     return "" if os.path.lexists(path) else None
 
 
+def _replaceable(path: Path) -> bool:
+    return path.is_file() or path.is_symlink()
+
+
 def _edited(path: Path) -> Diagnostic:
-    cure = "keep the edit elsewhere, or discard it with --force"
-    return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
+    """Say why a person's file, or what else they put there, is not overwritten."""
+    if _replaceable(path):
+        cure = "keep the edit elsewhere, or discard it with --force"
+        return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
+    kind = "a folder" if path.is_dir() else "not a file"
+    cure = "move it elsewhere: a generated file goes there"
+    return Diagnostic("not-a-file", f"{path} is {kind}", help=cure)
 
 
 def cannot_write(folder: Path, error: OSError) -> SpecError:

@@ -215,11 +215,23 @@ def test_a_folder_where_a_file_should_be(built: Path) -> None:
     (built / "a.py").unlink()
     (built / "a.py").mkdir()
     before = snapshot(built)
-    with pytest.raises(SpecError, match=r"a\.py was edited by hand"):
-        writer.write(built, files(a="new"))
-    with pytest.raises(SpecError, match="Is a directory"):
-        writer.write(built, files(a="new"), force=True)
+    for force in (False, True):
+        with pytest.raises(SpecError) as error:
+            writer.write(built, files(a="new", b="new"), force=force)
+        assert messages(error) == [f"{built / 'a.py'} is a folder"]
+        assert "move it" in str(error.value.diagnostics[0].help)
     assert snapshot(built) == before
+    assert (built / "a.py").is_dir()
+
+
+def test_a_folder_where_the_lock_should_be(tmp_path: Path) -> None:
+    lock_file = tmp_path / lock.NAME
+    lock_file.mkdir()
+    for force in (False, True):
+        with pytest.raises(SpecError) as error:
+            writer.write(tmp_path, files(a="1"), force=force)
+        assert messages(error) == [f"{lock_file} is a folder"]
+    assert list(tmp_path.iterdir()) == [lock_file]
 
 
 def test_a_link_is_replaced_and_its_target_kept(built: Path) -> None:
@@ -261,10 +273,9 @@ def test_a_linked_folder_is_written_into(built: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(built: Path) -> None:
     os.mkfifo(built / "d.py")
-    with pytest.raises(SpecError, match=r"d\.py was edited by hand"):
-        writer.write(built, files(d="4"))
-    with pytest.raises(SpecError, match="is a named pipe"):
-        writer.write(built, files(d="4"), force=True)
+    for force in (False, True):
+        with pytest.raises(SpecError, match=r"d\.py is not a file"):
+            writer.write(built, files(d="4"), force=force)
 
 
 def test_drift_names_what_a_build_would_change(built: Path) -> None:

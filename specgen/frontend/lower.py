@@ -1,4 +1,4 @@
-"""Spec -> logical graph: names are checked, each layer reads the one before it."""
+"""Spec -> logical graph: each layer reads the one before it; names are checked."""
 
 from __future__ import annotations
 
@@ -14,15 +14,11 @@ def lower(spec: Spec, comments: Mapping[Path, tuple[str, ...]]) -> Graph:
     """Build the graph; `comments` are those above each layer in the spec.
 
     Raises:
-        SpecError: names that generated code cannot carry, or no layers.
+        SpecError: there are no layers.
     """
-    problems = list(check_names(spec.name, spec.layers, spec.placement.devices))
     if not spec.layers:
-        problems.append(
-            Diagnostic("no-layers", "a network needs at least one layer", ("layers",))
-        )
-    if problems:
-        raise SpecError(problems)
+        message = "a network needs at least one layer"
+        raise SpecError([Diagnostic("no-layers", message, ("layers",))])
     nodes, previous = [], INPUT
     for name, op in spec.layers.items():
         nodes.append(

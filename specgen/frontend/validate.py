@@ -253,7 +253,8 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
     message = f"expected {expected}, got {_got(error.value)}"
     if not choices:
-        return error.diagnostic("wrong-type", message)
+        help = "leave the key out for its default" if error.kind == "null" else None
+        return error.diagnostic("wrong-type", message, help)
     return error.diagnostic(
         "bad-choice", message, nearest_help(str(error.value), choices)
     )

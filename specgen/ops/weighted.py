@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from specgen.diagnostics import Diagnostic
@@ -35,16 +35,29 @@ class Init(Strict):
 
     def over(self, default: Init) -> Init:
         """This start, completed from `default`."""
-        return Init(
-            weight=default.weight if self.weight is None else self.weight,
-            bias=default.bias if self.bias is None else self.bias,
-        )
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return default.model_copy(update=given)
 
     def std(self, fan_in: int) -> float:
         """Standard deviation of weights of which `fan_in` make one output."""
         if isinstance(self.weight, NormalWeight):
             return self.weight.normal.std
         return round(math.sqrt(2 / fan_in), 6)  # reads well, and is close enough
+
+
+def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
+    """Yield what of the spec's `init` no layer starts with."""
+    weighted = [op for op in layers if isinstance(op, Weighted)]
+    users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
+    for leaf in sorted(default.model_fields_set):
+        if all(leaf in op.init.model_fields_set for op in users[leaf]):
+            yield Diagnostic(
+                "no-effect",
+                f"no layer starts with this {leaf}",
+                ("init", leaf),
+                at_key=True,
+                help="remove it: each layer has its own, or none",
+            )
 
 
 class Weighted(Op):

@@ -1,0 +1,121 @@
+"""Whole specs: what is refused, all of it at once, each in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specgen.compiler import compile_file
+from specgen.diagnostics import SpecError
+
+SPEC = """\
+specgen: 1
+name: Net
+input: {channels: 3, height: 12, width: 12}
+layers:
+  conv1: {op: conv2d, out_channels: 8, kernel_size: 3}
+  pool1: {op: max_pool2d, kernel_size: 2}
+  flat: {op: flatten}
+  fc2: {op: linear, out_features: 10}
+  prob: {op: softmax}
+data: {size: 16}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "net.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def found(spec: Path, *sets: str) -> list[tuple[str, str]]:
+    """Return the code of each error and the text under its caret."""
+    with pytest.raises(SpecError) as caught:
+        compile_file(spec, sets)
+    places = []
+    for error in caught.value.diagnostics:
+        assert error.span
+        start = error.span.column - 1
+        marked = error.span.text[start : start + error.span.length]
+        places.append((error.code, marked))
+    return places
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("kernel_size: 2", "kernel_size: 2, stride: null"),
+        ("kernel_size: 2", "kernel_size: 2, padding: null"),
+        ("kernel_size: 3", "kernel_size: 3, init: {weight: null}"),
+        ("kernel_size: 3", "kernel_size: 3, bias: null"),
+        ("kernel_size: 2", "kernel_size: null"),
+        ("pool1: {op: max_pool2d, kernel_size: 2}", "relu1: null"),
+        ("data: {size: 16}", "data: {std: null}"),
+        ("data: {size: 16}", "training: {schedule: null}"),
+        ("data: {size: 16}", "init: {bias: null}"),
+        ("data: {size: 16}", "placement: null"),
+        ("data: {size: 16}", "placement: {devices: {gpu0: null}, layers: {}}"),
+        ("data: {size: 16}", "placement: {devices: {a: {memory: null}}, layers: {}}"),
+        ("name: Net", "name: Net\nsummary: null"),
+    ],
+)
+def test_null_is_no_value(spec: Path, old: str, new: str) -> None:
+    assert old in SPEC
+    spec.write_text(SPEC.replace(old, new))
+    assert found(spec) == [("wrong-type", "null")]
+
+
+def test_null_in_an_overlay_removes(spec: Path) -> None:
+    overlay = spec.with_name("top.yaml")
+    overlay.write_text("extends: net.yaml\nlayers: {pool1: null}\ndata: {size: null}")
+    program = compile_file(overlay, ["layers.conv1.kernel_size=1"])
+    assert "pool1" not in program.spec.layers
+    assert program.spec.data.size == 256
+    overlay.write_text("extends: net.yaml\ntraining: {schedule: null}")
+    assert found(overlay) == [("wrong-type", "null")]
+
+
+BIASES = ("layers.conv1.bias=false", "layers.fc2.init={bias: 1}")
+OWN = ("layers.conv1.init={weight: kaiming_normal}",)
+
+
+@pytest.mark.parametrize(
+    ("init", "sets", "unused"),
+    [
+        ("{bias: 0}", BIASES, ["bias"]),
+        ("{bias: 0}", BIASES[:1], []),
+        ("{bias: 0}", BIASES[1:], []),
+        ("{weight: kaiming_normal}", OWN, []),
+        (
+            "{weight: kaiming_normal, bias: 2}",
+            [*BIASES, *OWN, "layers.fc2.init={weight: kaiming_normal, bias: 1}"],
+            ["weight", "bias"],
+        ),
+    ],
+)
+def test_a_default_start_that_no_layer_has(
+    spec: Path, init: str, sets: list[str], unused: list[str]
+) -> None:
+    spec.write_text(f"{SPEC}init: {init}\n")
+    if unused:
+        assert found(spec, *sets) == [("no-effect", leaf) for leaf in unused]
+    else:
+        compile_file(spec, sets)
+
+
+def test_a_default_start_is_not_unused_when_its_layer_is_wrong(spec: Path) -> None:
+    spec.write_text(f"{SPEC}init: {{bias: 2}}\n")
+    sets = (BIASES[0], "layers.fc2.out_features=0")
+    assert found(spec, *sets) == [("out-of-range", "0")]
+
+
+def test_a_bad_name_hides_nothing_else(spec: Path) -> None:
+    text = SPEC.replace("conv1", "class").replace("kernel_size: 2", "kernel_size: 99")
+    spec.write_text(text.replace("size: 16", "size: 4"))
+    assert found(spec) == [
+        ("bad-name", "class"),
+        ("shape-mismatch", "99"),
+        ("data-mismatch", "4"),
+    ]
