@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from specgen.diagnostics import Diagnostic, SpecError, render_text
 from specgen.source import Source, parse
 
-ALEXNET = (Path(__file__).parent / "fixtures" / "alexnet.yaml").read_bytes()
+ALEXNET_FILE = Path(__file__).parent.parent / "specs" / "alexnet.yaml"
+ALEXNET = ALEXNET_FILE.read_bytes()
 
 plain_data = st.recursive(
     st.none()

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from overlays import BASE, all_paths, errors, merged, one, write
-from reading import ALEXNET
+from reading import ALEXNET, ALEXNET_FILE
 
 from specgen.frontend.overlay import load
-
-FIXTURE = Path(__file__).parent / "fixtures" / "alexnet.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -210,18 +208,18 @@ PIECES = ["null", "1", "{}", "[]", "{op: relu}", "{op: relu, after: conv1}", "x"
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from(PIECES)), max_size=6))
 def test_places_and_data_agree_after_any_merge(changes: list[tuple[int, str]]) -> None:
-    paths = [path for path in load(FIXTURE).keys if ".." not in path]
+    paths = [path for path in load(ALEXNET_FILE).keys if ".." not in path]
     options = [
         f"{'.'.join(map(str, paths[index % len(paths)]))}{suffix}={value}"
         for index, value in changes
         for suffix in ("", ".new")
     ]
-    source = load(FIXTURE, options)
+    source = load(ALEXNET_FILE, options)
     assert set(source.values) == set(all_paths(source.data, ()))
     assert set(source.keys) == {
         p for p in source.values if p and isinstance(p[-1], str)
     }
-    assert source.files == {FIXTURE: ALEXNET}
+    assert source.files == {ALEXNET_FILE: ALEXNET}
 
 
 def test_problems_have_paths_that_the_data_has() -> None:

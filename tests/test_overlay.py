@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from overlays import BASE, all_paths, errors, merged, one, write
+from reading import ALEXNET_FILE
 
 from specgen.diagnostics import Diagnostic, SpecError, render_text
 from specgen.frontend.overlay import load
 from specgen.source import MAX_BYTES
-
-FIXTURE = Path(__file__).parent / "fixtures" / "alexnet.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -192,5 +191,5 @@ def test_an_option_s_error_is_shown_in_the_option() -> None:
 def test_no_option_raises_anything_but_spec_errors(key: str, value: str) -> None:
     for option in (f"{key}={value}", f"layers.conv1.{key}={value}", key):
         with suppress(SpecError):
-            source = load(FIXTURE, [option])
+            source = load(ALEXNET_FILE, [option])
             assert set(source.values) == set(all_paths(source.data, ()))

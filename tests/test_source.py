@@ -46,7 +46,7 @@ def test_every_path_has_a_span_that_covers_its_scalar(data: Any) -> None:
     check(source.data, ())
 
 
-def test_spans_of_the_fixture() -> None:
+def test_spans_of_a_spec() -> None:
     source = read(ALEXNET)
     conv1 = ("layers", "conv1")
     assert piece(source, ()) == "specgen"
@@ -54,13 +54,18 @@ def test_spans_of_the_fixture() -> None:
     assert piece(source, (*conv1, "padding")) == "{bottom: 3, right: 3}"
     assert piece(source, (*conv1, "padding", "right"), key=True) == "right"
     assert piece(source, ("layers",)) == "layers"  # a block mapping: its key
-    assert piece(source, ("data", "augment", 0)) == "random_crop"
-    assert piece(source, ("data", "augment", 2)) == "pca_noise"
-    assert piece(source, ("data", "augment", 2, "pca_noise")) == "{std: 0.1}"
+    assert piece(source, ("training", "schedule", "kind")) == "plateau"
     assert set(source.keys) | {()} == {
         path for path in source.values if not path or isinstance(path[-1], str)
     }
     assert source.files == {FilePath("a.yaml"): ALEXNET}
+
+
+def test_spans_of_a_sequence() -> None:
+    source = read("augment:\n  - random_crop\n  - pca_noise: {std: 0.1}\n")
+    assert piece(source, ("augment", 0)) == "random_crop"
+    assert piece(source, ("augment", 1)) == "pca_noise"
+    assert piece(source, ("augment", 1, "pca_noise")) == "{std: 0.1}"
 
 
 @pytest.mark.parametrize(
