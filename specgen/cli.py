@@ -145,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("generated"),
         metavar="DIR",
-        help="where the folder goes, named after the spec file (default: generated)",
+        help="write into a folder of DIR that is named after the spec: DIR/alexnet for"
+        " alexnet.yaml (default: generated)",
     )
     build.add_argument(
         "--check",
