@@ -44,6 +44,11 @@ class Graph:
     input_shape: Shape
     nodes: tuple[Node, ...]
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the last layer makes probabilities of the logits."""
+        return self.nodes[-1].op.after_logits
+
     def __str__(self) -> str:
         lines = [f"{INPUT} {self.input_shape}"]
         for node in self.nodes:

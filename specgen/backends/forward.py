@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from specgen.backends import moves
 from specgen.backends.layout import bracketed, comments, enumeration, fits
 from specgen.graph import INPUT, Placed, PlacedGraph, Share
-from specgen.ops.activation import Softmax
 from specgen.ops.base import Call, Shape
 from specgen.passes.shares import letters
 
@@ -35,7 +34,7 @@ class Forward:
         self._shape: Shape = ()  # of what grows
         for layer in placed.layers:
             self._fetch(layer)
-            if not isinstance(layer.node.op, Softmax):
+            if not layer.node.op.after_logits:
                 self._compute(layer)
         self._flush()
         self._write("return x", "")

@@ -16,7 +16,6 @@ import onnx
 from onnx import TensorProto, helper, printer
 
 from specgen.graph import INPUT, Graph, Node
-from specgen.ops.activation import Softmax
 from specgen.ops.base import OnnxNode, Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
@@ -81,7 +80,7 @@ def tensor_names(graph: Graph) -> dict[str, str]:
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
     last = graph.nodes[-1]
-    if isinstance(last.op, Softmax):
+    if graph.has_probabilities:
         return tensors | {last.inputs[0]: LOGITS, last.name: PROB}
     return tensors | {last.name: LOGITS}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +30,6 @@ from specgen.backends.layout import (
     prose,
 )
 from specgen.graph import Placed, PlacedGraph
-from specgen.ops.activation import Softmax
 from specgen.ops.base import volume
 from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
@@ -50,6 +51,17 @@ FILES = (
     "export.py",
     "requirements.txt",
 )
+
+
+# What the definition of a helper class imports, by module. The definition itself is a
+# template: LocalResponseNorm stands in _local_response_norm.py.j2.
+HELPERS: dict[str, dict[str, set[str]]] = {
+    "LocalResponseNorm": {
+        "collections.abc": {"Callable", "Iterator"},
+        "torch.autograd.function": {"once_differentiable"},
+        "typing": {"Any"},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +88,11 @@ class Net:
     split: list[str]
     split_about: list[str]
     softmax: bool
-    helpers: frozenset[str]
+    helpers: set[str]
+    definitions: list[str]
     functional: bool
-    abstract: str
+    standard_imports: list[str]
+    torch_imports: list[str]
 
 
 def render(
@@ -144,17 +158,15 @@ def _template(name: str) -> Any:
 def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     graph = placed.graph
     layers = list(placed.layers)
-    softmax = isinstance(layers[-1].node.op, Softmax)
+    softmax = graph.has_probabilities
     if softmax:
         layers.pop()
     forward = Forward(placed)
-    helpers = forward.helpers | {
-        form.helper
-        for layer in layers
-        if (form := layer.node.op.torch(layer.node.x)).helper
-    }
+    forms = [layer.node.op.torch(layer.node.x) for layer in layers]
+    defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
+    imports = _imports(defined, split=bool(split))
     return Net(
         stem=stem,
         name=spec.name,
@@ -176,19 +188,32 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
         softmax=softmax,
-        helpers=frozenset(helpers),
+        helpers=forward.helpers.union(defined),
+        definitions=[_file(name) for name in defined],
         functional=softmax or forward.functional,
-        abstract=_abstract(bool(split), "LocalResponseNorm" in helpers),
+        standard_imports=[
+            line for line in imports if not line.startswith("from torch")
+        ],
+        torch_imports=[line for line in imports if line.startswith("from torch")],
     )
 
 
-def _abstract(split: bool, norm: bool) -> str:
-    """What annotations take from collections.abc."""
-    names = [
-        *(["Callable", "Iterator"] if norm else []),
-        *(["Mapping"] if split else []),
+def _file(helper: str) -> str:
+    """The template of a helper class: CapWords to snake_case."""
+    return re.sub("([A-Z])", r"_\1", helper).lower() + ".py.j2"
+
+
+def _imports(defined: Iterable[str], *, split: bool) -> list[str]:
+    """Lines `from module import names`, sorted, of what the file needs."""
+    needs = {"collections.abc": {"Sequence"}, "torch": {"Tensor", "nn"}}
+    joins = {"collections.abc": {"Mapping"}, "typing": {"Any"}}
+    for more in [*(HELPERS[name] for name in defined), *([joins] if split else [])]:
+        for module, names in more.items():
+            needs[module] = needs.get(module, set()) | names
+    return [
+        f"from {module} import {', '.join(sorted(names))}"
+        for module, names in sorted(needs.items())
     ]
-    return ", ".join([*names, "Sequence"])
 
 
 def _title(name: str, devices: tuple[str, ...]) -> str:

@@ -57,6 +57,7 @@ class Softmax(Op):
     """Class probabilities; ends a network, outside `forward`: the loss wants logits."""
 
     op: Literal["softmax"]
+    after_logits: ClassVar[bool] = True
 
     def output(self, x: Shape) -> Shape:
         if len(x) != 1:

@@ -103,6 +103,8 @@ class Op(Strict):
     op: str
     # Joins the statement of the layer before it in `forward`: one line, one thought.
     elementwise: ClassVar[bool] = False
+    # Ends a network, outside of `forward`, which gives the logits that it reads.
+    after_logits: ClassVar[bool] = False
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         """What is wrong with reading x; paths are relative to the layer."""

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import INPUT, Graph, Node
-from specgen.ops.activation import Softmax
 from specgen.ops.base import Refusal, Shape
 
 
@@ -57,7 +56,7 @@ def check_ending(graph: Graph) -> None:
             help="move it to the end; `forward` gives the logits before it",
         )
         for node, after in pairwise(nodes)
-        if isinstance(node.op, Softmax)
+        if node.op.after_logits
     ]
     if not any(node.parameters() for node in nodes):
         problems.append(
@@ -66,7 +65,7 @@ def check_ending(graph: Graph) -> None:
             )
         )
     last = nodes[-1]
-    if isinstance(last.op, Softmax) and len(nodes) == 1:
+    if graph.has_probabilities and len(nodes) == 1:
         problems.append(
             Diagnostic("no-layers", "nothing comes before the softmax", ("layers",))
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
-from specgen.ops.activation import Dropout, Softmax
+from specgen.ops.activation import Dropout
 from specgen.ops.base import FLOAT32, volume
 
 
@@ -31,7 +31,7 @@ def trace(placed: PlacedGraph, *, training: bool) -> dict[str, list[Storage]]:
     run = _Run(placed, training=training)
     for layer in placed.layers:
         run.fetch(layer)
-        if not isinstance(layer.node.op, Softmax):
+        if not layer.node.op.after_logits:
             run.compute(layer)
     run.end()
     return run.storages

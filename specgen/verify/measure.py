@@ -20,7 +20,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from specgen.compiler import Program
 from specgen.graph import PlacedGraph
-from specgen.ops.activation import Softmax
 
 IMAGES = 2  # one could not show that images are mixed up
 PIXELS = 64.0  # their standard deviation, as in photos: in smaller ones no norm bites
@@ -128,7 +127,7 @@ def observe(net: nn.Module, program: Program) -> Seen:
         if isinstance(module, nn.Conv2d | nn.Linear):
             ops = costs.get(f"{type(net).__name__}.{name}", {})
             flops[layers.get(name, name)] += sum(ops.values()) // IMAGES
-    if isinstance(program.graph.nodes[-1].op, Softmax):
+    if program.graph.has_probabilities:
         outputs["prob"] = net.probabilities(images(program))  # type: ignore[operator]
     shapes = {layer: _joined(found) for layer, found in calls.items()}
     return Seen(shapes, dict(flops), outputs)
