@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 import pytest
+from jinja2.nodes import Add, Div, FloorDiv, Mod, Mul, Neg, Pow, Sub
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "specgen").rglob("*.py"))
 GENERATED = sorted((ROOT / "generated").rglob("*.py"))
+TEMPLATES = sorted((ROOT / "templates").iterdir())
+TESTS = sorted((ROOT / "tests").glob("*.py"))
 
 # A module or package imports only from those above it, and from itself.
 ORDER = (
@@ -89,6 +93,13 @@ def dynamic_code(code: str) -> set[str]:
     return names & {"eval", "exec", "__import__"}
 
 
+def arithmetic(template: str) -> list[int]:
+    """Return the lines on which a template computes."""
+    tree = jinja2.Environment(trim_blocks=True).parse(template)
+    operations = (Add, Sub, Mul, Div, FloorDiv, Mod, Pow, Neg)
+    return [node.lineno for node in tree.find_all(operations)]
+
+
 def each(paths: list[Path]) -> pytest.MarkDecorator:
     """Run the test once a file."""
     ids = [str(path.relative_to(ROOT)) for path in paths]
@@ -126,6 +137,11 @@ def test_ops_know_no_template(path: Path) -> None:
     assert not re.search(r"jinja|template|\.j2", path.read_text(), re.IGNORECASE)
 
 
+@each(TEMPLATES)
+def test_templates_do_no_arithmetic(path: Path) -> None:
+    assert arithmetic(path.read_text()) == []
+
+
 @each(SOURCES + GENERATED)
 def test_no_dynamic_code(path: Path) -> None:
     assert not dynamic_code(path.read_text())
@@ -154,4 +170,5 @@ def test_planted_faults_are_found() -> None:
     assert imported_units("from specgen import __version__", "specgen") == {"__init__"}
     assert outputs_and_exits("import sys\nsys.exit(print())") == {"print", "sys.exit"}
     assert outputs_and_exits("raise SystemExit(1)") == {"SystemExit"}
+    assert arithmetic("a\n{{ 1 if x else n - 1 }} {{ a ~ b }}") == [2]
     assert dynamic_code("x = eval('1')") == {"eval"}
