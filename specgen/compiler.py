@@ -42,12 +42,13 @@ def compile_file(path: Path, sets: Sequence[str] = ()) -> Program:
         SpecError: everything that is wrong with it, each with its place.
     """
     source = load(path, sets)
+    problems: list[Diagnostic] = []
     if problem := stem_problem(path.stem):
-        raise SpecError([Diagnostic("bad-name", problem)])
-    try:
-        return compile_source(source, path.stem)
-    except SpecError as error:
-        raise SpecError(source.locate(error.diagnostics)) from None
+        problems.append(Diagnostic("bad-name", problem))
+    program = _collect(problems, lambda: compile_source(source, path.stem))
+    if program is None or problems:
+        raise SpecError(source.locate(problems))
+    return program
 
 
 def compile_source(source: Source, stem: str) -> Program:

@@ -16,11 +16,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+# In size; float32 can hold it, and the square of it.
+LEAST = 1e-15
+
 
 class Strict(BaseModel):
     """Refuses unknown keys, does not convert types, never changes once read.
 
-    None stands for a key that is left out: no key can be given it.
+    None stands for a key that is left out: no key can be given it. A figure is computed
+    with in float32: none may become 0 there, or 1.
     """
 
     model_config = ConfigDict(
@@ -29,9 +33,17 @@ class Strict(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _given(cls, value: Any) -> Any:
+    def _usable(cls, value: Any) -> Any:
         if value is None:
             raise PydanticCustomError("null", "expected a value")
+        if isinstance(value, float):
+            for whole, distance in ((0, LEAST), (1, 2**-24)):
+                if 0 < abs(value - whole) < distance:
+                    raise PydanticCustomError(
+                        "out-of-range",
+                        "{value} is too close to {whole} for float32",
+                        {"value": value, "whole": whole},
+                    )
         return value
 
 

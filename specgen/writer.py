@@ -104,7 +104,7 @@ def cannot_write(folder: Path, error: OSError) -> SpecError:
     """Say in one sentence why the folder cannot be written."""
     reason = error.strerror or str(error)
     for path in (folder, *folder.parents):
-        if path.is_file():
+        if os.path.isfile(path):  # Path.is_file() can fail as the writing did
             reason = f"{path} is a file"
     return SpecError([Diagnostic("cannot-write", f"cannot write {folder}: {reason}")])
 

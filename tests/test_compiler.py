@@ -119,3 +119,65 @@ def test_a_bad_name_hides_nothing_else(spec: Path) -> None:
         ("shape-mismatch", "99"),
         ("data-mismatch", "4"),
     ]
+
+
+@pytest.mark.parametrize("option", ["specgen=true", "specgen=1.0", "specgen='1'"])
+def test_the_version_is_the_number_one(spec: Path, option: str) -> None:
+    assert found(spec, option) == [("wrong-type", option.partition("=")[2])]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "layers.fc2.init={weight: {normal: {std: %s}}}",
+        "layers.fc2.init={bias: -%s}",
+        "layers.drop={op: dropout, p: %s, after: flat}",
+        "layers.norm={op: local_response_norm, size: 3, k: %s, after: conv1}",
+        "data.std=%s",
+        "training={optimizer: {lr: %s}}",
+        "training={optimizer: {weight_decay: %s}}",
+        "training={warmup_epochs: %s}",
+        "training={clip_grad_norm: %s}",
+    ],
+)
+def test_no_figure_becomes_0_in_float32(spec: Path, figure: str) -> None:
+    for small in ("5e-324", "1e-46", "9e-16"):
+        ((code, marked),) = found(spec, figure % small)
+        assert (code, marked.strip("-")) == ("out-of-range", small)
+    compile_file(spec, [figure % "1e-15"])
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "layers.drop={op: dropout, p: %s, after: flat}",
+        "training={optimizer: {momentum: %s}}",
+        "training={label_smoothing: %s}",
+    ],
+)
+def test_no_share_becomes_1_in_float32(spec: Path, figure: str) -> None:
+    for large in ("1", "0.99999999", "0.9999999999999999"):
+        assert found(spec, figure % large) == [("out-of-range", large)]
+    compile_file(spec, [figure % "0.9999999"])
+
+
+def test_bounds_are_written_out(spec: Path) -> None:
+    with pytest.raises(SpecError, match="must be less than 4294967296, got 9999999999"):
+        compile_file(spec, ["training={seed: 9999999999}"])
+    with pytest.raises(SpecError, match="must be less than 1, got 1"):
+        compile_file(spec, ["training={label_smoothing: 1}"])
+
+
+@pytest.mark.parametrize("after", ["nowhere", "[conv1]", "{a: b}", "3"])
+def test_a_layer_after_none_is_one_error(spec: Path, after: str) -> None:
+    assert found(spec, f"layers.relu1={{op: relu, after: {after}}}") == [
+        ("new-layer", after)
+    ]
+
+
+def test_a_bad_file_name_hides_nothing_else(spec: Path) -> None:
+    path = spec.rename(spec.with_name("no name.yaml"))
+    with pytest.raises(SpecError) as caught:
+        compile_file(path, ["layers.conv1.stride=0"])
+    codes = [error.code for error in caught.value.diagnostics]
+    assert codes == ["out-of-range", "bad-name"]

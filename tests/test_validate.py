@@ -268,7 +268,7 @@ def test_an_unknown_op_has_the_nearest_or_all() -> None:
         "the nearest name is conv2d",
     )
     assert one(text % "zzz")[3] == "valid names are conv2d, norm, relu"
-    assert one(text % "[]")[:2] == ("unknown-op", "[]")
+    assert one(text % "[]")[:3] == ("wrong-type", "[]", "expected a string, got a list")
     assert one("name: x\nlayers: {a: 5}")[:2] == ("wrong-type", "5")
 
 

@@ -201,6 +201,13 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"net": b"mine"}
 
 
+def test_a_name_that_no_folder_can_have(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 300) / "net"
+    with pytest.raises(SpecError, match="File name too long"):
+        writer.write(folder, files(a="1"))
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_read_only_folder(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str, mode: int = 0o777) -> None:  # chmod does not stop root
         raise PermissionError(errno.EACCES, "Permission denied", path)

@@ -129,15 +129,20 @@ class Merge:
             self._missing("new-layer", "to change", path, layers, top, default)
             return
         after: Any = fields.get("after")
+        place = top.values.get((*path, "after"))
         problem: Diagnostic | None = None
         if after is None:
             message = f"the new layer {short(name)} does not say where it goes"
             hint = "add after: NAME of a layer, or after: input"
             problem = Diagnostic("new-layer", message, path, at_key=True, help=hint)
-        elif after != INPUT and after not in list(layers):
-            message = f"there is no layer {short(str(after))} to follow"
-            near = nearest_help(str(after), layers)
-            problem = Diagnostic("new-layer", message, (*path, "after"), help=near)
+        elif not isinstance(after, str):
+            problem = Diagnostic(
+                "new-layer", "after takes the name of a layer", path, span=place
+            )
+        elif after != INPUT and after not in layers:
+            message = f"there is no layer {short(after)} to follow"
+            near = nearest_help(after, layers)
+            problem = Diagnostic("new-layer", message, path, help=near, span=place)
         layer = _without_after(fields)
         self._adopt(layer, path, top)
         items = list(layers.items())

@@ -51,11 +51,11 @@ KINDS = {
 }
 WRONG_TYPE = re.compile(r"([a-z]+)_(type|attributes_type|parsing|from_float)")
 LIMITS = {
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "multiple_of": "must be a multiple of {multiple_of:g}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "too_short": "must have a length of at least {min_length}",
     "too_long": "must have a length of at most {max_length}",
     "string_too_short": "must have a length of at least {min_length}",
@@ -211,7 +211,11 @@ def _diagnostic(error: _Error) -> Diagnostic:
     if kind in LIMITS:
         sized = kind.endswith(("too_short", "too_long"))
         got = len(error.value) if sized else error.value
-        message = f"{LIMITS[kind].format_map(context)}, got {got}"
+        bounds = {
+            name: f"{bound:g}" if isinstance(bound, float) else bound
+            for name, bound in context.items()
+        }
+        message = f"{LIMITS[kind].format(**bounds)}, got {got}"
         return error.diagnostic("out-of-range", message)
     if kind == "string_pattern_mismatch":
         return error.diagnostic("bad-value", f"must match {context['pattern']}")
@@ -242,7 +246,10 @@ def _missing_key(error: _Error, key: Key) -> Diagnostic:
 def _unknown_tag(error: _Error) -> Diagnostic:
     key, tag = error.context["discriminator"].strip("'"), error.context["tag"]
     names = _listed(error.context["expected_tags"])
-    error = replace(error, path=(*error.path, key))
+    value = error.value[key]
+    error = replace(error, path=(*error.path, key), value=value)
+    if not isinstance(value, str):
+        return _mismatch(error, "a string", [])
     message = f"there is no {key} {short(tag)}"
     help = nearest_help(tag, names) or _enumerate(names)
     return error.diagnostic(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from specgen.ops import AnyOp
 from specgen.ops.weighted import Init
@@ -45,10 +48,17 @@ class Placement(Strict):
     layers: dict[str, str | Split]
 
 
+def _version(value: object) -> object:
+    """Refuse 1.0 and true, which are equal to 1."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("version", "expected 1")
+
+
 class Spec(Strict):
     """A network: its layers, their start, their devices, its data and its training."""
 
-    specgen: Literal[1]
+    specgen: Annotated[Literal[1], BeforeValidator(_version)]
     name: str
     summary: str = ""
     reference: str = ""
