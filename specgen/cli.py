@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from specgen import __version__
-from specgen.diagnostics import SpecError
+from specgen.diagnostics import Diagnostic, SpecError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,12 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except SpecError as error:
         _report(error, options.errors)
         return 1
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # The end of Python writes once more what could not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # `head` went away, content
+            message = f"cannot write the output: {error.strerror}"
+            _report(SpecError([Diagnostic("cannot-write", message)]), options.errors)
         return 1
     return status
 

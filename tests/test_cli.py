@@ -1,0 +1,59 @@
+"""How the command line ends when it is interrupted or cannot write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# A module that the command imports is interrupted while it is imported.
+CODE = """
+import sys
+from specgen.__main__ import main
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["specgen", "show", "specs/alexnet_mini.yaml"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["specgen.cli", "argparse", "specgen.compiler"])
+def test_an_interrupt_while_modules_are_imported(name: str) -> None:
+    command = [sys.executable, "-c", CODE.format(name=name)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def run(command: str) -> subprocess.CompletedProcess[str]:
+    """Run specgen in a shell that limits files to 1 KiB; a full one is an error."""
+    script = f"trap '' XFSZ; ulimit -f 1; exec {sys.executable} -m specgen {command}"
+    return subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    done = run(f"schema > {tmp_path / 'schema.json'}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[cannot-write]: cannot write the output: File")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
+    done = run(f"build specs/alexnet_mini.yaml --output {tmp_path / 'out'}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error[cannot-write]: cannot write {tmp_path}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_nobody_reads() -> None:
+    assert run("schema | true").stderr == ""
+    assert run("schema >&-").stderr == ""
