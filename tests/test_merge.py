@@ -90,6 +90,10 @@ def test_null_inside_a_new_value_is_a_value() -> None:
             "a: {op: x, after: relu1}, b: {op: x, after: a}, c: {op: x, after: relu1}",
             "conv1 relu1 a b c norm1 pool1",
         ),
+        (
+            "a: {op: x, after: relu1}, b: {op: x, after: relu1}, c: {op: x, after: a}",
+            "conv1 relu1 a c b norm1 pool1",
+        ),
         # A layer that goes still tells the place of the one that comes.
         ("norm1: null, bn: {op: bn, after: norm1}", "conv1 relu1 bn pool1"),
         ("bn: {op: bn, after: norm1}, norm1: null", "conv1 relu1 bn pool1"),
@@ -100,6 +104,33 @@ def test_after_places_a_new_layer(text: str, order: str) -> None:
     layers = merged(path).data["layers"]
     assert list(layers) == order.split()
     assert not any("after" in layer for layer in layers.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "order"),
+    [
+        (["a={op: x, after: conv1}", "b={op: x, after: conv1}"], "conv1 a b relu1"),
+        (["a={op: x, after: conv1}", "b={op: x, after: a}", "a=null"], "conv1 b relu1"),
+        (["a={op: x, after: conv1}", "conv1=null", "b={op: x, after: a}"], "a b relu1"),
+        (
+            ["a={op: x, after: conv1}", "a=null", "a={op: x, after: relu1}"],
+            "conv1 relu1 a",
+        ),
+        (["a={op: x, after: input}", "b={op: x, after: input}"], "a b conv1 relu1"),
+    ],
+)
+def test_options_place_new_layers_as_files_do(options: list[str], order: str) -> None:
+    path = write("layers: {norm1: null, pool1: null}")
+    sets = [f"layers.{option}" for option in options]
+    assert list(merged(path, *sets).data["layers"]) == order.split()
+
+
+def test_only_the_first_errors_name_what_is_nearest() -> None:
+    layers = ", ".join(f"pool{index}: null" for index in range(2, 300))
+    found = errors(write(f"layers: {{{layers}}}"))
+    helped = [error for error in found if error.help == "the nearest name is pool1"]
+    assert len(found) == 298
+    assert helped == found[:100]
 
 
 def test_a_chain_of_overlays() -> None:

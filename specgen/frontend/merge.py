@@ -6,7 +6,7 @@ end, after the softmax, is hardly ever meant, and a mistyped name is no new laye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -16,6 +16,7 @@ from specgen.source import Source
 
 WHOLE = {("placement",)}  # an overlay's replaces the base's
 LAYERS = ("layers",)
+MOST_HELP = 100  # errors; to find the nearest of ten thousand names takes 25 ms
 TAGS = ("op", "kind")  # where one changes, nothing is left of the old mapping
 
 
@@ -29,8 +30,8 @@ class Merge:
         self.comments = dict(base.comments)
         self.files = dict(base.files)
         self.problems = list(base.problems)
-        # By layer, which one this overlay put after it: the next goes after that.
-        self.followers: dict[str, str] = {}
+        # By layer, those that this overlay, or the options, put after it.
+        self.followers: dict[str, list[str]] = {}
 
     def result(self) -> Source:
         """Return the merged source; what has gone from it is no path of a problem."""
@@ -89,10 +90,10 @@ class Merge:
             else:
                 self._value(base, value, here, top)
         # Last, so that a new layer can come after one that it replaces.
+        if path == LAYERS:
+            self._arrange(base, removed)
         for key in removed:
             self._forget(base.pop(key), (*path, key))
-            if path == LAYERS:
-                self.followers = {a: b for a, b in self.followers.items() if b != key}
 
     def _value(self, base: dict[str, Any], value: Any, path: Path, top: Source) -> None:
         old = base.get(str(path[-1]))
@@ -145,18 +146,30 @@ class Merge:
             problem = Diagnostic("new-layer", message, path, help=near, span=place)
         layer = _without_after(fields)
         self._adopt(layer, path, top)
-        items = list(layers.items())
-        index = len(items)
-        if problem:  # the layer is put at the end, so that it is checked
+        layers[name] = layer
+        if problem:  # the layer stays at the end, so that it is checked
             self._report(top, problem)
         else:
-            while after in self.followers:
-                after = self.followers[after]
-            self.followers[after] = name
-            index = 0 if after == INPUT else list(layers).index(after) + 1
-        items.insert(index, (name, layer))
+            self.followers.setdefault(after, []).append(name)
+
+    def _arrange(self, layers: dict[str, Any], removed: Sequence[str]) -> None:
+        """Put each new layer behind the one it follows, before later followers."""
+        new = {name for names in self.followers.values() for name in names}
+        waiting = [name for name in (INPUT, *layers) if name not in new][::-1]
+        order = []
+        while waiting:
+            order.append(name := waiting.pop())
+            waiting += reversed(self.followers.get(name, []))
+        arranged = {name: layers[name] for name in order if name in layers}
         layers.clear()
-        layers.update(items)
+        layers.update(arranged)
+        # What follows a removed layer has its place; nothing more can come after that.
+        gone = set(removed)
+        self.followers = {
+            after: [name for name in names if name not in gone]
+            for after, names in self.followers.items()
+            if after not in gone
+        }
 
     def _replace(
         self, base: dict[str, Any], value: Any, path: Path, top: Source
@@ -195,7 +208,9 @@ class Merge:
         name = str(path[-1])
         kind = "layer " if path[:-1] == LAYERS else ""
         message = f"there is no {kind}{short(name)} {what}"
-        help = nearest_help(name, there) or default
+        help = default
+        if len(self.problems) < MOST_HELP:
+            help = nearest_help(name, there) or default
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))
 
     def _report(self, top: Source, problem: Diagnostic) -> None:
