@@ -14,7 +14,7 @@ from specgen.frontend.overlay import load
 from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
 from specgen.names import stem_problem
-from specgen.ops.weighted import check_default
+from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import place, resolve
 from specgen.passes.shapes import check_ending, infer_shapes
@@ -80,6 +80,8 @@ def compile_spec(spec: Spec, source: Source, stem: str) -> Program:
     if graph is None:
         raise SpecError(problems)
     problems += check_default(spec.init, spec.layers.values())
+    if not any(isinstance(op, Weighted) and op.bias for op in spec.layers.values()):
+        problems += training.check_biases(spec.training)
     shaped = _collect(problems, lambda: infer_shapes(graph))
     if shaped is None:  # names in the placement can be wrong as well
         _collect(problems, lambda: resolve(spec.layers, spec.placement))

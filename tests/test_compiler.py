@@ -111,6 +111,22 @@ def test_a_default_start_is_not_unused_when_its_layer_is_wrong(spec: Path) -> No
     assert found(spec, *sets) == [("out-of-range", "0")]
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "key"),
+    [
+        ("{lr_multipliers: {bias: 2}}", "bias"),
+        ("{weight_decay: 1e-4, decay_biases: false}", "decay_biases"),
+    ],
+)
+def test_a_recipe_for_biases_that_no_layer_has(
+    spec: Path, optimizer: str, key: str
+) -> None:
+    recipe = f"training={{optimizer: {optimizer}}}"
+    none = ("layers.conv1.bias=false", "layers.fc2.bias=false")
+    assert found(spec, recipe, *none) == [("no-effect", key)]
+    compile_file(spec, [recipe, none[0]])
+
+
 def test_a_bad_name_hides_nothing_else(spec: Path) -> None:
     text = SPEC.replace("conv1", "class").replace("kernel_size: 2", "kernel_size: 99")
     spec.write_text(text.replace("size: 16", "size: 4"))

@@ -97,6 +97,19 @@ class Training(Strict):
     ] = "float32"
 
 
+def check_biases(training: Training) -> Iterator[Diagnostic]:
+    """Yield what is said of biases, for a network that has none."""
+    sgd = training.optimizer
+    given = {
+        ("decay_biases",): "decay_biases" in sgd.model_fields_set and sgd.weight_decay,
+        ("lr_multipliers", "bias"): "bias" in sgd.lr_multipliers.model_fields_set,
+    }
+    for path, said in given.items():
+        if said:
+            place = ("training", "optimizer", *path)
+            yield Diagnostic("no-effect", "no layer has a bias", place, at_key=True)
+
+
 def check(training: Training) -> Iterator[Diagnostic]:
     """Yield the figures of a recipe that contradict each other or change nothing."""
     here = ("training",)
