@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     _format(show)
     show.add_argument(
         "--batch-size",
-        type=_count,
+        type=_images,
         metavar="N",
         help="also show memory and traffic for so many images at once",
     )
@@ -209,10 +209,14 @@ def _command(
     return command
 
 
-def _count(text: str) -> int:
-    if text.isdecimal() and int(text):
+def _images(text: str) -> int:
+    from specgen.passes.memory import MOST_IMAGES
+
+    if text.isdecimal() and len(text) < 8 and 1 <= int(text) <= MOST_IMAGES:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    raise argparse.ArgumentTypeError(
+        f"{text[:30]!r} is not a whole number from 1 to {MOST_IMAGES}"
+    )
 
 
 def _spec(command: argparse.ArgumentParser) -> None:

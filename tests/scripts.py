@@ -100,7 +100,7 @@ def run(script: Path, *arguments: object) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     code: int | str | None = 0
     said = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with _importing(script.parent), _handlers_kept(), said[0], said[1]:
+    with importing(script.parent), _handlers_kept(), said[0], said[1]:
         sys.argv = [str(script), *map(str, arguments)]
         try:
             runpy.run_path(str(script), run_name="__main__")
@@ -114,12 +114,12 @@ def run(script: Path, *arguments: object) -> Ended:
 
 def module(folder: Path, name: str) -> ModuleType:
     """Import a generated module with its siblings."""
-    with _importing(folder):
+    with importing(folder):
         return importlib.import_module(name)
 
 
 @contextlib.contextmanager
-def _importing(folder: Path) -> Iterator[None]:
+def importing(folder: Path) -> Iterator[None]:
     """Import from `folder`, and forget those modules at the end."""
     path, argv = list(sys.path), list(sys.argv)
     own = {file.stem for file in folder.glob("*.py")}

@@ -16,10 +16,10 @@ from placed import (
     check_copies,
     losses,
     model_text,
-    module,
     on_one_device,
     step,
     towers,
+    weights,
 )
 from strategies import networks
 
@@ -35,17 +35,6 @@ from specgen.ops.norm import LocalResponseNorm
 from specgen.passes import cost
 
 Data = dict[str, Any]
-
-
-def weights(program: Program) -> dict[str, torch.Tensor]:
-    """Initial weights, large enough that every value counts."""
-    code = module(model_text(on_one_device(program)))
-    state = getattr(code, program.spec.name)(["cpu"]).double().state_dict()
-    generator = torch.Generator().manual_seed(1)
-    return {
-        name: torch.randn(value.shape, dtype=torch.float64, generator=generator) / 4
-        for name, value in state.items()
-    }
 
 
 def check_same_function(program: Program) -> None:

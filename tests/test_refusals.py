@@ -251,6 +251,7 @@ def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
         ("evaluate.py", "--workers", -1),
         ("pack.py", "--workers", -1),
         ("train.py", "--batch-size", 0),
+        ("train.py", "--batch-size", 2**20 + 1),
     ],
 )
 def test_a_number_that_a_flag_cannot_have_is_refused(

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from helpers import compile_text, spec_text
+from helpers import ROOT, compile_text, spec_text
 
+from specgen import cli
 from specgen.backends import report
 from specgen.compiler import Program
 
@@ -234,3 +235,17 @@ def test_table_of_four_devices_joins_equal_edges() -> None:
 def test_a_summary_cannot_write_to_the_terminal() -> None:
     text = LAYERS.replace("summary: ", 'summary: "\\e[31m\\nred" #')
     assert table(compile_text(text)).splitlines()[0] == "AlexNet: [31m red"
+
+
+@pytest.mark.parametrize(
+    "images", ["0", "-1", "x", "1e3", "1048577", "1000000000000000000", "9" * 5000]
+)
+def test_a_batch_that_no_spec_could_have(
+    images: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(ROOT / "specs/alexnet_mini.yaml")
+    assert cli.main(["show", path, "--batch-size", "1048576"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["show", path, "--batch-size", images])
+    _, said = capsys.readouterr()
+    assert said.endswith(f"{images[:30]!r} is not a whole number from 1 to 1048576\n")

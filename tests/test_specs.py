@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import ROOT
-from placed import batch, check_copies, exact, losses, on_one_device, step
+from placed import Copies, check_copies, losses, on_one_device, step, weights
 
 from specgen.compiler import Program, compile_file
+from specgen.verify.devices import Copy
 
 SPECS = sorted(path.stem for path in ROOT.glob("specs/*.yaml"))
 # AlexNet's layers and placements with fewer pixels and features.
@@ -43,15 +43,22 @@ def test_twenty_steps_lose_the_same_on_one_device(stem: str) -> None:
 @pytest.mark.parametrize("stem", SPECS)
 def test_a_real_gpu_beside_the_cpu_computes_the_same(stem: str) -> None:
     program = spec(stem, small=True)
-    places = ["cuda:0", "cpu"] * len(program.placed.devices)
-    results = []
-    for devices in (["cpu"] * len(places), places):
-        net = exact(program, devices[: len(program.placed.devices)])
-        images, labels = batch(program, 0)
-        logits = net(images)
-        torch.autograd.backward(F.cross_entropy(logits, labels.to(logits.device)))
-        gradients = {name: p.grad.cpu() for name, p in net.named_parameters()}
-        results.append({"logits": logits.detach().cpu()} | gradients)
-    on_cpu, mixed = results
-    for name, value in on_cpu.items():
-        torch.testing.assert_close(mixed[name], value, rtol=1e-8, atol=1e-10)
+    count = len(program.placed.devices)
+    mixed = (["cuda:0", "cpu"] * count)[:count]
+    start, dtype = weights(program), torch.float64
+    on_cpu = step(program, weights=start, dtype=dtype, real=["cpu"] * count)
+    found = step(program, weights=start, dtype=dtype, real=mixed)
+    check_copies(program, found, item=8)
+    for name in ("logits", "gradients", "weights"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(on_cpu, name), rtol=1e-8, atol=1e-10
+        )
+
+
+def test_copies_between_real_devices_are_seen() -> None:
+    x = torch.ones(3, requires_grad=True)
+    with Copies() as log:
+        y = x.to("meta")
+        torch.empty(5, device="meta").copy_(torch.ones(5))
+        y.to("meta")
+    assert log.copies == [Copy("cpu", "meta", 12), Copy("cpu", "meta", 20)]
