@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,14 @@ from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.passes import cost, memory
 from specgen.schema import readable
+from specgen.spec.training import Training
 from specgen.verify.devices import Devices
 from specgen.verify.measure import network
 from specgen.verify.saved import saved
 
 
 def planned(program: Program, images: int) -> dict[str, int]:
-    plan = memory.plan(program.placed)
+    plan = memory.plan(program.placed, half=program.spec.training.half)
     return {device: held.activations(images) for device, held in plan.items()}
 
 
@@ -46,13 +48,27 @@ def test_saved_activations_under_any_placement(placement: str, tmp_path: Path) -
     check(towers(placement), tmp_path)
 
 
-def test_saved_activations_of_any_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_saved_activations_of_any_network(precision: str, tmp_path: Path) -> None:
     @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
     @given(placed_networks())
     def each(data: Data) -> None:
-        check(compile_data(data), tmp_path)
+        check(compile_data(data | {"training": {"precision": precision}}), tmp_path)
 
     each()
+
+
+@pytest.mark.parametrize("stem", SPECS)
+def test_autocast_saves_what_is_planned(stem: str, tmp_path: Path) -> None:
+    check(spec(stem, "training.precision=bfloat16", small=True), tmp_path)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_autocast_under_any_placement(placement: str, tmp_path: Path) -> None:
+    program = towers(placement)
+    training = Training(precision="bfloat16")
+    copied = program.spec.model_copy(update={"training": training})
+    check(replace(program, spec=copied), tmp_path)
 
 
 def alive(path: Path, program: Program, images: int) -> dict[str, int]:
@@ -292,3 +308,56 @@ placement: {{devices: {{gpu0: {{}}, gpu1: {{}}}}, layers: {layers}}}
         ("fc3", "gpu0", "gpu1"): 4 * 12,
         ("relu4", "gpu1", "gpu0"): 2 * 4 * 5,
     }
+
+
+def test_autocast_halves_activations_and_keeps_weights_twice() -> None:
+    half = memory.plan(spec("alexnet_1gpu").placed, half=True)["gpu0"]
+    full = memory.plan(spec("alexnet_1gpu").placed)["gpu0"]
+    assert half.weights == full.weights
+    assert half.casts.total() == 2 * (60_965_224 - 10_568)  # without biases
+    assert {name: count // 2 for name, count in half.saved.items()} == {
+        "conv1": 3 * 227 * 227,
+        "relu1": 290_400,
+        "norm1": 3 * 290_400,  # output, and the base of the power in float32
+        "pool1": 5 * 96 * 27 * 27,  # output and indices of 64 bits
+        "relu2": 186_624,
+        "norm2": 3 * 186_624,
+        "pool2": 5 * 256 * 13 * 13,
+        "relu3": 64_896,
+        "relu4": 64_896,
+        "relu5": 43_264,
+        "pool5": 5 * 9_216,
+        "relu6": 4_096,
+        "drop6": 2 * 4_096,
+        "relu7": 4_096,
+        "drop7": 2 * 4_096,
+    }
+    assert half.training(7) == 12 * 60_965_224 + half.activations(7)
+    assert half.activations(7) == half.casts.total() + 7 * half.saved.total()
+    for images in (0, 1, 100):
+        assert half.fitting(half.training(images)) == images
+        assert half.fitting(half.training(images + 1) - 1) == images
+
+
+def test_autocast_in_the_report() -> None:
+    program = compile_text(
+        BUDGET.replace("MEMORY", "3MiB") + "training: {precision: bfloat16}\n"
+    )
+    held = memory.plan(program.placed, half=True)["gpu0"]
+    content = report.plan(program.spec, program.placed, 8)
+    found = content["devices"][0]["memory"]
+    assert found["activations_training"] == held.activations(8)
+    assert content["traffic"][0]["bytes_per_step"] == 8 * 4 * 72
+    text = report.table(program.spec, program.placed, 8)
+    assert "in bfloat16. Inference takes weights" in text
+    assert "a training step in bfloat16" in text
+
+
+def test_a_budget_counts_what_autocast_takes() -> None:
+    training = "training: {precision: bfloat16, batch_size: BATCH}\n"
+    held = memory.plan(towers("two towers").placed, half=True)["gpu0"]
+    text = BUDGET.replace("MEMORY", str(held.training(10))) + training
+    compile_text(text.replace("BATCH", "10"))
+    found = over(text.replace("BATCH", "11"))
+    assert found.help
+    assert found.help.startswith("training.batch_size can be at most 10, or")

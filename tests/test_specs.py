@@ -20,9 +20,9 @@ SMALL = (
 )
 
 
-def spec(stem: str, *, small: bool = False) -> Program:
-    sets = SMALL if small and stem != "alexnet_mini" else ()
-    return compile_file(ROOT / f"specs/{stem}.yaml", sets)
+def spec(stem: str, *sets: str, small: bool = False) -> Program:
+    fewer = SMALL if small and stem != "alexnet_mini" else ()
+    return compile_file(ROOT / f"specs/{stem}.yaml", (*fewer, *sets))
 
 
 @pytest.mark.parametrize("stem", SPECS)

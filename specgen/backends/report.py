@@ -36,11 +36,12 @@ def plan(
     """
     content = _plan(spec, placed)
     if batch_size is not None:
-        held, budgets = memory.plan(placed), spec.placement.devices
+        half, budgets = spec.training.half, spec.placement.devices
+        held = memory.plan(placed, half=half)
         for device in content["devices"]:
             name = device["name"]
             device["memory"] = _memory(held[name], batch_size, budgets[name].memory)
-        step = cost.step_traffic(placed)
+        step = cost.step_traffic(placed, half=half)
         for edge in content["traffic"]:
             key = edge["before"], edge["from"], edge["to"]
             edge["bytes_per_step"] = batch_size * step[key]
@@ -109,9 +110,9 @@ def table(spec: Spec, placed: PlacedGraph, batch_size: int | None = None) -> str
     if len(placed.devices) > 1:
         paragraphs.append(_devices(content))
     if batch_size is not None:
-        paragraphs.append(_memories(content, batch_size))
+        paragraphs.append(_memories(content, batch_size, half=spec.training.half))
     if len(placed.devices) > 1:
-        paragraphs.append(_traffic(content))
+        paragraphs.append(_traffic(content, half=spec.training.half))
     return "\n\n".join(paragraphs)
 
 
@@ -144,7 +145,7 @@ def _devices(content: dict[str, Any]) -> str:
     return aligned(rows, "<>>")
 
 
-def _memories(content: dict[str, Any], images: int) -> str:
+def _memories(content: dict[str, Any], images: int, *, half: bool) -> str:
     heads = ("weights", "gradients", "optimizer", "activations", "training")
     rows: list[Row] = [("memory", *heads, "inference", "budget"), None]
     for device in content["devices"]:
@@ -155,10 +156,14 @@ def _memories(content: dict[str, Any], images: int) -> str:
         rows.append((device["name"], *sizes, budget))
     note = f"For {images} images at once, in float32; inference takes weights and the"
     note += " largest activations."
+    if half:
+        note = f"For {images} images at once; training keeps activations, and a copy of"
+        note += " the weights,\nin bfloat16. Inference takes weights and the largest"
+        note += " activations, in float32."
     return f"{aligned(rows, '<>>>>>>>')}\n{note}"
 
 
-def _traffic(content: dict[str, Any]) -> str:
+def _traffic(content: dict[str, Any], *, half: bool) -> str:
     """Edges from one device that carry as much to several others share a line."""
     devices = [device["name"] for device in content["devices"]]
     edges = content["traffic"]
@@ -180,6 +185,10 @@ def _traffic(content: dict[str, Any]) -> str:
     note = "Forward, in float32; the backward pass moves as much again."
     if len(kinds) > 1:
         note = "In float32: forward an image; to and fro a training step."
+        if half:
+            note = (
+                "Forward an image in float32; to and fro a training step in bfloat16."
+            )
     return f"{aligned(rows, '<<<>' + '>' * (len(kinds) - 1))}\n{note}"
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from specgen.ops.base import (
-    FLOAT32,
     Call,
     OnnxNode,
     Op,
@@ -44,9 +43,8 @@ class Dropout(Op):
     elementwise: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        # The mask, as floats on a CPU and one byte a value on CUDA; without a mask, x.
-        mask = FLOAT32 * volume(x) if self.p else 0
-        saved = Saved(other=mask, view=not self.p)
+        # The mask, as x on a CPU and one byte a value on CUDA; without a mask, x.
+        saved = Saved(values=volume(x) if self.p else 0, view=not self.p)
         return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:

@@ -21,6 +21,7 @@ Shape = tuple[int, ...]
 
 # Bytes.
 FLOAT32 = 4
+BFLOAT16 = 2
 INT64 = 8
 
 
@@ -44,15 +45,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What an op's forward pass keeps for its backward pass, on a CPU, in float32.
+    """What an op's forward pass keeps for its backward pass, on a CPU.
 
-    `other` counts the bytes per image of what is neither its input, its output nor a
-    parameter. `view` says that the output lies in the input's memory.
+    Of what is neither its input, its output nor a parameter, `other` counts the bytes
+    per image, and `values` the values of the input's type. `weight` says that the
+    weight is kept even where no gradient of the input is wanted. `view` says that the
+    output lies in the input's memory.
     """
 
     input: bool = False
     output: bool = False
     other: int = 0
+    values: int = 0
+    weight: bool = False
     view: bool = False
 
 

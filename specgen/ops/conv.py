@@ -146,7 +146,8 @@ class Conv2d(Weighted):
         if not self.bias:
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
-        return TorchForm(Saved(input=True), Call("nn.Conv2d", tuple(args)), pad=zeros)
+        saved = Saved(input=True, weight=True)
+        return TorchForm(saved, Call("nn.Conv2d", tuple(args)), pad=zeros)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         pad = self.padding

@@ -25,7 +25,7 @@ def check_budget(placed: PlacedGraph, spec: Spec) -> None:
     budgets = {name: d.memory for name, d in devices.items() if d.memory is not None}
     if not budgets:
         return
-    plans = memory.plan(placed)
+    plans = memory.plan(placed, half=training.half)
     if problems := list(_over(plans, budgets, training)):
         raise SpecError(problems)
 

@@ -47,13 +47,15 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
     return edges
 
 
-def step_traffic(placed: PlacedGraph) -> Counter[Edge]:
-    """Bytes per image, float32, over each edge in a training step, to and fro.
+def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
+    """Bytes per image over each edge in a training step, to and fro.
 
-    A gradient comes back only from where there was something to learn before.
+    A gradient comes back only from where there was something to learn before: where,
+    with autocast, values have half the size.
     """
     weighted = [bool(layer.node.parameters()) for layer in placed.layers]
     first = weighted.index(True) if any(weighted) else len(weighted)
     back = {layer.node.name for layer in placed.layers[first + 1 :]}
     edges = traffic(placed)
-    return Counter({e: 2 * n if e[0] in back else n for e, n in edges.items()})
+    both = 1 if half else 2
+    return Counter({e: both * n if e[0] in back else n for e, n in edges.items()})

@@ -1,8 +1,9 @@
 """What each device holds in memory, known before it runs.
 
-Counted in float32 and for torch on a CPU, with which a test compares byte for byte. Not
-counted: the images where they come from, what is only there while gradients are
-computed, and what libraries take for themselves.
+Counted for torch on a CPU, with which a test compares byte for byte: in float32, or
+with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
+the images where they come from, what is only there while gradients are computed, and
+what libraries take for themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from specgen.graph import PlacedGraph
-from specgen.ops.base import FLOAT32, volume
+from specgen.ops.base import BFLOAT16, FLOAT32, volume
 from specgen.passes.storages import Storage, trace
 
 # Weights, their gradients and the momentum: one number a parameter each.
@@ -26,11 +27,13 @@ class Memory:
     """What one device holds: parameters by layer, bytes per image of activations.
 
     `saved` is what the forward pass keeps for the backward pass, each storage once, by
-    the layer that made it. `live` is the most that is alive at once in inference.
-    Methods give bytes for so many images in one pass.
+    the layer that made it, and `casts` are the bytes of weights that it keeps in
+    bfloat16. `live` is the most that is alive at once in inference, in float32. Methods
+    give bytes for so many images in one pass.
     """
 
     parameters: Counter[str]
+    casts: Counter[str]
     saved: Counter[str]
     live: int
 
@@ -41,7 +44,7 @@ class Memory:
 
     def activations(self, images: int) -> int:
         """Bytes that training keeps from forward to backward."""
-        return images * self.saved.total()
+        return self.casts.total() + images * self.saved.total()
 
     def inference(self, images: int) -> int:
         """Bytes of activations that inference takes at most."""
@@ -53,7 +56,7 @@ class Memory:
 
     def fitting(self, budget: int) -> int:
         """The most images that training can take at once in so many bytes."""
-        rest = budget - COPIES * self.weights
+        rest = budget - self.training(0)
         if rest < 0:
             return 0
         each = self.saved.total()
@@ -62,20 +65,34 @@ class Memory:
     def by_layer(self, images: int) -> Counter[str]:
         """Bytes of training by layer."""
         sizes = {name: COPIES * FLOAT32 * n for name, n in self.parameters.items()}
-        return Counter(sizes) + Counter({k: images * n for k, n in self.saved.items()})
+        saved = Counter({name: images * n for name, n in self.saved.items()})
+        return Counter(sizes) + self.casts + saved
 
 
-def plan(placed: PlacedGraph) -> dict[str, Memory]:
-    """Return what each device holds."""
+def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
+    """Return what each device holds, `half` where training is with autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
+    casts: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
+    learns = False
     for layer in placed.layers:
+        name = layer.node.name
         for share in layer.shares:
-            shapes = share.op.parameters(share.input_shape).values()
-            parameters[share.device][layer.node.name] += sum(map(volume, shapes))
-    training, inference = trace(placed, training=True), trace(placed, training=False)
+            shapes = share.op.parameters(share.input_shape)
+            parameters[share.device][name] += sum(map(volume, shapes.values()))
+            saved = share.op.torch(share.input_shape).saved
+            if half and "weight" in shapes and (learns or saved.weight):
+                casts[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+        learns = learns or bool(layer.node.parameters())
+    training = trace(placed, training=True, half=half)
+    inference = trace(placed, training=False)
     return {
-        device: Memory(count, _saved(training[device]), _peak(inference[device]))
-        for device, count in parameters.items()
+        device: Memory(
+            parameters[device],
+            casts[device],
+            _saved(training[device]),
+            _peak(inference[device]),
+        )
+        for device in placed.devices
     }
 
 

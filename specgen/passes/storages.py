@@ -3,6 +3,9 @@
 Follows the generated `forward`: a variable keeps its value until a statement gives it
 another, and what is inside an expression is gone when it has been read. A statement is
 taken to go on to the next layer with parameters, as it does unless its line is full.
+
+With autocast, layers with parameters compute in bfloat16, and all that follows the
+first of them keeps that type; what this one reads is float32, and is cast.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
 from specgen.ops.activation import Dropout
-from specgen.ops.base import FLOAT32, volume
+from specgen.ops.base import BFLOAT16, FLOAT32, volume
 
 
 @dataclass(slots=True)
@@ -26,9 +29,14 @@ class Storage:
     saved: bool = False
 
 
-def trace(placed: PlacedGraph, *, training: bool) -> dict[str, list[Storage]]:
-    """Return the storages on each device; only in training are some saved."""
-    run = _Run(placed, training=training)
+def trace(
+    placed: PlacedGraph, *, training: bool, half: bool = False
+) -> dict[str, list[Storage]]:
+    """Return the storages on each device, `half` with autocast.
+
+    Only in training are some saved.
+    """
+    run = _Run(placed, training=training, half=half)
     for layer in placed.layers:
         run.fetch(layer)
         if not layer.node.op.after_logits:
@@ -40,10 +48,12 @@ def trace(placed: PlacedGraph, *, training: bool) -> dict[str, list[Storage]]:
 class _Run:
     """The forward pass, step by step."""
 
-    def __init__(self, placed: PlacedGraph, *, training: bool) -> None:
+    def __init__(self, placed: PlacedGraph, *, training: bool, half: bool) -> None:
         self.storages: dict[str, list[Storage]] = {name: [] for name in placed.devices}
         self._training = training
         self._learns = False  # whether a gradient is wanted of what is read
+        self._item = FLOAT32  # bytes of a value
+        self._computed = BFLOAT16 if half else FLOAT32  # of one that a weight gives
         self._step = 0
         image = Storage(INPUT, 0, 0, 0)
         self._of = {INPUT: image}  # by value
@@ -62,9 +72,11 @@ class _Run:
 
     def compute(self, layer: Placed) -> None:
         """Run every share."""
-        self._learns |= self._training and bool(layer.node.parameters())
+        weighted, read = bool(layer.node.parameters()), self._item
+        self._learns |= self._training and weighted
+        self._item = self._computed if weighted else read
         for share in layer.shares:
-            self._growing[_variable(layer, share)] = self._run(layer, share)
+            self._growing[_variable(layer, share)] = self._run(layer, share, read)
 
     def end(self) -> None:
         """Return: until then variables hold what they hold."""
@@ -80,33 +92,35 @@ class _Run:
         for piece, read in zip(move.pieces, move.reads, strict=True):
             part = self._read(piece.value)
             if piece.device != move.device:
-                part = self._new(layer, move.device, FLOAT32 * pixels * len(read))
+                part = self._new(layer, move.device, self._item * pixels * len(read))
             parts.append(part)
         if len(parts) > 1:
-            size = FLOAT32 * pixels * len(move.span)
+            size = self._item * pixels * len(move.span)
             parts = [self._new(layer, move.device, size)]
         self._of[move.name] = parts[0]
 
-    def _run(self, layer: Placed, share: Share) -> Storage:
-        """Run one share and return its output."""
+    def _run(self, layer: Placed, share: Share, read: int) -> Storage:
+        """Run one share, whose input has values of `read` bytes; return its output."""
         self._step += 1
         form = share.op.torch(share.input_shape)
-        saved = form.saved
+        saved, size = form.saved, volume(share.input_shape)
         x = self._read(share.input)
         if form.pad:
             left, right, top, bottom = form.pad
             channels, height, width = share.input_shape
-            padded = (channels, height + top + bottom, width + left + right)
-            x = self._new(layer, share.device, FLOAT32 * volume(padded))
+            size = channels * (height + top + bottom) * (width + left + right)
+            x = self._new(layer, share.device, read * size)
             self._assign({_variable(layer, share): x})
             self._step += 1
             x.last = self._step
+        if read != self._item:
+            x = self._new(layer, share.device, self._item * size)
         idle = isinstance(share.op, Dropout) and not self._training
         output = x
         if not (saved.view or idle):
-            output = self._new(layer, share.device, FLOAT32 * volume(share.shape))
-        if saved.other and not idle:
-            self._new(layer, share.device, saved.other).saved = self._learns
+            output = self._new(layer, share.device, self._item * volume(share.shape))
+        if (other := saved.other + self._item * saved.values) and not idle:
+            self._new(layer, share.device, other).saved = self._learns
         x.saved |= self._learns and saved.input
         output.saved |= self._learns and saved.output
         self._of[share.name] = output

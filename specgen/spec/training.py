@@ -96,6 +96,11 @@ class Training(Strict):
         Field(description="of the forward pass; bfloat16 is autocast"),
     ] = "float32"
 
+    @property
+    def half(self) -> bool:
+        """Whether the forward pass computes with numbers of half the size."""
+        return self.precision == "bfloat16"
+
 
 def check_biases(training: Training) -> Iterator[Diagnostic]:
     """Yield what is said of biases, for a network that has none."""

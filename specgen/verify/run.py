@@ -92,7 +92,7 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     yield compare("traffic forward", forward, lambda: trip().forward)
     yield compare("traffic backward", backward, lambda: trip().backward)
 
-    plans = memory.plan(program.placed)
+    plans = memory.plan(program.placed, half=program.spec.training.half)
     kept = {name: held.activations(measure.IMAGES) for name, held in plans.items()}
     yield compare(
         "saved activations", kept, lambda: saved(model, program, measure.IMAGES)

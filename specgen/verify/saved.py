@@ -17,7 +17,10 @@ def saved(path: Path, program: Program, count: int) -> dict[str, int]:
     bound = {d: f"cuda:{index}" for index, d in enumerate(program.placed.devices)}
     with Devices():
         net = network(path, program.spec.name)(list(bound.values()), seed=0)
-        found = _storages(net, images(program, count))
+        # The stand-ins are CPU values, whatever they are called.
+        half = program.spec.training.half
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found = _storages(net, images(program, count))
     sizes = dict.fromkeys(bound.values(), 0)
     for device, size in found:
         sizes[device] += size
