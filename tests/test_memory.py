@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from alive import Alive
-from helpers import compile_data, compile_text, refused
+from helpers import ROOT, compile_data, compile_text, refused
 from hypothesis import HealthCheck, given, settings
-from placed import PLACEMENTS, TOWERS, bound, model_text, towers
+from placed import PLACEMENTS, TOWERS, bound, model_text, module, towers
 from strategies import Data, placed_networks
 from test_specs import SPECS, spec
 
@@ -69,6 +69,19 @@ def test_autocast_under_any_placement(placement: str, tmp_path: Path) -> None:
     training = Training(precision="bfloat16")
     copied = program.spec.model_copy(update={"training": training})
     check(replace(program, spec=copied), tmp_path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("stem", SPECS)
+def test_a_gpu_keeps_about_what_is_planned(stem: str) -> None:
+    benchmark = module((ROOT / "benchmarks" / "memory.py").read_text())
+    program, images = spec(stem), 32
+    found = benchmark.measure(program, "cuda:0", images)
+    print(stem, found)
+    activations = planned(program, images)[program.placed.devices[0]]
+    # The allocator gives out blocks that may be up to 1 MiB larger than what is kept.
+    assert abs(found.saved) < activations / 10 + 32 * 2**20
+    assert found.peak - found.planned == sum(found[2:])
 
 
 def alive(path: Path, program: Program, images: int) -> dict[str, int]:
