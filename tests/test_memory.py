@@ -217,6 +217,14 @@ def test_a_budget_that_not_even_one_image_keeps() -> None:
     assert found.help == "not even one image fits: place fewer layers there"
 
 
+def test_a_budget_is_not_blamed_for_anothers() -> None:
+    text = BUDGET.replace("MEMORY", str(needed(100)))
+    first, second = refused(text.replace("gpu1: {}", "gpu1: {memory: 2kB}"))
+    assert first.help
+    assert first.help.startswith("training.batch_size can be at most 100, or")
+    assert second.help == "not even one image fits: place fewer layers there"
+
+
 def test_budgets_of_several_devices() -> None:
     text = BUDGET.replace("MEMORY", "1KiB").replace("gpu1: {}", "gpu1: {memory: 2kB}")
     assert [found.path for found in refused(text)] == [

@@ -16,6 +16,7 @@ from onnx import ShardingSpecProto
 from placed import PLACEMENTS, towers
 from simulated_devices import Array, Simulation, SimulationError, session
 from strategies import Data, placed_networks
+from test_specs import SPECS
 
 from specgen.backends import onnx as plain
 from specgen.backends.onnx_devices import build, render
@@ -72,18 +73,16 @@ def check_simulation(
 
 
 @lru_cache
-def alexnet() -> tuple[dict[str, Array], dict[str, Array]]:
-    graph = compile_text(spec_text("alexnet")).graph
+def expected_of(graph: Graph) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return inputs and every tensor; specs that differ in placement share them."""
     inputs = feed(graph)
     return inputs, reference(graph, inputs)
 
 
-@pytest.mark.parametrize(
-    "spec", ["alexnet", "alexnet_1gpu", "alexnet_conv_fc", "alexnet_2x4"]
-)
-def test_alexnet_on_simulated_devices(spec: str) -> None:
-    program = compile_file(ROOT / "specs" / f"{spec}.yaml")
-    check_simulation(program, *alexnet())
+@pytest.mark.parametrize("stem", SPECS)
+def test_every_spec_on_simulated_devices(stem: str) -> None:
+    program = compile_file(ROOT / "specs" / f"{stem}.yaml")
+    check_simulation(program, *expected_of(program.graph))
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

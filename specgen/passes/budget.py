@@ -34,7 +34,8 @@ def _over(
     plans: Mapping[str, Memory], budgets: Mapping[str, int], training: Training
 ) -> Iterator[Diagnostic]:
     images = -(-training.batch_size // training.accumulate)
-    fitting = min(plans[name].fitting(budget) for name, budget in budgets.items())
+    fitting = {name: plans[name].fitting(budget) for name, budget in budgets.items()}
+    least = min(filter(None, fitting.values()), default=0)  # of what can fit at all
     for name, budget in budgets.items():
         plan = plans[name]
         if plan.training(images) > budget:
@@ -45,7 +46,7 @@ def _over(
                 f" {readable(budget)}",
                 ("placement", "devices", name, "memory"),
                 notes=(_most(plan, images),),
-                help=_help(fitting, training),
+                help=_help(fitting[name] and least, training),
             )
 
 
@@ -56,7 +57,7 @@ def _most(plan: Memory, images: int) -> str:
 
 
 def _help(fitting: int, training: Training) -> str:
-    """The largest batch that all devices can hold."""
+    """The largest batch that all devices can hold, if this one holds any."""
     if not fitting:
         return "not even one image fits: place fewer layers there"
     most = fitting * training.accumulate
