@@ -111,7 +111,7 @@ def test_bad_images_fail_or_are_left_out(
     (tree / "val/owl/x.jpg").symlink_to("nowhere")
     reasons = [
         "cannot read 'train/cat/1.jpg': it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
-        "cannot read 'val/owl/x.jpg': it is no file",
+        "cannot read 'val/owl/x.jpg': No such file or directory",
     ]
     assert pack.main([str(tree), str(out)]) == 1
     assert capsys.readouterr().err.splitlines() == reasons

@@ -129,12 +129,12 @@ def evaluate(
         problems += explain(batch.bad)
         pixels = batch.images.to(device, non_blocking=True)
         if ten_crop:
-            crops = ten_crops(pixels, statistics)
+            crops = ten_crops(pixels, statistics.mean)
             # The logarithm of the mean softmax, which may be too small for float32.
             logs = torch.stack([F.log_softmax(net(crop), 1) for crop in crops])
             scores = logs.logsumexp(0) - math.log(len(logs))
         else:
-            scores = F.log_softmax(net(center_crop(pixels, statistics)), 1)
+            scores = F.log_softmax(net(center_crop(pixels, statistics.mean)), 1)
         labels = batch.labels.to(scores.device, non_blocking=True)
         loss = F.nll_loss(scores, labels, reduction="sum")
         sums = sums.to(loss.device) + tally(loss, scores, labels, top)

@@ -65,9 +65,11 @@ def explain(bad: Mapping[str, str]) -> list[str]:
 
 def decode(path: Path) -> Tensor:
     """Return a file's image, (3, SIZE, SIZE) uint8, or raise ImageError."""
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise ImageError("it is no file")
     try:
+        if path.is_dir():
+            raise ImageError("it is a folder")
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ImageError("it is no file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pixels may be good where metadata are not
             warnings.simplefilter("error", Image.DecompressionBombWarning)

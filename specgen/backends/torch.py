@@ -43,11 +43,13 @@ FILES = (
     "images.py",
     "data.py",
     "pack.py",
+    "files.py",
     "checkpoint.py",
     "train.py",
     "parallel.py",
     "report.py",
     "evaluate.py",
+    "predict.py",
     "export.py",
     "requirements.txt",
 )
