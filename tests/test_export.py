@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ import safetensors.torch
 import torch
 from helpers import compile_data, compile_text, model
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from scripts import module
 from strategies import Data, networks
 from test_generated_model import mypy, ruff
@@ -245,6 +247,105 @@ def test_every_difference_to_another_network_is_named(exporter: Exporter) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (torch.float64, "F64"),
+        (torch.float16, "F16"),
+        (torch.bfloat16, "BF16"),
+        (torch.float8_e4m3fn, "F8_E4M3"),
+        (torch.int32, "I32"),
+    ],
+)
+def test_weights_of_another_type_are_refused(
+    exporter: Exporter, kind: torch.dtype, name: str
+) -> None:
+    exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.ones(2).to(kind)})
+    assert exporter.refusal().endswith(f"fc3.bias is of type {name}, not F32")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    exporter: Exporter, value: float
+) -> None:
+    exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.tensor([1.0, value])})
+    assert exporter.refusal() == (
+        f"error: {exporter.checkpoint} is damaged:\n"
+        "  fc3.bias has values that are not finite"
+    )
+
+
+NO_CLASSES = "is damaged:\n  its classes are not a list of names"
+NO_DATA = "is damaged:\n  it does not say how images become input"
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ("[" * 100_000, "cannot be read: maximum recursion depth exceeded"),
+        ("{", "cannot be read: Expecting property name"),
+        ('{"data": {}}', NO_CLASSES),
+        ('{"data": {}, "classes": {"cat": 0}}', NO_CLASSES),
+        ('{"data": {}, "classes": ["cat", 1]}', NO_CLASSES),
+        ('{"data": [], "classes": []}', NO_DATA),
+        ("7", NO_CLASSES + NO_DATA.removeprefix("is damaged:")),
+    ],
+)
+def test_a_run_that_makes_no_sense_is_refused(
+    exporter: Exporter, run: str, expected: str
+) -> None:
+    tensors = safetensors.torch.load_file(exporter.checkpoint)
+    safetensors.torch.save_file(tensors, exporter.checkpoint, {"run": run})
+    assert exporter.refusal().startswith(f"error: {exporter.checkpoint} {expected}")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("", ". is a folder: give a file as --output"),
+        ("/", "/ is a folder: give a file as --output"),
+        ("..", ".. is a folder: give a file as --output"),
+        ("model.onnx", "model.onnx is what is read: give another --output"),
+        ("run.safetensors", "run.safetensors is what is read: give another --output"),
+        ("none/net.onnx", "cannot write none/net.onnx: No such file or directory"),
+        ("export.py/a", "cannot write export.py/a: Not a directory"),
+        ("x" * 300, f"[Errno 36] File name too long: '{'x' * 300}'"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused(
+    exporter: Exporter, output: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exporter.script.parent)
+    assert exporter.refusal("--output", output) == f"error: {expected}"
+
+
+def test_weights_never_go_where_the_checkpoint_is(exporter: Exporter) -> None:
+    exporter.checkpoint = exporter.checkpoint.rename(
+        exporter.checkpoint.with_name("run.onnx.data")
+    )
+    assert "is what is read" in exporter.refusal("--output", str(exporter.output))
+
+
+@pytest.mark.parametrize("checkpoint", ["", "/", "..", "none", "x" * 300])
+def test_what_is_no_checkpoint_is_refused(exporter: Exporter, checkpoint: str) -> None:
+    exporter.checkpoint = Path(checkpoint)
+    assert exporter.refusal().startswith("error: ")
+
+
+@given(data=st.data())
+def test_any_damaged_byte_of_the_header_is_survived(data: st.DataObject) -> None:
+    """The first bytes of a checkpoint, which say what it holds, are anything."""
+    with TemporaryDirectory() as folder:
+        exporter = Exporter(compile_text(NET), Path(folder))
+        whole = exporter.checkpoint.read_bytes()
+        start = data.draw(st.integers(0, 2000))
+        damage = data.draw(st.binary(min_size=1, max_size=8))
+        damaged = whole[:start] + damage + whole[start + len(damage) :]
+        exporter.checkpoint.write_bytes(damaged)
+        with suppress(SystemExit):  # no other error
+            exporter.run()
+
+
 def test_a_missing_checkpoint_is_an_error(exporter: Exporter) -> None:
     exporter.checkpoint.unlink()
     assert exporter.refusal() == f"error: there is no checkpoint {exporter.checkpoint}"
@@ -252,6 +353,8 @@ def test_a_missing_checkpoint_is_an_error(exporter: Exporter) -> None:
 
 def test_a_missing_structure_is_an_error(exporter: Exporter) -> None:
     structure = exporter.script.with_name("model.onnx")
+    structure.write_bytes(b"no protobuf")
+    assert exporter.refusal().startswith(f"error: {structure} cannot be read: ")
     structure.unlink()
     assert exporter.refusal() == f"error: there is no {structure}"
 
@@ -268,12 +371,6 @@ def test_a_file_of_weights_alone_is_an_error(exporter: Exporter) -> None:
     safetensors.torch.save_file(exporter.net.state_dict(), exporter.checkpoint)
     expected = f"error: {exporter.checkpoint} was not written by train.py"
     assert exporter.refusal() == expected
-
-
-def test_a_missing_output_folder_is_an_error(exporter: Exporter) -> None:
-    output = exporter.script.parent / "none" / "net.onnx"
-    expected = f"error: cannot write {output}: No such file or directory"
-    assert exporter.refusal("--output", str(output)) == expected
 
 
 @pytest.mark.parametrize("large", [0, 2**30])
