@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from images_on_disk import PLAIN, SIZE, generate, imported, make_tree, picture
 
 
@@ -114,7 +117,8 @@ def test_bad_images_fail_or_are_left_out(
         "cannot read 'val/owl/x.jpg': No such file or directory",
     ]
     assert pack.main([str(tree), str(out)]) == 1
-    assert capsys.readouterr().err.splitlines() == reasons
+    advice = "give --bad-images skip to go on without them"
+    assert capsys.readouterr().err.splitlines() == [*reasons, advice]
     with pytest.raises(images.DataError, match="is not complete: run pack"):
         images.open_data(out)
 
@@ -213,11 +217,62 @@ def test_damage_is_found_named_and_repaired(
     (out / "val-00000.json").write_bytes(b"{")
     with pytest.raises(images.DataError, match=r"cannot read .*val-00000.json': run"):
         images.open_data(out)
-    shard.with_suffix(".part").write_bytes(b"of a stopped run")
+    shard.with_name(f"{shard.name}.partial").write_bytes(b"of a stopped run")
     capsys.readouterr()
     pack.main([str(tree), str(out)])
     assert "2 shards written" in capsys.readouterr().out
     assert contents(out) == whole
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda parts: (
+        st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=5), parts)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every container in JSON, with each of its keys."""
+    if not isinstance(value, dict | list):
+        return []
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    inner = [place for key in keys for place in places(value[key])]
+    return [(value, key) for key in keys] + inner
+
+
+@pytest.fixture(scope="module")
+def packed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("packed")
+    for module in imported(folder, "pack"):
+        module.main([str(make_tree(root / "tree")), str(root / "out")])
+    return root / "out"
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("name", ["pack.json", "train-00000.json", "val-00000.json"])
+def test_any_other_list_is_refused_in_a_sentence(
+    images: Any, packed: Path, name: str, data: st.DataObject
+) -> None:
+    path = packed / name
+    whole = path.read_bytes()
+    text, checksum = whole.split(b"\n")
+    value = json.loads(text)
+    container, key = data.draw(st.sampled_from(places(value)))
+    container[key] = data.draw(JSON)
+    damaged = json.dumps(value).encode() + b"\n" + checksum
+    cut = data.draw(st.integers(1, len(damaged)))
+    damaged = data.draw(st.sampled_from([damaged, damaged[:cut], damaged[cut:]]))
+    assume(damaged != whole)
+    path.write_bytes(damaged)
+    try:
+        with pytest.raises(images.DataError) as caught:
+            images.open_data(packed)
+    finally:
+        path.write_bytes(whole)
+    problems = set(str(caught.value).split("\n"))
+    assert problems == {f"cannot read {str(path)!r}: run pack.py again"}
 
 
 def test_a_changed_tree_is_packed_anew(

@@ -214,7 +214,7 @@ def test_each_process_takes_devices_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(torch, "empty", lambda *_, device: None)  # all can be used
+    monkeypatch.setattr(torch, "empty", lambda *_, device: torch.ones(1))  # all work
     evaluate = module(code, "evaluate")
     found = evaluate.choose_devices(names, process=1, processes=2)
     assert [str(device) for device in found] == chosen

@@ -60,9 +60,25 @@ class TestRefusals:
     def test_devices_that_do_not_exist(self, code: Path, data: Path) -> None:
         assert "cuda:99" in refusal(code, "--data", data, "--devices", "cuda:99")
         assert "nonsense" in refusal(code, "--data", data, "--devices", "nonsense")
+        for name in ("meta", "hpu", "privateuseone"):
+            error = refusal(code, "--data", data, "--devices", name)
+            assert error.startswith(f"error: device {name} cannot be used: ")
+            assert len(error.splitlines()) == 1
         assert "2 devices or one" in refusal(
             code, "--data", data, "--devices", "cpu,cpu,cpu"
         )
+
+    def test_unreadable_images_all_at_once(self, code: Path, tmp_path: Path) -> None:
+        data = photos(tmp_path / "photos")
+        names = ("train/class0/3.jpg", "train/class2/1.jpg", "val/class1/0.jpg")
+        for name in names:
+            (data / name).write_bytes(b"")
+        reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF"
+        assert refusal(code, "--data", data, "--output", tmp_path / "run") == (
+            "".join(f"error: cannot read {name!r}: {reason}\n" for name in names)
+            + "error: give --bad-images skip to go on without them"
+        )
+        assert not (tmp_path / "run").exists()
 
     def test_an_output_that_holds_a_run(
         self, code: Path, data: Path, whole: Path

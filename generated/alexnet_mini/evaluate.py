@@ -63,7 +63,9 @@ def main() -> None:
     net = model.AlexNet(devices)
     checkpoint.restore(net, tensors, SHAPES, path)
     statistics = Statistics(**checkpoint.part(tensors, "data.")).to(devices[0])
-    workers = args.workers if args.workers is not None else os.cpu_count() or 1
+    workers = args.workers
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
     loss, top1, top5 = evaluate(
         net, images, statistics, args.batch_size, workers, args.ten_crop
     )
@@ -96,9 +98,9 @@ def choose_devices(
     chosen = chosen[len(DEVICES) * process :][: len(DEVICES)]
     for name in chosen:
         try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition("\n")[0]
+            torch.empty(1, device=name).item()
+        except Exception as error:  # each kind of device has its own
+            reason = str(error).partition("\n")[0].partition(". ")[0]
             sys.exit(f"error: device {name} cannot be used: {reason}")
     print(", ".join(f"{a} on {b}" for a, b in zip(DEVICES, chosen, strict=True)))
     return [torch.device(name) for name in chosen]
