@@ -1,6 +1,9 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the real images of several."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -10,3 +13,12 @@ settings.register_profile("specgen", parent=settings(), deadline=None)
 settings.load_profile("specgen")
 
 pytest.register_assert_rewrite("placed")
+
+
+@pytest.fixture(scope="session")
+def odd() -> Path:
+    """The files that break image loaders."""
+    folder = os.environ.get("SPECGEN_TEST_DATA")
+    if not folder:
+        pytest.skip("SPECGEN_TEST_DATA names no folder with real images")
+    return Path(folder) / "oddjpeg"

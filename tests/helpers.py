@@ -80,6 +80,11 @@ def spec_text(stem: str) -> str:
 def load(program: Program, path: Path) -> Any:
     """Write the generated model to a file and import it."""
     path.write_bytes(render(program)["model.py"])
+    return import_file(path)
+
+
+def import_file(path: Path) -> Any:
+    """Import a Python file under its own name."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import jinja2
 import numpy as np
 import pytest
 import torch
+from helpers import import_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -39,12 +39,7 @@ def norm_class(tmp_path_factory: pytest.TempPathFactory) -> Any:
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
     path = tmp_path_factory.mktemp("model") / "rendered_norm.py"
     path.write_text(environment.from_string(MODULE).render())
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.LocalResponseNorm
+    return import_file(path).LocalResponseNorm
 
 
 def reference(

@@ -58,15 +58,6 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.rglob("*.jpg"))
 
 
-@pytest.fixture(scope="module")
-def odd() -> Path:
-    """The files that break image loaders."""
-    folder = os.environ.get("SPECGEN_TEST_DATA")
-    if not folder:
-        pytest.skip("SPECGEN_TEST_DATA names no folder with real images")
-    return Path(folder) / "oddjpeg"
-
-
 def assert_equal_answers(checkpoint: Path, exported: Path, files: list[Path]) -> None:
     """Both forms put the same classes in the same order, with equal probabilities."""
     with importing(MINI):
