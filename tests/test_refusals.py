@@ -79,6 +79,12 @@ class TestRefusals:
             + "error: give --bad-images skip to go on without them"
         )
         assert not (tmp_path / "run").exists()
+        flags = ("--data", data, "--output", tmp_path / "run", "--bad-images", "skip")
+        ended = run(code / "train.py", *flags, "--steps", 1)
+        assert ended.code == 0, ended.err
+        for name in names:
+            assert f"left out cannot read {name!r}: {reason}\n" in ended.out
+        assert "3 images are left out, 25 remain to learn from\n" in ended.out
 
     def test_an_output_that_holds_a_run(
         self, code: Path, data: Path, whole: Path

@@ -301,6 +301,8 @@ def check_data(run: Run, train: Images) -> None:
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
         print(f"left out {problem}")
+    if run.bad:
+        print(f"{len(run.bad)} images are left out, {run.images} remain to learn from")
     if (count := len(train.without(run.bad))) != run.images:
         raise CheckpointError(
             f"the run began with {run.images} training images, now there are {count}"
