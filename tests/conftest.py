@@ -8,12 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# No test asserts a time. Where CI is set, Hypothesis draws the same examples each time.
-settings.register_profile("specgen", parent=settings(), deadline=None)
-settings.load_profile("specgen")
-
-pytest.register_assert_rewrite("placed")
-
 
 @pytest.fixture(scope="session")
 def odd() -> Path:
@@ -22,3 +16,10 @@ def odd() -> Path:
     if not folder:
         pytest.skip("SPECGEN_TEST_DATA names no folder with real images")
     return Path(folder) / "oddjpeg"
+
+
+# No test asserts a time. Where CI is set, Hypothesis draws the same examples each time.
+settings.register_profile("specgen", parent=settings(), deadline=None)
+settings.load_profile("specgen")
+
+pytest.register_assert_rewrite("placed")

@@ -13,12 +13,15 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from helpers import compile_text, spec_text
 from images_on_disk import picture
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scripts import generate, importing, module, run
+from test_generated_model import ruff
 
 from specgen import sample_data
+from specgen.compiler import render
 
 ROOT = Path(__file__).parent.parent
 MINI = ROOT / "generated" / "alexnet_mini"
@@ -192,6 +195,19 @@ def test_every_broken_photo_is_named(
     assert ended.out.startswith(f"{shapes[0]}\n")
 
 
+def test_an_answer_that_is_no_number_is_refused(
+    checkpoint: Path, shapes: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "damaged.safetensors"
+    tensors = load_file(checkpoint)
+    tensors["fc8.bias"][3] = float("nan")
+    with safe_open(checkpoint, "pt") as file:
+        save_file(tensors, path, file.metadata())
+    ended = run(MINI / "predict.py", shapes[0], "--model", path)
+    assert ended.code == 1
+    assert ended.err == "error: the answer is no number: the model is damaged"
+
+
 def refusal(model: Path, image: Path) -> str:
     """Return the one sentence with which predict.py refuses a model."""
     ended = run(MINI / "predict.py", image, "--model", model)
@@ -254,6 +270,20 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def narrow(path: Path) -> None:
+    proto = onnx.load(path)
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+    onnx.save(proto, path)
+
+
+def other_input(path: Path) -> None:
+    proto = onnx.load(path)
+    for node in proto.graph.node:
+        node.input[:] = ["x" if name == "input" else name for name in node.input]
+    proto.graph.input[0].name = "x"
+    onnx.save(proto, path)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -267,6 +297,8 @@ def take_structure(path: Path) -> None:
     [
         (damage, "cannot be read: "),
         (empty, "cannot be read: "),
+        (narrow, "cannot be run: "),
+        (other_input, "cannot be run: "),
         (take_structure, "was not written by export.py"),
     ],
 )
@@ -312,3 +344,12 @@ def test_onnxruntime_is_wanted_only_for_onnx(
     monkeypatch.setitem(sys.modules, "onnxruntime", not_installed)
     assert run(MINI / "predict.py", shapes[0], "--model", checkpoint).code == 0
     assert refusal(exported, shapes[0]) == "needs onnxruntime: install it"
+
+
+def test_the_longest_names_fit(tmp_path: Path) -> None:
+    text = spec_text("alexnet_mini").replace("name: AlexNet", f"name: {'N' * 40}")
+    files = render(compile_text(text, "n" * 40))
+    for name in ("predict.py", "evaluate.py", "export.py", "pack.py", "images.py"):
+        (tmp_path / name).write_bytes(files[name])
+    ruff("format --check", tmp_path)
+    ruff("check --select E501", tmp_path)

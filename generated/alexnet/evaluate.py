@@ -1,9 +1,10 @@
-"""Evaluate a checkpoint of AlexNet on the images of DIR/val/<class>/.
+"""Evaluate a checkpoint of AlexNet.
 
     python evaluate.py CHECKPOINT --data DIR
     python evaluate.py CHECKPOINT --data DIR --ten-crop
 
-Prints the mean loss and the top-1 and top-5 accuracy.
+Prints the mean loss and the top-1 and top-5 accuracy on the images of
+DIR/val/<class>/.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ DEVICES = ("gpu0", "gpu1")
 
 def main() -> None:
     """Evaluate as the arguments say."""
-    parser = argparse.ArgumentParser(description="Evaluate a checkpoint of AlexNet.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
     add("--data", type=Path, required=True, metavar="DIR", help="has val/")

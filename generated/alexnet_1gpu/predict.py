@@ -29,7 +29,8 @@ from checkpoint import CheckpointError
 from data import SETTINGS, SHAPES, center_crop, ten_crops
 from images import DataError, ImageError, decode, explain
 
-CHECKPOINT = "runs/alexnet_1gpu/checkpoint.safetensors"  # where train.py puts it
+# Where train.py writes it.
+CHECKPOINT = "runs/alexnet_1gpu/checkpoint.safetensors"
 
 
 class Network(NamedTuple):
@@ -56,11 +57,12 @@ def main() -> None:
     for path in args.images:
         try:
             image = decode(path)
-        except ImageError as reason:
-            bad[str(path)] = str(reason)
+        except ImageError as error:
+            bad[str(path)] = str(error)
             continue
+        answer = predict(network, image, args.ten_crop)
         print(readable(str(path)))
-        for name, probability in predict(network, image, args.ten_crop):
+        for name, probability in answer:
             print(f"  {probability:.4f}  {readable(name)}")
     if bad:
         raise DataError(*explain(bad))
@@ -85,9 +87,8 @@ def open_onnx(path: Path) -> Network:
         raise CheckpointError(f"{path} needs onnxruntime: install it") from None
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no class in common
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} cannot be read: {reason}") from None
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from None
     try:
         metadata = session.get_modelmeta().custom_metadata_map
         classes, data = (json.loads(metadata[name]) for name in ("classes", "data"))
@@ -100,10 +101,18 @@ def open_onnx(path: Path) -> Network:
     checkpoint.refuse_differences(f"{path} is of other data", data, SETTINGS)
 
     def logits(crops: Tensor) -> Tensor:
-        (answer,) = session.run(["logits"], {"input": crops.numpy()})
+        try:
+            (answer,) = session.run(["logits"], {"input": crops.numpy()})
+        except Exception as error:
+            raise CheckpointError(f"{path} cannot be run: {reason(error)}") from None
         return torch.from_numpy(answer)
 
     return Network(logits, classes, torch.tensor(mean))
+
+
+def reason(error: Exception) -> str:
+    """Return what onnxruntime says first: its errors have no class in common."""
+    return str(error).partition("\n")[0]
 
 
 @torch.no_grad()
@@ -120,6 +129,8 @@ def predict(
     else:
         crops = center_crop(images, network.mean)
     probabilities = F.softmax(network.logits(crops), dim=1).mean(0)
+    if not probabilities.isfinite().all():
+        raise CheckpointError("the answer is no number: the model is damaged")
     known = probabilities[: len(network.classes)]  # other outputs have no meaning
     order = known.argsort(descending=True, stable=True)[:5].tolist()
     return [(network.classes[label], float(known[label])) for label in order]
