@@ -118,13 +118,15 @@ def test_bad_images_fail_or_are_left_out(
     ]
     assert pack.main([str(tree), str(out)]) == 1
     advice = "give --bad-images skip to go on without them"
-    assert capsys.readouterr().err.splitlines() == [*reasons, advice]
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {sentence}" for sentence in (*reasons, advice)
+    ]
     with pytest.raises(images.DataError, match="is not complete: run pack"):
         images.open_data(out)
 
     assert pack.main([str(tree), str(out), "--bad-images", "skip"]) == 0
     printed = capsys.readouterr()
-    assert printed.err.splitlines() == reasons
+    assert printed.err.splitlines() == [f"left out {reason}" for reason in reasons]
     assert "(2 left out, 0 shards written)" in printed.out
     bad = {"train/cat/1.jpg", "val/owl/x.jpg"}
     for left, right in zip(images.open_data(tree), images.open_data(out), strict=True):
@@ -142,7 +144,8 @@ def test_a_class_without_a_readable_image_is_an_error(
     for path in (tree / "val/dog").iterdir():
         path.write_bytes(b"")
     assert pack.main([str(tree), str(out), "--bad-images", "skip"]) == 1
-    assert capsys.readouterr().err == "no image of class 'dog' in 'val' can be read\n"
+    expected = "error: no image of class 'dog' in 'val' can be read\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_stop_costs_one_shard(
@@ -310,7 +313,8 @@ def test_a_full_disk_loses_nothing(
         usage = shutil.disk_usage(tree)._replace(free=1000)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         assert pack.main([str(tree), str(out)]) == 1
-    assert capsys.readouterr().err == f"{str(out)!r} needs 0.0 GB, where 0.0 are free\n"
+    expected = f"error: {str(out)!r} needs 0.0 GB, where 0.0 are free\n"
+    assert capsys.readouterr().err == expected
     assert list(out.iterdir()) == []
 
     calls = []
@@ -323,7 +327,7 @@ def test_a_full_disk_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         assert pack.main([str(tree), str(out)]) == 1
-    expected = f"cannot pack into {str(out)!r}: No space left on device\n"
+    expected = f"error: cannot pack into {str(out)!r}: No space left on device\n"
     assert capsys.readouterr().err == expected
     assert pack.main([str(tree), str(out)]) == 0
     assert "5 shards written" in capsys.readouterr().out
@@ -334,14 +338,15 @@ def test_wrong_folders(
 ) -> None:
     assert pack.main([str(out), str(tree)]) == 1
     assert capsys.readouterr().err == (
-        f"there is no folder '{out}/train'\nthere is no folder '{out}/val'\n"
+        f"error: there is no folder '{out}/train'\n"
+        f"error: there is no folder '{out}/val'\n"
     )
     assert pack.main([str(tree), f"{tree}/train/.."]) == 1
-    assert capsys.readouterr().err == "OUT has to be another folder than DIR\n"
+    assert capsys.readouterr().err == "error: OUT has to be another folder than DIR\n"
     pack.main([str(tree), str(out)])
     capsys.readouterr()
     assert pack.main([str(out), str(tree)]) == 1
-    assert capsys.readouterr().err == f"{str(out)!r} is packed already\n"
+    assert capsys.readouterr().err == f"error: {str(out)!r} is packed already\n"
     out.joinpath("file").touch()
     assert pack.main([str(tree), str(out / "file")]) == 1
     assert capsys.readouterr().err.endswith(": File exists\n")

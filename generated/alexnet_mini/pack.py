@@ -66,10 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         pack(args.source, args.out, args.workers, skip=args.bad_images == "skip")
     except DataError as error:
-        print(error, file=sys.stderr)
+        for sentence in error.args:
+            print(f"error: {sentence}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, say: the shards written so far are kept
-        print(f"cannot pack into {str(args.out)!r}: {error.strerror}", file=sys.stderr)
+        sentence = f"cannot pack into {str(args.out)!r}: {error.strerror}"
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped: run it again to go on", file=sys.stderr)
@@ -120,7 +122,7 @@ def pack(source: Path, out: Path, workers: int, skip: bool) -> None:
     counts = [len(images.without(bad)) for images in splits]
     write_list(out / INDEX, index | {"complete": True})
     for sentence in explain(bad):
-        print(sentence, file=sys.stderr)
+        print(f"left out {sentence}", file=sys.stderr)
     print(
         f"{str(out)!r} has {counts[0]} images to train and {counts[1]} to validate"
         f" ({len(bad)} left out, {written} shards written)"
