@@ -36,6 +36,7 @@ layers:
   pool1: {op: max_pool2d, kernel_size: 3, stride: 2}
   conv2: {op: conv2d, out_channels: 16, kernel_size: 3, padding: 1, groups: 2}
   relu2: {op: relu}
+  norm2: {op: spatial_response_norm, size: 3, alpha: 0.1}
   pool2: {op: avg_pool2d, kernel_size: 2}
   flat: {op: flatten}
   fc3: {op: linear, out_features: 16}

@@ -96,7 +96,8 @@ class Simulation:
             for name in node.input if node.op_type != "Concat" else ():
                 if name not in given:
                     raise SimulationError(f"{node.name}: {device} was not given {name}")
-            results = compute(node, list(given.values()), len(outputs))
+            inputs = [given[name] for name in node.input if name in given]
+            results = compute(node, inputs, len(outputs))
             for name, array in zip(outputs, results, strict=True):
                 region = regions[name][device]
                 if array.shape != tuple(s.stop - s.start for s in region):
@@ -121,11 +122,12 @@ class Simulation:
         return found
 
     def _read(self, tensor: str, region: Region, device: int, node: str) -> Array:
-        """Gather part of a tensor from where it is, at home first."""
+        """Gather part of a tensor from where it is, at home first; keep what moved."""
         shards = sorted(self.shards[tensor], key=lambda shard: shard.device != device)
         dtype = shards[0].array.dtype if shards else np.float32
         result = np.empty([s.stop - s.start for s in region], dtype)
         missing = np.ones(result.shape, bool)
+        moved = False
         for shard in shards:
             common = [
                 slice(max(a.start, b.start), min(a.stop, b.stop))
@@ -140,8 +142,11 @@ class Simulation:
                 if HOST not in (device, shard.device) and device != shard.device:
                     size = result[here].nbytes
                     self.transfers.append(Transfer(node, shard.device, device, size))
+                    moved = True
         if missing.any():
             raise SimulationError(f"{node}: no device holds all of {tensor}")
+        if moved:
+            self.shards[tensor].append(Shard(device, region, result))
         return result
 
 

@@ -83,17 +83,19 @@ def pools() -> st.SearchStrategy[Data]:
 
 
 def norms(x: Shape) -> st.SearchStrategy[Data]:
-    fields = {
-        "op": st.just("local_response_norm"),
-        "size": st.sampled_from([1, 3, 5]),
-    }
+    size = st.sampled_from([1, 3, 5])
     more = {
         "alpha": st.sampled_from([1e-4, 0.5]),
         "beta": st.sampled_from([0.5, 0.75, 1.0]),
         "k": st.sampled_from([1.0, 2.0]),
-        "groups": st.sampled_from([n for n in (1, 2, 4) if x[0] % n == 0]),
     }
-    return st.fixed_dictionaries(fields, optional=more)
+    within = {"op": st.just("spatial_response_norm"), "size": size}
+    across = {"op": st.just("local_response_norm"), "size": size}
+    groups = st.sampled_from([n for n in (1, 2, 4) if x[0] % n == 0])
+    return st.one_of(
+        st.fixed_dictionaries(within, optional=more),
+        st.fixed_dictionaries(across, optional=more | {"groups": groups}),
+    )
 
 
 def linears() -> st.SearchStrategy[Data]:

@@ -103,6 +103,7 @@ READ_MAPS = [
     "max_pool2d, kernel_size: 2",
     "avg_pool2d, kernel_size: 2",
     "local_response_norm, size: 3",
+    "spatial_response_norm, size: 3",
     "flatten",
 ]
 SPLIT = """
@@ -201,6 +202,8 @@ def test_every_wrong_layer_is_reported() -> None:
     [
         ({"op": "local_response_norm", "size": 4}, "size", "the window must be odd"),
         ({"op": "local_response_norm", "size": 3, "k": 0.0}, "k", "greater than 0"),
+        ({"op": "spatial_response_norm", "size": 4}, "size", "the window must be odd"),
+        ({"op": "spatial_response_norm", "size": 3, "groups": 2}, "groups", "Extra"),
         ({"op": "dropout", "p": 1.0}, "p", "less than 1"),
         ({"op": "dropout", "p": -0.1}, "p", "greater than or equal to 0"),
         ({"op": "max_pool2d", "kernel_size": 0}, "kernel_size", "greater than"),

@@ -167,10 +167,10 @@ def test_the_plan_of_pairs_that_exchange() -> None:
         "conv2b@gpu1 = conv2d(conv2b.input) (4, 6, 6)",
         "conv2c@gpu2 = conv2d(conv2c.input) (4, 6, 6)",
         "conv2d@gpu3 = conv2d(conv2d.input) (4, 6, 6)",
-        "pool2a@gpu0 = avg_pool2d(relu2a) (4, 3, 3)",
-        "pool2b@gpu1 = avg_pool2d(relu2b) (4, 3, 3)",
-        "pool2c@gpu2 = avg_pool2d(relu2c) (4, 3, 3)",
-        "pool2d@gpu3 = avg_pool2d(relu2d) (4, 3, 3)",
+        "pool2a@gpu0 = avg_pool2d(norm2a) (4, 3, 3)",
+        "pool2b@gpu1 = avg_pool2d(norm2b) (4, 3, 3)",
+        "pool2c@gpu2 = avg_pool2d(norm2c) (4, 3, 3)",
+        "pool2d@gpu3 = avg_pool2d(norm2d) (4, 3, 3)",
     ]
 
 

@@ -18,7 +18,7 @@ from specgen.ops.activation import Dropout, Relu, Softmax
 from specgen.ops.base import Op, Shape, volume
 from specgen.ops.conv import Conv2d
 from specgen.ops.linear import Flatten, Linear
-from specgen.ops.norm import LocalResponseNorm
+from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
 
 BATCH = 2
@@ -34,6 +34,10 @@ def oracle(op: Op, x: Tensor) -> Tensor:
             return module(op, x).forward(x)
         case LocalResponseNorm():
             return F.local_response_norm(x, op.size, op.alpha, op.beta, op.k)
+        case SpatialResponseNorm():
+            squares = F.pad(x.square(), [op.size // 2] * 4)
+            windows = squares.unfold(2, op.size, 1).unfold(3, op.size, 1)
+            return x / (op.k + op.alpha * windows.mean((-2, -1))) ** op.beta
         case MaxPool2d():
             window = op.kernel_size, op.stride, op.padding
             return F.max_pool2d(x, *window, ceil_mode=op.ceil_mode)

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, printer
 
 from specgen.graph import INPUT, Graph, Node
-from specgen.ops.base import OnnxNode, Shape
+from specgen.ops.base import Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
 OPSET, IR_VERSION = 17, 8
@@ -53,7 +53,7 @@ def build(graph: Graph, name: str) -> onnx.ModelProto:
         for key, shape in node.parameters().items():
             proto.input.append(_tensor(key, shape))
         output = tensors[node.name]
-        _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
+        _write_layer(proto, node, tensors[node.inputs[0]], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
         known.append(_batch(output, node.shape))
     return onnx.ModelProto(
@@ -85,54 +85,20 @@ def tensor_names(graph: Graph) -> dict[str, str]:
     return tensors | {last.name: LOGITS}
 
 
-def _write_layer(
-    proto: onnx.GraphProto, layer: Node, inputs: list[str], output: str
-) -> None:
-    """Add the steps of a layer's lowering, each of which reads the one before."""
-    *first, last = layer.op.onnx(layer.x)
-    for step in first:
-        between = f"{layer.name}.{step.op_type}"
-        name = f"/{layer.name}/{step.op_type}"
-        _write_step(proto, layer, step, name, inputs, between)
-        proto.value_info.append(_batch(between, step.shape))
-        inputs = [between]
-    if last.groups > 1:
-        inputs = _write_groups(proto, layer, last, inputs)
-        last = OnnxNode("Concat", {"axis": 1})
-    _write_step(proto, layer, last, f"/{layer.name}", inputs, output)
-
-
-def _write_step(
-    proto: onnx.GraphProto,
-    layer: Node,
-    step: OnnxNode,
-    name: str,
-    inputs: list[str],
-    output: str,
-) -> None:
-    for leaf, value in step.constants.items():
-        proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
-    leaves = (*step.parameters, *step.constants)
-    inputs = inputs + [f"{layer.name}.{leaf}" for leaf in leaves]
-    proto.node.append(_node(step.op_type, inputs, [output], name, step.attributes))
-
-
-def _write_groups(
-    proto: onnx.GraphProto, layer: Node, step: OnnxNode, inputs: list[str]
-) -> list[str]:
-    """Split the channels and work on each group by itself; return the results."""
-    name, (channels, *size) = layer.name, layer.shape
-    parts = [f"{name}.Split_{index}" for index in range(step.groups)]
-    results = [f"{name}.{step.op_type}_{index}" for index in range(step.groups)]
-    proto.node.append(_node("Split", inputs, parts, f"/{name}/Split", {"axis": 1}))
-    for index, (part, result) in enumerate(zip(parts, results, strict=True)):
-        node_name = f"/{name}/{step.op_type}_{index}"
-        proto.node.append(
-            _node(step.op_type, [part], [result], node_name, step.attributes)
-        )
-    for tensor in (*parts, *results):
-        proto.value_info.append(_batch(tensor, (channels // step.groups, *size)))
-    return results
+def _write_layer(proto: onnx.GraphProto, layer: Node, read: str, output: str) -> None:
+    """Add the nodes and constants of a layer that reads one tensor and gives one."""
+    for step in layer.op.onnx(layer.x):
+        inputs = [
+            read if name == "x" else f"{layer.name}.{name}" for name in step.inputs
+        ]
+        name, outputs = f"/{layer.name}", [output]
+        if step.name:
+            name = f"{name}/{step.name}"
+            outputs = [f"{layer.name}.{result}" for result in step.results]
+            proto.value_info.extend(_batch(tensor, step.shape) for tensor in outputs)
+        for leaf, value in step.constants.items():
+            proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
+        proto.node.append(_node(step.op_type, inputs, outputs, name, step.attributes))
 
 
 def _node(

@@ -90,7 +90,7 @@ def build(placed: PlacedGraph, name: str) -> ModelProto:
             configuration.configuration_id = CONFIGURATION
             configuration.sharding_spec.extend(
                 shardings[tensor].spec(tensor, shapes[tensor])
-                for tensor in (*node.input, *node.output)
+                for tensor in dict.fromkeys((*node.input, *node.output))
             )
     if problems := list(check(model)):
         raise AssertionError("\n".join(problems))

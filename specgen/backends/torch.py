@@ -63,6 +63,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "SpatialResponseNorm": {},
 }
 
 
@@ -192,7 +193,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         softmax=softmax,
         helpers=forward.helpers.union(defined),
         definitions=[_file(name) for name in defined],
-        functional=softmax or forward.functional,
+        functional=softmax or forward.functional or "SpatialResponseNorm" in defined,
         standard_imports=[
             line for line in imports if not line.startswith("from torch")
         ],

@@ -9,7 +9,7 @@ from pydantic import Field
 from specgen.ops.activation import Dropout, Relu, Softmax
 from specgen.ops.conv import Conv2d
 from specgen.ops.linear import Flatten, Linear
-from specgen.ops.norm import LocalResponseNorm
+from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
 
 AnyOp = Annotated[
@@ -17,6 +17,7 @@ AnyOp = Annotated[
     | Linear
     | Relu
     | LocalResponseNorm
+    | SpatialResponseNorm
     | MaxPool2d
     | AvgPool2d
     | Flatten

@@ -48,7 +48,7 @@ class Dropout(Op):
         return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        return [OnnxNode("Dropout", constants={"ratio": self.p})]
+        return [OnnxNode("Dropout", ("x", "ratio"), constants={"ratio": self.p})]
 
 
 class Softmax(Op):
@@ -81,4 +81,4 @@ class Softmax(Op):
         return TorchForm(Saved(output=True), function=Call("F.softmax", ("dim=1",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        return [OnnxNode("Softmax", {"axis": 1})]
+        return [OnnxNode("Softmax", attributes={"axis": 1})]

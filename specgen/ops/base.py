@@ -48,15 +48,17 @@ class Saved:
     """What an op's forward pass keeps for its backward pass, on a CPU.
 
     Of what is neither its input, its output nor a parameter, `other` counts the bytes
-    per image, and `values` the values of the input's type. `weight` says that the
-    weight is kept even where no gradient of the input is wanted. `view` says that the
-    output lies in the input's memory.
+    per image, and `values` the values of the input's type; of these, inference has
+    `scratch` in use at once. `weight` says that the weight is kept even where no
+    gradient of the input is wanted. `view` says that the output lies in the input's
+    memory.
     """
 
     input: bool = False
     output: bool = False
     other: int = 0
     values: int = 0
+    scratch: int = 0
     weight: bool = False
     view: bool = False
 
@@ -80,18 +82,29 @@ class TorchForm:
 
 @dataclass(frozen=True, slots=True)
 class OnnxNode:
-    """One ONNX node, or one for each of `groups` equal parts of the channels.
+    """One of the ONNX nodes that an op becomes, in order of execution.
 
-    After the data input come the parameters (by leaf name), then the constants. `shape`
-    is that of the output, where this is not the layer's last node.
+    `inputs` are names within the layer: "x" is what the layer reads, the others are its
+    parameters, `constants`, and outputs of nodes before. `name` is that of the node and
+    of its output, which has `shape`; if there are several `outputs`, all of this shape,
+    they are numbered: "Split_0", "Split_1". The last node, of which the output is the
+    layer's, has no name.
     """
 
     op_type: str
+    inputs: tuple[str, ...] = ("x",)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    parameters: tuple[str, ...] = ()
     constants: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
-    groups: int = 1
+    name: str = ""
     shape: Shape = ()
+    outputs: int = 1
+
+    @property
+    def results(self) -> list[str]:
+        """Names of the outputs, if they are not the layer's."""
+        if self.outputs == 1:
+            return [self.name]
+        return [f"{self.name}_{index}" for index in range(self.outputs)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,4 +158,4 @@ class Conv2d(Weighted):
             "dilations": self.dilation,
             "group": self.groups,
         }
-        return [OnnxNode("Conv", attributes, tuple(self.parameters(x)))]
+        return [OnnxNode("Conv", ("x", *self.parameters(x)), attributes)]

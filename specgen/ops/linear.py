@@ -56,7 +56,7 @@ class Linear(Weighted):
         return TorchForm(Saved(input=True), Call("nn.Linear", args))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        return [OnnxNode("Gemm", {"transB": 1}, tuple(self.parameters(x)))]
+        return [OnnxNode("Gemm", ("x", *self.parameters(x)), {"transB": 1})]
 
 
 class Flatten(Op):
@@ -83,4 +83,4 @@ class Flatten(Op):
         return TorchForm(Saved(view=True), function=Call("torch.flatten", ("1",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        return [OnnxNode("Flatten", {"axis": 1})]
+        return [OnnxNode("Flatten", attributes={"axis": 1})]

@@ -1,4 +1,4 @@
-"""Normalisation."""
+"""Normalisation by the responses nearby: in other maps, or in the same one."""
 
 from __future__ import annotations
 
@@ -26,29 +26,49 @@ from specgen.ops.base import (
 from specgen.schema import Count, Positive
 
 
-class LocalResponseNorm(Op):
-    """Divides each value by (k + alpha / size * sum of squares in the window) ** beta.
+class ResponseNorm(Op):
+    """Divides each value by (k + alpha * mean of squares in its window) ** beta.
 
-    The window is `size` neighbouring channels, cut off at the ends of each of `groups`
-    groups: the towers of 2012 normalise over their own maps only. Alpha is divided by
-    the size, as in PyTorch, ONNX, Caffe and the code of 2012; in the paper it is not.
+    The window is centred on the value; outside the maps there are zeros, which count in
+    the mean. So alpha is divided by the number of values in the window, as in PyTorch,
+    ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
-    op: Literal["local_response_norm"]
     size: Count
     alpha: Positive = 1e-4
     beta: Positive = 0.75
     k: Positive = 1.0
-    groups: Count = 1
 
     @field_validator("size")
     @classmethod
     def _odd(cls, size: int) -> int:
         if size % 2 == 0:
             raise PydanticCustomError(
-                "odd", "the window must be odd, so that it is centred on its channel"
+                "odd", "the window must be odd, so that it is centred on its value"
             )
         return size
+
+    def output(self, x: Shape) -> Shape:
+        need_maps(self.op, x)
+        return x
+
+    def _form(self, saved: Saved, name: str, *more: str) -> TorchForm:
+        """A class `name` that the generated file defines."""
+        fields = [f"{key}={getattr(self, key)!r}" for key in ("alpha", "beta", "k")]
+        return TorchForm(
+            saved, Call(name, (str(self.size), *fields, *more)), helper=name
+        )
+
+
+class LocalResponseNorm(ResponseNorm):
+    """Across maps: the window is `size` neighbouring channels in the same place.
+
+    It ends at the ends of each of `groups` groups: the towers of 2012 normalise over
+    their own maps only.
+    """
+
+    op: Literal["local_response_norm"]
+    groups: Count = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         if x[0] % self.groups:
@@ -58,10 +78,6 @@ class LocalResponseNorm(Op):
                 ("groups",),
                 help=f"{x[0]} is divisible by {divisors(x[0])}",
             )
-
-    def output(self, x: Shape) -> Shape:
-        need_maps(self.op, x)
-        return x
 
     def part(self, x: Shape, share: range) -> Part:
         group = x[0] // self.groups
@@ -77,21 +93,60 @@ class LocalResponseNorm(Op):
         return Part(self.model_copy(update={"groups": len(share) // group}), share)
 
     def torch(self, x: Shape) -> TorchForm:
-        args = [str(self.size)]
-        args += [f"{name}={getattr(self, name)!r}" for name in ("alpha", "beta", "k")]
-        if self.groups > 1:
-            args.append(f"groups={self.groups}")
-        name = "LocalResponseNorm"
         # Beside x, the base of the power.
         saved = Saved(input=True, other=FLOAT32 * volume(x))
-        return TorchForm(saved, Call(name, tuple(args)), helper=name)
+        more = [f"groups={self.groups}"] if self.groups > 1 else []
+        return self._form(saved, "LocalResponseNorm", *more)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         # bias has another default in ONNX than k in torch: all four are written.
-        attributes = {
+        norm = {
             "size": self.size,
             "alpha": self.alpha,
             "beta": self.beta,
             "bias": self.k,
         }
-        return [OnnxNode("LRN", attributes, groups=self.groups)]
+        if self.groups == 1:
+            return [OnnxNode("LRN", attributes=norm)]
+        along, shape = {"axis": 1}, (x[0] // self.groups, *x[1:])
+        split = OnnxNode(
+            "Split", ("x",), along, name="Split", shape=shape, outputs=self.groups
+        )
+        norms = [
+            OnnxNode("LRN", (part,), norm, name=f"LRN_{index}", shape=shape)
+            for index, part in enumerate(split.results)
+        ]
+        return [split, *norms, OnnxNode("Concat", tuple(n.name for n in norms), along)]
+
+
+class SpatialResponseNorm(ResponseNorm):
+    """Within a map: the window is `size` x `size` values of the same channel.
+
+    The "local response normalization (same map)" of cuda-convnet, `rnorm` in its layer
+    files, and Caffe's LRN with `norm_region: WITHIN_CHANNEL`.
+    """
+
+    op: Literal["spatial_response_norm"]
+
+    def torch(self, x: Shape) -> TorchForm:
+        # Beside x its squares, the base and the power; inference has at most three at
+        # once of these, the mean and the output.
+        saved = Saved(input=True, values=3 * volume(x), scratch=2 * volume(x))
+        return self._form(saved, "SpatialResponseNorm")
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        reach = self.size // 2
+        window = {
+            "kernel_shape": (self.size, self.size),
+            "pads": (reach, reach, reach, reach),
+            "count_include_pad": 1,
+        }
+        alpha, beta, k = {"alpha": self.alpha}, {"beta": self.beta}, {"k": self.k}
+        return [
+            OnnxNode("Mul", ("x", "x"), name="squares", shape=x),
+            OnnxNode("AveragePool", ("squares",), window, name="mean", shape=x),
+            OnnxNode("Mul", ("mean", "alpha"), {}, alpha, "scaled", x),
+            OnnxNode("Add", ("scaled", "k"), {}, k, "base", x),
+            OnnxNode("Pow", ("base", "beta"), {}, beta, "power", x),
+            OnnxNode("Div", ("x", "power")),
+        ]

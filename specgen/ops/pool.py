@@ -117,10 +117,12 @@ class MaxPool2d(Pool2d):
 
     def torch(self, x: Shape) -> TorchForm:
         indices = INT64 * volume(self.output(x))
-        return self._module(Saved(input=True, other=indices), "nn.MaxPool2d")
+        return self._module(
+            Saved(input=True, other=indices), "nn.MaxPool2d"
+        )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        return [OnnxNode("MaxPool", self._window(x))]
+        return [OnnxNode("MaxPool", attributes=self._window(x))]
 
 
 class AvgPool2d(Pool2d):
@@ -145,12 +147,12 @@ class AvgPool2d(Pool2d):
     def onnx(self, x: Shape) -> list[OnnxNode]:
         window = self._window(x) | {"count_include_pad": 0}
         if not self.count_include_pad or self.padding == (0, 0):
-            return [OnnxNode("AveragePool", window)]
+            return [OnnxNode("AveragePool", attributes=window)]
         # Counted padding becomes part of the maps; what ceil_mode adds never counts.
         (top, left), (bottom, right) = self.padding, self._overhang(x)
         pads = (0, 0, top, left, 0, 0, top, left)
         padded = (x[0], x[1] + 2 * top, x[2] + 2 * left)
         return [
-            OnnxNode("Pad", constants={"pads": pads}, shape=padded),
-            OnnxNode("AveragePool", window | {"pads": (0, 0, bottom, right)}),
+            OnnxNode("Pad", ("x", "pads"), {}, {"pads": pads}, "Pad", padded),
+            OnnxNode("AveragePool", ("Pad",), window | {"pads": (0, 0, bottom, right)}),
         ]

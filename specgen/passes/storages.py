@@ -119,7 +119,8 @@ class _Run:
         output = x
         if not (saved.view or idle):
             output = self._new(layer, share.device, self._item * volume(share.shape))
-        if (other := saved.other + self._item * saved.values) and not idle:
+        values = saved.values if self._training else saved.scratch
+        if other := saved.other + self._item * values:
             self._new(layer, share.device, other).saved = self._learns
         x.saved |= self._learns and saved.input
         output.saved |= self._learns and saved.output

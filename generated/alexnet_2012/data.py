@@ -1,0 +1,154 @@
+"""Batches of pixels to what the network reads.
+
+Everything works on whole batches, on their device. What chance decides is drawn on the
+CPU, for all images of a step, as a function of (seed, step): no random state is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import parallel
+from images import SIZE, DataError, Images, batches, explain, load
+
+HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
+COLOR_NOISE = 0.1  # standard deviation, as a share of each eigenvalue
+
+# What a run is to be continued and evaluated with.
+SETTINGS = {
+    "size": SIZE,
+    "height": HEIGHT,
+    "width": WIDTH,
+    "flip": True,
+    "color_noise": COLOR_NOISE,
+}
+# Of the tensors in Statistics.
+SHAPES = {"mean": (3, SIZE, SIZE), "colors": (3, 3)}
+
+
+class Statistics(NamedTuple):
+    """What is known of the training images, in grey levels (0 to 255)."""
+
+    mean: Tensor  # (3, SIZE, SIZE) float32: the mean image
+    colors: Tensor  # (3, 3) float32: in rows, eigenvectors times eigenvalues
+
+    def to(self, device: torch.device) -> Statistics:
+        """Copy to a device."""
+        return Statistics(*(tensor.to(device) for tensor in self))
+
+
+def survey(
+    train: Images, val: Images, workers: int
+) -> tuple[Statistics, dict[str, str]]:
+    """Read all images once: the statistics of `train`, and what is unreadable in both.
+
+    Returns the reasons by image name. DataError if no training image can be read.
+    Of several processes each reads some of the batches.
+    """
+    count = 0
+    rank, world = parallel.rank(), parallel.world()
+    bad: dict[str, str] = {}
+    # Sums of whole numbers, exact up to 2**53: the same for any number of workers.
+    total = torch.zeros(3, SIZE, SIZE, dtype=torch.float64)
+    products = torch.zeros(3, 3, dtype=torch.float64)
+    size = (len(train) + len(val)) // world
+    with tqdm(total=size, desc="survey", unit="img", disable=rank > 0 or None) as bar:
+        for images in (train, val):
+            share = batches(len(images), 8)[rank::world]
+            for batch in load(images, share, workers):
+                bad |= batch.bad
+                bar.update(len(batch.images) + len(batch.bad))
+                if images is train:
+                    count += len(batch.images)
+                    total += batch.images.sum(0, dtype=torch.int32)
+                    pixels = batch.images.movedim(1, 0).flatten(1).double()
+                    products += pixels @ pixels.T
+    bad = dict(sorted(parallel.gather(list(bad.items()))))
+    count = int(parallel.add(torch.tensor(count)))
+    if count == 0:
+        raise DataError(*explain(bad))
+    mean = parallel.add(total) / count
+
+    # The principal components of the colours of all pixels (Section 4.1 of the paper).
+    # The paper does not name the unit of a pixel, and the noise grows with its square:
+    # in [0, 1], as in fb.resnet.torch, it is a few grey levels; in [0, 255], 1,000.
+    color = mean.mean(dim=(1, 2))
+    products = parallel.add(products)
+    covariance = (products / (count * SIZE**2) - color.outer(color)) / 255**2
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    colors = 255 * eigenvalues[:, None] * eigenvectors.T
+    return Statistics(mean.float(), colors.float()), bad
+
+
+class Draws(NamedTuple):
+    """What chance decides for each of N images."""
+
+    top: Tensor  # (N,) int64: where the crop begins
+    left: Tensor  # (N,) int64
+    flip: Tensor  # (N,) bool: whether it is mirrored
+    color: Tensor  # (N, 3) float32: the share of each principal component to add
+
+    def take(self, rows: Tensor | slice) -> Draws:
+        """Return the draws of some of the images."""
+        return Draws(*(draws[rows] for draws in self))
+
+
+def draw(count: int, seed: int, step: int) -> Draws:
+    """Draw for `count` images: a function of (seed, step)."""
+    rng = np.random.default_rng((seed, step))
+    return Draws(
+        top=torch.from_numpy(rng.integers(SIZE - HEIGHT + 1, size=count)),
+        left=torch.from_numpy(rng.integers(SIZE - WIDTH + 1, size=count)),
+        flip=torch.from_numpy(rng.random(count) < 0.5),
+        color=torch.from_numpy(rng.normal(0, COLOR_NOISE, (count, 3))).float(),
+    )
+
+
+def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
+    """Cut at random, subtract the mean image, mirror, add a colour.
+
+    (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in grey levels.
+    """
+    device = images.device
+    top, left = draws.top.to(device), draws.left.to(device)
+    x = _crops(statistics.mean.expand_as(images), top, left)
+    torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
+    flip = draws.flip.nonzero()[:, 0].to(device)  # counted on the CPU: no wait
+    x[flip] = x[flip].flip(3)
+    x += (draws.color.to(device) @ statistics.colors)[:, :, None, None]
+    return x
+
+
+def _crops(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Cut each image at its own place: (N, 3, SIZE, SIZE) -> (N, 3, HEIGHT, WIDTH)."""
+    windows = images.unfold(2, HEIGHT, 1).unfold(3, WIDTH, 1)  # all of them, as a view
+    return windows[torch.arange(len(top), device=top.device), :, top, left]
+
+
+def center_crop(images: Tensor, statistics: Statistics) -> Tensor:
+    """Cut out the centres: (N, 3, HEIGHT, WIDTH) as `augment` gives them."""
+    return _crop(images, statistics, (SIZE - HEIGHT) // 2, (SIZE - WIDTH) // 2)
+
+
+def ten_crops(images: Tensor, statistics: Statistics) -> Iterator[Tensor]:
+    """Yield the corners and the centre, each followed by its mirror image.
+
+    Each is like `center_crop`. The paper averages the softmax over the ten.
+    """
+    bottom, right = SIZE - HEIGHT, SIZE - WIDTH
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+    for top, left in [*corners, (bottom // 2, right // 2)]:
+        x = _crop(images, statistics, top, left)
+        yield x
+        yield x.flip(3)
+
+
+def _crop(images: Tensor, statistics: Statistics, top: int, left: int) -> Tensor:
+    area = (..., slice(top, top + HEIGHT), slice(left, left + WIDTH))
+    return images[area] - statistics.mean[area]

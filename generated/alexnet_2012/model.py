@@ -1,0 +1,310 @@
+"""AlexNet on gpu0 and gpu1.
+
+AlexNet as the code of 2012 ran it, which is not quite what the paper says.
+layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025.
+
+60,965,224 parameters, 724,406,816 multiply-accumulates per image.
+Compiled from a spec by specgen: change the spec and build again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# The standard deviation of a layer's initial weights, and its initial bias.
+START = {
+    "conv1": (0.01, 0),
+    "conv2": (0.01, 1),
+    "conv3": (0.03, 0),
+    "conv4": (0.03, 1),
+    "conv5": (0.03, 1),
+    "fc6": (0.01, 1),
+    "fc7": (0.01, 1),
+    "fc8": (0.01, 0),
+}
+
+# Layers that are split along the first axis of their parameters, and the letters of the
+# shares: conv1 is conv1a and conv1b.
+SHARES = {
+    "conv1": "ab",
+    "conv2": "ab",
+    "conv3": "ab",
+    "conv4": "ab",
+    "conv5": "ab",
+    "fc6": "ab",
+    "fc7": "ab",
+}
+
+
+class AlexNet(nn.Module):
+    """Images (N, 3, 224, 224) to logits (N, 1000).
+
+    Args:
+        devices: a torch device for gpu0 and gpu1 each; equal ones will do.
+        seed: of the initial weights, which do not depend on the devices.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[str | torch.device] = ("cuda:0", "cuda:1"),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if len(devices) != 2:
+            raise ValueError(f"expected 2 devices, got {len(devices)}")
+        self.gpu0 = torch.device(devices[0])
+        self.gpu1 = torch.device(devices[1])
+
+        # 224 gives the paper's 55 x 55 only if the last stride is completed with zeros.
+        self.conv1a = nn.Conv2d(3, 48, 11, stride=4, device=self.gpu0)
+        self.conv1b = nn.Conv2d(3, 48, 11, stride=4, device=self.gpu1)
+        # Each tower normalises over its own maps only.
+        self.norm1 = LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=2.0)
+        # Overlapping pooling: the window is wider than the stride (Section 3.4).
+        self.pool1 = nn.MaxPool2d(3, stride=2)
+        self.conv2a = nn.Conv2d(48, 128, 5, padding=2, device=self.gpu0)
+        self.conv2b = nn.Conv2d(48, 128, 5, padding=2, device=self.gpu1)
+        self.norm2 = LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=2.0)
+        # cnorm2: a second normalisation, now within each map (layer-params-145.cfg).
+        self.spatial_norm2 = SpatialResponseNorm(5, alpha=0.001, beta=0.75, k=1.0)
+        self.pool2 = nn.MaxPool2d(3, stride=2)
+        # Reads both towers. From here to conv5, layers-145.cfg has initW=0.03.
+        self.conv3a = nn.Conv2d(256, 192, 3, padding=1, device=self.gpu0)
+        self.conv3b = nn.Conv2d(256, 192, 3, padding=1, device=self.gpu1)
+        self.conv4a = nn.Conv2d(192, 192, 3, padding=1, device=self.gpu0)
+        self.conv4b = nn.Conv2d(192, 192, 3, padding=1, device=self.gpu1)
+        self.conv5a = nn.Conv2d(192, 128, 3, padding=1, device=self.gpu0)
+        self.conv5b = nn.Conv2d(192, 128, 3, padding=1, device=self.gpu1)
+        self.pool5 = nn.MaxPool2d(3, stride=2)
+        self.fc6a = nn.Linear(9216, 2048, device=self.gpu0)
+        self.fc6b = nn.Linear(9216, 2048, device=self.gpu1)
+        self.drop6 = nn.Dropout(0.5)
+        self.fc7a = nn.Linear(4096, 2048, device=self.gpu0)
+        self.fc7b = nn.Linear(4096, 2048, device=self.gpu1)
+        self.drop7 = nn.Dropout(0.5)
+        self.fc8 = nn.Linear(4096, 1000, device=self.gpu0)
+
+        self.register_state_dict_post_hook(_join)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_cut)  # type: ignore[no-untyped-call]
+        self.reset_parameters(seed)
+
+    def reset_parameters(self, seed: int) -> None:
+        """Draw the initial weights, whole and in order, on the CPU.
+
+        So a seed starts the same network wherever its layers are placed.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        tensors = self.state_dict()
+        for name, tensor in tensors.items():
+            layer, _, leaf = name.rpartition(".")
+            std, bias = START[layer]
+            whole = torch.full_like(tensor, bias, device="cpu")
+            if leaf == "weight":
+                whole.normal_(0, std, generator=generator)
+            tensors[name] = whole
+        self.load_state_dict(tensors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, 1000) on gpu0."""
+        a, b = x.to(self.gpu0), x.to(self.gpu1)  # (N, 3, 224, 224)
+        a = F.pad(a, (0, 3, 0, 3))  # (N, 3, 227, 227)
+        b = F.pad(b, (0, 3, 0, 3))
+        a = F.relu(self.pool1(self.norm1(self.conv1a(a))))  # (N, 48, 27, 27)
+        b = F.relu(self.pool1(self.norm1(self.conv1b(b))))
+
+        a = self.spatial_norm2(self.norm2(F.relu(self.conv2a(a))))  # (N, 128, 27, 27)
+        b = self.spatial_norm2(self.norm2(F.relu(self.conv2b(b))))
+        a = self.pool2(a)  # (N, 128, 13, 13)
+        b = self.pool2(b)
+
+        # conv3 reads what gpu0 and gpu1 computed.
+        a, b = exchange(a, b)  # (N, 256, 13, 13)
+        a = F.relu(self.conv3a(a))  # (N, 192, 13, 13)
+        b = F.relu(self.conv3b(b))
+
+        a = F.relu(self.conv4a(a))  # (N, 192, 13, 13)
+        b = F.relu(self.conv4b(b))
+
+        a = torch.flatten(F.relu(self.pool5(self.conv5a(a))), 1)  # (N, 4608)
+        b = torch.flatten(F.relu(self.pool5(self.conv5b(b))), 1)
+
+        # fc6 reads what gpu0 and gpu1 computed.
+        a, b = exchange(a, b)  # (N, 9216)
+        a = self.drop6(F.relu(self.fc6a(a)))  # (N, 2048)
+        b = self.drop6(F.relu(self.fc6b(b)))
+
+        # fc7 reads what gpu0 and gpu1 computed.
+        a, b = exchange(a, b)  # (N, 4096)
+        a = self.drop7(F.relu(self.fc7a(a)))  # (N, 2048)
+        b = self.drop7(F.relu(self.fc7b(b)))
+
+        # fc8 reads what gpu0 and gpu1 computed.
+        x = gather(a, b, to=self.gpu0)  # (N, 4096)
+        x = self.fc8(x)  # (N, 1000)
+        return x
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Return the softmax (N, 1000) over the classes."""
+        logits: Tensor = self(x)
+        return F.softmax(logits, dim=1)
+
+
+def gather(*shares: Tensor, to: torch.device) -> Tensor:
+    """Join shares along channels or features on one device."""
+    return torch.cat([share.to(to) for share in shares], dim=1)
+
+
+def exchange(*shares: Tensor) -> list[Tensor]:
+    """Give the device of every share all of them, joined."""
+    return [gather(*shares, to=share.device) for share in shares]
+
+
+class LocalResponseNorm(nn.Module):
+    """y = x / (k + alpha / size * sum of squares) ** beta, (N, C, *) to the same.
+
+    The sum is over the `size` (odd) channels centred on y's own, as far as they lie in
+    its own of `groups` equal groups of channels. For one group this is
+    torch.nn.LocalResponseNorm, which takes over four times as long on a CPU.
+    """
+
+    def __init__(
+        self, size: int, *, alpha: float, beta: float, k: float, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, in the dtype and memory format of x."""
+        x = torch.unflatten(x, 1, (self.groups, -1))  # a view: (N, groups, channels, *)
+        return _normalize(x, self).flatten(1, 2)
+
+    def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
+        """Yield, for each place in the window, channels and the channels seen there."""
+        reach = min(self.size // 2, channels - 1)
+        for shift in range(-reach, reach + 1):
+            low, high = max(shift, 0), min(shift, 0)
+            yield slice(-high, channels - low), slice(low, channels + high)
+
+    def power(self, base: Tensor) -> Tensor:
+        """Return base ** -beta as a new tensor; roots take half the time of a power."""
+        if self.beta == 0.75:
+            return base.sqrt().mul_(base).rsqrt_()
+        return base.pow(-self.beta)
+
+
+class _Normalize(torch.autograd.Function):
+    """The formula and its gradient, on (N, groups, channels, *).
+
+    Keeps x, which a ReLU before it keeps anyway, and the base of the power. Sums are
+    float32 at least and no matrix products: neither autocast nor TF32 touches them.
+    In-place steps: on a CPU, new memory costs more than the arithmetic that fills it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        base = torch.full_like(x, norm.k, dtype=dtype)
+        scale = norm.alpha / norm.size
+        for at, seen in norm.window(x.shape[2]):
+            base[:, :, at].addcmul_(x[:, :, seen], x[:, :, seen], value=scale)
+        ctx.save_for_backward(x, base)
+        ctx.norm = norm
+        return norm.power(base).mul_(x).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # dx = g base^-beta - 2 alpha beta / size x (windowed sum of g x base^(-beta-1))
+        x, base = ctx.saved_tensors
+        norm = ctx.norm
+        dx = norm.power(base).mul_(grad)
+        term = (dx * x).div_(base)
+        scale = -2 * norm.beta * norm.alpha / norm.size
+        for at, seen in norm.window(x.shape[2]):
+            dx[:, :, at].addcmul_(x[:, :, at], term[:, :, seen], value=scale)
+        return dx.to(x.dtype), None
+
+
+_normalize: Callable[[Tensor, LocalResponseNorm], Tensor] = _Normalize.apply
+
+
+class SpatialResponseNorm(nn.Module):
+    """y = x / (k + alpha * mean of squares) ** beta, (N, C, H, W) to the same.
+
+    The mean is over the `size` x `size` (odd) values of its own map centred on y's own;
+    outside the map there are zeros, which count.
+    """
+
+    def __init__(self, size: int, *, alpha: float, beta: float, k: float) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y."""
+        mean = F.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
+        return x / (self.k + self.alpha * mean).pow(self.beta)
+
+
+def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Join the shares of split layers to whole tensors, in order, on the CPU."""
+    layers = {layer + a: layer for layer, shares in SHARES.items() for a in shares}
+    parts: dict[str, list[Tensor]] = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        whole = f"{layers.get(module, module)}.{leaf}"
+        parts.setdefault(whole, []).append(tensor.cpu())
+    return {name: torch.cat(shares) for name, shares in parts.items()}
+
+
+def cut_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Cut whole tensors into the shares of split layers: undoes `join_shares`."""
+    cut = {}
+    for name, tensor in tensors.items():
+        layer, _, leaf = name.rpartition(".")
+        shares = SHARES.get(layer, ("",))
+        for a, part in zip(shares, tensor.chunk(len(shares)), strict=True):
+            cut[f"{layer}{a}.{leaf}"] = part
+    return cut
+
+
+def _join(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Any) -> None:
+    """Let `state_dict` give whole tensors, so that every placement can load them."""
+    own = [name for name in state if name.startswith(prefix)]
+    shares = {name.removeprefix(prefix): state.pop(name) for name in own}
+    for name, tensor in join_shares(shares).items():
+        state[prefix + name] = tensor
+
+
+def _cut(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    prefix: str,
+    _: Any,
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Let `load_state_dict` take whole tensors; its errors name these."""
+    own = module.state_dict()
+    names = [name for name in state if name.startswith(prefix)]
+    given = {name.removeprefix(prefix): state.pop(name) for name in names}
+    missing += [prefix + name for name in own if name not in given]
+    unexpected += [prefix + name for name in given if name not in own]
+    for name, tensor in own.items():
+        found = given.get(name, tensor)
+        if found.shape == tensor.shape:
+            own[name] = found
+        else:
+            errors.append(
+                f"{prefix + name} is {tuple(found.shape)}, not {tuple(tensor.shape)}"
+            )
+    for name, tensor in cut_shares(own).items():
+        state[prefix + name] = tensor

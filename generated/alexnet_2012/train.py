@@ -1,0 +1,367 @@
+"""Train AlexNet on the images of DIR/train/<class>/ and DIR/val/<class>/.
+
+    python train.py --data DIR
+    python train.py --data DIR --resume
+    torchrun --nproc-per-node 4 train.py --data DIR
+
+Writes checkpoint.safetensors, metrics.csv and curves.png to --output. All that is
+random is a function of the seed and of the epoch or step, so that a run that was
+stopped and resumed ends with the same bytes as one that never was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+# Threads that spin while they wait take the time of the processes that decode images.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import checkpoint
+import model
+import parallel
+import report
+from checkpoint import CheckpointError, Run
+from data import SETTINGS, SHAPES, Statistics, augment, draw, survey
+from evaluate import choose_devices, evaluate, tally
+from images import (
+    Batch,
+    DataError,
+    Images,
+    batches,
+    check_numbers,
+    explain,
+    is_sound,
+    load,
+    open_data,
+)
+
+OUTPUTS = 1000  # of the network
+FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How AlexNet learns. Flags of the same names change the first three."""
+
+    # layer-params-145.cfg, notes at its end: killed at epoch 91.
+    epochs: int = 91
+    batch_size: int = 128
+    seed: int = 0
+    # Section 5.
+    lr: float = 0.01
+    weight_lr_multiplier: float = 1.0
+    # layer-params-145.cfg: epsB=0.02, where epsW began with 0.01.
+    bias_lr_multiplier: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    # layer-params-145.cfg: wc, the decay, is given for weights only.
+    bias_decay: float = 0.0
+    # layer-params-145.cfg, notes at its end: epsW divided by hand.
+    drop_epochs: tuple[int, ...] = (25, 51, 79)
+    drop_factor: float = 0.1
+
+
+def main() -> None:
+    """Train as the flags say."""
+    args = parse_arguments()
+    devices = choose_devices(args.devices, parallel.LOCAL_RANK, parallel.LOCAL_WORLD)
+    train_set, val_set = open_data(args.data)
+    check_outputs(train_set.classes)
+    if not parallel.agree((train_set.samples, val_set.samples)):
+        raise DataError("the processes do not find the same images")
+    net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
+    velocity = {name: torch.zeros_like(w) for name, w in net.named_parameters()}
+
+    # Begin, or go on where a checkpoint stands.
+    path = args.output / "checkpoint.safetensors"
+    source = Path(args.resume or path)
+    exists = parallel.once(path.exists)()
+    if exists and (args.resume is None or source != path):
+        sys.exit(f"error: {path} exists: give --resume, or another --output")
+    if args.resume or exists:
+        run, statistics = resume(source, args.given, net, velocity)
+    else:
+        if args.resume is not None:
+            print(f"there is no checkpoint {path} yet: starting anew")
+        run, statistics = begin(args, train_set, val_set)
+    check_data(run, train_set)
+    recipe = Recipe(**run.recipe)
+    train_set, val_set = train_set.without(run.bad), val_set.without(run.bad)
+    epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
+    taken = run.step - run.epoch * epoch_steps
+    if not 0 <= taken <= epoch_steps or (taken > 0) != (run.sums[3] > 0):
+        raise CheckpointError(f"{source} is damaged: step and epoch do not agree")
+    last = min(recipe.epochs * epoch_steps, args.steps or sys.maxsize)
+    top = min(5, len(run.classes))
+    statistics = statistics.to(devices[0])
+    parallel.once(args.output.mkdir)(parents=True, exist_ok=True)
+    metrics = args.output / "metrics.csv"
+    write_metrics = parallel.once(report.write_metrics)
+    write_metrics(metrics, run.history)
+    replica = parallel.replicate(net)
+    stopped = parallel.stop_on_signals()
+    if run.step == 0:
+        save(path, net, velocity, statistics, run)  # fails now rather than in an hour
+
+    progress = report.Progress(run.step, last)
+    while run.step < last or run.step > run.epoch * epoch_steps:
+        # Learn for an epoch, or for what a stop has left of it.
+        net.train()
+        progress.start(run.sums)
+        order = batches(len(train_set), recipe.batch_size, recipe.seed, run.epoch)
+        order = order[run.step - run.epoch * epoch_steps :][: max(0, last - run.step)]
+        # Of each batch a process reads every world-th image, and its draws.
+        rank, world = parallel.rank(), parallel.world()
+        share = [batch[rank::world] for batch in order]
+        for batch in load(train_set, share, args.workers):
+            count = check_batch(batch, args.bad_images)
+            run.lr = learning_rate(recipe, run)
+            draws = draw(recipe.batch_size, recipe.seed, run.step)
+            draws = draws.take(batch.rows * world + rank)
+            pixels = batch.images.to(devices[0], non_blocking=True)
+            images = augment(pixels, statistics, draws)
+            seed_dropout(recipe.seed, run.step)
+            sums = backward(replica, images, batch.labels, count, recipe, top)
+            update(net, velocity, run.lr, recipe)
+            progress.add(parallel.add(sums))
+            run.step += 1
+            if stopped():
+                break
+            if run.step % args.checkpoint_every == 0:
+                run.sums = progress.read()
+                save(path, net, velocity, statistics, run)
+        run.sums = progress.read()
+        speed = progress.images_per_second()
+        save(path, net, velocity, statistics, run)
+        if stopped():
+            break
+
+        # Validate. An epoch that --steps cuts short is not history: after --resume, the
+        # rows of the whole epoch take the place of these.
+        began = time.monotonic()
+        val = evaluate(net, val_set, statistics, recipe.batch_size, args.workers)
+        val_speed = len(val_set) / (time.monotonic() - began)
+        train = [total / run.sums[3] for total in run.sums[:3]]
+        at = run.epoch + 1, run.step
+        train_row = report.row(*at, "train", train, run.lr, speed)
+        val_row = report.row(*at, "val", val, run.lr, val_speed)
+        rows = [*run.history, train_row, val_row]
+        write_metrics(metrics, rows)
+        tqdm.write(report.describe(train_row, val_row, top))
+        if run.step < (run.epoch + 1) * epoch_steps:
+            break
+        run.history = rows
+        run.epoch += 1
+        run.sums = [0.0] * 4
+        save(path, net, velocity, statistics, run)
+    progress.bar.close()
+
+    picture = parallel.once(report.draw)(metrics)
+    print(f"checkpoint in {path}, metrics in {metrics}, curves in {picture}")
+    if stopped():
+        again = [sys.argv[0], "--data", str(args.data), "--resume", str(path)]
+        go_on = f"{parallel.launcher()} {shlex.join(again)}"
+        text = f"stopped after step {run.step} of {last}; go on: {go_on}"
+        parallel.once(print)(text, flush=True)  # all wait: it comes before they end
+        sys.exit(130)  # as a program that Ctrl-C ended
+
+
+def backward(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    count: int,
+    recipe: Recipe,
+    top: int,
+) -> Tensor:
+    """Compute the gradients for a share of a batch of crops; return its sums.
+
+    They are those of the mean loss over the `count` images of all shares, which may be
+    unequal or empty: the processes' gradients are averaged. See tally for the sums.
+    """
+    net.zero_grad()
+    images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
+    logits = net(images)
+    labels = labels.to(logits.device, non_blocking=True)
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    torch.autograd.backward(loss / count * parallel.world())
+    return tally(loss, logits, labels, top)
+
+
+@torch.no_grad()
+def update(
+    net: nn.Module, velocity: dict[str, Tensor], lr: float, recipe: Recipe
+) -> None:
+    """Move the weights by their velocity.
+
+    v <- momentum * v - weight_decay * lr * w - lr * gradient
+    w <- w + v
+
+    The rate is inside the velocity. torch.optim.SGD has it outside and differs after
+    each change of the rate, until the old gradients have faded.
+    """
+    for name, w in net.named_parameters():
+        v = velocity[name]
+        assert w.grad is not None
+        bias = name.endswith(".bias")
+        multiplier = recipe.bias_lr_multiplier if bias else recipe.weight_lr_multiplier
+        rate = lr * multiplier
+        v.mul_(recipe.momentum)
+        decay = recipe.bias_decay if bias else recipe.weight_decay
+        v.add_(w, alpha=-decay * rate)
+        v.add_(w.grad, alpha=-rate)
+        w.add_(v)
+
+
+def learning_rate(recipe: Recipe, run: Run) -> float:
+    """Return the rate of the next step.
+
+    It drops after each of `drop_epochs`.
+    """
+    drops = sum(run.epoch >= epoch for epoch in recipe.drop_epochs)
+    return recipe.lr * recipe.drop_factor**drops
+
+
+def seed_dropout(seed: int, step: int) -> None:
+    """Make dropout a function of the seed, the step, and the process."""
+    mixed = np.random.SeedSequence((seed, step, parallel.rank())).generate_state(1)
+    torch.manual_seed(int(mixed[0]))
+
+
+def begin(
+    args: argparse.Namespace, train: Images, val: Images
+) -> tuple[Run, Statistics]:
+    """Survey the data; return a new run and the statistics of the training images."""
+    statistics, bad = survey(train, val, args.workers)
+    if bad and args.bad_images == "fail":
+        raise DataError(*explain(bad))
+    recipe = asdict(replace(Recipe(), **args.given))
+    images = len(train.without(bad))
+    return Run(recipe, SETTINGS, train.classes, bad, images), statistics
+
+
+def resume(
+    path: Path, given: dict[str, int], net: nn.Module, velocity: dict[str, Tensor]
+) -> tuple[Run, Statistics]:
+    """Load a checkpoint into the network and its velocity; return where it stands.
+
+    Raises CheckpointError if it is of another network, of data prepared otherwise, or
+    of another recipe than this one with the `given` flags.
+    """
+    tensors, run = parallel.once(checkpoint.load)(path)
+    checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
+    checkpoint.restore(net, tensors, SHAPES, path)
+    whole = checkpoint.part(tensors, "optimizer.")
+    for name, tensor in model.cut_shares(whole).items():
+        velocity[name].copy_(tensor)
+    statistics = Statistics(**checkpoint.part(tensors, "data."))
+    there = run.recipe
+    kept = {name: there[name] for name in FLAGS if is_sound(name, there.get(name))}
+    recipe = asdict(replace(Recipe(), **(kept | given)))
+    there = there | {"epochs": recipe["epochs"]}  # the past is the same
+    checkpoint.refuse_differences(f"{path} is of another recipe", there, recipe)
+    run.recipe = recipe
+    print(f"going on after step {run.step} of {path}")
+    return run, statistics
+
+
+@parallel.once
+def save(
+    path: Path,
+    net: nn.Module,
+    velocity: dict[str, Tensor],
+    statistics: Statistics,
+    run: Run,
+) -> None:
+    """Write a checkpoint of whole tensors under the names of the spec."""
+    tensors: dict[str, Tensor] = net.state_dict()
+    for name, tensor in model.join_shares(velocity).items():
+        tensors[f"optimizer.{name}"] = tensor
+    for name, tensor in statistics._asdict().items():
+        tensors[f"data.{name}"] = tensor
+    checkpoint.save(path, tensors, run)
+
+
+def check_outputs(classes: Sequence[str]) -> None:
+    """Refuse more classes than the network has outputs; say it if there are fewer."""
+    count = len(classes)
+    if count > OUTPUTS:
+        raise DataError(f"{count} classes are too many for {OUTPUTS} outputs")
+    if count < OUTPUTS:
+        print(f"{count} classes: {OUTPUTS - count} of {OUTPUTS} outputs stay unused")
+
+
+def check_data(run: Run, train: Images) -> None:
+    """Refuse data that is not what the run began with; name what it leaves out."""
+    checkpoint.refuse_classes(run.classes, train.classes)
+    for problem in explain(run.bad):
+        print(f"left out {problem}")
+    if (count := len(train.without(run.bad))) != run.images:
+        raise CheckpointError(
+            f"the run began with {run.images} training images, now there are {count}"
+        )
+
+
+def check_batch(batch: Batch, bad_images: str) -> int:
+    """Refuse, or name and leave out, images that have become unreadable.
+
+    Returns the number of images in the shares of all processes.
+    """
+    sizes = torch.tensor([len(batch.labels), len(batch.bad)])
+    count, bad = parallel.add(sizes).tolist()
+    problems = parallel.gather(explain(batch.bad)) if bad else []
+    if problems and (bad_images == "fail" or not count):
+        raise DataError(*problems)
+    for problem in problems:
+        tqdm.write(f"left out {problem}")
+    return int(count)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Train AlexNet. In brackets: what holds unless you say otherwise."
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
+    add("--epochs", type=int, metavar="N", help=f"[{Recipe.epochs}]")
+    add("--batch-size", type=int, metavar="N", help=f"[{Recipe.batch_size}]")
+    add("--steps", type=int, metavar="N", help="stop after so many steps in all")
+    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
+    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    add("--output", type=Path, metavar="DIR", help="[runs/alexnet_2012]")
+    help = "go on from CHECKPOINT [the one in --output, if it is there already]"
+    add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
+    add("--seed", type=int, metavar="N", help=f"[{Recipe.seed}]")
+    help = "write a checkpoint so often, besides after every epoch [1000 steps]"
+    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
+    help = "what to do about images that cannot be read [fail]"
+    add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
+    args = parser.parse_args()
+    check_numbers(parser, args)
+    flags = {name: getattr(args, name) for name in FLAGS}
+    args.given = {name: value for name, value in flags.items() if value is not None}
+    if args.workers is None:
+        args.workers = max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
+    if args.output is None:
+        resumed = Path(args.resume).parent if args.resume else None
+        args.output = resumed or Path("runs/alexnet_2012")
+    return args
+
+
+if __name__ == "__main__":
+    parallel.run(main, CheckpointError, DataError, FloatingPointError, OSError)
