@@ -14,6 +14,7 @@ import argparse
 import csv
 import importlib
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +24,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -121,17 +121,26 @@ def train(code: Path, root: Path, output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def draw(axes: Axes, runs: dict[str, list[dict[str, str]]], column: str) -> None:
-    """Draw a column of both runs' metrics over the steps."""
-    for name, rows in runs.items():
-        for split, style in (("train", ":"), ("val", "-")):
-            points = [row for row in rows if row["split"] == split]
-            steps = [int(row["step"]) for row in points]
-            label = f"sigma {STARTS[name]} ({name}), {split}"
-            values = [float(row[column]) for row in points]
-            axes.plot(steps, values, style, color=COLORS[name], label=label)
-    axes.set(xlabel=f"steps of {BATCH_SIZE} images")
-    axes.grid(alpha=0.3)
+def picture(runs: dict[str, list[dict[str, str]]], path: Path) -> None:
+    """Draw loss and accuracy of both runs over the steps."""
+    figure = Figure(figsize=(10, 4), layout="tight")
+    panels = zip(figure.subplots(1, 2), ("loss", "top1"), strict=True)
+    for axes, column in panels:
+        for name, rows in runs.items():
+            for split, style in (("train", ":"), ("val", "-")):
+                points = [row for row in rows if row["split"] == split]
+                steps = [int(row["step"]) for row in points]
+                values = [float(row[column]) for row in points]
+                label = f"sigma {STARTS[name]} ({name}), {split}"
+                axes.plot(steps, values, style, color=COLORS[name], label=label)
+        chance = math.log(CLASSES) if column == "loss" else 1 / CLASSES
+        axes.axhline(chance, color="tab:red", linewidth=0.8, label="chance")
+        ylabel = "loss" if column == "loss" else "top-1 accuracy"
+        axes.set(xlabel=f"steps of {BATCH_SIZE} images", ylabel=ylabel)
+        axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 def main() -> None:
@@ -159,15 +168,7 @@ def main() -> None:
                 print(f"sigma {STARTS[start]}", flush=True)
                 runs[start] = train(code, root, folder / f"run_{start}")
     if runs:
-        figure = Figure(figsize=(10, 4), layout="tight")
-        losses, accuracies = figure.subplots(1, 2)
-        draw(losses, runs, "loss")
-        losses.set(ylabel="loss")
-        draw(accuracies, runs, "top1")
-        accuracies.set(ylabel="top-1 accuracy", ylim=(0, 0.6))
-        losses.legend()
-        args.picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.picture)
+        picture(runs, args.picture)
         print(args.picture)
 
 
