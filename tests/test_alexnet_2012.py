@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from placed import exact
+from placed import exact, model_text, module
 from test_specs import spec
 from torch import Tensor
 
@@ -59,7 +59,8 @@ def test_it_is_the_published_network() -> None:
 
 
 def test_its_start() -> None:
-    state = exact(spec("alexnet_2012", small=True), ["cpu", "cpu"]).state_dict()
+    code = module(model_text(spec("alexnet_2012", small=True)))
+    state = code.AlexNet(["cpu", "cpu"]).state_dict()
     for name, tensor in state.items():
         layer, leaf = name.split(".")
         if leaf == "weight":

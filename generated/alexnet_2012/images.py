@@ -313,7 +313,8 @@ def check_numbers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 def is_sound(name: str, value: object) -> bool:
     """Return whether the flag of this name can have such a value, a whole number."""
     least = 0 if name in ("seed", "workers") else 1
-    return type(value) is int and least <= value < 2**32
+    most = 2**20 if name == "batch_size" else 2**32 - 1  # draws of a batch take memory
+    return type(value) is int and least <= value <= most
 
 
 def _keep(batch: Any) -> Any:

@@ -117,9 +117,7 @@ class MaxPool2d(Pool2d):
 
     def torch(self, x: Shape) -> TorchForm:
         indices = INT64 * volume(self.output(x))
-        return self._module(
-            Saved(input=True, other=indices), "nn.MaxPool2d"
-        )
+        return self._module(Saved(input=True, other=indices), "nn.MaxPool2d")
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("MaxPool", attributes=self._window(x))]
