@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from os import fsync
 from pathlib import Path
 from typing import Any, TypedDict, get_args, get_origin, get_type_hints
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+from files import whole
 
 
 class Row(TypedDict):
@@ -55,9 +56,9 @@ class CheckpointError(Exception):
 
 def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
     """Write a checkpoint, as write_file does."""
-    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    saved = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"run": json.dumps(asdict(run))}
-    write_file(path, safetensors.torch.save(whole, metadata))
+    write_file(path, safetensors.torch.save(saved, metadata))
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -65,15 +66,10 @@ def write_file(path: Path, content: bytes) -> None:
 
     Raises CheckpointError, with the reason, if it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with whole(path) as file:
             file.write(content)
-            file.flush()
-            fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         kept = "; the one before is intact" if path.exists() else ""
         raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
 

@@ -131,12 +131,12 @@ def _crops(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
     return windows[torch.arange(len(top), device=top.device), :, top, left]
 
 
-def center_crop(images: Tensor, statistics: Statistics) -> Tensor:
+def center_crop(images: Tensor, mean: Tensor) -> Tensor:
     """Cut out the centres: (N, 3, HEIGHT, WIDTH) as `augment` gives them."""
-    return _crop(images, statistics, (SIZE - HEIGHT) // 2, (SIZE - WIDTH) // 2)
+    return _crop(images, mean, (SIZE - HEIGHT) // 2, (SIZE - WIDTH) // 2)
 
 
-def ten_crops(images: Tensor, statistics: Statistics) -> Iterator[Tensor]:
+def ten_crops(images: Tensor, mean: Tensor) -> Iterator[Tensor]:
     """Yield the corners and the centre, each followed by its mirror image.
 
     Each is like `center_crop`. The paper averages the softmax over the ten.
@@ -144,11 +144,11 @@ def ten_crops(images: Tensor, statistics: Statistics) -> Iterator[Tensor]:
     bottom, right = SIZE - HEIGHT, SIZE - WIDTH
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
     for top, left in [*corners, (bottom // 2, right // 2)]:
-        x = _crop(images, statistics, top, left)
+        x = _crop(images, mean, top, left)
         yield x
         yield x.flip(3)
 
 
-def _crop(images: Tensor, statistics: Statistics, top: int, left: int) -> Tensor:
+def _crop(images: Tensor, mean: Tensor, top: int, left: int) -> Tensor:
     area = (..., slice(top, top + HEIGHT), slice(left, left + WIDTH))
-    return images[area] - statistics.mean[area]
+    return images[area] - mean[area]

@@ -1,9 +1,10 @@
-"""Evaluate a checkpoint of AlexNet on the images of DIR/val/<class>/.
+"""Evaluate a checkpoint of AlexNet.
 
     python evaluate.py CHECKPOINT --data DIR
     python evaluate.py CHECKPOINT --data DIR --ten-crop
 
-Prints the mean loss and the top-1 and top-5 accuracy.
+Prints the mean loss and the top-1 and top-5 accuracy on the images of
+DIR/val/<class>/.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ DEVICES = ("gpu0", "gpu1")
 
 def main() -> None:
     """Evaluate as the arguments say."""
-    parser = argparse.ArgumentParser(description="Evaluate a checkpoint of AlexNet.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
     add("--data", type=Path, required=True, metavar="DIR", help="has val/")
@@ -63,7 +64,9 @@ def main() -> None:
     net = model.AlexNet(devices)
     checkpoint.restore(net, tensors, SHAPES, path)
     statistics = Statistics(**checkpoint.part(tensors, "data.")).to(devices[0])
-    workers = args.workers if args.workers is not None else os.cpu_count() or 1
+    workers = args.workers
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
     loss, top1, top5 = evaluate(
         net, images, statistics, args.batch_size, workers, args.ten_crop
     )
@@ -96,9 +99,9 @@ def choose_devices(
     chosen = chosen[len(DEVICES) * process :][: len(DEVICES)]
     for name in chosen:
         try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition("\n")[0]
+            torch.empty(1, device=name).item()
+        except Exception as error:  # each kind of device has its own
+            reason = str(error).partition("\n")[0].partition(". ")[0]
             sys.exit(f"error: device {name} cannot be used: {reason}")
     print(", ".join(f"{a} on {b}" for a, b in zip(DEVICES, chosen, strict=True)))
     return [torch.device(name) for name in chosen]
@@ -129,12 +132,12 @@ def evaluate(
         problems += explain(batch.bad)
         pixels = batch.images.to(device, non_blocking=True)
         if ten_crop:
-            crops = ten_crops(pixels, statistics)
+            crops = ten_crops(pixels, statistics.mean)
             # The logarithm of the mean softmax, which may be too small for float32.
             logs = torch.stack([F.log_softmax(net(crop), 1) for crop in crops])
             scores = logs.logsumexp(0) - math.log(len(logs))
         else:
-            scores = F.log_softmax(net(center_crop(pixels, statistics)), 1)
+            scores = F.log_softmax(net(center_crop(pixels, statistics.mean)), 1)
         labels = batch.labels.to(scores.device, non_blocking=True)
         loss = F.nll_loss(scores, labels, reduction="sum")
         sums = sums.to(loss.device) + tally(loss, scores, labels, top)

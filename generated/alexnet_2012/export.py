@@ -4,21 +4,20 @@
     python export.py CHECKPOINT --output FILE
 
 The file computes what model.onnx, beside this script, shows for review. Its metadata
-holds the names of the classes (`classes`, JSON) and the mean image (`mean`, float32 in
-base64, (3, 256, 256)): its crop is subtracted from that of the pixels.
+holds what else prediction needs, as predict.py shows: the names of the classes
+(`classes`, JSON), how images become input (`data`, JSON), and the mean image (`mean`,
+float32 in base64, (3, 256, 256)).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,8 +26,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import SafetensorError, safe_open
 
+from files import whole
+
+Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
+MEAN = (3, 256, 256)  # the shape of the mean image
 STRUCTURE = Path(__file__).with_name("model.onnx")
 LARGE = 64 * 2**20  # bytes of weights that get a file of their own
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
@@ -44,48 +47,47 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="a file that train.py wrote")
     parser.add_argument("--output", type=Path, metavar="FILE", help="[CHECKPOINT.onnx]")
     args = parser.parse_args()
-    output = args.output or args.checkpoint.with_suffix(".onnx")
     try:
-        if output.resolve() in (args.checkpoint.resolve(), STRUCTURE):
-            raise ExportError(f"{output} is what is read: give another --output")
-        if not STRUCTURE.is_file():
-            raise ExportError(f"there is no {STRUCTURE}")
-        model = onnx.load(STRUCTURE)
-        weights, metadata = load(args.checkpoint)
-        check(args.checkpoint, weights, take_parameters(model.graph))
+        if not args.checkpoint.is_file():
+            raise ExportError(f"there is no checkpoint {args.checkpoint}")
+        output = args.output or args.checkpoint.with_suffix(".onnx")
+        check_output(output, args.checkpoint)
+        model = load_structure()
+        shapes = take_parameters(model.graph)
+        weights, metadata = load(args.checkpoint, shapes)
         helper.set_model_props(model, metadata)
         decompose_norms(model.graph)
         save(output, model, weights)
-    except ExportError as error:
+    except (ExportError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"wrote {output}")
 
 
-def load(path: Path) -> tuple[Weights, dict[str, str]]:
-    """Return a checkpoint's weights, and as metadata its classes and mean image.
+def check_output(output: Path, checkpoint: Path) -> None:
+    """Raise ExportError if the output is no name for a file, or what is read."""
+    if output.is_dir():
+        raise ExportError(f"{output} is a folder: give a file as --output")
+    written = {output.resolve(), beside(output).resolve()}
+    if written & {checkpoint.resolve(), STRUCTURE.resolve()}:
+        raise ExportError(f"{output} is what is read: give another --output")
 
-    Raises ExportError if it is missing or damaged, or was not written by train.py.
-    """
-    if not path.is_file():
-        raise ExportError(f"there is no checkpoint {path}")
+
+def beside(output: Path) -> Path:
+    """Return the file of large weights."""
+    return output.with_name(output.name + ".data")
+
+
+def load_structure() -> onnx.ModelProto:
+    """Return model.onnx. Raises ExportError if it cannot be read."""
+    if not STRUCTURE.is_file():
+        raise ExportError(f"there is no {STRUCTURE}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            run = json.loads((file.metadata() or {})["run"])
-            mean = b64encode(file.get_tensor("data.mean").tobytes()).decode()
-            weights = {
-                name: file.get_tensor(name).astype(np.float32, copy=False)
-                for name in list(file.keys())
-                if not name.startswith(("optimizer.", "data."))
-            }
-            metadata = {"classes": json.dumps(run["classes"]), "mean": mean}
-            return weights, metadata
-    except KeyError:
-        raise ExportError(f"{path} was not written by train.py") from None
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from None
+        return onnx.load(STRUCTURE)
+    except Exception as error:  # protobuf's, which onnx does not name
+        raise ExportError(f"{STRUCTURE} cannot be read: {error}") from None
 
 
-def take_parameters(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+def take_parameters(graph: onnx.GraphProto) -> dict[str, Shape]:
     """Take the parameters from the graph's inputs; return their names and shapes."""
     parameters = graph.input[1:]  # the images come first
     del graph.input[1:]
@@ -95,16 +97,68 @@ def take_parameters(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     }
 
 
-def check(path: Path, weights: Weights, wanted: dict[str, tuple[int, ...]]) -> None:
-    """Raise ExportError, naming all that differs, unless the weights are as wanted."""
-    problems = [f"{name} is missing" for name in wanted if name not in weights]
-    for name, array in weights.items():
+def load(path: Path, shapes: Mapping[str, Shape]) -> tuple[Weights, dict[str, str]]:
+    """Return a checkpoint's weights, of these shapes, and what becomes metadata.
+
+    Raises ExportError, naming all that is wrong, if it is damaged, was not written by
+    train.py, or is of another network.
+    """
+    wanted = {**shapes, "data.mean": MEAN}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            run = json.loads((file.metadata() or {})["run"])
+            names = file.keys()
+            found = {
+                name: file.get_slice(name)
+                for name in names
+                if name in wanted or not name.startswith(("optimizer.", "data."))
+            }
+            refuse(f"{path} is of another network", differences(found, wanted))
+            tensors = {name: file.get_tensor(name) for name in wanted}
+    except KeyError:
+        raise ExportError(f"{path} was not written by train.py") from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ExportError(f"{path} cannot be read: {error}") from None
+    refuse(f"{path} is damaged", damage(run, tensors))
+    mean = b64encode(tensors.pop("data.mean").tobytes()).decode()
+    metadata = {name: json.dumps(run[name]) for name in ("classes", "data")}
+    return tensors, metadata | {"mean": mean}
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> list[str]:
+    """Return what keeps the tensors of a file from being float32 of these shapes."""
+    problems = [f"{name} is missing" for name in wanted if name not in found]
+    for name, tensor in found.items():
+        shape, kind = tuple(tensor.get_shape()), tensor.get_dtype()
         if name not in wanted:
             problems.append(f"{name} is unknown")
-        elif array.shape != wanted[name]:
-            problems.append(f"{name} is {array.shape}, not {wanted[name]}")
+        elif shape != wanted[name]:
+            problems.append(f"{name} is {shape}, not {wanted[name]}")
+        elif kind != "F32":
+            problems.append(f"{name} is of type {kind}, not F32")
+    return problems
+
+
+def damage(run: Any, tensors: Weights) -> list[str]:
+    """Return what train.py would not have written."""
+    problems = [
+        f"{name} has values that are not finite"
+        for name, array in tensors.items()
+        if not np.isfinite(array).all()
+    ]
+    run = run if isinstance(run, dict) else {}
+    classes, data = run.get("classes"), run.get("data")
+    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
+        problems.append("its classes are not a list of names")
+    if not isinstance(data, dict):
+        problems.append("it does not say how images become input")
+    return problems
+
+
+def refuse(what: str, problems: list[str]) -> None:
+    """Raise ExportError if there are problems."""
     if problems:
-        raise ExportError("\n  ".join([f"{path} is of another network:", *problems]))
+        raise ExportError("\n  ".join([f"{what}:", *problems]))
 
 
 def decompose_norms(graph: onnx.GraphProto) -> None:
@@ -163,7 +217,7 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
     Raises ExportError if it cannot; what was there before is then intact.
     """
     large = sum(array.nbytes for array in weights.values()) >= LARGE
-    data = path.with_name(path.name + ".data")
+    data = beside(path)
     offset = 0
     for name, array in weights.items():
         tensor = model.graph.initializer.add(
@@ -180,6 +234,7 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
     try:
         with whole(path) as file:
             file.write(model.SerializeToString())
+            file.flush()  # fails now, if the disk is full, and not after the data file
             if large:
                 with whole(data) as tail:
                     for array in weights.values():
@@ -187,20 +242,6 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
                         tail.write(bytes(-array.nbytes % PAGE))
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror}") from None
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name when all of it is on the disk."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

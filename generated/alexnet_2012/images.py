@@ -28,8 +28,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from files import whole
+
 SIZE = 256
 INDEX = "pack.json"  # of a folder that pack.py has made
+SKIP = "give --bad-images skip to go on without them"  # what helps against bad images
 
 # What a file may hold, whatever its name says. Pillow knows more formats; one of them,
 # EPS, runs a program.
@@ -65,9 +68,11 @@ def explain(bad: Mapping[str, str]) -> list[str]:
 
 def decode(path: Path) -> Tensor:
     """Return a file's image, (3, SIZE, SIZE) uint8, or raise ImageError."""
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise ImageError("it is no file")
     try:
+        if path.is_dir():
+            raise ImageError("it is a folder")
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ImageError("it is no file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pixels may be good where metadata are not
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -189,14 +194,14 @@ class ImageFolder(Images):
 class PackedImages(Images):
     """The same images as pack.py has stored them, decoded, in memory-mapped shards.
 
-    A shard is a file of pixels, one image after the other, and a JSON file that lists
-    their names, labels and CRC-32 checksums.
+    A shard is a file of pixels, one image after the other, and a list in JSON of their
+    names, labels and CRC-32 checksums.
     """
 
     def __init__(self, root: Path, split: str) -> None:
         super().__init__(root, split)
         self.places: dict[str, tuple[Path, int, int]] = {}  # shard, row, checksum
-        index = _read_json(root / INDEX)
+        index = read_list(root / INDEX)
         if not index["complete"]:
             self.problems.append(f"{str(root)!r} is not complete: run pack.py again")
             return
@@ -208,7 +213,7 @@ class PackedImages(Images):
         self.classes = index["classes"]
         for number in range(index["shards"][split]):
             shard = shard_path(root, split, number)
-            listed = _read_json(shard.with_suffix(".json"))["images"]
+            listed = read_list(shard.with_suffix(".json"))["images"]
             if not shard.exists() or shard.stat().st_size != len(listed) * 3 * SIZE**2:
                 self.problems.append(f"{str(shard)!r} is not whole: run pack.py again")
             for row, (name, label, checksum) in enumerate(listed):
@@ -236,9 +241,20 @@ def _mapped(shard: Path) -> NDArray[np.uint8]:
     return np.memmap(shard, np.uint8, "c").reshape(-1, 3, SIZE, SIZE)
 
 
-def _read_json(path: Path) -> Any:
+def write_list(path: Path, value: Any) -> None:
+    """Write JSON and, as a last line, its CRC-32 checksum."""
+    text = json.dumps(value).encode()
+    with whole(path) as file:
+        file.write(b"%s\n%d" % (text, zlib.crc32(text)))
+
+
+def read_list(path: Path) -> Any:
+    """Return what `write_list` has written, or raise DataError."""
     try:
-        return json.loads(path.read_bytes())
+        text, _, checksum = path.read_bytes().rpartition(b"\n")
+        if int(checksum) != zlib.crc32(text):
+            raise ValueError("its checksum is another")
+        return json.loads(text)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {str(path)!r}: run pack.py again") from error
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -22,9 +21,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from files import whole
 from images import (
     INDEX,
     SIZE,
+    SKIP,
     DataError,
     Images,
     batches,
@@ -32,7 +33,9 @@ from images import (
     explain,
     load,
     open_data,
+    read_list,
     shard_path,
+    write_list,
 )
 
 SHARD = 1024  # images: what a stop costs at most
@@ -63,10 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         pack(args.source, args.out, args.workers, skip=args.bad_images == "skip")
     except DataError as error:
-        print(error, file=sys.stderr)
+        for sentence in error.args:
+            print(f"error: {sentence}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, say: the shards written so far are kept
-        print(f"cannot pack into {str(args.out)!r}: {error.strerror}", file=sys.stderr)
+        sentence = f"cannot pack into {str(args.out)!r}: {error.strerror}"
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped: run it again to go on", file=sys.stderr)
@@ -92,7 +97,7 @@ def pack(source: Path, out: Path, workers: int, skip: bool) -> None:
         "classes": splits[0].classes,
         "shards": {},
     }
-    _write_json(out / INDEX, index)
+    write_list(out / INDEX, index)
 
     written = 0
     bad: dict[str, str] = {}
@@ -106,18 +111,18 @@ def pack(source: Path, out: Path, workers: int, skip: bool) -> None:
                 listing = _intact(shard, files)
                 if listing is None:
                     listing = _write(shard, images, indices, workers, bar)
-                    _write_json(shard.with_suffix(".json"), listing | {"files": files})
+                    write_list(shard.with_suffix(".json"), listing | {"files": files})
                     written += 1
                 else:
                     bar.update(len(indices))
                 bad |= listing["bad"]
 
     if bad and not skip:
-        raise DataError(*explain(bad))
+        raise DataError(*explain(bad), SKIP)
     counts = [len(images.without(bad)) for images in splits]
-    _write_json(out / INDEX, index | {"complete": True})
+    write_list(out / INDEX, index | {"complete": True})
     for sentence in explain(bad):
-        print(sentence, file=sys.stderr)
+        print(f"left out {sentence}", file=sys.stderr)
     print(
         f"{str(out)!r} has {counts[0]} images to train and {counts[1]} to validate"
         f" ({len(bad)} left out, {written} shards written)"
@@ -149,14 +154,14 @@ def _fingerprint(images: Images, indices: Sequence[int]) -> str:
 def _intact(shard: Path, files: str) -> dict[str, Any] | None:
     """Return what a shard lists, if it is of these files and has its checksums."""
     try:
-        listing: dict[str, Any] = json.loads(shard.with_suffix(".json").read_bytes())
+        listing: dict[str, Any] = read_list(shard.with_suffix(".json"))
         pixels = memoryview(shard.read_bytes())
-        starts = range(0, len(pixels), IMAGE)
-        checksums = [zlib.crc32(pixels[start : start + IMAGE]) for start in starts]
-        same = checksums == [checksum for _, _, checksum in listing["images"]]
-        return listing if same and listing["files"] == files else None
-    except (OSError, ValueError, KeyError):
+    except (DataError, OSError):
         return None
+    starts = range(0, len(pixels), IMAGE)
+    checksums = [zlib.crc32(pixels[start : start + IMAGE]) for start in starts]
+    same = checksums == [checksum for _, _, checksum in listing["images"]]
+    return listing if same and listing["files"] == files else None
 
 
 def _write(
@@ -165,9 +170,8 @@ def _write(
     """Write a shard; return what it lists."""
     listed: list[tuple[str, int, int]] = []
     bad: dict[str, str] = {}
-    part = shard.with_suffix(".part")
     chunks = [indices[start : start + 32] for start in range(0, len(indices), 32)]
-    with open(part, "wb") as file:
+    with whole(shard) as file:
         for chunk, batch in zip(chunks, load(images, chunks, workers), strict=True):
             bad |= batch.bad
             bar.update(len(chunk))
@@ -175,19 +179,7 @@ def _write(
                 pixels = image.numpy()
                 file.write(pixels)
                 listed.append((*images.samples[chunk[row]], zlib.crc32(pixels)))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, shard)
     return {"images": listed, "bad": bad}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    part = path.with_suffix(".part")
-    with open(part, "w") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from checkpoint import CheckpointError, Run
 from data import SETTINGS, SHAPES, Statistics, augment, draw, survey
 from evaluate import choose_devices, evaluate, tally
 from images import (
+    SKIP,
     Batch,
     DataError,
     Images,
@@ -248,7 +249,7 @@ def begin(
     """Survey the data; return a new run and the statistics of the training images."""
     statistics, bad = survey(train, val, args.workers)
     if bad and args.bad_images == "fail":
-        raise DataError(*explain(bad))
+        raise DataError(*explain(bad), SKIP)
     recipe = asdict(replace(Recipe(), **args.given))
     images = len(train.without(bad))
     return Run(recipe, SETTINGS, train.classes, bad, images), statistics
@@ -310,6 +311,8 @@ def check_data(run: Run, train: Images) -> None:
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
         print(f"left out {problem}")
+    if run.bad:
+        print(f"{len(run.bad)} images are left out, {run.images} remain to learn from")
     if (count := len(train.without(run.bad))) != run.images:
         raise CheckpointError(
             f"the run began with {run.images} training images, now there are {count}"
@@ -324,7 +327,9 @@ def check_batch(batch: Batch, bad_images: str) -> int:
     sizes = torch.tensor([len(batch.labels), len(batch.bad)])
     count, bad = parallel.add(sizes).tolist()
     problems = parallel.gather(explain(batch.bad)) if bad else []
-    if problems and (bad_images == "fail" or not count):
+    if problems and bad_images == "fail":
+        raise DataError(*problems, SKIP)
+    if not count:
         raise DataError(*problems)
     for problem in problems:
         tqdm.write(f"left out {problem}")
