@@ -8,7 +8,7 @@ DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench generate check-generated clean soak
+.PHONY: help demo test lint types format bench bench-train generate check-generated clean soak
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -41,8 +41,9 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-soak: $(INSTALLED) ## 40 runs in two processes, of which all must end cleanly
+soak: $(INSTALLED) ## 40 runs in two processes, 20 runs that are killed and resumed
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=40 $(BIN)/pytest tests/test_parallel.py -k cleanly
+	OMP_NUM_THREADS=1 SPECGEN_SOAK=20 $(BIN)/pytest -s tests/test_kills.py
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -57,6 +58,9 @@ format: $(INSTALLED) ## let ruff repair what it can
 
 bench: $(INSTALLED) ## the benchmarks, one after the other
 	@for bench in benchmarks/*.py; do $(BIN)/python "$$bench" || exit 1; done
+
+bench-train: $(INSTALLED) ## the training step, by hand and as generated
+	$(BIN)/python benchmarks/train.py
 
 generate: $(INSTALLED) ## rebuild all of generated/ from specs/, and the schema
 	$(BIN)/specgen schema > specs/specgen.schema.json

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from helpers import compile_data
 from PIL import Image
+from safetensors.torch import load_file
 
 from specgen.compiler import render
 
@@ -84,6 +85,18 @@ def rows(output: Path) -> list[dict[str, str]]:
     """Return the rows of a run's metrics.csv."""
     with (output / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every tensor has the same bytes, and every figure but the speed is the same."""
+    a, b = (load_file(path / "checkpoint.safetensors") for path in (one, other))
+    assert a.keys() == b.keys()
+    assert [
+        name for name in a if a[name].numpy().tobytes() != b[name].numpy().tobytes()
+    ] == []
+    for row, its in zip(rows(one), rows(other), strict=True):
+        speed = {"images_per_second": ""}
+        assert row | speed == its | speed
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,7 @@ def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
         ("pack.py", "--workers", -1),
         ("train.py", "--batch-size", 0),
         ("train.py", "--batch-size", 2**20 + 1),
+        ("train.py", "--workers", 100_000_000),
     ],
 )
 def test_a_number_that_a_flag_cannot_have_is_refused(
@@ -286,7 +288,24 @@ def test_a_number_that_a_flag_cannot_have_is_refused(
     }
     ended = run(code / script, *others[script], flag, value)
     assert ended.code == 2
-    assert ended.err.endswith(f"error: {flag} cannot be {value}\n")
+    least, most = {
+        "--workers": (0, 16 * (os.cpu_count() or 1)),
+        "--batch-size": (1, 2**20),
+    }[flag]
+    expected = f"error: {flag} cannot be {value}, only {least} to {most}\n"
+    assert ended.err.endswith(expected)
+
+
+def test_a_network_that_cannot_be_compiled_is_refused(
+    code: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("there is no compiler\nand this is where it was missed")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    flags = ("--data", data, "--output", tmp_path / "run", "--compile")
+    expected = "error: --compile does not work here: there is no compiler"
+    assert refusal(code, *flags) == expected
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import resource
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import LAYERS, ONE_DEVICE, TWO_DEVICES, generate, module, photos, rows, run
+from scripts import (
+    LAYERS,
+    ONE_DEVICE,
+    TWO_DEVICES,
+    assert_same_run,
+    generate,
+    module,
+    photos,
+    rows,
+    run,
+)
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
@@ -38,18 +51,6 @@ def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
     assert ended.code == 0, ended.err
     return output
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Every tensor has the same bytes, and every figure but the speed is the same."""
-    a, b = (load_file(path / "checkpoint.safetensors") for path in (one, other))
-    assert a.keys() == b.keys()
-    assert [
-        name for name in a if a[name].numpy().tobytes() != b[name].numpy().tobytes()
-    ] == []
-    for row, its in zip(rows(one), rows(other), strict=True):
-        speed = {"images_per_second": ""}
-        assert row | speed == its | speed
 
 
 def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:
@@ -134,11 +135,97 @@ def test_a_signal_saves_and_says_how_to_go_on(
         out, err = train.communicate(timeout=60)
     assert train.returncode == 130, err
     assert "Traceback" not in err
+    # The flags stay as they were, and the interpreter.
+    again = shlex.split(out.splitlines()[-1].partition("; go on: ")[2])
     path = output / "checkpoint.safetensors"
-    assert f"--data {data} --resume '{path}'" in out
-    ended = run(code / "train.py", "--data", data, "--resume", path, "--epochs", 3)
-    assert ended.code == 0, ended.err
+    assert again == [*command, "--resume", str(path)]
+    ended = subprocess.run([*again, "--epochs", "3"], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     assert_same_run(output, whole)
+
+
+def test_resuming_a_finished_run_says_so(
+    code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    train = (code / "train.py", "--data", data, "--output", tmp_path, "--resume")
+    ended = run(*train)
+    assert (
+        f"the run is finished: {3 * STEPS} of {3 * STEPS} steps are taken" in ended.out
+    )
+    assert ended.code == 0
+    assert_same_run(tmp_path, whole)
+    more = run(*train, "--epochs", 4)
+    assert "the run is finished" not in more.out
+    assert rows(tmp_path)[-1]["epoch"] == "4"
+
+
+def test_tensorboard_is_written_where_it_is_installed(
+    code: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[object, ...]] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: Path, purge_step: int) -> None:
+            told.append((folder, purge_step))
+
+        def add_scalar(self, *figure: object) -> None:
+            told.append(figure)
+
+        def flush(self) -> None:
+            told.append(())
+
+    name = "torch.utils.tensorboard"
+    stub = ModuleType(name)
+    monkeypatch.setattr(stub, "SummaryWriter", SummaryWriter, raising=False)
+    monkeypatch.setitem(sys.modules, name, stub)
+    train = (code / "train.py", "--data", data, "--output", tmp_path, "--workers", 0)
+    assert run(*train, "--epochs", 1).code == 0
+    assert run(*train, "--epochs", 2, "--resume").code == 0
+    table, expected = rows(tmp_path), list[tuple[object, ...]]()
+    for epoch, purged in ((0, 0), (1, STEPS + 1)):
+        step = STEPS * (epoch + 1)
+        expected.append((tmp_path, purged))
+        train_row, val_row = table[2 * epoch : 2 * epoch + 2]
+        for row in (train_row, val_row):
+            for figure in ("loss", "top1", "top5"):
+                title = f"{figure}/{row['split']}"
+                expected.append((title, float(row[figure]), step))
+        expected += [("lr", float(train_row["lr"]), step), ()]
+    assert told == expected
+
+
+def test_without_tensorboard_nothing_is_missing(
+    code: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train = (code / "train.py", "--data", data, "--output", tmp_path, "--workers", 0)
+    ended = run(*train, "--steps", 1)
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in torch.compile's own code
+def test_switches_change_no_more_than_the_last_digits(
+    data: Path, tmp_path: Path
+) -> None:
+    # Without dropout: compiled, it draws other numbers.
+    layers = {name: layer for name, layer in LAYERS.items() if name != "drop2"}
+    split = TWO_DEVICES | {"layers": {"conv1..relu2": "split", "fc3..prob": "gpu0"}}
+    code = generate(tmp_path / "code", BASE, layers=layers, placement=split)
+    train = (code / "train.py", "--data", data, "--workers", 0, "--steps", 1)
+    switches = ["", "--no-channels-last", "--no-fused"]
+    if shutil.which("g++"):
+        switches.append("--compile")
+    found = []
+    for switch in switches:
+        output = tmp_path / switch
+        ended = run(*train, "--output", output / "run", *filter(None, [switch]))
+        assert ended.code == 0, ended.err
+        found.append(load_file(output / "run" / "checkpoint.safetensors"))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-6)
+    if len(found) < 4:
+        pytest.skip("--compile was not tested: there is no g++")
 
 
 def test_resume_before_the_first_checkpoint_is_a_start(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jinja2 import (
@@ -45,6 +45,7 @@ FILES = (
     "pack.py",
     "files.py",
     "checkpoint.py",
+    "recipe.py",
     "train.py",
     "parallel.py",
     "report.py",
@@ -107,19 +108,16 @@ def render(
         "net": net,
         "data": spec.data,
         "training": spec.training,
-        "comments": _recipe_comments(source),
+        "comment": partial(_comment, source),
         "bracketed": bracketed,
     }
     return {name: _template(name).render(values) for name in FILES}
 
 
-def _recipe_comments(source: Source) -> dict[str, list[str]]:
-    """The spec's comments above each figure of the recipe, as lines of a class body."""
-    return {
-        ".".join(map(str, path)): comments(texts, 4)
-        for path, texts in source.comments.items()
-        if path[0] == "training"
-    }
+def _comment(source: Source, path: str, indent: int) -> str:
+    """The spec's comments above a key, like training.epochs, as lines of code."""
+    texts = source.comments.get(tuple(path.split(".")), ())
+    return "".join(f"{line}\n" for line in comments(texts, indent))
 
 
 class _Compiled(FileSystemBytecodeCache):

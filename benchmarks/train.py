@@ -1,0 +1,298 @@
+"""Time AlexNet's whole training step: written by hand, as generated, and variants.
+
+    python benchmarks/train.py
+    python benchmarks/train.py > benchmarks/train.md
+
+What runs is generated/alexnet_1gpu: its network, its train.backward, its recipe.update.
+All variants take turns in one run, on a CPU and, where there is one, on a CUDA device;
+a ratio is the median over rounds of the first one's time over the variant's. Beside
+wall seconds stand processor seconds, which other programs disturb less. The bound is
+the step without normalisation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as train.py has it
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet_1gpu"
+sys.path.insert(0, str(GENERATED))
+model, train, images, data, recipe = map(
+    importlib.import_module, ("model", "train", "images", "data", "recipe")
+)
+
+RECIPE = recipe.Recipe()
+MACS = 724_406_816  # of an image's forward pass; training takes three times as many
+PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}  # flop/s, dense, bfloat16
+ON_CPU, ON_CUDA = 64, 512  # images in a batch
+Step = Callable[[], None]
+
+
+class Times(NamedTuple):
+    """Seconds of a step, one figure a round."""
+
+    wall: list[float]
+    cpu: list[float]
+
+
+class Bfloat16(nn.Module):
+    """A network as the generated backward() runs it with `precision: bfloat16`."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            logits: Tensor = self.net(x)
+        return logits.float()
+
+
+def by_hand() -> nn.Sequential:
+    """Return AlexNet as published, on one device: 60,965,224 parameters."""
+    return nn.Sequential(
+        *(nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU()),
+        *(nn.LocalResponseNorm(5, 1e-4, 0.75, 2), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU()),
+        *(nn.LocalResponseNorm(5, 1e-4, 0.75, 2), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU()),
+        *(nn.MaxPool2d(3, 2), nn.Flatten()),
+        *(nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout()),
+        *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000)),
+    )
+
+
+def torchvision_layers() -> nn.Sequential:
+    """Return the layers of torchvision's AlexNet, which has no normalisation."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.MaxPool2d(3, 2), nn.AdaptiveAvgPool2d(6), nn.Flatten()),
+        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(inplace=True)),
+        *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
+        nn.Linear(4096, 1000),
+    )
+
+
+def batch(count: int, device: str) -> tuple[Tensor, Tensor]:
+    """Return images and labels."""
+    torch.manual_seed(0)
+    labels = torch.randint(1000, (count,))
+    return torch.randn(count, 3, 224, 224).to(device), labels.to(device)
+
+
+def plain(net: nn.Module, count: int, device: str, bf16: bool = False) -> Step:
+    """Return a step as one writes it by hand, with the defaults of everything."""
+    x, labels = batch(count, device)
+    sgd = torch.optim.SGD(
+        net.to(device).parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4
+    )
+    forward = Bfloat16(net) if bf16 else net
+
+    def step() -> None:
+        sgd.zero_grad()
+        torch.autograd.backward(F.cross_entropy(forward(x), labels))
+        sgd.step()
+
+    return step
+
+
+def generated(
+    count: int,
+    device: str,
+    *,
+    norm: bool = True,
+    bf16: bool = False,
+    channels_last: bool = True,
+    fused: bool = True,
+    compile: bool = False,
+) -> Step:
+    """Return a step of the generated code; the defaults are those of its flags."""
+    x, labels = batch(count, device)
+    net = model.AlexNet((device,))
+    if not norm:
+        net.norm1 = net.norm2 = nn.Identity()
+    sgd = recipe.optimizer(net, RECIPE, fused)
+    forward: Any = Bfloat16(net) if bf16 else net
+    if compile:
+        forward = torch.compile(forward)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def step() -> None:
+        laid_out = x.contiguous(memory_format=layout)  # of every new batch
+        train.backward(forward, laid_out, labels, count, RECIPE, 5)
+        recipe.update(sgd, 1e-3)
+
+    return step
+
+
+def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Times]:
+    """Time the steps in turn, `repeat` of them at once, after one that warms up."""
+    times = {name: Times([], []) for name in steps}
+    for step in steps.values():
+        step()
+    for _ in range(rounds):
+        for name, step in steps.items():
+            settle()
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(repeat):
+                step()
+            settle()
+            times[name].wall.append((time.perf_counter() - wall) / repeat)
+            times[name].cpu.append((time.process_time() - cpu) / repeat)
+    return times
+
+
+def settle() -> None:
+    """Wait for what CUDA still has to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def ratio(baseline: list[float], its: list[float]) -> float:
+    """Return how many times faster, by the median over rounds."""
+    return median(b / t for b, t in zip(baseline, its, strict=True))
+
+
+def on_cpu(rounds: int, threads: int) -> None:
+    """Print the table of steps on the CPU."""
+    steps = {
+        "by hand: nn.LocalResponseNorm, NCHW, SGD": plain(by_hand(), ON_CPU, "cpu"),
+        "generated": generated(ON_CPU, "cpu"),
+        "generated, without LRN: the bound": generated(ON_CPU, "cpu", norm=False),
+        "generated, bfloat16": generated(ON_CPU, "cpu", bf16=True),
+        "generated, --no-channels-last": generated(ON_CPU, "cpu", channels_last=False),
+        "generated, --no-fused": generated(ON_CPU, "cpu", fused=False),
+        "generated, --compile": generated(ON_CPU, "cpu", compile=True),
+    }
+    times = measure(steps, rounds, repeat=1)
+    load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
+    print(
+        f"## CPU\n\n{processor()}, {threads} threads, torch {torch.__version__}, "
+        f"{date.today()}. float32, {ON_CPU} images a step, {rounds} rounds; "
+        f"load averages at the end {load}.\n"
+    )
+    print("| step | wall s | ratio | processor s | ratio |")
+    print("|---|--:|--:|--:|--:|")
+    first = next(iter(times.values()))
+    for name, its in times.items():
+        row = f"{median(its.wall):.2f} | {ratio(first.wall, its.wall):.2f}"
+        row += f" | {median(its.cpu):.2f} | {ratio(first.cpu, its.cpu):.2f}"
+        print(f"| {name} | {row} |")
+
+
+def on_cuda(rounds: int) -> None:
+    """Print the table of steps on a CUDA device, and how long these wait for data."""
+    device, name = "cuda:0", torch.cuda.get_device_name(0)
+    layers = torchvision_layers()
+    steps = {
+        "torchvision's layers, no LRN": plain(layers, ON_CUDA, device, bf16=True),
+        "generated": generated(ON_CUDA, device, bf16=True),
+        "generated, without LRN": generated(ON_CUDA, device, bf16=True, norm=False),
+        "generated, --no-channels-last": generated(
+            ON_CUDA, device, bf16=True, channels_last=False
+        ),
+        "generated, --no-fused": generated(ON_CUDA, device, bf16=True, fused=False),
+        "generated, --compile": generated(ON_CUDA, device, bf16=True, compile=True),
+    }
+    times = measure(steps, rounds, repeat=20)
+    peak = next((flops for key, flops in PEAKS.items() if key in name), None)
+    print(
+        f"\n## CUDA\n\n{name}, torch {torch.__version__}, {date.today()}. bfloat16, "
+        f"{ON_CUDA} images a step, {rounds} rounds of 20 steps. Utilisation: the "
+        "plan's multiply-accumulates, of AlexNet with LRN, over the device's peak.\n"
+    )
+    print("| step | images/s | ratio | utilisation |")
+    print("|---|--:|--:|--:|")
+    first = next(iter(times.values()))
+    for step, its in times.items():
+        speed = ON_CUDA / median(its.wall)
+        flops = 2 * 3 * MACS * speed
+        used = f"{flops / peak:.1%}" if peak and step.startswith("gen") else "-"
+        print(f"| {step} | {speed:.0f} | {ratio(first.wall, its.wall):.2f} | {used} |")
+    waited, workers = waiting(device)
+    print(f"\nWaiting for packed shards, {workers} workers: {waited:.1%} of the time.")
+
+
+def waiting(device: str, steps: int = 60) -> tuple[float, int]:
+    """Return the share of the time that steps wait for shards, and the workers."""
+    workers = os.cpu_count() or 1
+    step = generated(ON_CUDA, device, bf16=True)
+    with TemporaryDirectory() as folder:
+        tree, packed = Path(folder, "tree"), Path(folder, "packed")
+        for split in ("train", "val"):
+            (tree / split / "class").mkdir(parents=True)
+            for number in range(2 * ON_CUDA if split == "train" else 1):
+                pixels = torch.randint(256, (256, 256, 3), dtype=torch.uint8).numpy()
+                image = images.Image.fromarray(pixels)
+                image.save(tree / split / "class" / f"{number}.png")
+        pack = [sys.executable, str(GENERATED / "pack.py"), str(tree), str(packed)]
+        subprocess.run(pack, check=True, stdout=sys.stderr)
+        shards, _ = images.open_data(packed)
+        statistics, _ = data.survey(shards, shards, workers)
+        statistics = statistics.to(torch.device(device))
+        order = images.batches(len(shards), ON_CUDA, seed=0) * ((steps + 5) // 2)
+        batches = iter(images.load(shards, order, workers))
+        waited = 0.0
+        for number in range(steps + 5):
+            if number == 5:  # the workers have started
+                settle()
+                began, waited = time.perf_counter(), 0.0
+            asked = time.perf_counter()
+            found = next(batches)
+            waited += time.perf_counter() - asked
+            draws = data.draw(len(found.images), 0, number)
+            pixels = found.images.to(device, non_blocking=True)
+            data.augment(pixels, statistics, draws)
+            step()
+        settle()
+        return waited / (time.perf_counter() - began), workers
+
+
+def processor() -> str:
+    """Return the name of the CPU."""
+    with open("/proc/cpuinfo") as file:
+        names = [line.partition(": ")[2] for line in file if "model name" in line]
+    return names[0].strip() if names else platform.machine()
+
+
+def main() -> None:
+    """Print the tables, in Markdown."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print("# AlexNet's training step\n")
+    print("Written by `python benchmarks/train.py`, which says what is compared.\n")
+    on_cpu(args.rounds, args.threads)
+    if torch.cuda.is_available():
+        on_cuda(args.rounds)
+    else:
+        print("\n## CUDA\n\nNot measured: this machine has no CUDA device.")
+
+
+if __name__ == "__main__":
+    main()

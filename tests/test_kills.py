@@ -1,0 +1,116 @@
+"""kill -9 at any moment, then --resume: the run ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from scripts import assert_same_run, generate, photos, run
+
+RECIPE = {"epochs": 3, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
+KILLS = int(os.environ.get("SPECGEN_SOAK", "3"))
+SECONDS = 1.0  # that the run takes, about
+AT_STEP_6 = rb"\"step\": 6,"  # in a checkpoint: in the middle of the second epoch
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return generate(tmp_path_factory.mktemp("code") / "tiny", RECIPE)
+
+
+@pytest.fixture(scope="module")
+def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole")
+    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
+    assert ended.code == 0, ended.err
+    return output
+
+
+def start(code: Path, data: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a run that writes a checkpoint after every step."""
+    command = [sys.executable, str(code / "train.py"), "--data", str(data)]
+    command += ["--output", str(output), "--workers", "2", "--checkpoint-every", "1"]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def assert_it_ends_the_same(code: Path, data: Path, output: Path, whole: Path) -> None:
+    """Resume the run; it ends as the uninterrupted one did."""
+    train = (code / "train.py", "--data", data, "--output", output, "--workers", 2)
+    ended = run(*train, "--resume")
+    assert ended.code == 0, ended.err
+    assert_same_run(output, whole)
+    assert list(output.glob("*.partial")) == []
+
+
+def stand(output: Path) -> str:
+    """Tell where the checkpoint of a killed run stands."""
+    with safe_open(output / "checkpoint.safetensors", "pt") as file:
+        step = json.loads(file.metadata()["run"])["step"]
+    files = ", ".join(path.name for path in output.glob("*.partial"))
+    return f"step {step}" + (f", writing {files}" if files else "")
+
+
+@pytest.mark.parametrize("again", range(KILLS))
+def test_a_kill_at_a_random_moment(
+    again: int, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    for attempt in range(20):
+        output = tmp_path / str(attempt)
+        with start(code, data, output) as training:
+            while training.poll() is None and not output.is_dir():
+                time.sleep(0.001)
+            seconds = random.uniform(0, SECONDS)
+            try:
+                training.wait(seconds)
+            except subprocess.TimeoutExpired:
+                training.kill()
+        if training.returncode == -signal.SIGKILL:
+            break  # else it had ended before
+    assert training.returncode == -signal.SIGKILL
+    if (output / "checkpoint.safetensors").exists():
+        print(f"killed after {seconds:.3f} s: {stand(output)}")
+    assert_it_ends_the_same(code, data, output, whole)
+
+
+@pytest.mark.parametrize("moment", ["half written", "whole", "in its place"])
+def test_a_kill_while_a_checkpoint_is_written(
+    moment: str, code: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    killed = generate(tmp_path / "tiny", RECIPE)
+    text = (killed / "checkpoint.py").read_text()
+    write = "            file.write(content)\n"
+    replace = "        partial.replace(path)\n"
+    assert text.count(write) == text.count(replace) == 1
+    here, pad = (write, " " * 12) if moment == "half written" else (replace, " " * 8)
+    kill = f"{pad}if {AT_STEP_6!r} in content:\n"
+    if moment == "half written":
+        kill += f"{pad}    file.write(content[: len(content) // 2])\n"
+        kill += f"{pad}    file.flush()\n"
+    kill += f"{pad}    os.kill(os.getpid(), {signal.SIGKILL:d})\n"
+    text = text.replace(here, here + kill if moment == "in its place" else kill + here)
+    text = text.replace("from os import fsync\n", "import os\nfrom os import fsync\n")
+    (killed / "checkpoint.py").write_text(text)
+    output = tmp_path / "run"
+    with start(killed, data, output) as training:
+        training.wait()
+    assert training.returncode == -signal.SIGKILL
+    step = 6 if moment == "in its place" else 5
+    partial = "" if step == 6 else ", writing checkpoint.safetensors.partial"
+    assert stand(output) == f"step {step}{partial}"
+    assert_it_ends_the_same(code, data, output, whole)
