@@ -172,7 +172,7 @@ def draw(metrics: Path) -> Path:
     losses.yaxis.set_major_formatter(LogFormatter())  # 2 and 0.5, no powers of 10
     losses.yaxis.set_minor_formatter(LogFormatter())
     for axes in (losses, accuracies):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle("AlexNet")
