@@ -15,10 +15,11 @@ import pytest
 from safetensors import safe_open
 from scripts import assert_same_run, generate, photos, run
 
-RECIPE = {"epochs": 3, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
+# 27 images: 14 steps an epoch.
+RECIPE = {"epochs": 2, "batch_size": 2, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 KILLS = int(os.environ.get("SPECGEN_SOAK", "3"))
-SECONDS = 1.0  # that the run takes, about
-AT_STEP_6 = rb"\"step\": 6,"  # in a checkpoint: in the middle of the second epoch
+SECONDS = 2.0  # that the run takes, about
+AT_STEP_20 = rb"\"step\": 20,"  # in a checkpoint: in the middle of the second epoch
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_a_kill_while_a_checkpoint_is_written(
     replace = "        partial.replace(path)\n"
     assert text.count(write) == text.count(replace) == 1
     here, pad = (write, " " * 12) if moment == "half written" else (replace, " " * 8)
-    kill = f"{pad}if {AT_STEP_6!r} in content:\n"
+    kill = f"{pad}if {AT_STEP_20!r} in content:\n"
     if moment == "half written":
         kill += f"{pad}    file.write(content[: len(content) // 2])\n"
         kill += f"{pad}    file.flush()\n"
@@ -110,7 +111,7 @@ def test_a_kill_while_a_checkpoint_is_written(
     with start(killed, data, output) as training:
         training.wait()
     assert training.returncode == -signal.SIGKILL
-    step = 6 if moment == "in its place" else 5
-    partial = "" if step == 6 else ", writing checkpoint.safetensors.partial"
+    step = 20 if moment == "in its place" else 19
+    partial = "" if step == 20 else ", writing checkpoint.safetensors.partial"
     assert stand(output) == f"step {step}{partial}"
     assert_it_ends_the_same(code, data, output, whole)

@@ -207,6 +207,24 @@ class TestRate:
             rates == [0.01] * 10 + [0.005] * 10
         )  # the second epoch brings no new best
 
+    def test_plateau_waits_for_a_new_best(self, tmp_path: Path) -> None:
+        schedule = {"kind": "plateau", "patience": 2, "drops": 2, "factor": 0.5}
+        train = module(
+            generate(tmp_path / "code", BASE | {"schedule": schedule}), "train"
+        )
+        # The second 0.2 in a row after the first is a stall, and 0.3 ends it.
+        accuracies = [0.1, 0.2, 0.2, 0.2, 0.3, 0.3, 0.25, 0.2, 0.2, 0.2]
+        run = train.Run({}, {}, [], {}, 0)
+        rates = []
+        for run.epoch in range(len(accuracies) + 1):
+            run.history = [
+                {"split": split, "top1": top1 if split == "val" else 0.5}
+                for top1 in accuracies[: run.epoch]
+                for split in ("train", "val")
+            ]
+            rates.append(train.learning_rate(train.Recipe(), run))
+        assert rates == [0.01] * 4 + [0.005] * 3 + [0.0025] * 4
+
     def test_cosine(self, tmp_path: Path) -> None:
         schedule = {"kind": "cosine", "final_lr": 0.002}
         rates = self.rates(tmp_path / "code", {"schedule": schedule})
@@ -214,6 +232,12 @@ class TestRate:
         assert rates[10] == pytest.approx(0.006)
         assert 0.002 < rates[-1] < 0.0021
         assert rates == sorted(rates, reverse=True)
+
+    def test_warm_up_and_cosine_multiply(self, tmp_path: Path) -> None:
+        cosine = {"schedule": {"kind": "cosine", "final_lr": 0.002}}
+        alone = self.rates(tmp_path / "alone", cosine)
+        rates = self.rates(tmp_path / "both", cosine | {"warmup_epochs": 0.4})
+        assert rates == pytest.approx([alone[0] / 2, *alone[1:]])
 
     def test_warm_up(self, tmp_path: Path) -> None:
         rates = self.rates(tmp_path / "code", {"warmup_epochs": 0.8})
@@ -266,11 +290,26 @@ training:
   schedule: {kind: step, epochs: [1, 2, 3]}
   # As many as fit.
   batch_size: 64
+data:
+  # A thumbnail.
+  size: 14
+  # Left is right.
+  flip: true
+  # Section 4.1.
+  color_noise: 0.1
+  # A grey level or so.
+  std: 64
 """
-    text = render(compile_text(TOWERS + recipe))["recipe.py"].decode()
+    files = render(compile_text(TOWERS + recipe))
+    text = files["recipe.py"].decode()
     assert "    # Section 5.\n    lr: float = 0.02\n" in text
     assert "    # Three drops.\n    drop_epochs: tuple[int, ...] = (1, 2, 3)\n" in text
     assert "    # As many as fit.\n    batch_size: int = 64\n" in text
+    assert "\n# A thumbnail.\nSIZE = 14\n" in files["images.py"].decode()
+    text = files["data.py"].decode()
+    assert '    # Left is right.\n    "flip": True,\n' in text
+    assert "\n# Section 4.1.\nCOLOR_NOISE = 0.1 " in text
+    assert "\n# A grey level or so.\nSTD = 64.0 " in text
 
 
 @pytest.mark.parametrize("recipe", ["all", "step"])
