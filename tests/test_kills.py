@@ -18,7 +18,7 @@ from scripts import assert_same_run, generate, photos, run
 # 27 images: 14 steps an epoch.
 RECIPE = {"epochs": 2, "batch_size": 2, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 KILLS = int(os.environ.get("SPECGEN_SOAK", "3"))
-SECONDS = 2.0  # that the run takes, about
+SECONDS = 1.4  # that the run takes, about
 AT_STEP_20 = rb"\"step\": 20,"  # in a checkpoint: in the middle of the second epoch
 
 
