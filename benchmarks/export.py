@@ -27,7 +27,7 @@ import numpy as np
 import onnxruntime as ort
 import safetensors.torch
 import torch
-from lrn import alexnet
+from nets import alexnet
 from torch import Tensor, nn
 
 from specgen.compiler import compile_file, render

@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as train.py has it
 
 import torch
 import torch.nn.functional as F
+from nets import alexnet, torchvision_layers
 from torch import Tensor, nn
 
 GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet_1gpu"
@@ -63,37 +64,6 @@ class Bfloat16(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16):
             logits: Tensor = self.net(x)
         return logits.float()
-
-
-def by_hand() -> nn.Sequential:
-    """Return AlexNet as published, on one device: 60,965,224 parameters."""
-    return nn.Sequential(
-        *(nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU()),
-        *(nn.LocalResponseNorm(5, 1e-4, 0.75, 2), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU()),
-        *(nn.LocalResponseNorm(5, 1e-4, 0.75, 2), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()),
-        *(nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU()),
-        *(nn.MaxPool2d(3, 2), nn.Flatten()),
-        *(nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout()),
-        *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000)),
-    )
-
-
-def torchvision_layers() -> nn.Sequential:
-    """Return the layers of torchvision's AlexNet, which has no normalisation."""
-    return nn.Sequential(
-        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.MaxPool2d(3, 2), nn.AdaptiveAvgPool2d(6), nn.Flatten()),
-        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(inplace=True)),
-        *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
-        nn.Linear(4096, 1000),
-    )
 
 
 def batch(count: int, device: str) -> tuple[Tensor, Tensor]:
@@ -179,7 +149,7 @@ def ratio(baseline: list[float], its: list[float]) -> float:
 def on_cpu(rounds: int, threads: int) -> None:
     """Print the table of steps on the CPU."""
     steps = {
-        "by hand: nn.LocalResponseNorm, NCHW, SGD": plain(by_hand(), ON_CPU, "cpu"),
+        "by hand: nn.LocalResponseNorm, NCHW, SGD": plain(alexnet(), ON_CPU, "cpu"),
         "generated": generated(ON_CPU, "cpu"),
         "generated, without LRN: the bound": generated(ON_CPU, "cpu", norm=False),
         "generated, bfloat16": generated(ON_CPU, "cpu", bf16=True),

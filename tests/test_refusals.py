@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from scripts import LAYERS, generate, photos, run
+from scripts import LAYERS, generate, module, photos, run
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
@@ -294,6 +294,15 @@ def test_a_number_that_a_flag_cannot_have_is_refused(
     }[flag]
     expected = f"error: {flag} cannot be {value}, only {least} to {most}\n"
     assert ended.err.endswith(expected)
+
+
+def test_several_processes_cannot_compile(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = module(code, "train")
+    monkeypatch.setattr(train.parallel, "world", lambda: 2)
+    with pytest.raises(SystemExit, match="--compile is for one process"):
+        train.compiled(torch.nn.Linear(1, 1))
 
 
 def test_a_network_that_cannot_be_compiled_is_refused(

@@ -198,6 +198,8 @@ def backward(
 
 def compiled(net: nn.Module) -> Any:
     """Return a network that torch.compile makes faster. Exits if it cannot here."""
+    if parallel.world() > 1:  # their shares of a batch change in size, down to none
+        sys.exit("error: --compile is for one process")
     device = next(net.parameters()).device
     try:  # something small first: the network would fail at its first step, at length
         torch.compile(torch.sin)(torch.ones(2, device=device))

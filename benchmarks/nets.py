@@ -1,0 +1,43 @@
+"""Networks as one writes them by hand, for the benchmarks to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+def paper_norm() -> nn.Module:
+    """Return AlexNet's normalisation as torch has it."""
+    return nn.LocalResponseNorm(5, 1e-4, 0.75, 2)
+
+
+def alexnet(norm: Callable[[], nn.Module] = paper_norm) -> nn.Sequential:
+    """Return AlexNet as published, on one device: 60,965,224 parameters."""
+    return nn.Sequential(
+        *(nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU()),
+        *(norm(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU()),
+        *(norm(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU()),
+        *(nn.MaxPool2d(3, 2), nn.Flatten()),
+        *(nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout()),
+        *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000)),
+    )
+
+
+def torchvision_layers() -> nn.Sequential:
+    """Return the layers of torchvision's AlexNet, which has no normalisation."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.MaxPool2d(3, 2), nn.AdaptiveAvgPool2d(6), nn.Flatten()),
+        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(inplace=True)),
+        *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
+        nn.Linear(4096, 1000),
+    )
