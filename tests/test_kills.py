@@ -89,24 +89,28 @@ def test_a_kill_at_a_random_moment(
     assert_it_ends_the_same(code, data, output, whole)
 
 
-@pytest.mark.parametrize("moment", ["half written", "whole", "in its place"])
+KILL = f"os.kill(os.getpid(), {signal.SIGKILL:d})"
+HALF = f"[file.write(content[:9999]), file.flush(), {KILL}]"
+# A file, a line of it, and what kills the run before or after that line.
+MOMENTS = {
+    "half written": ("checkpoint.py", "file.write(content)", "content", HALF),
+    "whole": ("files.py", "partial.replace(path)", "partial.read_bytes()", KILL),
+    "in its place": ("files.py", "partial.replace(path)", "path.read_bytes()", KILL),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_while_a_checkpoint_is_written(
     moment: str, code: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
+    name, line, content, kill = MOMENTS[moment]
     killed = generate(tmp_path / "tiny", RECIPE)
-    text = (killed / "checkpoint.py").read_text()
-    write = "            file.write(content)\n"
-    replace = "        partial.replace(path)\n"
-    assert text.count(write) == text.count(replace) == 1
-    here, pad = (write, " " * 12) if moment == "half written" else (replace, " " * 8)
-    kill = f"{pad}if {AT_STEP_20!r} in content:\n"
-    if moment == "half written":
-        kill += f"{pad}    file.write(content[: len(content) // 2])\n"
-        kill += f"{pad}    file.flush()\n"
-    kill += f"{pad}    os.kill(os.getpid(), {signal.SIGKILL:d})\n"
-    text = text.replace(here, here + kill if moment == "in its place" else kill + here)
-    text = text.replace("from os import fsync\n", "import os\nfrom os import fsync\n")
-    (killed / "checkpoint.py").write_text(text)
+    text = (killed / name).read_text()
+    assert text.count(line) == 1
+    kill = f"{AT_STEP_20!r} in {content} and {kill}"
+    both = f"{line}; {kill}" if moment == "in its place" else f"{kill}; {line}"
+    text = text.replace(line, both).replace("\nimport json\n", "\nimport json, os\n")
+    (killed / name).write_text(text)
     output = tmp_path / "run"
     with start(killed, data, output) as training:
         training.wait()
