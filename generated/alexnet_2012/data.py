@@ -18,6 +18,7 @@ import parallel
 from images import SIZE, DataError, Images, batches, explain, load
 
 HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
+# Section 4.1.
 COLOR_NOISE = 0.1  # standard deviation, as a share of each eigenvalue
 
 # What a run is to be continued and evaluated with.
@@ -25,6 +26,7 @@ SETTINGS = {
     "size": SIZE,
     "height": HEIGHT,
     "width": WIDTH,
+    # Section 4.1: crops at random places, and their mirror images.
     "flip": True,
     "color_noise": COLOR_NOISE,
 }

@@ -30,9 +30,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from files import whole
 
+# Section 2: the shorter side scaled to 256, the centre cut out.
 SIZE = 256
 INDEX = "pack.json"  # of a folder that pack.py has made
 SKIP = "give --bad-images skip to go on without them"  # what helps against bad images
+WORKERS_PER_CORE = 16  # at most: more of these processes only take memory
 
 # What a file may hold, whatever its name says. Pillow knows more formats; one of them,
 # EPS, runs a program.
@@ -323,14 +325,24 @@ def check_numbers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     """End with the parser's error if a flag has a number that it cannot have."""
     for name, value in vars(args).items():
         if type(value) is int and not is_sound(name, value):
-            parser.error(f"--{name.replace('_', '-')} cannot be {value}")
+            least, most = bounds(name)
+            flag = name.replace("_", "-")
+            parser.error(f"--{flag} cannot be {value}, only {least} to {most}")
 
 
 def is_sound(name: str, value: object) -> bool:
     """Return whether the flag of this name can have such a value, a whole number."""
-    least = 0 if name in ("seed", "workers") else 1
-    most = 2**20 if name == "batch_size" else 2**32 - 1  # draws of a batch take memory
+    least, most = bounds(name)
     return type(value) is int and least <= value <= most
+
+
+def bounds(name: str) -> tuple[int, int]:
+    """Return the least and the most that the flag of this name can be."""
+    if name == "workers":
+        return 0, WORKERS_PER_CORE * (os.cpu_count() or 1)
+    if name == "batch_size":
+        return 1, 2**20  # draws of a batch take memory
+    return int(name != "seed"), 2**32 - 1
 
 
 def _keep(batch: Any) -> Any:

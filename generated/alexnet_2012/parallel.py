@@ -48,9 +48,10 @@ def world() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def launcher() -> str:
-    """Return what starts as many processes on one machine."""
-    return f"torchrun --nproc-per-node {LOCAL_WORLD}" if world() > 1 else "python"
+def launcher() -> list[str]:
+    """Return the command that starts as many processes on one machine."""
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(LOCAL_WORLD)]
+    return [sys.executable, *(torchrun if world() > 1 else [])]
 
 
 def run(main: Callable[[], None], *expected: type[Exception]) -> None:

@@ -8,7 +8,9 @@ draws the curves as curves.png beside the table, also while the run goes on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import importlib
 import io
 import math
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,6 +29,30 @@ import parallel
 from checkpoint import CheckpointError, Row, write_file
 
 LINE_SECONDS = 20  # between lines of progress, where there is no terminal for a bar
+
+
+class Board:
+    """The run in TensorBoard, if that is installed: `tensorboard --logdir OUTPUT`."""
+
+    def __init__(self, output: Path, history: Sequence[Row]) -> None:
+        self.writer: Any = None
+        if parallel.rank() == 0:
+            with contextlib.suppress(ImportError):
+                tensorboard: Any = importlib.import_module("torch.utils.tensorboard")
+                # A run that was killed may have gone on after its last checkpoint.
+                after = history[-1]["step"] + 1 if history else 0
+                self.writer = tensorboard.SummaryWriter(output, purge_step=after)
+
+    def add(self, train: Row, val: Row) -> None:
+        """Add the rows of an epoch."""
+        if self.writer is None:
+            return
+        for row in (train, val):
+            for name in ("loss", "top1", "top5"):
+                figure = dict(row)[name]
+                self.writer.add_scalar(f"{name}/{row['split']}", figure, row["step"])
+        self.writer.add_scalar("lr", train["lr"], train["step"])
+        self.writer.flush()
 
 
 class Progress:
@@ -137,12 +164,15 @@ def draw(metrics: Path) -> Path:
         loss, top1, top5 = (
             [float(row[name]) for row in points] for name in ("loss", "top1", "top5")
         )
-        losses.plot(epochs, loss, color=color, label=split)
-        accuracies.plot(epochs, top1, color=color, label=f"{split} top-1")
-        accuracies.plot(epochs, top5, ":", color=color, label=f"{split} top-5")
+        losses.plot(epochs, loss, ".-", color=color, label=split)
+        accuracies.plot(epochs, top1, ".-", color=color, label=f"{split} top-1")
+        accuracies.plot(epochs, top5, ".:", color=color, label=f"{split} top-5")
     losses.set(xlabel="epoch", ylabel="loss", yscale="log")
     accuracies.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
+    losses.yaxis.set_major_formatter(LogFormatter())  # 2 and 0.5, no powers of 10
+    losses.yaxis.set_minor_formatter(LogFormatter())
     for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle("AlexNet")

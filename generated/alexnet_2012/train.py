@@ -18,8 +18,9 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 # Threads that spin while they wait take the time of the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -49,31 +50,15 @@ from images import (
     load,
     open_data,
 )
+from recipe import Recipe, learning_rate, optimizer, update
 
 OUTPUTS = 1000  # of the network
 FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How AlexNet learns. Flags of the same names change the first three."""
-
-    # layer-params-145.cfg, notes at its end: killed at epoch 91.
-    epochs: int = 91
-    batch_size: int = 128
-    seed: int = 0
-    # Section 5.
-    lr: float = 0.01
-    weight_lr_multiplier: float = 1.0
-    # layer-params-145.cfg: epsB=0.02, where epsW began with 0.01.
-    bias_lr_multiplier: float = 2.0
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
-    # layer-params-145.cfg: wc, the decay, is given for weights only.
-    bias_decay: float = 0.0
-    # layer-params-145.cfg, notes at its end: epsW divided by hand.
-    drop_epochs: tuple[int, ...] = (25, 51, 79)
-    drop_factor: float = 0.1
+SWITCHES = {
+    "--channels-last": "keep the channels of a pixel together in memory [yes]",
+    "--fused": "update weights and velocity in one pass over memory [yes]",
+    "--compile": "let torch.compile write kernels, which takes a minute [no]",
+}
 
 
 def main() -> None:
@@ -85,7 +70,9 @@ def main() -> None:
     if not parallel.agree((train_set.samples, val_set.samples)):
         raise DataError("the processes do not find the same images")
     net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
-    velocity = {name: torch.zeros_like(w) for name, w in net.named_parameters()}
+    sgd = optimizer(net, Recipe(), args.fused)
+    named = net.named_parameters()
+    velocity = {name: sgd.state[w]["momentum_buffer"] for name, w in named}
 
     # Begin, or go on where a checkpoint stands.
     path = args.output / "checkpoint.safetensors"
@@ -113,11 +100,15 @@ def main() -> None:
     metrics = args.output / "metrics.csv"
     write_metrics = parallel.once(report.write_metrics)
     write_metrics(metrics, run.history)
-    replica = parallel.replicate(net)
+    layout = torch.channels_last if args.channels_last else torch.contiguous_format
+    replica = parallel.replicate(compiled(net) if args.compile else net)
     stopped = parallel.stop_on_signals()
     if run.step == 0:
         save(path, net, velocity, statistics, run)  # fails now rather than in an hour
 
+    if run.step >= last and taken == 0:
+        print(f"the run is finished: {run.step} of {last} steps are taken")
+    board = report.Board(args.output, run.history)
     progress = report.Progress(run.step, last)
     while run.step < last or run.step > run.epoch * epoch_steps:
         # Learn for an epoch, or for what a stop has left of it.
@@ -134,10 +125,10 @@ def main() -> None:
             draws = draw(recipe.batch_size, recipe.seed, run.step)
             draws = draws.take(batch.rows * world + rank)
             pixels = batch.images.to(devices[0], non_blocking=True)
-            images = augment(pixels, statistics, draws)
+            images = augment(pixels, statistics, draws).contiguous(memory_format=layout)
             seed_dropout(recipe.seed, run.step)
             sums = backward(replica, images, batch.labels, count, recipe, top)
-            update(net, velocity, run.lr, recipe)
+            update(sgd, run.lr)
             progress.add(parallel.add(sums))
             run.step += 1
             if stopped():
@@ -162,6 +153,7 @@ def main() -> None:
         val_row = report.row(*at, "val", val, run.lr, val_speed)
         rows = [*run.history, train_row, val_row]
         write_metrics(metrics, rows)
+        board.add(train_row, val_row)
         tqdm.write(report.describe(train_row, val_row, top))
         if run.step < (run.epoch + 1) * epoch_steps:
             break
@@ -174,9 +166,11 @@ def main() -> None:
     picture = parallel.once(report.draw)(metrics)
     print(f"checkpoint in {path}, metrics in {metrics}, curves in {picture}")
     if stopped():
-        again = [sys.argv[0], "--data", str(args.data), "--resume", str(path)]
-        go_on = f"{parallel.launcher()} {shlex.join(again)}"
-        text = f"stopped after step {run.step} of {last}; go on: {go_on}"
+        # All flags as they were; of two --resume the last one counts.
+        resumed = args.resume is not None and source == path
+        again = [*parallel.launcher(), *sys.argv]
+        again += [] if resumed else ["--resume", str(path)]
+        text = f"stopped after step {run.step} of {last}; go on: {shlex.join(again)}"
         parallel.once(print)(text, flush=True)  # all wait: it comes before they end
         sys.exit(130)  # as a program that Ctrl-C ended
 
@@ -195,7 +189,6 @@ def backward(
     unequal or empty: the processes' gradients are averaged. See tally for the sums.
     """
     net.zero_grad()
-    images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
     logits = net(images)
     labels = labels.to(logits.device, non_blocking=True)
     loss = F.cross_entropy(logits, labels, reduction="sum")
@@ -203,38 +196,17 @@ def backward(
     return tally(loss, logits, labels, top)
 
 
-@torch.no_grad()
-def update(
-    net: nn.Module, velocity: dict[str, Tensor], lr: float, recipe: Recipe
-) -> None:
-    """Move the weights by their velocity.
-
-    v <- momentum * v - weight_decay * lr * w - lr * gradient
-    w <- w + v
-
-    The rate is inside the velocity. torch.optim.SGD has it outside and differs after
-    each change of the rate, until the old gradients have faded.
-    """
-    for name, w in net.named_parameters():
-        v = velocity[name]
-        assert w.grad is not None
-        bias = name.endswith(".bias")
-        multiplier = recipe.bias_lr_multiplier if bias else recipe.weight_lr_multiplier
-        rate = lr * multiplier
-        v.mul_(recipe.momentum)
-        decay = recipe.bias_decay if bias else recipe.weight_decay
-        v.add_(w, alpha=-decay * rate)
-        v.add_(w.grad, alpha=-rate)
-        w.add_(v)
-
-
-def learning_rate(recipe: Recipe, run: Run) -> float:
-    """Return the rate of the next step.
-
-    It drops after each of `drop_epochs`.
-    """
-    drops = sum(run.epoch >= epoch for epoch in recipe.drop_epochs)
-    return recipe.lr * recipe.drop_factor**drops
+def compiled(net: nn.Module) -> Any:
+    """Return a network that torch.compile makes faster. Exits if it cannot here."""
+    if parallel.world() > 1:  # their shares of a batch change in size, down to none
+        sys.exit("error: --compile is for one process")
+    device = next(net.parameters()).device
+    try:  # something small first: the network would fail at its first step, at length
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"error: --compile does not work here: {reason}")
+    return torch.compile(net)
 
 
 def seed_dropout(seed: int, step: int) -> None:
@@ -356,6 +328,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
+    how = parser.add_argument_group(
+        "speed", "The recipe stays what it is, and so does all but the last digits."
+    )
+    for name, help in SWITCHES.items():
+        how.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
+    parser.set_defaults(channels_last=True, fused=True, compile=False)
     args = parser.parse_args()
     check_numbers(parser, args)
     flags = {name: getattr(args, name) for name in FLAGS}

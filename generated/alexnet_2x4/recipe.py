@@ -19,11 +19,11 @@ class Recipe:
     # Section 5.
     batch_size: int = 128
     seed: int = 0
-    # Section 5: at first, and the same for all layers.
+    # Section 5: at first.
     lr: float = 0.01
     # Section 5.
     momentum: float = 0.9
-    # Section 5: of biases, too.
+    # Section 5.
     weight_decay: float = 0.0005
     # Ours: in Section 5 it is by eye that validation error stops improving.
     patience: int = 3  # epochs without a new best
