@@ -147,7 +147,7 @@ def test_no_dynamic_code(path: Path) -> None:
     assert not dynamic_code(path.read_text())
 
 
-@each(SOURCES + GENERATED)
+@each(SOURCES + TEMPLATES + TESTS + GENERATED)
 def test_no_file_grows_past_400_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
