@@ -66,7 +66,9 @@ class Exporter:
 
     def save(self, weights: Mapping[str, Tensor]) -> None:
         """Write a checkpoint as train.py does."""
-        velocity = {f"optimizer.{k}": torch.zeros_like(v) for k, v in weights.items()}
+        velocity = {
+            f"momentum_buffer.{k}": torch.zeros_like(v) for k, v in weights.items()
+        }
         tensors = {**weights, **velocity, "data.mean": self.mean}
         checkpoint = module(self.script.parent, "checkpoint")
         run = checkpoint.Run({}, SETTINGS, CLASSES, {}, 1, step=7)

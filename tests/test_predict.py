@@ -37,7 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensors = {**weights, "data.colors": torch.eye(3)}
     tensors["data.mean"] = torch.linspace(90, 150, 3 * 112**2).view(3, 112, 112)
     for name, weight in weights.items():
-        tensors[f"optimizer.{name}"] = torch.zeros_like(weight)
+        tensors[f"momentum_buffer.{name}"] = torch.zeros_like(weight)
     settings = module(MINI, "data").SETTINGS
     written = module(MINI, "checkpoint")
     written.save(path, tensors, written.Run({}, settings, CLASSES, {}, 9))

@@ -211,16 +211,16 @@ TENSORS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         "data.mean is None there and 3x28x28 here",
     ),
     "no velocity": (
-        lambda its: {k: v for k, v in its.items() if k != "optimizer.fc3.bias"},
-        "optimizer.fc3.bias is None there and 4 here",
+        lambda its: {k: v for k, v in its.items() if k != "momentum_buffer.fc3.bias"},
+        "momentum_buffer.fc3.bias is None there and 4 here",
     ),
     "a velocity that would broadcast": (
-        lambda its: its | {"optimizer.fc3.bias": torch.zeros(1)},
-        "optimizer.fc3.bias is 1 there and 4 here",
+        lambda its: its | {"momentum_buffer.fc3.bias": torch.zeros(1)},
+        "momentum_buffer.fc3.bias is 1 there and 4 here",
     ),
     "one velocity more": (
-        lambda its: its | {"optimizer.fc9.bias": torch.zeros(4)},
-        "optimizer.fc9.bias is 4 there and None here",
+        lambda its: its | {"momentum_buffer.fc9.bias": torch.zeros(4)},
+        "momentum_buffer.fc9.bias is 4 there and None here",
     ),
     "half weights": (
         lambda its: its | {"fc3.bias": torch.zeros(4).half()},

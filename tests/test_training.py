@@ -80,11 +80,11 @@ def test_a_checkpoint_holds_whole_tensors_under_the_names_of_the_spec(
         for name in ("conv1", "fc2", "fc3")
         for leaf in ("weight", "bias")
     }
-    velocity = {f"optimizer.{name}" for name in weights}
+    velocity = {f"momentum_buffer.{name}" for name in weights}
     assert tensors.keys() == weights | velocity | {"data.mean", "data.colors"}
     assert tensors["conv1.weight"].shape == (8, 3, 5, 5)
-    assert tensors["optimizer.conv1.weight"].shape == (8, 3, 5, 5)
-    assert tensors["optimizer.conv1.weight"].any()
+    assert tensors["momentum_buffer.conv1.weight"].shape == (8, 3, 5, 5)
+    assert tensors["momentum_buffer.conv1.weight"].any()
 
 
 def test_stopped_in_mid_epoch_and_resumed_twice_it_ends_the_same(

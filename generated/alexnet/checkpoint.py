@@ -1,8 +1,8 @@
 """Checkpoints of AlexNet: weights, optimizer, data statistics and progress.
 
 A checkpoint is one safetensors file of whole tensors, wherever they were trained:
-`conv1.weight`, its velocity `optimizer.conv1.weight`, the mean image `data.mean`. All
-else is JSON under the one metadata key `run`.
+`conv1.weight`, its velocity `momentum_buffer.conv1.weight`, the mean image `data.mean`.
+All else is JSON under the one metadata key `run`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def restore(
     """
     weights = net.state_dict()
     here = {name: describe(weight) for name, weight in weights.items()}
-    here |= {f"optimizer.{name}": text for name, text in here.items()}
+    here |= {f"momentum_buffer.{name}": text for name, text in here.items()}
     for name, shape in statistics.items():
         here[f"data.{name}"] = describe(torch.empty(shape, dtype=torch.float32))
     there = {name: describe(tensor) for name, tensor in tensors.items()}

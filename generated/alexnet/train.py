@@ -238,7 +238,7 @@ def resume(
     tensors, run = parallel.once(checkpoint.load)(path)
     checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
     checkpoint.restore(net, tensors, SHAPES, path)
-    whole = checkpoint.part(tensors, "optimizer.")
+    whole = checkpoint.part(tensors, "momentum_buffer.")
     for name, tensor in model.cut_shares(whole).items():
         velocity[name].copy_(tensor)
     statistics = Statistics(**checkpoint.part(tensors, "data."))
@@ -263,7 +263,7 @@ def save(
     """Write a checkpoint of whole tensors under the names of the spec."""
     tensors: dict[str, Tensor] = net.state_dict()
     for name, tensor in model.join_shares(velocity).items():
-        tensors[f"optimizer.{name}"] = tensor
+        tensors[f"momentum_buffer.{name}"] = tensor
     for name, tensor in statistics._asdict().items():
         tensors[f"data.{name}"] = tensor
     checkpoint.save(path, tensors, run)

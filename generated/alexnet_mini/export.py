@@ -32,6 +32,7 @@ Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
 MEAN = (3, 112, 112)  # the shape of the mean image
+OTHERS = ("momentum_buffer.", "data.")  # what a checkpoint holds besides weights
 STRUCTURE = Path(__file__).with_name("model.onnx")
 LARGE = 64 * 2**20  # bytes of weights that get a file of their own
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
@@ -111,7 +112,7 @@ def load(path: Path, shapes: Mapping[str, Shape]) -> tuple[Weights, dict[str, st
             found = {
                 name: file.get_slice(name)
                 for name in names
-                if name in wanted or not name.startswith(("optimizer.", "data."))
+                if name in wanted or not name.startswith(OTHERS)
             }
             refuse(f"{path} is of another network", differences(found, wanted))
             tensors = {name: file.get_tensor(name) for name in wanted}
