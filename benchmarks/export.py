@@ -78,7 +78,7 @@ def export_with_specgen(weights: dict[str, Tensor], path: Path) -> None:
     safetensors.torch.save_file(
         tensors | {"data.mean": torch.zeros(3, 256, 256)},
         checkpoint,
-        {"run": json.dumps({"classes": []})},
+        {"run": json.dumps({"classes": [], "data": {}})},
     )
     script = path.with_name("export.py")
     subprocess.run([sys.executable, str(script), str(checkpoint)], check=True)
