@@ -24,6 +24,8 @@ from typing import Any
 
 # Threads that spin while they wait take the time of the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# On a CPU, a seventh of a step went into new memory in small pages: ask for huge ones.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import numpy as np
 import torch
