@@ -48,7 +48,9 @@ TWO_DEVICES = {
 ONE_DEVICE = {"devices": {"gpu0": {}}, "layers": {"conv1..prob": "gpu0"}}
 
 
-def generate(folder: Path, training: dict[str, Any], **changes: Any) -> Path:
+def generate(
+    folder: Path, training: dict[str, Any], stem: str = "tiny", **changes: Any
+) -> Path:
     """Write the generated files of a tiny network, on two devices, and its recipe."""
     spec = {
         "specgen": 1,
@@ -61,7 +63,7 @@ def generate(folder: Path, training: dict[str, Any], **changes: Any) -> Path:
         "training": training,
     }
     folder.mkdir(parents=True)
-    for name, content in render(compile_data(spec | changes, "tiny")).items():
+    for name, content in render(compile_data(spec | changes, stem)).items():
         (folder / name).write_bytes(content)
     return folder
 

@@ -1,12 +1,13 @@
-"""Train AlexNet on the images of DIR/train/<class>/ and DIR/val/<class>/.
+"""Train AlexNet.
 
     python train.py --data DIR
     python train.py --data DIR --resume
     torchrun --nproc-per-node 4 train.py --data DIR
 
-Writes checkpoint.safetensors, metrics.csv and curves.png to --output. All that is
-random is a function of the seed and of the epoch or step, so that a run that was
-stopped and resumed ends with the same bytes as one that never was.
+It learns from the images of DIR/train/<class>/, is validated on those of
+DIR/val/<class>/, and writes checkpoint.safetensors, metrics.csv and curves.png to
+--output. All that is random is a function of the seed and of the epoch or step, so that
+a run that was stopped and resumed ends with the same bytes as one that never was.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ from images import (
 from recipe import Recipe, learning_rate, optimizer, update
 
 OUTPUTS = 1000  # of the network
+FOLDER = "runs/alexnet"
 FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
@@ -71,7 +73,8 @@ def main() -> None:
     check_outputs(train_set.classes)
     if not parallel.agree((train_set.samples, val_set.samples)):
         raise DataError("the processes do not find the same images")
-    net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
+    seed = args.given.get("seed", Recipe.seed)
+    net = model.AlexNet(devices, seed)
     sgd = optimizer(net, Recipe(), args.fused)
     named = net.named_parameters()
     velocity = {name: sgd.state[w]["momentum_buffer"] for name, w in named}
@@ -313,7 +316,8 @@ def check_batch(batch: Batch, bad_images: str) -> int:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description="Train AlexNet. In brackets: what holds unless you say otherwise."
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="In brackets: what holds unless you say otherwise.",
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
@@ -322,7 +326,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--steps", type=int, metavar="N", help="stop after so many steps in all")
     add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
     add("--workers", type=int, metavar="N", help="that decode images [one a core]")
-    add("--output", type=Path, metavar="DIR", help="[runs/alexnet]")
+    add("--output", type=Path, metavar="DIR", help=f"[{FOLDER}]")
     help = "go on from CHECKPOINT [the one in --output, if it is there already]"
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{Recipe.seed}]")
@@ -344,7 +348,7 @@ def parse_arguments() -> argparse.Namespace:
         args.workers = max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
     if args.output is None:
         resumed = Path(args.resume).parent if args.resume else None
-        args.output = resumed or Path("runs/alexnet")
+        args.output = resumed or Path(FOLDER)
     return args
 
 

@@ -1,4 +1,4 @@
-"""How AlexNet learns: the figures of its recipe, and the rule that they go into."""
+"""How AlexNet learns: recipe and update rule."""
 
 from __future__ import annotations
 

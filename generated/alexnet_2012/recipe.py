@@ -1,8 +1,9 @@
-"""How AlexNet learns: the figures of its recipe, and the rule that they go into."""
+"""How AlexNet learns: recipe and update rule."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,6 @@ class Recipe:
     seed: int = 0
     # Section 5: at first.
     lr: float = 0.01
-    weight_lr_multiplier: float = 1.0
     # layer-params-145.cfg: epsB=0.02, where epsW began with 0.01.
     bias_lr_multiplier: float = 2.0
     # Section 5.
@@ -49,15 +49,16 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
     named = list(net.named_parameters())
     weights = [w for name, w in named if not name.endswith(".bias")]
     biases = [w for name, w in named if name.endswith(".bias")]
+    groups: list[dict[str, Any]] = [
+        {"params": weights},
+        {
+            "params": biases,
+            "lr": recipe.bias_lr_multiplier,
+            "weight_decay": recipe.bias_decay,
+        },
+    ]
     sgd = torch.optim.SGD(
-        [
-            {"params": weights, "lr": recipe.weight_lr_multiplier},
-            {
-                "params": biases,
-                "lr": recipe.bias_lr_multiplier,
-                "weight_decay": recipe.bias_decay,
-            },
-        ],
+        groups,
         lr=1.0,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,

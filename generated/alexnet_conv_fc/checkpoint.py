@@ -1,4 +1,4 @@
-"""Checkpoints of AlexNet: weights, optimizer, data statistics and progress.
+"""Checkpoints of AlexNet, and where a run stands.
 
 A checkpoint is one safetensors file of whole tensors, wherever they were trained:
 `conv1.weight`, its velocity `momentum_buffer.conv1.weight`, the mean image `data.mean`.

@@ -1,9 +1,10 @@
-"""Processes that train AlexNet together, each on its share of every batch.
+"""Processes that train AlexNet together.
 
     torchrun --nproc-per-node 4 train.py --data DIR
 
-Each owns a whole network on devices of its own; DistributedDataParallel averages the
-gradients. In a single process these functions do nothing, and there is no group.
+Each owns a whole network on devices of its own, and learns from its share of every
+batch; DistributedDataParallel averages the gradients. In a single process these
+functions do nothing, and there is no group.
 """
 
 from __future__ import annotations
