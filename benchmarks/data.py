@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from common import photos
 
 GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet"
 sys.path.insert(0, str(GENERATED))
@@ -33,7 +33,7 @@ COPIES = 8  # of 44 samples, so that the start of the worker does not count for 
 
 def make_tree(root: Path) -> None:
     """Link the samples into one class; Pillow has to decode every copy anew."""
-    samples = Path(os.environ["SPECGEN_TEST_DATA"], "oddjpeg/decodable/real_imagenet")
+    samples = photos("oddjpeg/decodable/real_imagenet")
     for split, copies in (("train", COPIES), ("val", 1)):
         folder = root / split / "samples"
         folder.mkdir(parents=True)

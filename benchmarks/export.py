@@ -27,7 +27,7 @@ import numpy as np
 import onnxruntime as ort
 import safetensors.torch
 import torch
-from nets import alexnet
+from common import alexnet
 from torch import Tensor, nn
 
 from specgen.compiler import compile_file, render

@@ -15,7 +15,6 @@ import csv
 import importlib
 import importlib.util
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from common import photos
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8, help="0: only the table")
     parser.add_argument("--picture", type=Path, default=Path("runs/start.png"))
     args = parser.parse_args()
-    root = Path(os.environ["SPECGEN_TEST_DATA"], "imagenette10_mini")
+    root = photos("imagenette10_mini")
     runs = {}
     with TemporaryDirectory() as name:
         folder = Path(name)

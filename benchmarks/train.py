@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as train.py has it
 
 import torch
 import torch.nn.functional as F
-from nets import alexnet, torchvision_layers
+from common import alexnet, torchvision_layers
 from torch import Tensor, nn
 
 GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet_1gpu"

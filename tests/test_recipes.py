@@ -262,7 +262,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 FILES = ("recipe.py", "train.py")
-WORDS = "cos( drop_ patience warmup smoothing clip autocast bias weight_lr".split()
+WORDS = (
+    *("cos(", "drop_", "patience", "warmup", "smoothing", "clip", "autocast"),
+    *("bias", "weight_lr"),
+)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,21 @@
-"""Networks as one writes them by hand, for the benchmarks to compare with."""
+"""What benchmarks share: networks as one writes them by hand, and real photos."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import nn
+
+
+def photos(name: str) -> Path:
+    """Return a folder in SPECGEN_TEST_DATA; without that, say so and end."""
+    if root := os.environ.get("SPECGEN_TEST_DATA"):
+        return Path(root, name)
+    print(f"left out: SPECGEN_TEST_DATA names no folder that has {name}")
+    sys.exit()
 
 
 def paper_norm() -> nn.Module:
