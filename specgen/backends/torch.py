@@ -55,6 +55,7 @@ FILES = (
     "requirements.txt",
 )
 
+FUNCTIONAL = "torch.nn.functional"  # imported as F
 
 # What the definition of a helper class imports, by module. The definition itself is a
 # template: LocalResponseNorm stands in _local_response_norm.py.j2.
@@ -64,7 +65,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
-    "SpatialResponseNorm": {},
+    "SpatialResponseNorm": {FUNCTIONAL: {"F"}},
 }
 
 
@@ -94,7 +95,6 @@ class Net:
     softmax: bool
     helpers: set[str]
     definitions: list[str]
-    functional: bool
     standard_imports: list[str]
     torch_imports: list[str]
 
@@ -167,7 +167,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
-    imports = _imports(defined, split=bool(split))
+    functional = softmax or forward.functional
+    imports = _imports(defined, split=bool(split), functional=functional)
     return Net(
         stem=stem,
         name=spec.name,
@@ -191,11 +192,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         softmax=softmax,
         helpers=forward.helpers.union(defined),
         definitions=[_file(name) for name in defined],
-        functional=softmax or forward.functional or "SpatialResponseNorm" in defined,
-        standard_imports=[
-            line for line in imports if not line.startswith("from torch")
-        ],
-        torch_imports=[line for line in imports if line.startswith("from torch")],
+        standard_imports=[line for line in imports if "torch" not in line],
+        torch_imports=[line for line in imports if "torch" in line],
     )
 
 
@@ -204,14 +202,20 @@ def _file(helper: str) -> str:
     return re.sub("([A-Z])", r"_\1", helper).lower() + ".py.j2"
 
 
-def _imports(defined: Iterable[str], *, split: bool) -> list[str]:
-    """Lines `from module import names`, sorted, of what the file needs."""
-    needs = {"collections.abc": {"Sequence"}, "torch": {"Tensor", "nn"}}
-    joins = {"collections.abc": {"Mapping"}, "typing": {"Any"}}
-    for more in [*(HELPERS[name] for name in defined), *([joins] if split else [])]:
-        for module, names in more.items():
-            needs[module] = needs.get(module, set()) | names
-    return [
+def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[str]:
+    """Lines that import what the file needs, beside torch itself, sorted."""
+    parts = [{"collections.abc": {"Sequence"}, "torch": {"Tensor", "nn"}}]
+    parts += [HELPERS[name] for name in defined]
+    if split:
+        parts.append({"collections.abc": {"Mapping"}, "typing": {"Any"}})
+    if functional:
+        parts.append({FUNCTIONAL: {"F"}})
+    needs: dict[str, set[str]] = {}
+    for part in parts:
+        for module, names in part.items():
+            needs.setdefault(module, set()).update(names)
+    first = [f"import {FUNCTIONAL} as F"] if needs.pop(FUNCTIONAL, None) else []
+    return first + [
         f"from {module} import {', '.join(sorted(names))}"
         for module, names in sorted(needs.items())
     ]
