@@ -315,6 +315,7 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     flags = ("--data", data, "--output", tmp_path / "run", "--compile")
     expected = "error: --compile does not work here: there is no compiler"
     assert refusal(code, *flags) == expected
+    assert not (tmp_path / "run").exists()  # said before all images are read
 
 
 @pytest.mark.parametrize(

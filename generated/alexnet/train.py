@@ -75,6 +75,7 @@ def main() -> None:
         raise DataError("the processes do not find the same images")
     seed = args.given.get("seed", Recipe.seed)
     net = model.AlexNet(devices, seed)
+    learner: nn.Module = compiled(net) if args.compile else net
     sgd = optimizer(net, Recipe(), args.fused)
     named = net.named_parameters()
     velocity = {name: sgd.state[w]["momentum_buffer"] for name, w in named}
@@ -106,7 +107,7 @@ def main() -> None:
     write_metrics = parallel.once(report.write_metrics)
     write_metrics(metrics, run.history)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    replica = parallel.replicate(compiled(net) if args.compile else net)
+    replica = parallel.replicate(learner)
     stopped = parallel.stop_on_signals()
     if run.step == 0:
         save(path, net, velocity, statistics, run)  # fails now rather than in an hour
