@@ -41,6 +41,7 @@ class Dropout(Op):
     op: Literal["dropout"]
     p: Annotated[float, Field(ge=0, lt=1)] = 0.5
     elementwise: ClassVar[bool] = True
+    training_only: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
         # The mask, as x on a CPU and one byte a value on CUDA; without a mask, x.

@@ -123,6 +123,8 @@ class Op(Strict):
     elementwise: ClassVar[bool] = False
     # Ends a network, outside of `forward`, which gives the logits that it reads.
     after_logits: ClassVar[bool] = False
+    # Outside of training, its output is its input.
+    training_only: ClassVar[bool] = False
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         """What is wrong with reading x; paths are relative to the layer."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
-from specgen.ops.activation import Dropout
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
 
 
@@ -115,7 +114,7 @@ class _Run:
             x.last = self._step
         if read != self._item:
             x = self._new(layer, share.device, self._item * size)
-        idle = isinstance(share.op, Dropout) and not self._training
+        idle = share.op.training_only and not self._training
         output = x
         if not (saved.view or idle):
             output = self._new(layer, share.device, self._item * volume(share.shape))
