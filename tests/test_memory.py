@@ -190,8 +190,8 @@ def test_a_budget_names_the_layers_and_the_largest_batch() -> None:
         f" which has {readable(needed(128) - 1)}"
     )
     assert found.notes == (
-        "most take norm1 784.00 KiB, norm2 576.00 KiB, relu1 392.00 KiB,"
-        " conv1 385.31 KiB",
+        "most take norm1 784.00 KiB, relu1 392.00 KiB, conv1 385.31 KiB,"
+        " norm2 288.00 KiB",
     )
     assert found.help == (
         "training.batch_size can be at most 127, or training.accumulate at least 2"

@@ -113,3 +113,12 @@ def test_is_in_the_file_only_if_it_is_used() -> None:
     text = model_text(program((3, 4, 4), 3))
     assert "class SpatialResponseNorm" in text
     assert "class LocalResponseNorm" not in text
+
+
+def test_sums_are_float32_in_bfloat16(norm_class: Any) -> None:
+    x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    norm = norm_class(5, **STRONG)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = norm(x)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y, norm(x.float()).bfloat16(), rtol=0, atol=0)

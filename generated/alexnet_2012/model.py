@@ -247,9 +247,41 @@ class SpatialResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y."""
-        mean = F.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
-        return x / (self.k + self.alpha * mean).pow(self.beta)
+        """Return y, in the dtype and memory format of x."""
+        return _normalize_maps(x, self)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the mean over each value's window as a new tensor."""
+        return F.avg_pool2d(x, self.size, stride=1, padding=self.size // 2)
+
+
+class _NormalizeMaps(torch.autograd.Function):
+    """The formula and its gradient. Keeps x and the base of the power.
+
+    Sums are float32 at least, also with autocast.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: SpatialResponseNorm) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        base = norm.mean(wide.square()).mul_(norm.alpha).add_(norm.k)
+        ctx.save_for_backward(x, base)
+        ctx.norm = norm
+        return base.pow(-norm.beta).mul_(x).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # dx = g base^-beta - 2 alpha beta x (windowed mean of g x base^(-beta-1))
+        x, base = ctx.saved_tensors
+        norm = ctx.norm
+        dx = base.pow(-norm.beta).mul_(grad)
+        mean = norm.mean((dx * x).div_(base))
+        dx.addcmul_(x, mean, value=-2 * norm.alpha * norm.beta)
+        return dx.to(x.dtype), None
+
+
+_normalize_maps: Callable[[Tensor, SpatialResponseNorm], Tensor] = _NormalizeMaps.apply
 
 
 def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

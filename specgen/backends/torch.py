@@ -65,7 +65,12 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
-    "SpatialResponseNorm": {FUNCTIONAL: {"F"}},
+    "SpatialResponseNorm": {
+        FUNCTIONAL: {"F"},
+        "collections.abc": {"Callable"},
+        "torch.autograd.function": {"once_differentiable"},
+        "typing": {"Any"},
+    },
 }
 
 

@@ -48,17 +48,15 @@ class Saved:
     """What an op's forward pass keeps for its backward pass, on a CPU.
 
     Of what is neither its input, its output nor a parameter, `other` counts the bytes
-    per image, and `values` the values of the input's type; of these, inference has
-    `scratch` in use at once. `weight` says that the weight is kept even where no
-    gradient of the input is wanted. `view` says that the output lies in the input's
-    memory.
+    per image, and `values` the values of the input's type. `weight` says that the
+    weight is kept even where no gradient of the input is wanted. `view` says that the
+    output lies in the input's memory.
     """
 
     input: bool = False
     output: bool = False
     other: int = 0
     values: int = 0
-    scratch: int = 0
     weight: bool = False
     view: bool = False
 

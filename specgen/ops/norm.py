@@ -129,9 +129,8 @@ class SpatialResponseNorm(ResponseNorm):
     op: Literal["spatial_response_norm"]
 
     def torch(self, x: Shape) -> TorchForm:
-        # Beside x its squares, the base and the power; inference has at most three at
-        # once of these, the mean and the output.
-        saved = Saved(input=True, values=3 * volume(x), scratch=2 * volume(x))
+        # Beside x, the base of the power.
+        saved = Saved(input=True, other=FLOAT32 * volume(x))
         return self._form(saved, "SpatialResponseNorm")
 
     def onnx(self, x: Shape) -> list[OnnxNode]:

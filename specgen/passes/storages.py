@@ -118,7 +118,7 @@ class _Run:
         output = x
         if not (saved.view or idle):
             output = self._new(layer, share.device, self._item * volume(share.shape))
-        values = saved.values if self._training else saved.scratch
+        values = 0 if idle else saved.values
         if other := saved.other + self._item * values:
             self._new(layer, share.device, other).saved = self._learns
         x.saved |= self._learns and saved.input
