@@ -342,6 +342,9 @@ def test_the_loss_of_ten_crops_is_finite_where_the_softmax_is_0(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[300.0, 0.0, 0.0, 0.0]]).expand(len(x), 4)
 
-    loss, top1, _ = evaluate.evaluate(Certain(), images, mean, 5, 0, ten_crop=True)
+    loss, top1, _, count = evaluate.evaluate(
+        Certain(), images, mean, 5, 0, ten_crop=True
+    )
+    assert count == 12
     assert loss == pytest.approx(200)  # 0 for a third of the images, 300 for the others
     assert top1 == pytest.approx(1 / 3)
