@@ -339,22 +339,6 @@ def test_recipes_train_on_one_device_and_resume(recipe: str, tmp_path: Path) -> 
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_the_seed_is_that_of_the_spec_or_of_the_flag(tmp_path: Path) -> None:
-    data = photos(tmp_path / "photos")
-    flags = {"spec": (), "flag": ("--seed", 5), "default": ()}
-    for name, its in flags.items():
-        seed = {"seed": 5} if name == "spec" else {}
-        code = generate(tmp_path / "code" / name, BASE | seed)
-        ended = run(
-            *(code / "train.py", "--data", data, "--output", tmp_path / name),
-            *("--workers", 0, "--steps", 1, *its),
-        )
-        assert ended.code == 0, ended.err
-    assert_same_run(tmp_path / "spec", tmp_path / "flag")
-    with pytest.raises(AssertionError):
-        assert_same_run(tmp_path / "default", tmp_path / "flag")
-
-
 def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
     recipes = RECIPES | {name: {"optimizer": sgd} for name, sgd in SGDS.items()}
     folders = [
