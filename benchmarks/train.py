@@ -26,7 +26,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as train.py has it
+# As train.py has it, before torch is imported. What is written by hand gains, too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +109,7 @@ def generated(
     sgd = recipe.optimizer(net, RECIPE, fused)
     forward: Any = Bfloat16(net) if bf16 else net
     if compile:
-        forward = torch.compile(forward)
+        forward = train.compiled(forward)
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def step() -> None:
@@ -135,6 +137,16 @@ def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Ti
     return times
 
 
+def compiles(device: str) -> bool:
+    """Return whether `--compile` works on a device; if not, say why."""
+    try:
+        train.compiled(nn.Linear(1, 1).to(device))
+    except SystemExit as end:
+        print(end, file=sys.stderr)
+        return False
+    return True
+
+
 def settle() -> None:
     """Wait for what CUDA still has to do."""
     if torch.cuda.is_available():
@@ -155,8 +167,9 @@ def on_cpu(rounds: int, threads: int) -> None:
         "generated, bfloat16": generated(ON_CPU, "cpu", bf16=True),
         "generated, --no-channels-last": generated(ON_CPU, "cpu", channels_last=False),
         "generated, --no-fused": generated(ON_CPU, "cpu", fused=False),
-        "generated, --compile": generated(ON_CPU, "cpu", compile=True),
     }
+    if compiles("cpu"):
+        steps["generated, --compile"] = generated(ON_CPU, "cpu", compile=True)
     times = measure(steps, rounds, repeat=1)
     load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
     print(
@@ -185,8 +198,10 @@ def on_cuda(rounds: int) -> None:
             ON_CUDA, device, bf16=True, channels_last=False
         ),
         "generated, --no-fused": generated(ON_CUDA, device, bf16=True, fused=False),
-        "generated, --compile": generated(ON_CUDA, device, bf16=True, compile=True),
     }
+    if compiles(device):
+        compiled = generated(ON_CUDA, device, bf16=True, compile=True)
+        steps["generated, --compile"] = compiled
     times = measure(steps, rounds, repeat=20)
     peak = next((flops for key, flops in PEAKS.items() if key in name), None)
     print(
@@ -202,13 +217,20 @@ def on_cuda(rounds: int) -> None:
         flops = 2 * 3 * MACS * speed
         used = f"{flops / peak:.1%}" if peak and step.startswith("gen") else "-"
         print(f"| {step} | {speed:.0f} | {ratio(first.wall, its.wall):.2f} | {used} |")
-    waited, workers = waiting(device)
-    print(f"\nWaiting for packed shards, {workers} workers: {waited:.1%} of the time.")
-
-
-def waiting(device: str, steps: int = 60) -> tuple[float, int]:
-    """Return the share of the time that steps wait for shards, and the workers."""
     workers = os.cpu_count() or 1
+    waited, copied = waiting(device, workers)
+    print(
+        f"\nFrom packed shards, {workers} workers: the device waits for batches "
+        f"{waited:.1%} of the time, and for their copies to it another {copied:.1%}."
+    )
+
+
+def waiting(device: str, workers: int, steps: int = 200) -> tuple[float, float]:
+    """Return the shares of the time that the device waits for data.
+
+    For batches, and for their copies to it. A step must have ended before the next
+    batch is asked for: what passes until it is there, the device has nothing to do.
+    """
     step = generated(ON_CUDA, device, bf16=True)
     with TemporaryDirectory() as folder:
         tree, packed = Path(folder, "tree"), Path(folder, "packed")
@@ -223,22 +245,26 @@ def waiting(device: str, steps: int = 60) -> tuple[float, int]:
         shards, _ = images.open_data(packed)
         statistics, _ = data.survey(shards, shards, workers)
         statistics = statistics.to(torch.device(device))
-        order = images.batches(len(shards), ON_CUDA, seed=0) * ((steps + 5) // 2)
-        batches = iter(images.load(shards, order, workers))
-        waited = 0.0
-        for number in range(steps + 5):
-            if number == 5:  # the workers have started
-                settle()
-                began, waited = time.perf_counter(), 0.0
-            asked = time.perf_counter()
-            found = next(batches)
-            waited += time.perf_counter() - asked
-            draws = data.draw(len(found.images), 0, number)
-            pixels = found.images.to(device, non_blocking=True)
+        first = 2 * workers  # batches that are read ahead while the workers start
+        order = images.batches(len(shards), ON_CUDA, seed=0) * (first + steps)
+        loader = images.load(shards, order[: first + steps], workers)
+        waited = copied = 0.0
+        asked = began = time.perf_counter()
+        for number, batch in enumerate(loader):
+            found = time.perf_counter()
+            pixels = batch.images.to(device, non_blocking=True)
+            settle()
+            waited += found - asked
+            copied += time.perf_counter() - found
+            draws = data.draw(len(batch.images), 0, number)
             data.augment(pixels, statistics, draws)
             step()
-        settle()
-        return waited / (time.perf_counter() - began), workers
+            settle()
+            asked = time.perf_counter()
+            if number + 1 == first:
+                began, waited, copied = asked, 0.0, 0.0
+        whole = asked - began
+        return waited / whole, copied / whole
 
 
 def processor() -> str:

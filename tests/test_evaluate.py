@@ -46,6 +46,7 @@ def test_two_processes_find_what_one_does(
     alone = run(script, *flags)
     assert alone.code == 0, alone.err
     assert "left out cannot read 'val/class1/2.jpg': " in alone.out
+    assert "\n11 images: loss" in alone.out
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     together = subprocess.run(
         [sys.executable, *launch, str(script), *map(str, flags)],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, TOWERS, compile_text
-from scripts import ONE_DEVICE, generate, module, photos, run
+from scripts import ONE_DEVICE, assert_same_run, generate, module, photos, run
 from torch import nn
 
 from specgen.compiler import render
@@ -241,6 +241,14 @@ class TestRate:
         rates = self.rates(tmp_path / "both", cosine | {"warmup_epochs": 0.4})
         assert rates == pytest.approx([alone[0] / 2, *alone[1:]])
 
+    def test_warm_up_and_drops_multiply(self, tmp_path: Path) -> None:
+        schedule = {"kind": "step", "epochs": [1], "factor": 0.5}
+        training = {"schedule": schedule, "warmup_epochs": 1.6}
+        rates = self.rates(tmp_path / "code", training)
+        rise = [0.00125, 0.0025, 0.00375, 0.005, 0.00625]
+        rise += [0.00375, 0.004375]  # and half of it
+        assert rates == pytest.approx(rise + [0.005] * 13)
+
     def test_warm_up(self, tmp_path: Path) -> None:
         rates = self.rates(tmp_path / "code", {"warmup_epochs": 0.8})
         assert rates == pytest.approx([0.0025, 0.005, 0.0075] + [0.01] * 17)
@@ -322,10 +330,13 @@ def test_recipes_train_on_one_device_and_resume(recipe: str, tmp_path: Path) -> 
     data = photos(tmp_path / "photos")
     training = BASE | RECIPES[recipe]
     code = generate(tmp_path / "code", training, placement=ONE_DEVICE)
+    whole = (code / "train.py", "--data", data, "--output", tmp_path / "whole")
+    assert run(*whole).code == 0
     train = (code / "train.py", "--data", data, "--output", tmp_path / "run")
     assert run(*train, "--steps", 3).code == 0
     ended = run(*train, "--resume")
     assert ended.code == 0, ended.err
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:

@@ -342,6 +342,26 @@ def test_the_loss_of_ten_crops_is_finite_where_the_softmax_is_0(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[300.0, 0.0, 0.0, 0.0]]).expand(len(x), 4)
 
-    loss, top1, _ = evaluate.evaluate(Certain(), images, mean, 5, 0, ten_crop=True)
+    loss, top1, _, count = evaluate.evaluate(
+        Certain(), images, mean, 5, 0, ten_crop=True
+    )
+    assert count == 12
     assert loss == pytest.approx(200)  # 0 for a third of the images, 300 for the others
     assert top1 == pytest.approx(1 / 3)
+
+
+def test_the_seed_is_that_of_the_spec_or_of_the_flag(
+    data: Path, tmp_path: Path
+) -> None:
+    flags = {"spec": (), "flag": ("--seed", 5), "default": ()}
+    for name, its in flags.items():
+        seed = {"seed": 5} if name == "spec" else {}
+        code = generate(tmp_path / "code" / name, BASE | seed)
+        ended = run(
+            *(code / "train.py", "--data", data, "--output", tmp_path / name),
+            *("--workers", 0, "--steps", 1, *its),
+        )
+        assert ended.code == 0, ended.err
+    assert_same_run(tmp_path / "spec", tmp_path / "flag")
+    with pytest.raises(AssertionError):
+        assert_same_run(tmp_path / "default", tmp_path / "flag")

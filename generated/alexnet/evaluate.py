@@ -67,10 +67,10 @@ def main() -> None:
     workers = args.workers
     if workers is None:
         workers = max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
-    loss, top1, top5 = evaluate(
+    loss, top1, top5, count = evaluate(
         net, images, statistics, args.batch_size, workers, args.ten_crop
     )
-    print(f"{len(images)} images: loss {loss:.4f}, top-1 {top1:.4f}", end=", ")
+    print(f"{count} images: loss {loss:.4f}, top-1 {top1:.4f}", end=", ")
     print(f"top-{min(5, len(images.classes))} {top5:.4f}")
 
 
@@ -115,8 +115,8 @@ def evaluate(
     batch_size: int,
     workers: int,
     ten_crop: bool = False,
-) -> tuple[float, float, float]:
-    """Return the mean loss, top-1 and top-5 accuracy of `net` on `images`.
+) -> tuple[float, float, float, int]:
+    """Return mean loss, top-1 and top-5 accuracy, and the number of images read.
 
     Crops are made on the device of `statistics`. An image that cannot be read is named
     and left out. Of several processes each takes some of the batches.
@@ -146,13 +146,13 @@ def evaluate(
     total, top1, top5, count = parallel.add(sums.cpu()).tolist()
     if not count:
         raise DataError("no image of the validation set can be read")
-    return total / count, top1 / count, top5 / count
+    return total / count, top1 / count, top5 / count, int(count)
 
 
 def tally(loss: Tensor, scores: Tensor, labels: Tensor, top: int) -> Tensor:
     """Return the sums (4,) over a batch: loss, top-1 hits, top-`top` hits, images."""
     hits = scores.detach().topk(top).indices == labels[:, None]  # (N, top)
-    count = torch.tensor(len(labels), device=loss.device)
+    count = torch.full((), len(labels), device=loss.device)  # tensor() would wait
     return torch.stack([loss.detach().double(), hits[:, 0].sum(), hits.sum(), count])
 
 

@@ -118,12 +118,15 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
     (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in grey levels.
     """
     device = images.device
-    top, left = draws.top.to(device), draws.left.to(device)
+    top = draws.top.to(device, non_blocking=True)
+    left = draws.left.to(device, non_blocking=True)
     x = _crops(statistics.mean.expand_as(images), top, left)
     torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
-    flip = draws.flip.nonzero()[:, 0].to(device)  # counted on the CPU: no wait
+    # Counted on the CPU: else this would wait for the device.
+    flip = draws.flip.nonzero()[:, 0].to(device, non_blocking=True)
     x[flip] = x[flip].flip(3)
-    x += (draws.color.to(device) @ statistics.colors)[:, :, None, None]
+    color = draws.color.to(device, non_blocking=True)
+    x += (color @ statistics.colors)[:, :, None, None]
     return x
 
 

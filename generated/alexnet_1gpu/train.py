@@ -151,8 +151,8 @@ def main() -> None:
         # Validate. An epoch that --steps cuts short is not history: after --resume, the
         # rows of the whole epoch take the place of these.
         began = time.monotonic()
-        val = evaluate(net, val_set, statistics, recipe.batch_size, args.workers)
-        val_speed = len(val_set) / (time.monotonic() - began)
+        *val, read = evaluate(net, val_set, statistics, recipe.batch_size, args.workers)
+        val_speed = read / (time.monotonic() - began)
         train = [total / run.sums[3] for total in run.sums[:3]]
         at = run.epoch + 1, run.step
         train_row = report.row(*at, "train", train, run.lr, speed)
