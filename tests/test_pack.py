@@ -97,7 +97,7 @@ def test_packing_again_writes_nothing(
         capsys.readouterr().out
     )
     before = {path: path.stat().st_mtime_ns for path in out.glob("*-*")}
-    assert len(before) == len(list(out.iterdir())) - 1 == 12
+    assert len(before) == len(list(out.glob("[!.]*"))) - 1 == 12
     pack.main([str(tree), str(out)])
     assert "0 shards written" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("*-*")}
@@ -341,8 +341,11 @@ def test_wrong_folders(
         f"error: there is no folder '{out}/train'\n"
         f"error: there is no folder '{out}/val'\n"
     )
-    assert pack.main([str(tree), f"{tree}/train/.."]) == 1
-    assert capsys.readouterr().err == "error: OUT has to be another folder than DIR\n"
+    for inside in ("train/..", "train", "train/a/packed"):
+        assert pack.main([str(tree), f"{tree}/{inside}"]) == 1
+        expected = "error: OUT has to be another folder than DIR, and not inside it\n"
+        assert capsys.readouterr().err == expected
+    assert not list(tree.rglob("packed"))
     pack.main([str(tree), str(out)])
     capsys.readouterr()
     assert pack.main([str(out), str(tree)]) == 1
@@ -350,3 +353,24 @@ def test_wrong_folders(
     out.joinpath("file").touch()
     assert pack.main([str(tree), str(out / "file")]) == 1
     assert capsys.readouterr().err.endswith(": File exists\n")
+
+
+def test_lists_in_the_place_of_others_are_refused(
+    pack: Any, images: Any, tree: Path, out: Path
+) -> None:
+    pack.main([str(tree), str(out)])
+    shard = out / "train-00000.json"
+    listing, index = shard.read_bytes(), (out / "pack.json").read_bytes()
+    shard.write_bytes(index)
+    with pytest.raises(images.DataError, match=r"train-00000\.json': run pack"):
+        images.open_data(out)
+    (out / "pack.json").write_bytes(listing)
+    with pytest.raises(images.DataError, match=r"pack\.json': run pack"):
+        images.open_data(out)
+    (out / "pack.json").write_bytes(index)
+    for suffix in ("json", "pixels"):
+        shutil.copy(out / f"val-00000.{suffix}", shard.with_suffix(f".{suffix}"))
+    with pytest.raises(images.DataError, match=r"00000\.pixels' is not of 'train'"):
+        images.open_data(out)
+    pack.main([str(tree), str(out)])
+    assert len(images.open_data(out)[0]) == 15

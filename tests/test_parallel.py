@@ -228,3 +228,17 @@ def test_devices_of_two_types_are_refused(
     net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device="meta")])
     with pytest.raises(SystemExit, match=r"want one type of device, not cpu and meta"):
         parallel.replicate(net)
+
+
+@pytest.mark.parametrize("flags", ["--batch-size 4", "--steps 1", "--data {other}"])
+def test_processes_with_other_flags_or_images_do_not_wait_for_each_other(
+    flags: str, code: Path, data: Path, tmp_path: Path
+) -> None:
+    other = photos(tmp_path / "photos", val=3)
+    output = tmp_path / "run"
+    given = flags.format(other=other)
+    ended = train(2, code, data, output, SECOND_FLAGS=given)
+    assert [process.code for process in ended] == [1, 1]
+    expected = "error: the processes do not have the same flags and images\n"
+    assert "".join(process.err for process in ended) == expected
+    assert not output.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -284,6 +285,16 @@ def other_input(path: Path) -> None:
     onnx.save(proto, path)
 
 
+def other_output(path: Path) -> None:
+    proto = onnx.load(path)
+    del proto.graph.node[:]
+    mean = onnx.helper.make_node("ReduceMean", ["input"], ["logits"], keepdims=0)
+    proto.graph.node.append(mean)
+    del proto.graph.output[1:]
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(proto, path)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -299,6 +310,7 @@ def take_structure(path: Path) -> None:
         (empty, "cannot be read: "),
         (narrow, "cannot be run: "),
         (other_input, "cannot be run: "),
+        (other_output, "is of another network"),
         (take_structure, "was not written by export.py"),
     ],
 )
@@ -313,6 +325,21 @@ def test_other_onnx_files_are_refused(
     path.write_bytes(exported.read_bytes())
     change(path)
     assert refusal(path, shapes[0]).startswith(expected)
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    exported: Path, shapes: list[Path], tmp_path: Path
+) -> None:
+    image = tmp_path / "é.jpg"
+    image.write_bytes(shapes[0].read_bytes())
+    ended = subprocess.run(
+        [sys.executable, MINI / "predict.py", image, "--model", exported],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{tmp_path}/\\xe9.jpg\n  ")
 
 
 @pytest.mark.parametrize("name", ["none.onnx", "none.safetensors"])

@@ -146,6 +146,16 @@ class TestRefusals:
         error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
         assert "27 training images, now there are 24" in error
 
+    @pytest.mark.parametrize("split", ["train", "val"])
+    def test_images_of_other_names(
+        self, split: str, code: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        data = photos(tmp_path / "photos")
+        (data / split / "class0/0.jpg").rename(data / split / "class0/new.jpg")
+        path = whole / "checkpoint.safetensors"
+        error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+        assert "the run began with images of other names" in error
+
     def test_a_loss_that_is_no_number(self, data: Path, tmp_path: Path) -> None:
         code = generate(tmp_path / "hot", BASE | {"optimizer": {"lr": 1e15}})
         error = refusal(code, "--data", data, "--output", tmp_path / "run")

@@ -64,7 +64,7 @@ def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:
     ]
     assert all(float(row["top1"]) <= float(row["top5"]) <= 1 for row in table)
     assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert {path.name for path in whole.iterdir()} == {
+    assert {path.name for path in whole.glob("[!.]*")} == {
         "checkpoint.safetensors",
         "curves.png",
         "metrics.csv",

@@ -1,7 +1,8 @@
 """Run a generated train.py in float64, with accidents: FOLDER ARGUMENTS...
 
 In the environment, SIGNAL="rank step number" sends that process a signal at the end of
-that step, and SPOILT="name ..." makes images unreadable after the survey.
+that step, SPOILT="name ..." makes images unreadable after the survey,
+and SECOND_FLAGS are for the second process only.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ def main() -> None:
     in_double(train, "augment")
     in_double(importlib.import_module("evaluate"), "center_crop")
     train.begin = spoiling(train.begin, os.environ.get("SPOILT", "").split())
+    if int(os.environ.get("RANK", 0)) == 1:
+        sys.argv += os.environ.get("SECOND_FLAGS", "").split()
     rank, step, number = map(int, os.environ.get("SIGNAL", "-1 0 0").split())
     if rank == int(os.environ.get("RANK", 0)):
         train.update = signalling(train.update, step, number)
-    train.parallel.run(train.main)
+    train.parallel.run(train.main, train.DataError)
 
 
 def in_double(module: ModuleType, name: str) -> None:

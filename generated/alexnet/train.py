@@ -18,7 +18,6 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,8 @@ import parallel
 import report
 from checkpoint import CheckpointError, Run
 from data import SETTINGS, SHAPES, Statistics, augment, draw, survey
-from evaluate import choose_devices, evaluate, tally
+from evaluate import check_outputs, choose_devices, evaluate, tally
+from files import claim
 from images import (
     SKIP,
     Batch,
@@ -49,15 +49,16 @@ from images import (
     batches,
     check_numbers,
     explain,
+    fingerprint,
     is_sound,
     load,
     open_data,
 )
 from recipe import Recipe, learning_rate, optimizer, update
 
-OUTPUTS = 1000  # of the network
 FOLDER = "runs/alexnet"
 FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
+OWN = {"data", "devices", "output", "workers"}  # what processes need not share
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
@@ -71,8 +72,9 @@ def main() -> None:
     devices = choose_devices(args.devices, parallel.LOCAL_RANK, parallel.LOCAL_WORLD)
     train_set, val_set = open_data(args.data)
     check_outputs(train_set.classes)
-    if not parallel.agree((train_set.samples, val_set.samples)):
-        raise DataError("the processes do not find the same images")
+    flags = {name: vars(args)[name] for name in sorted(vars(args).keys() - OWN)}
+    if not parallel.agree((flags, fingerprint(train_set, val_set))):
+        raise DataError("the processes do not have the same flags and images")
     seed = args.given.get("seed", Recipe.seed)
     net = model.AlexNet(devices, seed)
     learner: nn.Module = compiled(net) if args.compile else net
@@ -92,9 +94,8 @@ def main() -> None:
         if args.resume is not None:
             print(f"there is no checkpoint {path} yet: starting anew")
         run, statistics = begin(args, train_set, val_set)
-    check_data(run, train_set)
     recipe = Recipe(**run.recipe)
-    train_set, val_set = train_set.without(run.bad), val_set.without(run.bad)
+    train_set, val_set = check_data(run, train_set, val_set)
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
     taken = run.step - run.epoch * epoch_steps
     if not 0 <= taken <= epoch_steps or (taken > 0) != (run.sums[3] > 0):
@@ -103,6 +104,8 @@ def main() -> None:
     top = min(5, len(run.classes))
     statistics = statistics.to(devices[0])
     parallel.once(args.output.mkdir)(parents=True, exist_ok=True)
+    if not parallel.once(claim)(args.output):
+        sys.exit(f"error: another run writes to {args.output}")
     metrics = args.output / "metrics.csv"
     write_metrics = parallel.once(report.write_metrics)
     write_metrics(metrics, run.history)
@@ -229,8 +232,9 @@ def begin(
     if bad and args.bad_images == "fail":
         raise DataError(*explain(bad), SKIP)
     recipe = asdict(replace(Recipe(), **args.given))
-    images = len(train.without(bad))
-    return Run(recipe, SETTINGS, train.classes, bad, images), statistics
+    splits = train.without(bad), val.without(bad)
+    counted = len(splits[0]), fingerprint(*splits)
+    return Run(recipe, SETTINGS, train.classes, bad, *counted), statistics
 
 
 def resume(
@@ -275,26 +279,20 @@ def save(
     checkpoint.save(path, tensors, run)
 
 
-def check_outputs(classes: Sequence[str]) -> None:
-    """Refuse more classes than the network has outputs; say it if there are fewer."""
-    count = len(classes)
-    if count > OUTPUTS:
-        raise DataError(f"{count} classes are too many for {OUTPUTS} outputs")
-    if count < OUTPUTS:
-        print(f"{count} classes: {OUTPUTS - count} of {OUTPUTS} outputs stay unused")
-
-
-def check_data(run: Run, train: Images) -> None:
-    """Refuse data that is not what the run began with; name what it leaves out."""
+def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
+    """Return what the run began with; name what it leaves out. Refuses other data."""
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
         print(f"left out {problem}")
     if run.bad:
         print(f"{len(run.bad)} images are left out, {run.images} remain to learn from")
-    if (count := len(train.without(run.bad))) != run.images:
-        raise CheckpointError(
-            f"the run began with {run.images} training images, now there are {count}"
-        )
+    train, val = train.without(run.bad), val.without(run.bad)
+    if len(train) != run.images:
+        began = f"the run began with {run.images} training images"
+        raise CheckpointError(f"{began}, now there are {len(train)}")
+    if fingerprint(train, val) != run.names:
+        raise CheckpointError("the run began with images of other names")
+    return train, val
 
 
 def check_batch(batch: Batch, bad_images: str) -> int:

@@ -42,6 +42,7 @@ class Run:
     classes: list[str]
     bad: dict[str, str]  # images left out, and why
     images: int  # that it learns from
+    names: int = 0  # a checksum of these and of those to validate: see fingerprint
     epoch: int = 0  # epochs completed
     step: int = 0  # steps taken
     lr: float = 0.0  # of the last step

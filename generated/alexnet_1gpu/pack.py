@@ -21,7 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from files import whole
+from files import claim, escape_output, whole
 from images import (
     INDEX,
     SIZE,
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="name what cannot be read and fail (default), or go on without it",
     )
     args = parser.parse_args(arguments)
+    escape_output()
     check_numbers(parser, args)
     try:
         pack(args.source, args.out, args.workers, skip=args.bad_images == "skip")
@@ -86,11 +87,13 @@ def pack(source: Path, out: Path, workers: int, skip: bool) -> None:
     """
     if (source / INDEX).is_file():
         raise DataError(f"{str(source)!r} is packed already")
-    if out.resolve() == source.resolve():
-        raise DataError("OUT has to be another folder than DIR")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DataError("OUT has to be another folder than DIR, and not inside it")
     splits = open_data(source)
     out.mkdir(parents=True, exist_ok=True)
     _check_space(out, sum(map(len, splits)) * IMAGE)
+    if not claim(out):
+        raise DataError(f"another pack.py writes to {str(out)!r}")
     index: dict[str, Any] = {
         "complete": False,
         "size": SIZE,
@@ -154,7 +157,7 @@ def _fingerprint(images: Images, indices: Sequence[int]) -> str:
 def _intact(shard: Path, files: str) -> dict[str, Any] | None:
     """Return what a shard lists, if it is of these files and has its checksums."""
     try:
-        listing: dict[str, Any] = read_list(shard.with_suffix(".json"))
+        listing: dict[str, Any] = read_list(shard.with_suffix(".json"), "images")
         pixels = memoryview(shard.read_bytes())
     except (DataError, OSError):
         return None

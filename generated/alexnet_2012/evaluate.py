@@ -13,6 +13,7 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # Threads that spin while they wait take the time of the processes that decode images.
@@ -38,6 +39,7 @@ from images import (
     open_split,
 )
 
+OUTPUTS = 1000  # of the network
 # The devices of the placement, bound to real ones by --devices.
 DEVICES = ("gpu0", "gpu1")
 
@@ -105,6 +107,15 @@ def choose_devices(
             sys.exit(f"error: device {name} cannot be used: {reason}")
     print(", ".join(f"{a} on {b}" for a, b in zip(DEVICES, chosen, strict=True)))
     return [torch.device(name) for name in chosen]
+
+
+def check_outputs(classes: Sequence[str]) -> None:
+    """Refuse more classes than the network has outputs; say it if there are fewer."""
+    count = len(classes)
+    if count > OUTPUTS:
+        raise DataError(f"{count} classes are too many for {OUTPUTS} outputs")
+    if count < OUTPUTS:
+        print(f"{count} classes: {OUTPUTS - count} of {OUTPUTS} outputs stay unused")
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import SafetensorError, safe_open
 
-from files import whole
+from files import escape_output, whole
 
 Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="a file that train.py wrote")
     parser.add_argument("--output", type=Path, metavar="FILE", help="[CHECKPOINT.onnx]")
     args = parser.parse_args()
+    escape_output()
     try:
         if not args.checkpoint.is_file():
             raise ExportError(f"there is no checkpoint {args.checkpoint}")
@@ -68,6 +69,8 @@ def check_output(output: Path, checkpoint: Path) -> None:
     """Raise ExportError if the output is no name for a file, or what is read."""
     if output.is_dir():
         raise ExportError(f"{output} is a folder: give a file as --output")
+    if output.exists() and not output.is_file():  # a pipe, a device: it would be lost
+        raise ExportError(f"{output} is no file: give another --output")
     written = {output.resolve(), beside(output).resolve()}
     if written & {checkpoint.resolve(), STRUCTURE.resolve()}:
         raise ExportError(f"{output} is what is read: give another --output")

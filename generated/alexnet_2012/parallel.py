@@ -26,6 +26,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from files import escape_output
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -61,6 +63,7 @@ def run(main: Callable[[], None], *expected: type[Exception]) -> None:
     Of all processes only the first that fails says why: in a sentence, if the error is
     an `expected` one, or if it is the loss of another process.
     """
+    escape_output()
     code: Any = None
     store: Any = None
     try:

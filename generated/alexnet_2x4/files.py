@@ -1,12 +1,15 @@
-"""Files that are written as a whole or not at all."""
+"""Files that are written as a whole or not at all, by one process at a time."""
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -25,3 +28,32 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def claim(folder: Path) -> bool:
+    """Keep a folder for this process, until it ends in whatever way.
+
+    Returns False if another process has claimed it. Where there are no such locks, as
+    on Windows, nothing is kept. Raises OSError if the folder cannot be written to.
+    """
+    try:
+        fcntl: Any = importlib.import_module("fcntl")
+    except ImportError:
+        return True
+    # Left open: closing it would end the claim. Processes that read images do not share
+    # it, so that a run can go on as soon as the main process is dead.
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows either
+        os.close(lock)
+        return False
+    except OSError:  # a file system without locks
+        os.close(lock)
+    return True
+
+
+def escape_output() -> None:
+    """Let print escape what the terminal cannot show, as the error output does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -202,7 +202,7 @@ class PackedImages(Images):
     def __init__(self, root: Path, split: str) -> None:
         super().__init__(root, split)
         self.places: dict[str, tuple[Path, int, int]] = {}  # shard, row, checksum
-        index = read_list(root / INDEX)
+        index = read_list(root / INDEX, "complete")
         if not index["complete"]:
             self.problems.append(f"{str(root)!r} is not complete: run pack.py again")
             return
@@ -214,9 +214,11 @@ class PackedImages(Images):
         self.classes = index["classes"]
         for number in range(index["shards"][split]):
             shard = shard_path(root, split, number)
-            listed = read_list(shard.with_suffix(".json"))["images"]
+            listed = read_list(shard.with_suffix(".json"), "images")["images"]
             if not shard.exists() or shard.stat().st_size != len(listed) * 3 * SIZE**2:
                 self.problems.append(f"{str(shard)!r} is not whole: run pack.py again")
+            if not all(name.startswith(f"{split}/") for name, _, _ in listed):
+                self.problems.append(f"{str(shard)!r} is not of {split!r}")
             for row, (name, label, checksum) in enumerate(listed):
                 self.samples.append((name, label))
                 self.places[name] = shard, row, checksum
@@ -249,13 +251,16 @@ def write_list(path: Path, value: Any) -> None:
         file.write(b"%s\n%d" % (text, zlib.crc32(text)))
 
 
-def read_list(path: Path) -> Any:
-    """Return what `write_list` has written, or raise DataError."""
+def read_list(path: Path, key: str) -> Any:
+    """Return what `write_list` has written, which has this key, or raise DataError."""
     try:
         text, _, checksum = path.read_bytes().rpartition(b"\n")
         if int(checksum) != zlib.crc32(text):
             raise ValueError("its checksum is another")
-        return json.loads(text)
+        value = json.loads(text)
+        if key not in value:
+            raise ValueError("it is the list of something else")
+        return value
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {str(path)!r}: run pack.py again") from error
 
@@ -290,6 +295,11 @@ def open_data(root: Path) -> tuple[Images, Images]:
 def _find(root: Path, split: str) -> Images:
     packed = (root / INDEX).is_file()
     return PackedImages(root, split) if packed else ImageFolder(root, split)
+
+
+def fingerprint(*splits: Images) -> int:
+    """Return a checksum of the names and labels of all images, in their order."""
+    return zlib.crc32(repr([images.samples for images in splits]).encode())
 
 
 def batches(

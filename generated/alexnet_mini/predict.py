@@ -29,6 +29,7 @@ from checkpoint import CheckpointError
 from data import SETTINGS, SHAPES, center_crop, ten_crops
 from images import DataError, ImageError, decode, explain
 
+OUTPUTS = 10  # of the network
 # Where train.py writes it.
 CHECKPOINT = "runs/alexnet_mini/checkpoint.safetensors"
 
@@ -103,9 +104,12 @@ def open_onnx(path: Path) -> Network:
     def logits(crops: Tensor) -> Tensor:
         try:
             (answer,) = session.run(["logits"], {"input": crops.numpy()})
+            scores = torch.from_numpy(answer)
         except Exception as error:
             raise CheckpointError(f"{path} cannot be run: {reason(error)}") from None
-        return torch.from_numpy(answer)
+        if scores.shape != (len(crops), OUTPUTS) or scores.dtype != torch.float32:
+            raise CheckpointError(f"{path} is of another network")
+        return scores
 
     return Network(logits, classes, torch.tensor(mean))
 
