@@ -33,6 +33,7 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 	$(BIN)/specgen show specs/alexnet.yaml
 	$(BIN)/specgen verify specs/alexnet.yaml
 	rm -rf $(RUN) runs/demo/alexnet
+	@echo 'three steps of the full AlexNet show that it runs, they teach it nothing:'
 	$(BIN)/python generated/alexnet/train.py --data $(DATA) --output runs/demo/alexnet \
 		--steps 3 --batch-size 16
 	$(BIN)/python generated/alexnet_mini/train.py --data $(DATA) --output $(RUN)

@@ -112,7 +112,7 @@ def generated(
     sgd = recipe.optimizer(net, RECIPE, fused)
     forward: Any = Bfloat16(net) if bf16 else net
     if compile:
-        forward = train.compiled(forward)
+        forward = train.parallel.compiled(forward)
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def step() -> None:
@@ -180,7 +180,7 @@ def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Ti
 def compiles(device: str) -> bool:
     """Return whether `--compile` works on a device; if not, say why."""
     try:
-        train.compiled(nn.Linear(1, 1).to(device))
+        train.parallel.compiled(nn.Linear(1, 1).to(device))
     except SystemExit as end:
         print(end, file=sys.stderr)
         return False

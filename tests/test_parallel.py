@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,13 +189,47 @@ def test_dropout_differs_between_processes_and_repeats(
     code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = module(code, "train")
+    cpu = torch.device("cpu")
     drawn = []
     for rank in (0, 1, 2, 1):
         monkeypatch.setattr(script.parallel, "rank", lambda rank=rank: rank)
-        script.seed_dropout(3, 7)
+        script.seed_dropout(3, 7, [cpu, cpu])
         drawn.append(torch.rand(4).tolist())
     assert drawn[1] == drawn[3]
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+
+
+def test_dropout_differs_between_devices(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = module(code, "train")
+    devices = [torch.device("cuda", index) for index in range(4)]
+    seeds: dict[torch.device, int] = {}
+    current = [torch.device("cpu")]
+
+    @contextlib.contextmanager
+    def device(name: torch.device) -> Iterator[None]:
+        current.append(name)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+
+    def seed_current(seed: int) -> None:
+        seeds[current[-1]] = seed
+
+    def seed_all(seed: int) -> None:
+        seeds.update(dict.fromkeys(devices, seed))
+
+    monkeypatch.setattr(torch.cuda, "manual_seed", seed_current)
+    monkeypatch.setattr(torch, "manual_seed", seed_all)
+    script.seed_dropout(3, 7, devices)
+    assert len(set(seeds.values())) == 4
+    first = dict(seeds)
+    script.seed_dropout(3, 7, devices)
+    assert seeds == first
+    script.seed_dropout(3, 8, devices)
+    assert not set(seeds.values()) & set(first.values())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -312,7 +313,7 @@ def test_several_processes_cannot_compile(
     train = module(code, "train")
     monkeypatch.setattr(train.parallel, "world", lambda: 2)
     with pytest.raises(SystemExit, match="--compile is for one process"):
-        train.compiled(torch.nn.Linear(1, 1))
+        train.parallel.compiled(torch.nn.Linear(1, 1))
 
 
 def test_a_network_that_cannot_be_compiled_is_refused(
@@ -369,3 +370,15 @@ def test_evaluate_ends_as_train_does(
     )
     ended = run(tmp_path / "evaluate.py", tmp_path / "any", "--data", data)
     assert (ended.code, ended.err) == (exit_code, said)
+
+
+def test_bfloat16_over_devices_of_two_types(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = BASE | {"precision": "bfloat16"}
+    script = module(generate(tmp_path / "tiny", training), "train")
+    devices = [torch.device("cuda", 0), torch.device("cpu")]
+    monkeypatch.setattr(script, "choose_devices", lambda *_: devices)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--data", str(data)])
+    with pytest.raises(SystemExit, match="bfloat16 wants devices of one type"):
+        script.main()

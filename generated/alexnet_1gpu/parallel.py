@@ -118,6 +118,19 @@ def _is_first(store: Any, without: bool) -> bool:
         return without
 
 
+def compiled(net: nn.Module) -> Any:
+    """Return a network that torch.compile makes faster. Exits if it cannot here."""
+    if world() > 1:  # their shares of a batch change in size, down to none
+        sys.exit("error: --compile is for one process")
+    device = next(net.parameters()).device
+    try:  # something small first: the network would fail at its first step, at length
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"error: --compile does not work here: {reason}")
+    return torch.compile(net)
+
+
 def replicate(net: nn.Module) -> nn.Module:
     """Return the network, such that `backward` averages gradients over processes."""
     if world() == 1:

@@ -20,7 +20,6 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 # Threads that spin while they wait take the time of the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -77,7 +76,7 @@ def main() -> None:
         raise DataError("the processes do not have the same flags and images")
     seed = args.given.get("seed", Recipe.seed)
     net = model.AlexNet(devices, seed)
-    learner: nn.Module = compiled(net) if args.compile else net
+    learner: nn.Module = parallel.compiled(net) if args.compile else net
     sgd = optimizer(net, Recipe(), args.fused)
     named = net.named_parameters()
     velocity = {name: sgd.state[w]["momentum_buffer"] for name, w in named}
@@ -203,19 +202,6 @@ def backward(
     loss = F.cross_entropy(logits, labels, reduction="sum")
     torch.autograd.backward(loss / count * parallel.world())
     return tally(loss, logits, labels, top)
-
-
-def compiled(net: nn.Module) -> Any:
-    """Return a network that torch.compile makes faster. Exits if it cannot here."""
-    if parallel.world() > 1:  # their shares of a batch change in size, down to none
-        sys.exit("error: --compile is for one process")
-    device = next(net.parameters()).device
-    try:  # something small first: the network would fail at its first step, at length
-        torch.compile(torch.sin)(torch.ones(2, device=device))
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        sys.exit(f"error: --compile does not work here: {reason}")
-    return torch.compile(net)
 
 
 def seed_dropout(seed: int, step: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -169,13 +169,13 @@ def draw(metrics: Path) -> Path:
         accuracies.plot(epochs, top5, ".:", color=color, label=f"{split} top-5")
     losses.set(xlabel="epoch", ylabel="loss", yscale="log")
     accuracies.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
-    losses.yaxis.set_major_formatter(LogFormatter())  # 2 and 0.5, no powers of 10
-    losses.yaxis.set_minor_formatter(LogFormatter())
+    losses.yaxis.set_major_formatter("{x:g}")  # 2 and 0.5, no powers of 10
+    losses.yaxis.set_minor_formatter("{x:g}")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle("AlexNet")
+    figure.suptitle("alexnet_conv_fc")
     picture = metrics.with_name("curves.png")
     content = io.BytesIO()
     figure.savefig(content, dpi=120)

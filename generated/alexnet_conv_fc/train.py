@@ -18,9 +18,9 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 # Threads that spin while they wait take the time of the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -77,7 +77,7 @@ def main() -> None:
         raise DataError("the processes do not have the same flags and images")
     seed = args.given.get("seed", Recipe.seed)
     net = model.AlexNet(devices, seed)
-    learner: nn.Module = compiled(net) if args.compile else net
+    learner: nn.Module = parallel.compiled(net) if args.compile else net
     sgd = optimizer(net, Recipe(), args.fused)
     named = net.named_parameters()
     velocity = {name: sgd.state[w]["momentum_buffer"] for name, w in named}
@@ -135,7 +135,7 @@ def main() -> None:
             draws = draws.take(batch.rows * world + rank)
             pixels = batch.images.to(devices[0], non_blocking=True)
             images = augment(pixels, statistics, draws).contiguous(memory_format=layout)
-            seed_dropout(recipe.seed, run.step)
+            seed_dropout(recipe.seed, run.step, devices)
             sums = backward(replica, images, batch.labels, count, recipe, top)
             update(sgd, run.lr)
             progress.add(parallel.add(sums))
@@ -205,23 +205,15 @@ def backward(
     return tally(loss, logits, labels, top)
 
 
-def compiled(net: nn.Module) -> Any:
-    """Return a network that torch.compile makes faster. Exits if it cannot here."""
-    if parallel.world() > 1:  # their shares of a batch change in size, down to none
-        sys.exit("error: --compile is for one process")
-    device = next(net.parameters()).device
-    try:  # something small first: the network would fail at its first step, at length
-        torch.compile(torch.sin)(torch.ones(2, device=device))
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        sys.exit(f"error: --compile does not work here: {reason}")
-    return torch.compile(net)
-
-
-def seed_dropout(seed: int, step: int) -> None:
-    """Make dropout a function of the seed, the step, and the process."""
-    mixed = np.random.SeedSequence((seed, step, parallel.rank())).generate_state(1)
-    torch.manual_seed(int(mixed[0]))
+def seed_dropout(seed: int, step: int, devices: Sequence[torch.device]) -> None:
+    """Make dropout a function of the seed, the step, the process, and the device."""
+    mixed = np.random.SeedSequence((seed, step, parallel.rank()))
+    first, *others = mixed.generate_state(len(devices)).tolist()
+    torch.manual_seed(first)  # of all devices: shares would drop the same units
+    for device, own in zip(devices[1:], others, strict=True):
+        if device.type == "cuda" and device != devices[0]:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(own)
 
 
 def begin(
