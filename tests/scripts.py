@@ -127,6 +127,13 @@ def run(script: Path, *arguments: object) -> Ended:
     return Ended(code or 0, out.getvalue(), err.getvalue())
 
 
+def finished(code: Path, data: Path, output: Path) -> Path:
+    """Let train.py learn to the end; return its folder."""
+    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
+    assert ended.code == 0, ended.err
+    return output
+
+
 def module(folder: Path, name: str) -> ModuleType:
     """Import a generated module with its siblings."""
     with importing(folder):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import generate, photos, run
+from scripts import finished, generate, photos, run
 
 RECIPE = {"epochs": 1, "batch_size": 8, "optimizer": {"lr": 0.01}}
 
@@ -28,9 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(
     code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    output = tmp_path_factory.mktemp("run")
-    flags = ("--data", data, "--output", output, "--workers", 0)
-    assert run(code / "train.py", *flags).code == 0
+    output = finished(code, data, tmp_path_factory.mktemp("run"))
     return output / "checkpoint.safetensors"
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import generate, photos, run
+from scripts import finished, generate, photos, run
 
 CLAIM = """
 import files, pathlib, sys
@@ -32,9 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(
     code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    output = tmp_path_factory.mktemp("run")
-    flags = ("--data", data, "--output", output, "--workers", 0)
-    assert run(code / "train.py", *flags).code == 0
+    output = finished(code, data, tmp_path_factory.mktemp("run"))
     return output / "checkpoint.safetensors"
 
 

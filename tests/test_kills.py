@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
-from scripts import assert_same_run, generate, photos, run
+from scripts import assert_same_run, finished, generate, photos, run
 
 # 27 images: 14 steps an epoch.
 RECIPE = {"epochs": 2, "batch_size": 2, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
@@ -35,10 +35,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run."""
-    output = tmp_path_factory.mktemp("whole")
-    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
-    assert ended.code == 0, ended.err
-    return output
+    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 def start(code: Path, data: Path, output: Path) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from scripts import LAYERS, generate, module, photos, run
+from scripts import LAYERS, finished, generate, module, photos, run
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
@@ -32,10 +32,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run."""
-    output = tmp_path_factory.mktemp("whole")
-    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
-    assert ended.code == 0, ended.err
-    return output
+    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 def refusal(code: Path, *arguments: object) -> str:

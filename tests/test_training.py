@@ -20,6 +20,7 @@ from scripts import (
     ONE_DEVICE,
     TWO_DEVICES,
     assert_same_run,
+    finished,
     generate,
     module,
     photos,
@@ -47,10 +48,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run."""
-    output = tmp_path_factory.mktemp("whole")
-    ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
-    assert ended.code == 0, ended.err
-    return output
+    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:
