@@ -1,4 +1,4 @@
-"""The generated export.py: a checkpoint becomes an ONNX file that computes the same."""
+"""export.py: a checkpoint becomes an ONNX file that computes the same."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ import onnxruntime as ort
 import pytest
 import safetensors.torch
 import torch
-from helpers import compile_data, compile_text, model
+from helpers import compile_data, compile_text, model, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripts import module
 from strategies import Data, networks
-from test_generated_model import mypy, ruff
 from torch import Tensor
 
 from specgen.compiler import Program, render
+from specgen.runtime import checkpoint, console, onnx_export
+from specgen.runtime.errors import ExportError
 
 NET = """
 specgen: 1
@@ -53,12 +53,9 @@ class Exporter:
 
     def __init__(self, program: Program, folder: Path) -> None:
         self.net = model(program, folder).eval()
-        files = render(program)
-        for name in ("files.py", "checkpoint.py", "export.py", "model.onnx"):
-            (folder / name).write_bytes(files[name])
+        write(program, folder)
         self.script = folder / "export.py"
-        self.module = module(folder, "export")
-        size = program.spec.data.size
+        self.size = size = program.spec.data.size
         self.mean = torch.arange(3.0 * size**2).view(3, size, size)
         self.checkpoint = folder / "run.safetensors"
         self.output = folder / "run.onnx"
@@ -70,7 +67,6 @@ class Exporter:
             f"momentum_buffer.{k}": torch.zeros_like(v) for k, v in weights.items()
         }
         tensors = {**weights, **velocity, "data.mean": self.mean}
-        checkpoint = module(self.script.parent, "checkpoint")
         run = checkpoint.Run({}, SETTINGS, CLASSES, {}, 1, step=7)
         checkpoint.save(self.checkpoint, tensors, run)
 
@@ -78,8 +74,9 @@ class Exporter:
         """Run the script in this process."""
         before = sys.argv
         sys.argv = ["export.py", str(self.checkpoint), *flags]
+        structure = self.script.with_name("model.onnx")
         try:
-            self.module.main()
+            onnx_export.main("Export.", structure, self.size)
         finally:
             sys.argv = before
 
@@ -87,7 +84,7 @@ class Exporter:
         """Return what the script says when it fails; no file is another then."""
         before = self.files()
         with pytest.raises(SystemExit) as caught:
-            self.run(*flags)
+            console.run(lambda: self.run(*flags))
         assert self.files() == before
         assert isinstance(caught.value.code, str)
         return caught.value.code
@@ -115,7 +112,7 @@ class Exporter:
 
 @pytest.fixture
 def exporter(tmp_path: Path) -> Exporter:
-    return Exporter(compile_text(NET), tmp_path)
+    return Exporter(compile_text(NET), tmp_path / "net")
 
 
 def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
@@ -132,7 +129,7 @@ def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
 @given(networks())
 def test_any_network_exports(data: Data) -> None:
     with TemporaryDirectory() as folder:
-        exporter = Exporter(compile_data(data), Path(folder))
+        exporter = Exporter(compile_data(data), Path(folder, "net"))
         exporter.run()
         exporter.check()
 
@@ -160,7 +157,7 @@ def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:
 def test_large_weights_lie_on_pages_beside_it(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter.module, "LARGE", 0)
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
     exporter.run()
     exporter.check()
     data = exporter.output.with_name("run.onnx.data")
@@ -184,7 +181,7 @@ def test_large_weights_lie_on_pages_beside_it(
 def test_files_are_repeatable_and_follow_the_umask(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    monkeypatch.setattr(exporter.module, "LARGE", large)
+    monkeypatch.setattr(onnx_export, "LARGE", large)
     before = os.umask(0o027)
     try:
         exporter.run()
@@ -202,10 +199,11 @@ def test_files_are_repeatable_and_follow_the_umask(
 
 # Runs a script with its arguments, and then prints which of these were imported.
 RUN = """
-import os, runpy, sys
+import contextlib, os, runpy, sys
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
+with contextlib.suppress(SystemExit):
+    runpy.run_path(sys.argv[0], run_name="__main__")
 print(*{"torch", "specgen", "onnxruntime"} & sys.modules.keys())
 """
 
@@ -217,19 +215,6 @@ def test_it_needs_neither_torch_nor_specgen(exporter: Exporter) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=True)
     assert done.stdout == f"wrote {output}\n\n"
     assert output.exists()
-
-
-@pytest.mark.parametrize("norms", [True, False])
-def test_it_is_well_formed(tmp_path: Path, norms: bool) -> None:
-    lines = NET.replace("name: Net", f"name: {'N' * 40}").splitlines()
-    kept = [line for line in lines if norms or "norm" not in line]
-    files = render(compile_text("\n".join(kept)))
-    for name in ("export.py", "files.py"):
-        (tmp_path / name).write_bytes(files[name])
-    assert (b"decompose" in files["export.py"]) == norms
-    ruff("format --check", tmp_path)
-    ruff("check", tmp_path)
-    mypy(tmp_path / "export.py", tmp_path / "files.py")
 
 
 def test_every_difference_to_another_network_is_named(exporter: Exporter) -> None:
@@ -338,13 +323,13 @@ def test_what_is_no_checkpoint_is_refused(exporter: Exporter, checkpoint: str) -
 def test_any_damaged_byte_of_the_header_is_survived(data: st.DataObject) -> None:
     """The first bytes of a checkpoint, which say what it holds, are anything."""
     with TemporaryDirectory() as folder:
-        exporter = Exporter(compile_text(NET), Path(folder))
+        exporter = Exporter(compile_text(NET), Path(folder, "net"))
         whole = exporter.checkpoint.read_bytes()
         start = data.draw(st.integers(0, 2000))
         damage = data.draw(st.binary(min_size=1, max_size=8))
         damaged = whole[:start] + damage + whole[start + len(damage) :]
         exporter.checkpoint.write_bytes(damaged)
-        with suppress(SystemExit):  # no other error
+        with suppress(ExportError):  # no other error
             exporter.run()
 
 
@@ -379,7 +364,7 @@ def test_a_file_of_weights_alone_is_an_error(exporter: Exporter) -> None:
 def test_a_full_disk_leaves_what_was_there(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    monkeypatch.setattr(exporter.module, "LARGE", large)
+    monkeypatch.setattr(onnx_export, "LARGE", large)
     exporter.run()
     assert exporter.output.exists()
     exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})

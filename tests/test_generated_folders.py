@@ -43,7 +43,9 @@ def test_types_are_strict(folder: Path | None) -> None:
 
 
 def test_the_run_time_modules_stand_once() -> None:
-    copied = {path.name: path.read_bytes() for path in (GENERATED / "runtime").iterdir()}
+    copied = {
+        path.name: path.read_bytes() for path in (GENERATED / "runtime").iterdir()
+    }
     del copied["specgen.lock"]
     assert copied == runtime_files.read()
 

@@ -31,8 +31,9 @@ def run(main: Callable[[], None]) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return what is wrong, a line for each problem."""
-    return "\n".join(f"error: {line}" for line in str(error).splitlines())
+    """Return what is wrong, a paragraph for each problem."""
+    problems = error.args if isinstance(error, UserError) else (error,)
+    return "\n".join(f"error: {problem}" for problem in problems)
 
 
 def escape_output() -> None:
