@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,12 +24,13 @@ import torch
 from helpers import compile_data, compile_text, model, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import write_checkpoint
 from strategies import Data, networks
 from torch import Tensor
 
 from specgen.compiler import Program, render
-from specgen.runtime import checkpoint, console, onnx_export
-from specgen.runtime.errors import ExportError
+from specgen.runtime import checkpoint, console, onnx_export, onnx_seal
+from specgen.runtime.errors import CheckpointError, ExportError
 
 NET = """
 specgen: 1
@@ -160,7 +162,7 @@ def test_large_weights_lie_on_pages_beside_it(
     monkeypatch.setattr(onnx_export, "LARGE", 0)
     exporter.run()
     exporter.check()
-    data = exporter.output.with_name("run.onnx.data")
+    (data,) = exporter.script.parent.glob("run.onnx.*.data")
     proto = onnx.load(exporter.output, load_external_data=False)
     state = exporter.net.state_dict()
     places = {
@@ -225,13 +227,13 @@ def test_every_difference_to_another_network_is_named(exporter: Exporter) -> Non
     state["conv2.weight"] = torch.zeros(4, 8, 5, 5)
     state["fc4.weight"] = torch.zeros(2, 2)
     exporter.save(state)
-    assert exporter.refusal() == (
-        f"error: {exporter.checkpoint} is of another network:\n"
-        "  conv1.weight is missing\n"
-        "  fc3.bias is missing\n"
-        "  conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)\n"
-        "  fc4.weight is unknown"
-    )
+    what = f"error: {exporter.checkpoint} is of another network"
+    assert exporter.refusal().splitlines() == [
+        f"{what}: conv1.weight is missing",
+        f"{what}: fc3.bias is missing",
+        f"{what}: conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)",
+        f"{what}: fc4.weight is unknown",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -257,33 +259,37 @@ def test_weights_that_are_not_finite_are_refused(
 ) -> None:
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.tensor([1.0, value])})
     assert exporter.refusal() == (
-        f"error: {exporter.checkpoint} is damaged:\n"
-        "  fc3.bias has values that are not finite"
+        f"error: {exporter.checkpoint} is damaged: "
+        "fc3.bias has values that are not finite"
     )
 
 
-NO_CLASSES = "is damaged:\n  its classes are not a list of names"
-NO_DATA = "is damaged:\n  it does not say how images become input"
+NO_CLASSES = "is damaged: its classes are not a list of names"
+NO_DATA = "is damaged: it does not say how images become input"
 
 
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        ("[" * 100_000, "cannot be read: maximum recursion depth exceeded"),
-        ("{", "cannot be read: Expecting property name"),
-        ('{"data": {}}', NO_CLASSES),
-        ('{"data": {}, "classes": {"cat": 0}}', NO_CLASSES),
-        ('{"data": {}, "classes": ["cat", 1]}', NO_CLASSES),
-        ('{"data": [], "classes": []}', NO_DATA),
-        ("7", NO_CLASSES + NO_DATA.removeprefix("is damaged:")),
+        ("[" * 100_000, ["cannot be read: maximum recursion depth exceeded"]),
+        ("{", ["cannot be read: Expecting property name"]),
+        ('{"data": {}}', [NO_CLASSES]),
+        ('{"data": {}, "classes": {"cat": 0}}', [NO_CLASSES]),
+        ('{"data": {}, "classes": ["cat", 1]}', [NO_CLASSES]),
+        ('{"data": [], "classes": []}', [NO_DATA]),
+        ('{"data": 1}', [NO_CLASSES, NO_DATA]),
+        ("7", ["was not written by train.py"]),
     ],
 )
 def test_a_run_that_makes_no_sense_is_refused(
-    exporter: Exporter, run: str, expected: str
+    exporter: Exporter, run: str, expected: list[str]
 ) -> None:
     tensors = safetensors.torch.load_file(exporter.checkpoint)
-    safetensors.torch.save_file(tensors, exporter.checkpoint, {"run": run})
-    assert exporter.refusal().startswith(f"error: {exporter.checkpoint} {expected}")
+    content = json.loads(run) if run.startswith('{"') else run
+    write_checkpoint(exporter.checkpoint, tensors, content)
+    said = [f"error: {exporter.checkpoint} {sentence}" for sentence in expected]
+    lines = exporter.refusal().splitlines()
+    assert [line[: len(start)] for line, start in zip(lines, said, strict=True)] == said
 
 
 @pytest.mark.parametrize(
@@ -306,11 +312,104 @@ def test_an_output_that_cannot_be_written_is_refused(
     assert exporter.refusal("--output", output) == f"error: {expected}"
 
 
-def test_weights_never_go_where_the_checkpoint_is(exporter: Exporter) -> None:
-    exporter.checkpoint = exporter.checkpoint.rename(
-        exporter.checkpoint.with_name("run.onnx.data")
-    )
-    assert "is what is read" in exporter.refusal("--output", str(exporter.output))
+def test_the_file_and_its_weights_are_those_of_one_export(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two leaves the export before; the next one cleans up."""
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    exporter.run()
+    first = exporter.files()
+    exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
+
+    def killed(content: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "seal", killed)
+        with pytest.raises(KeyboardInterrupt):
+            exporter.run()
+    left = exporter.files()
+    assert first.keys() < left.keys()
+    assert {name: left[name] for name in first if "safe" not in name} == {
+        name: content for name, content in first.items() if "safe" not in name
+    }
+    onnx_seal.verify(exporter.output)
+    exporter.run()
+    onnx_seal.verify(exporter.output)
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+
+
+def test_exports_at_once_do_not_mix(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    structure = exporter.script.with_name("model.onnx")
+
+    def export(value: int) -> None:
+        model = onnx_export.load_structure(structure)
+        shapes = onnx_export.take_parameters(model.graph)
+        weights = {k: np.full(s, value, np.float32) for k, s in shapes.items()}
+        onnx_export.save(exporter.output, model, weights)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(export, range(20)))
+    onnx_seal.verify(exporter.output)
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+
+
+def test_weights_of_another_export_are_refused(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    exporter.run()
+    (data,) = exporter.script.parent.glob("run.onnx.*.data")
+    other = bytearray(data.read_bytes())
+    other[7] ^= 1
+    data.write_bytes(other)
+    with pytest.raises(CheckpointError, match=f"{data.name} does not have the weights"):
+        onnx_seal.verify(exporter.output)
+    data.unlink()
+    with pytest.raises(CheckpointError, match=f"missing: {data.name} belongs beside"):
+        onnx_seal.verify(exporter.output)
+
+
+@given(data=st.data())
+def test_every_flipped_bit_of_an_export_is_found(
+    data: st.DataObject, sealed: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.onnx"
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    damaged = bytearray(sealed)
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError):
+        onnx_seal.verify(path)
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    exporter = Exporter(compile_text(NET), tmp_path_factory.mktemp("sealed") / "net")
+    exporter.run()
+    return exporter.output.read_bytes()
+
+
+def test_a_flipped_bit_of_the_weights_is_found(exporter: Exporter) -> None:
+    whole = bytearray(exporter.checkpoint.read_bytes())
+    weight = exporter.net.state_dict()["fc3.weight"].numpy().tobytes()
+    whole[whole.index(weight) + 5] ^= 1
+    exporter.checkpoint.write_bytes(whole)
+    expected = f"{exporter.checkpoint} is damaged: fc3.weight is not what was written"
+    assert exporter.refusal() == f"error: {expected}"
+    with pytest.raises(CheckpointError, match=r"fc3\.weight is not what was written"):
+        checkpoint.load(exporter.checkpoint)
+
+
+def test_names_in_a_checkpoint_cannot_write_to_the_terminal(exporter: Exporter) -> None:
+    state = exporter.net.state_dict()
+    exporter.save(state | {"\x1b[2J\nerror: all is well": torch.ones(1)})
+    said = exporter.refusal()
+    assert said.isprintable()
+    assert r"'\x1b[2J\nerror: all is well' is unknown" in said
 
 
 @pytest.mark.parametrize("checkpoint", ["", "/", "..", "none", "x" * 300])

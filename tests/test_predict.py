@@ -16,15 +16,15 @@ import pytest
 import torch
 from helpers import compile_text, spec_text
 from images_on_disk import picture
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from scripts import importing, module, run
+from safetensors.torch import load_file
+from scripts import importing, module, read_run, run, write_checkpoint
 from test_generated_model import ruff
 
 from specgen import sample_data
 from specgen.compiler import render
 from specgen.runtime.checkpoint import Run, save
 from specgen.runtime.images import decode
+from specgen.runtime.onnx_seal import seal
 from specgen.runtime.prediction import Network, open_onnx, predict
 
 ROOT = Path(__file__).parent.parent
@@ -149,8 +149,7 @@ def test_names_that_are_no_text_can_be_printed(
     sure = tmp_path / "sure.safetensors"
     tensors = load_file(checkpoint)
     tensors["fc8.bias"][8] = 1000.0
-    with safe_open(checkpoint, "pt") as file:
-        save_file(tensors, sure, file.metadata())
+    write_checkpoint(sure, tensors, read_run(checkpoint))
     ended = run(MINI / "predict.py", path, "--model", sure)
     first, second, *_ = ended.out.splitlines()
     assert first == repr(str(path))
@@ -204,8 +203,7 @@ def test_an_answer_that_is_no_number_is_refused(
     path = tmp_path / "damaged.safetensors"
     tensors = load_file(checkpoint)
     tensors["fc8.bias"][3] = float("nan")
-    with safe_open(checkpoint, "pt") as file:
-        save_file(tensors, path, file.metadata())
+    write_checkpoint(path, tensors, read_run(checkpoint))
     ended = run(MINI / "predict.py", shapes[0], "--model", path)
     assert ended.code == 1
     assert ended.err == "error: the answer is not a number: the model is damaged"
@@ -230,8 +228,16 @@ def altered(exported: Path, folder: Path, key: str, value: str | None) -> Path:
     onnx.helper.set_model_props(
         proto, {key: text for key, text in changed.items() if text is not None}
     )
-    onnx.save(proto, folder / "altered.onnx")
+    write(proto, folder / "altered.onnx")
     return folder / "altered.onnx"
+
+
+def write(proto: onnx.ModelProto, path: Path) -> None:
+    """Write a model as export.py does, with its checksum."""
+    others = [entry for entry in proto.metadata_props if entry.key != "sha256"]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
+    path.write_bytes(seal(proto.SerializeToString()))
 
 
 @pytest.mark.parametrize(
@@ -269,14 +275,27 @@ def test_an_export_of_other_data_is_refused(
     assert refusal(path, shapes[0]) == expected
 
 
-def damage(path: Path) -> None:
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+def change(path: Path) -> None:
+    onnx.save(onnx.load(path), path)
+    path.write_bytes(
+        path.read_bytes() + onnx.ModelProto(domain="x").SerializeToString()
+    )
 
 
 def narrow(path: Path) -> None:
     proto = onnx.load(path)
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
-    onnx.save(proto, path)
+    write(proto, path)
 
 
 def other_input(path: Path) -> None:
@@ -284,7 +303,7 @@ def other_input(path: Path) -> None:
     for node in proto.graph.node:
         node.input[:] = ["x" if name == "input" else name for name in node.input]
     proto.graph.input[0].name = "x"
-    onnx.save(proto, path)
+    write(proto, path)
 
 
 def other_output(path: Path) -> None:
@@ -294,7 +313,7 @@ def other_output(path: Path) -> None:
     proto.graph.node.append(mean)
     del proto.graph.output[1:]
     proto.graph.output[0].type.tensor_type.ClearField("shape")
-    onnx.save(proto, path)
+    write(proto, path)
 
 
 def empty(path: Path) -> None:
@@ -306,10 +325,12 @@ def take_structure(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("alter", "expected"),
     [
-        (damage, "cannot be read: "),
-        (empty, "cannot be read: "),
+        (cut, "is not an ONNX file of export.py"),
+        (damage, "is damaged: its checksum is wrong"),
+        (change, "has been changed since export.py wrote it"),
+        (empty, "was not written by export.py"),
         (narrow, "cannot be run: "),
         (other_input, "cannot be run: "),
         (other_output, "is of another network"),
@@ -317,7 +338,7 @@ def take_structure(path: Path) -> None:
     ],
 )
 def test_other_onnx_files_are_refused(
-    change: Callable[[Path], None],
+    alter: Callable[[Path], None],
     expected: str,
     exported: Path,
     shapes: list[Path],
@@ -325,7 +346,7 @@ def test_other_onnx_files_are_refused(
 ) -> None:
     path = tmp_path / "other.onnx"
     path.write_bytes(exported.read_bytes())
-    change(path)
+    alter(path)
     assert refusal(path, shapes[0]).startswith(expected)
 
 
