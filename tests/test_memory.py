@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +17,6 @@ from test_specs import SPECS, spec
 from specgen.backends import report
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.names import LONGEST
 from specgen.passes import cost, memory
 from specgen.schema import readable
 from specgen.spec.training import Training
@@ -118,39 +114,6 @@ def test_inference_takes_what_is_planned(stem: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_inference_under_any_placement(placement: str, tmp_path: Path) -> None:
     check_inference(towers(placement), tmp_path)
-
-
-# Without norm2, for a statement that ends with a flatten.
-SHORT = f"{TOWERS}placement: {PLACEMENTS['two, then four']}\n".replace(
-    "  norm2: {op: spatial_response_norm, size: 3, alpha: 0.1}\n", ""
-)
-
-
-def with_long_names() -> Program:
-    """The same network, with names that break the lines of its `forward`."""
-    text = SHORT
-    for node in compile_text(SHORT).graph.nodes:
-        long = f"{node.name}_{'n' * (LONGEST - len(node.name) - 2)}"
-        text = re.sub(rf"\b{node.name}\b", long, text)
-    return compile_text(text)
-
-
-def test_the_plan_does_not_depend_on_the_length_of_names(tmp_path: Path) -> None:
-    short, long = compile_text(SHORT), with_long_names()
-    check(long, tmp_path)
-    check_inference(long, tmp_path)
-    assert planned(long, 3) == planned(short, 3)
-    lives = [memory.plan(program.placed) for program in (short, long)]
-    assert [p.live for p in lives[0].values()] == [p.live for p in lives[1].values()]
-
-
-def test_long_names_are_laid_out_as_the_formatter_does(tmp_path: Path) -> None:
-    text = model_text(with_long_names())
-    assert ",\n            1,\n        )" in text  # of a flatten around what breaks
-    path = tmp_path / "model.py"
-    path.write_text(text)
-    ruff = [sys.executable, "-m", "ruff", "format", "--check", "--isolated", str(path)]
-    subprocess.run(ruff, check=True)
 
 
 @pytest.mark.parametrize(
