@@ -44,7 +44,7 @@ def compile_file(path: Path, sets: Sequence[str] = ()) -> Program:
     source = load(path, sets)
     problems: list[Diagnostic] = []
     if problem := stem_problem(path.stem):
-        problems.append(Diagnostic("bad-name", problem))
+        problems.append(Diagnostic("bad-name", problem, help="rename the spec's file"))
     program = _collect(problems, lambda: compile_source(source, path.stem))
     if program is None or problems:
         raise SpecError(source.locate(problems))
