@@ -32,7 +32,7 @@ CHECKPOINT_PARTS = frozenset({"data", "optimizer"})
 
 # What generated modules import or define beside the network's class.
 GLOBAL_WORDS = """
-Any Callable F Iterator LocalResponseNorm Mapping SHARES START Sequence
+Any Callable F Iterator LocalResponseNorm Mapping SHARES START Self Sequence
 SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares nn
 once_differentiable torch
 """

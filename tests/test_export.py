@@ -58,7 +58,8 @@ class Exporter:
             (folder / name).write_bytes(files[name])
         self.script = folder / "export.py"
         self.module = module(folder, "export")
-        size = program.spec.data.size
+        spec = program.spec
+        size = spec.data.side(spec.input.height, spec.input.width)
         self.mean = torch.arange(3.0 * size**2).view(3, size, size)
         self.checkpoint = folder / "run.safetensors"
         self.output = folder / "run.onnx"
