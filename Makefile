@@ -74,7 +74,7 @@ lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff check .
 
 types: $(INSTALLED) ## mypy --strict
-	$(BIN)/mypy specgen tests $(wildcard benchmarks)
+	$(BIN)/mypy specgen tests $(wildcard benchmarks) .ci/versions.py
 
 format: $(INSTALLED) ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
