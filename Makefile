@@ -10,7 +10,7 @@ RUN := runs/demo/alexnet_mini
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lowest test-newest lint types format lock bench bench-train bench-start \
-	generate check-generated clean soak
+	generate check-generated clean soak fuzz
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -68,6 +68,9 @@ lock: | $(BIN)/uv ## pin the environment again; UPGRADE=--upgrade takes the newe
 		$$(sed -nE 's/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==.*/--no-emit-package \1/p' \
 			constraints.txt) \
 		--output-file requirements-dev.txt
+
+fuzz: $(INSTALLED) ## 20,000 specs that are wrong somehow: each an error with its place, or built
+	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 $(BIN)/pytest -s tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -68,7 +68,7 @@ class LocalResponseNorm(ResponseNorm):
     """
 
     op: Literal["local_response_norm"]
-    groups: Count = 1
+    groups: Annotated[int, Field(ge=1, le=1024)] = 1  # each is a node of ONNX
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         if x[0] % self.groups:
@@ -86,7 +86,7 @@ class LocalResponseNorm(ResponseNorm):
                 "cannot-split",
                 f"a window over {group} channels cannot be split"
                 f" into shares of {len(share)}",
-                "groups" if "groups" in self.model_fields_set else "op",
+                "groups" if self.groups > 1 else "op",
                 help=f"with groups: {x[0] // len(share)} each share is normalised by"
                 " itself (another function), or place the layer on one device",
             )

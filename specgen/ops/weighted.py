@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import Op, Shape
@@ -35,8 +35,11 @@ class Init(Strict):
 
     def over(self, default: Init) -> Init:
         """This start, completed from `default`."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return default.model_copy(update=given)
+        return default.model_copy(update=self.given())
+
+    def given(self) -> dict[str, Any]:
+        """What this start says itself."""
+        return {name: value for name, value in self if value is not None}
 
     def std(self, fan_in: int) -> float:
         """Standard deviation of weights of which `fan_in` make one output."""
@@ -49,8 +52,8 @@ def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
     """Yield what of the spec's `init` no layer starts with."""
     weighted = [op for op in layers if isinstance(op, Weighted)]
     users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
-    for leaf in sorted(default.model_fields_set):
-        if all(leaf in op.init.model_fields_set for op in users[leaf]):
+    for leaf in default.given():
+        if all(leaf in op.init.given() for op in users[leaf]):
             yield Diagnostic(
                 "no-effect",
                 f"no layer starts with this {leaf}",

@@ -103,14 +103,17 @@ class Training(Strict):
 
 
 def check_biases(training: Training) -> Iterator[Diagnostic]:
-    """Yield what is said of biases, for a network that has none."""
+    """Yield what is said of biases, for a network that has none.
+
+    As everywhere, saying a default is as if it were not said.
+    """
     sgd = training.optimizer
-    given = {
-        ("decay_biases",): "decay_biases" in sgd.model_fields_set and sgd.weight_decay,
-        ("lr_multipliers", "bias"): "bias" in sgd.lr_multipliers.model_fields_set,
+    said = {
+        ("decay_biases",): not sgd.decay_biases and sgd.weight_decay > 0,
+        ("lr_multipliers", "bias"): sgd.lr_multipliers.bias != 1,
     }
-    for path, said in given.items():
-        if said:
+    for path, is_said in said.items():
+        if is_said:
             place = ("training", "optimizer", *path)
             yield Diagnostic("no-effect", "no layer has a bias", place, at_key=True)
 
@@ -119,7 +122,7 @@ def check(training: Training) -> Iterator[Diagnostic]:
     """Yield the figures of a recipe that contradict each other or change nothing."""
     here = ("training",)
     sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
-    if "decay_biases" in sgd.model_fields_set and not sgd.weight_decay:
+    if not sgd.decay_biases and not sgd.weight_decay:
         yield Diagnostic(
             "no-effect",
             "without weight_decay there is none on biases either",
