@@ -59,7 +59,7 @@ def _build(options: argparse.Namespace) -> int:
     from specgen.compiler import compile_file, render
     from specgen.writer import drift, write
 
-    program = compile_file(spec, options.set)
+    program = compile_file(spec, options.set, options.root)
     files = render(program, onnx_devices=devices)
     files[lock.NAME] = lock.dump(
         spec, program.source.files, options.set, files, onnx_devices=devices
@@ -84,7 +84,7 @@ def _show(options: argparse.Namespace) -> int:
     from specgen.backends import report
     from specgen.compiler import compile_file
 
-    program = compile_file(options.spec, options.set)
+    program = compile_file(options.spec, options.set, options.root)
     if options.format == "json":
         plan = report.plan(program.spec, program.placed, options.batch_size)
         print(json.dumps(plan, indent=2))
@@ -97,7 +97,7 @@ def _verify(options: argparse.Namespace) -> int:
     from specgen.compiler import compile_file
     from specgen.verify import as_json, table, verify
 
-    checks = verify(compile_file(options.spec, options.set))
+    checks = verify(compile_file(options.spec, options.set, options.root))
     print(as_json(checks) if options.format == "json" else table(checks))
     return 0 if all(check.ok for check in checks) else 1
 
@@ -227,6 +227,13 @@ def _spec(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH=VALUE",
         help="change the spec, e.g. layers.conv1.kernel_size=7; may be repeated",
+    )
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="the folder that SPEC and all that it extends lie in (default: the nearest"
+        " one upward with .git or pyproject.toml, or that of SPEC)",
     )
 
 

@@ -13,7 +13,7 @@ from specgen.frontend.lower import check_names, lower
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import validate
 from specgen.graph import Graph, PlacedGraph
-from specgen.names import stem_problem
+from specgen.names import stem_problem, variant_name
 from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import place, resolve
@@ -34,14 +34,21 @@ class Program:
     graph: Graph
     placed: PlacedGraph
 
+    @property
+    def variant(self) -> str:
+        """Names the folder of a training run: each variant has its own."""
+        return variant_name(self.stem, self.source.options)
 
-def compile_file(path: Path, sets: Sequence[str] = ()) -> Program:
-    """Read and compile a spec file, with `--set` options.
+
+def compile_file(
+    path: Path, sets: Sequence[str] = (), root: Path | None = None
+) -> Program:
+    """Read and compile a spec file, with `--set` options; its bases lie in `root`.
 
     Raises:
         SpecError: everything that is wrong with it, each with its place.
     """
-    source = load(path, sets)
+    source = load(path, sets, root)
     problems: list[Diagnostic] = []
     if problem := stem_problem(path.stem):
         problems.append(Diagnostic("bad-name", problem))
@@ -102,7 +109,7 @@ def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:
     """
     from specgen.backends import torch
 
-    texts = torch.render(program.spec, program.source, program.stem, program.placed)
+    texts = torch.render(program.spec, program.source, program.variant, program.placed)
     files = {name: text.encode() for name, text in texts.items()}
     if onnx_devices:
         from specgen.backends import onnx_devices as annotated

@@ -201,17 +201,19 @@ def _blame(node: Node, found: Diagnostic, placed_at: Path) -> Diagnostic:
 def _check_share_names(
     layers: list[Placed], graph: Graph, devices: Collection[str]
 ) -> Iterator[Diagnostic]:
-    """A share's name is an attribute of the model, beside layers and devices."""
+    """A share with parameters is an attribute of the model, as layers and devices."""
     places: dict[str, Path] = {name: ("placement", "devices", name) for name in devices}
     places |= {node.name: ("layers", node.name) for node in graph.nodes}
     for layer in layers:
         name = layer.node.name
-        for share in layer.shares if len(layer.shares) > 1 else ():
+        if len(layer.shares) == 1 or not layer.node.parameters():
+            continue
+        for share in layer.shares:
             also = f"{name} on {share.device}"
             if place := places.get(share.name):
                 message = f"{share.name} is also {also}"
                 yield Diagnostic("bad-name", message, place, at_key=True)
-            elif layer.node.parameters() and (bad := attribute_problem(share.name)):
+            elif bad := attribute_problem(share.name):
                 yield Diagnostic(
                     "bad-name", f"{also}: {bad}", places[name], at_key=True
                 )

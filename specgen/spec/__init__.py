@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from specgen.ops import AnyOp
@@ -44,8 +44,8 @@ class Placement(Strict):
     are a device, `split` for all devices, or `{split: [gpu0, gpu1]}`.
     """
 
-    devices: dict[str, Device]
-    layers: dict[str, str | Split]
+    devices: dict[str, Device] = Field(default_factory=lambda: {"gpu0": Device()})
+    layers: dict[str, str | Split] = Field(default_factory=dict)
 
 
 def _version(value: object) -> object:
@@ -65,6 +65,6 @@ class Spec(Strict):
     input: Input
     layers: dict[str, AnyOp]
     init: Init = Init()
-    placement: Placement = Placement(devices={"gpu0": Device()}, layers={})
+    placement: Placement = Placement()
     data: Data = Data()
     training: Training = Training()
