@@ -11,7 +11,14 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from specgen.diagnostics import Diagnostic, Path, in_order, nearest_help, short
+from specgen.diagnostics import (
+    MOST_HELP,
+    Diagnostic,
+    Path,
+    in_order,
+    nearest_help,
+    short,
+)
 from specgen.frontend import ranges
 from specgen.graph import INPUT
 from specgen.source import Source
@@ -19,7 +26,6 @@ from specgen.source import Source
 LAYERS = ("layers",)
 PLACED = ("placement", "layers")
 NETWORK = ("input", "layers")  # the sections that say what the network computes
-MOST_HELP = 100  # errors; to find the nearest of ten thousand names takes 25 ms
 TAGS = ("op", "kind")  # where one changes, nothing is left of the old mapping
 BASED_ON = "Based on "
 
