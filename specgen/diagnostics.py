@@ -6,7 +6,7 @@ a spec cannot write to the reader's terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
@@ -14,6 +14,8 @@ Path = tuple[str | int, ...]
 
 LINE_WIDTH = 120  # characters of a source line that are shown; longer ones are cut
 MAX_QUOTED = 60  # characters of the spec that a message repeats
+MOST_ERRORS = 1000  # then checking stops
+MOST_COMPARED = 100_000  # names, to find near ones: a quarter of a second
 TAB = "    "
 MOST_HELP = (
     100  # unknown names that get the nearest one: among ten thousand, 25 ms each
@@ -57,6 +59,47 @@ class SpecError(Exception):
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
         super().__init__("; ".join(d.message for d in self.diagnostics))
+
+
+class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing went wrong
+    """A sink has MOST_ERRORS, after which nobody reads on."""
+
+
+class Problems:
+    """The sink of one compilation: each step adds what it finds, and goes on."""
+
+    def __init__(self) -> None:
+        self._found: list[Diagnostic] = []
+        self._compared = 0
+
+    def add(self, *found: Diagnostic) -> None:
+        """Take diagnostics, by path or with their span.
+
+        Raises:
+            TooManyProblems: these are enough.
+        """
+        self._found += found
+        if len(self._found) >= MOST_ERRORS:
+            del self._found[MOST_ERRORS - 1 :]
+            message = f"there are more errors than the first {MOST_ERRORS - 1}"
+            self._found.append(Diagnostic("too-many-errors", message))
+            raise TooManyProblems
+
+    def nearest(self, word: str, valid: Collection[str]) -> str | None:
+        """Return the help that gives the nearest valid name, if there is one.
+
+        After MOST_COMPARED names there is no more help: a search takes its time.
+        """
+        self._compared += len(valid)
+        if self._compared > MOST_COMPARED:
+            return None
+        return nearest_help(word, valid)
+
+    def __iter__(self) -> Iterator[Diagnostic]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -27,7 +27,8 @@ def output(layer: Data, x: Shape) -> Shape | None:
         shape = op.output(x)
     except Refusal:
         return None
-    return None if any(op.check(x)) else shape
+    wrong = any(op.check_fields()) or any(op.check(x))
+    return None if wrong else shape
 
 
 def pairs(low: int, high: int) -> st.SearchStrategy[int | list[int]]:

@@ -137,6 +137,68 @@ def test_a_bad_name_hides_nothing_else(spec: Path) -> None:
     ]
 
 
+BESIDE = {
+    "a layer of a wrong form": (
+        "layers.pool1.stride=0",
+        "layers.fc2={op: linear, out_features: 10, bias: false, init: {bias: 1}}",
+        "training={epochs: 2, warmup_epochs: 3}",
+        "placement={devices: {a: {}, b: {}}, layers: {conv1..flat: a, fc3..prob: a}}",
+    ),
+    "a layer that does not fit": (
+        "layers.conv1.kernel_size=13",
+        "layers.pool1.padding=2",
+        "layers.soft={op: softmax, after: conv1}",
+        "data.size=11",
+    ),
+    "an input of a wrong form": (
+        "input={channels: 3, height: x, width: 12}",
+        "layers.pool1.padding=2",
+        "data.size=x",
+        "placement={devices: {b: {}}, layers: {conv1..prob: a}}",
+    ),
+    "a placement that leaves one out": (
+        "layers.conv1.out_channels=9",
+        "placement={devices: {a: {}, b: {}}, layers: {conv1: split, flat..prob: a}}",
+    ),
+    "sections of a wrong form": ("name=net", "training=3", "init=x", "data=[]"),
+}
+FOUND = {
+    "a layer of a wrong form": [
+        ("out-of-range", "0"),
+        ("no-effect", "1"),
+        ("training-mismatch", "3"),
+        ("unknown-layer", "fc3..prob"),
+    ],
+    "a layer that does not fit": [
+        ("shape-mismatch", "13"),
+        ("shape-mismatch", "2"),
+        ("softmax-inside", "softmax"),
+        ("data-mismatch", "11"),
+    ],
+    "an input of a wrong form": [
+        ("wrong-type", "x"),
+        ("shape-mismatch", "2"),
+        ("wrong-type", "x"),
+        ("unknown-device", "a"),
+    ],
+    "a placement that leaves one out": [
+        ("bad-placement", "{conv1: split, flat..prob: a}"),
+        ("cannot-split", "{op: conv2d, out_channels: 8, kernel_size: 3}"),
+    ],
+    "sections of a wrong form": [
+        ("bad-name", "net"),
+        ("wrong-type", "3"),
+        ("wrong-type", "x"),
+        ("wrong-type", "[]"),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_is_wrong_hides_nothing_beside_it(case: str, spec: Path) -> None:
+    assert sorted(found(spec, *BESIDE[case])) == sorted(FOUND[case])
+
+
 @pytest.mark.parametrize("option", ["specgen=true", "specgen=1.0", "specgen='1'"])
 def test_the_version_is_the_number_one(spec: Path, option: str) -> None:
     assert found(spec, option) == [("wrong-type", option.partition("=")[2])]

@@ -78,7 +78,6 @@ class Conv2d(Weighted):
     groups: Count = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
-        yield from super().check(x)
         for what, channels in (("output", self.out_channels), ("input", x[0])):
             if channels % self.groups:
                 yield Diagnostic(

@@ -40,7 +40,7 @@ class Pool2d(Op):
         """The stride: as in PyTorch, the window unless it is given."""
         return self.stride or self.kernel_size
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
+    def check_fields(self) -> Iterator[Diagnostic]:
         for pad, kernel in zip(self.padding, self.kernel_size, strict=True):
             if 2 * pad > kernel:
                 yield Diagnostic(
@@ -129,8 +129,8 @@ class AvgPool2d(Pool2d):
     op: Literal["avg_pool2d"]
     count_include_pad: bool = True
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
-        yield from super().check(x)
+    def check_fields(self) -> Iterator[Diagnostic]:
+        yield from super().check_fields()
         if self.padding == (0, 0) and not self.count_include_pad:
             yield Diagnostic(
                 "no-effect",

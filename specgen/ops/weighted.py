@@ -66,7 +66,7 @@ class Weighted(Op):
     bias: bool = True
     init: Init = Init()
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
+    def check_fields(self) -> Iterator[Diagnostic]:
         if not self.bias and self.init.bias is not None:
             yield Diagnostic(
                 "no-effect",

@@ -15,8 +15,7 @@ from torch import Tensor
 from specgen.backends import report
 from specgen.compiler import Program, render
 from specgen.passes import memory
-from specgen.passes.placement import place
-from specgen.spec import Placement
+from specgen.passes.placement import on_one_device
 from specgen.verify import measure, runtime
 from specgen.verify.check import Check, compare, in_order, within
 from specgen.verify.saved import saved
@@ -117,10 +116,8 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
 
 def _on_one_device(program: Program) -> Program:
     """The reference: the same network, all of it on the first device."""
-    device = program.placed.devices[0]
-    devices = {device: program.spec.placement.devices[device]}
-    placement = Placement(devices=devices, layers={})
-    return replace(program, placed=place(program.graph, placement))
+    placed = on_one_device(program.graph, program.placed.devices[0])
+    return replace(program, placed=placed)
 
 
 def _modules(program: Program) -> list[str]:
