@@ -85,7 +85,11 @@ def _show(options: argparse.Namespace) -> int:
     from specgen.compiler import compile_file
 
     program = compile_file(options.spec, options.set, options.root)
-    if options.format == "json":
+    if options.resolved or options.origins:
+        from specgen.frontend.resolved import resolved
+
+        print(resolved(program.spec, program.source, origins=options.origins), end="")
+    elif options.format == "json":
         plan = report.plan(program.spec, program.placed, options.batch_size)
         print(json.dumps(plan, indent=2))
     else:
@@ -176,6 +180,17 @@ def _parser() -> argparse.ArgumentParser:
         type=_images,
         metavar="N",
         help="also show memory and traffic for so many images at once",
+    )
+
+    show.add_argument(
+        "--resolved",
+        action="store_true",
+        help="print the spec instead: merged, and with its defaults, as YAML",
+    )
+    show.add_argument(
+        "--origins",
+        action="store_true",
+        help="the same, and behind each value the line, or the option, it comes from",
     )
 
     verify = _command(

@@ -45,12 +45,26 @@ class Init(Strict):
         return round(math.sqrt(2 / fan_in), 6)  # reads well, and is close enough
 
 
-def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
-    """Yield what of the spec's `init` no layer starts with."""
+# How parameters start of which neither a layer nor the spec's `init` says it.
+DEFAULT_START = {"weight": "kaiming_normal", "bias": 0}
+
+
+def used_defaults(layers: Iterable[Op]) -> set[str]:
+    """What of the spec's `init` some layer starts with: weight, bias, or both."""
     weighted = [op for op in layers if isinstance(op, Weighted)]
     users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
+    return {
+        leaf
+        for leaf, ops in users.items()
+        if not all(leaf in op.init.model_fields_set for op in ops)
+    }
+
+
+def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
+    """Yield what of the spec's `init` no layer starts with."""
+    used = used_defaults(layers)
     for leaf in sorted(default.model_fields_set):
-        if all(leaf in op.init.model_fields_set for op in users[leaf]):
+        if leaf not in used:
             yield Diagnostic(
                 "no-effect",
                 f"no layer starts with this {leaf}",

@@ -106,8 +106,8 @@ def check_biases(training: Training) -> Iterator[Diagnostic]:
     """Yield what is said of biases, for a network that has none."""
     sgd = training.optimizer
     given = {
-        ("decay_biases",): "decay_biases" in sgd.model_fields_set and sgd.weight_decay,
-        ("lr_multipliers", "bias"): "bias" in sgd.lr_multipliers.model_fields_set,
+        ("decay_biases",): sgd.weight_decay and not sgd.decay_biases,
+        ("lr_multipliers", "bias"): sgd.lr_multipliers.bias != 1,
     }
     for path, said in given.items():
         if said:
@@ -119,7 +119,7 @@ def check(training: Training) -> Iterator[Diagnostic]:
     """Yield the figures of a recipe that contradict each other or change nothing."""
     here = ("training",)
     sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
-    if "decay_biases" in sgd.model_fields_set and not sgd.weight_decay:
+    if not sgd.decay_biases and not sgd.weight_decay:
         yield Diagnostic(
             "no-effect",
             "without weight_decay there is none on biases either",
