@@ -34,6 +34,55 @@ RECIPES = st.fixed_dictionaries(
 )
 
 
+RESOLVED = """\
+specgen: 1
+name: Net
+summary: ""
+reference: ""
+
+input: {channels: 3, height: 12, width: 12}
+
+layers:
+  # The only one.
+  conv1:
+    op: conv2d
+    out_channels: 8
+    kernel_size: 3
+    bias: true
+    stride: 1
+    padding: 0
+    dilation: 1
+    groups: 1
+  pool1: {op: max_pool2d, kernel_size: 2, stride: 2, padding: 0, ceil_mode: true}
+  flat: {op: flatten}
+  fc2: {op: linear, out_features: 10, bias: true}
+
+init: {weight: kaiming_normal, bias: 0}
+
+placement:
+  devices: {gpu0: {}}
+  layers: {}
+
+data: {size: 20, flip: false}
+
+training:
+  epochs: 90
+  batch_size: 128
+  accumulate: 1
+  seed: 0
+  optimizer:
+    kind: sgd
+    lr: 0.01
+    momentum: 0.9
+    weight_decay: 0.0
+    decay_biases: true
+    lr_multipliers: {weight: 1.0, bias: 1.0}
+  warmup_epochs: 0.0
+  label_smoothing: 0.0
+  precision: float32
+"""
+
+
 def check(path: Path) -> None:
     """Build a spec and what it resolves to, and compare the files."""
     program = compile_file(path)
@@ -82,7 +131,7 @@ input: {channels: 3, height: 12, width: 12}
 layers:
   # The only one.
   conv1: {op: conv2d, out_channels: 8, kernel_size: 3}
-  pool1: {op: max_pool2d, kernel_size: [2, 3]}
+  pool1: {op: max_pool2d, kernel_size: 2, ceil_mode: true}
   flat: {op: flatten}
   fc2: {op: linear, out_features: 10}
 data: {size: 16}
@@ -90,61 +139,7 @@ data: {size: 16}
     )
     program = compile_file(path, ["data.size=20"])
     text = resolved(program.spec, program.source)
-    assert (
-        text
-        == """\
-specgen: 1
-name: Net
-summary: ""
-reference: ""
-
-input: {channels: 3, height: 12, width: 12}
-
-layers:
-  # The only one.
-  conv1:
-    op: conv2d
-    out_channels: 8
-    kernel_size: 3
-    bias: true
-    stride: 1
-    padding: 0
-    dilation: 1
-    groups: 1
-  pool1:
-    op: max_pool2d
-    kernel_size: [2, 3]
-    stride: [2, 3]
-    padding: 0
-    ceil_mode: false
-  flat: {op: flatten}
-  fc2: {op: linear, out_features: 10, bias: true}
-
-init: {weight: kaiming_normal, bias: 0}
-
-placement:
-  devices: {gpu0: {}}
-  layers: {}
-
-data: {size: 20, flip: false}
-
-training:
-  epochs: 90
-  batch_size: 128
-  accumulate: 1
-  seed: 0
-  optimizer:
-    kind: sgd
-    lr: 0.01
-    momentum: 0.9
-    weight_decay: 0.0
-    decay_biases: true
-    lr_multipliers: {weight: 1.0, bias: 1.0}
-  warmup_epochs: 0.0
-  label_smoothing: 0.0
-  precision: float32
-"""
-    )
+    assert text == RESOLVED
 
 
 def test_origins_are_lines_options_and_defaults(
