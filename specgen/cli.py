@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from specgen import cache, lock
+    from specgen import cache, lock, runtime_files
 
     spec: Path = options.spec
     folder: Path = options.output / spec.stem
@@ -69,6 +69,9 @@ def _build(options: argparse.Namespace) -> int:
             raise SpecError(problems)
         print(f"{folder} is what the spec says")
         return 0
+    shared = runtime_files.read()
+    shared[lock.NAME] = lock.dump(Path("runtime"), {}, (), shared)
+    changes = write(options.output / "runtime", shared, force=options.force)
     changes = write(folder, files, force=options.force)
     cache.remember(folder, files[lock.NAME])
     for name in changes.written:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from specgen import runtime_files
 from specgen.compiler import Program, compile_source, render
 from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.frontend.validate import located
@@ -77,6 +78,16 @@ def refused(text: str) -> tuple[Diagnostic, ...]:
 def spec_text(stem: str) -> str:
     """Return the text of a spec in specs/."""
     return (ROOT / "specs" / f"{stem}.yaml").read_text()
+
+
+def write(program: Program, folder: Path) -> Path:
+    """Write what is generated, and the run-time modules beside it."""
+    runtime = folder.parent / runtime_files.NAME
+    for target, files in ((folder, render(program)), (runtime, runtime_files.read())):
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (target / name).write_bytes(content)
+    return folder
 
 
 def load(program: Program, path: Path) -> Any:

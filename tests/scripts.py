@@ -16,11 +16,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from helpers import compile_data
+from helpers import compile_data, write
 from PIL import Image
 from safetensors.torch import load_file
-
-from specgen.compiler import render
 
 LAYERS = {
     "conv1": {"op": "conv2d", "out_channels": 8, "kernel_size": 5, "stride": 2},
@@ -62,10 +60,7 @@ def generate(
         "data": {"size": 28, "flip": True, "color_noise": 0.1, "std": 64.0},
         "training": training,
     }
-    folder.mkdir(parents=True)
-    for name, content in render(compile_data(spec | changes, stem)).items():
-        (folder / name).write_bytes(content)
-    return folder
+    return write(compile_data(spec | changes, stem), folder)
 
 
 def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:
@@ -135,7 +130,7 @@ def finished(code: Path, data: Path, output: Path) -> Path:
 
 
 def module(folder: Path, name: str) -> ModuleType:
-    """Import a generated module with its siblings."""
+    """Import a generated module, like train or runtime.images, with its siblings."""
     with importing(folder):
         return importlib.import_module(name)
 
@@ -144,14 +139,15 @@ def module(folder: Path, name: str) -> ModuleType:
 def importing(folder: Path) -> Iterator[None]:
     """Import from `folder`, and forget those modules at the end."""
     path, argv = list(sys.path), list(sys.argv)
-    own = {file.stem for file in folder.glob("*.py")}
-    sys.path.insert(0, str(folder))
+    own = {file.stem for file in folder.glob("*.py")} | {"runtime"}
+    sys.path[:0] = [str(folder), str(folder.parent)]
     try:
         yield
     finally:
         sys.path[:], sys.argv[:] = path, argv
-        for name in own & sys.modules.keys():
-            del sys.modules[name]
+        for name in list(sys.modules):
+            if name.partition(".")[0] in own:
+                del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from checkpoint import Run
+from runtime.checkpoint import Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from checkpoint import Run
+from runtime.checkpoint import Run
 
 
 @dataclass(frozen=True)

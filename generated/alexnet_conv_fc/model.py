@@ -17,6 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# What the placement calls them.
+DEVICES = ("gpu0", "gpu1")
+OUTPUTS = 1000
+
 # The standard deviation of a layer's initial weights, and its initial bias.
 START = {
     "conv1": (0.01, 0),

@@ -16,6 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# What the placement calls them.
+DEVICES = ("gpu0", "gpu1")
+OUTPUTS = 10
+
 # The standard deviation of a layer's initial weights, and its initial bias.
 START = {
     "conv1": (0.116642, 0),

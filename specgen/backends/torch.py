@@ -40,19 +40,13 @@ from specgen.spec import Spec
 # One template a file, in the order in which one reads them.
 FILES = (
     "model.py",
-    "images.py",
     "data.py",
-    "pack.py",
-    "files.py",
-    "checkpoint.py",
     "recipe.py",
     "train.py",
-    "parallel.py",
-    "report.py",
     "evaluate.py",
     "predict.py",
     "export.py",
-    "requirements.txt",
+    "pack.py",
 )
 
 FUNCTIONAL = "torch.nn.functional"  # imported as F
@@ -89,6 +83,7 @@ class Net:
     parameters: str
     macs: str
     devices: tuple[str, ...]
+    device_names: list[str]
     devices_about: list[str]
     signature: list[str]
     modules: list[str]
@@ -186,6 +181,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         parameters=f"{cost.parameters(graph):,}",
         macs=f"{cost.macs(graph):,}",
         devices=placed.devices,
+        device_names=_names(placed.devices),
         devices_about=_devices_about(placed.devices),
         signature=_signature(placed.devices),
         modules=_modules(layers),
@@ -200,6 +196,13 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         standard_imports=[line for line in imports if "torch" not in line],
         torch_imports=[line for line in imports if "torch" in line],
     )
+
+
+def _names(devices: tuple[str, ...]) -> list[str]:
+    """The constant that names the placement's devices: a tuple."""
+    quoted = [f'"{name}"' for name in devices]
+    line = f"DEVICES = ({', '.join(quoted)}{',' if len(quoted) == 1 else ''})"
+    return [line] if fits(line, 0) else ["DEVICES = (", *listed(quoted, 0), ")"]
 
 
 def _file(helper: str) -> str:
