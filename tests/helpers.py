@@ -108,7 +108,7 @@ def import_file(path: Path) -> Any:
 
 def model(program: Program, folder: Path, seed: int = 0) -> Any:
     """Return the generated network, all of it on the CPU."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     module = load(program, folder / "model.py")
     devices = ["cpu"] * len(program.placed.devices)
     return getattr(module, program.spec.name)(devices, seed=seed)

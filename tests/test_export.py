@@ -1,4 +1,4 @@
-"""The generated export.py: a checkpoint becomes an ONNX file that computes the same."""
+"""export.py: a checkpoint becomes an ONNX file that computes the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +21,16 @@ import onnxruntime as ort
 import pytest
 import safetensors.torch
 import torch
-from helpers import compile_data, compile_text, model
+from helpers import compile_data, compile_text, model, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripts import module
+from scripts import write_checkpoint
 from strategies import Data, networks
-from test_generated_model import mypy, ruff
 from torch import Tensor
 
 from specgen.compiler import Program, render
+from specgen.runtime import checkpoint, console, onnx_export, onnx_seal
+from specgen.runtime.errors import CheckpointError, ExportError
 
 NET = """
 specgen: 1
@@ -53,12 +55,9 @@ class Exporter:
 
     def __init__(self, program: Program, folder: Path) -> None:
         self.net = model(program, folder).eval()
-        files = render(program)
-        for name in ("files.py", "checkpoint.py", "export.py", "model.onnx"):
-            (folder / name).write_bytes(files[name])
+        write(program, folder)
         self.script = folder / "export.py"
-        self.module = module(folder, "export")
-        size = program.spec.data.size
+        self.size = size = program.spec.data.size
         self.mean = torch.arange(3.0 * size**2).view(3, size, size)
         self.checkpoint = folder / "run.safetensors"
         self.output = folder / "run.onnx"
@@ -70,7 +69,6 @@ class Exporter:
             f"momentum_buffer.{k}": torch.zeros_like(v) for k, v in weights.items()
         }
         tensors = {**weights, **velocity, "data.mean": self.mean}
-        checkpoint = module(self.script.parent, "checkpoint")
         run = checkpoint.Run({}, SETTINGS, CLASSES, {}, 1, step=7)
         checkpoint.save(self.checkpoint, tensors, run)
 
@@ -78,8 +76,9 @@ class Exporter:
         """Run the script in this process."""
         before = sys.argv
         sys.argv = ["export.py", str(self.checkpoint), *flags]
+        structure = self.script.with_name("model.onnx")
         try:
-            self.module.main()
+            onnx_export.main("Export.", structure, self.size)
         finally:
             sys.argv = before
 
@@ -87,7 +86,7 @@ class Exporter:
         """Return what the script says when it fails; no file is another then."""
         before = self.files()
         with pytest.raises(SystemExit) as caught:
-            self.run(*flags)
+            console.run(lambda: self.run(*flags))
         assert self.files() == before
         assert isinstance(caught.value.code, str)
         return caught.value.code
@@ -115,7 +114,7 @@ class Exporter:
 
 @pytest.fixture
 def exporter(tmp_path: Path) -> Exporter:
-    return Exporter(compile_text(NET), tmp_path)
+    return Exporter(compile_text(NET), tmp_path / "net")
 
 
 def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
@@ -132,7 +131,7 @@ def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
 @given(networks())
 def test_any_network_exports(data: Data) -> None:
     with TemporaryDirectory() as folder:
-        exporter = Exporter(compile_data(data), Path(folder))
+        exporter = Exporter(compile_data(data), Path(folder, "net"))
         exporter.run()
         exporter.check()
 
@@ -160,10 +159,10 @@ def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:
 def test_large_weights_lie_on_pages_beside_it(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter.module, "LARGE", 0)
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
     exporter.run()
     exporter.check()
-    data = exporter.output.with_name("run.onnx.data")
+    (data,) = exporter.script.parent.glob("run.onnx.*.data")
     proto = onnx.load(exporter.output, load_external_data=False)
     state = exporter.net.state_dict()
     places = {
@@ -184,7 +183,7 @@ def test_large_weights_lie_on_pages_beside_it(
 def test_files_are_repeatable_and_follow_the_umask(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    monkeypatch.setattr(exporter.module, "LARGE", large)
+    monkeypatch.setattr(onnx_export, "LARGE", large)
     before = os.umask(0o027)
     try:
         exporter.run()
@@ -202,10 +201,11 @@ def test_files_are_repeatable_and_follow_the_umask(
 
 # Runs a script with its arguments, and then prints which of these were imported.
 RUN = """
-import os, runpy, sys
+import contextlib, os, runpy, sys
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
+with contextlib.suppress(SystemExit):
+    runpy.run_path(sys.argv[0], run_name="__main__")
 print(*{"torch", "specgen", "onnxruntime"} & sys.modules.keys())
 """
 
@@ -219,19 +219,6 @@ def test_it_needs_neither_torch_nor_specgen(exporter: Exporter) -> None:
     assert output.exists()
 
 
-@pytest.mark.parametrize("norms", [True, False])
-def test_it_is_well_formed(tmp_path: Path, norms: bool) -> None:
-    lines = NET.replace("name: Net", f"name: {'N' * 40}").splitlines()
-    kept = [line for line in lines if norms or "norm" not in line]
-    files = render(compile_text("\n".join(kept)))
-    for name in ("export.py", "files.py"):
-        (tmp_path / name).write_bytes(files[name])
-    assert (b"decompose" in files["export.py"]) == norms
-    ruff("format --check", tmp_path)
-    ruff("check", tmp_path)
-    mypy(tmp_path / "export.py", tmp_path / "files.py")
-
-
 def test_every_difference_to_another_network_is_named(exporter: Exporter) -> None:
     exporter.run()
     state = exporter.net.state_dict()
@@ -240,13 +227,13 @@ def test_every_difference_to_another_network_is_named(exporter: Exporter) -> Non
     state["conv2.weight"] = torch.zeros(4, 8, 5, 5)
     state["fc4.weight"] = torch.zeros(2, 2)
     exporter.save(state)
-    assert exporter.refusal() == (
-        f"error: {exporter.checkpoint} is of another network:\n"
-        "  conv1.weight is missing\n"
-        "  fc3.bias is missing\n"
-        "  conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)\n"
-        "  fc4.weight is unknown"
-    )
+    what = f"error: {exporter.checkpoint} is of another network"
+    assert exporter.refusal().splitlines() == [
+        f"{what}: conv1.weight is missing",
+        f"{what}: fc3.bias is missing",
+        f"{what}: conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)",
+        f"{what}: fc4.weight is unknown",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -272,33 +259,37 @@ def test_weights_that_are_not_finite_are_refused(
 ) -> None:
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.tensor([1.0, value])})
     assert exporter.refusal() == (
-        f"error: {exporter.checkpoint} is damaged:\n"
-        "  fc3.bias has values that are not finite"
+        f"error: {exporter.checkpoint} is damaged: "
+        "fc3.bias has values that are not finite"
     )
 
 
-NO_CLASSES = "is damaged:\n  its classes are not a list of names"
-NO_DATA = "is damaged:\n  it does not say how images become input"
+NO_CLASSES = "is damaged: its classes are not a list of names"
+NO_DATA = "is damaged: it does not say how images become input"
 
 
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        ("[" * 100_000, "cannot be read: maximum recursion depth exceeded"),
-        ("{", "cannot be read: Expecting property name"),
-        ('{"data": {}}', NO_CLASSES),
-        ('{"data": {}, "classes": {"cat": 0}}', NO_CLASSES),
-        ('{"data": {}, "classes": ["cat", 1]}', NO_CLASSES),
-        ('{"data": [], "classes": []}', NO_DATA),
-        ("7", NO_CLASSES + NO_DATA.removeprefix("is damaged:")),
+        ("[" * 100_000, ["cannot be read: maximum recursion depth exceeded"]),
+        ("{", ["cannot be read: Expecting property name"]),
+        ('{"data": {}}', [NO_CLASSES]),
+        ('{"data": {}, "classes": {"cat": 0}}', [NO_CLASSES]),
+        ('{"data": {}, "classes": ["cat", 1]}', [NO_CLASSES]),
+        ('{"data": [], "classes": []}', [NO_DATA]),
+        ('{"data": 1}', [NO_CLASSES, NO_DATA]),
+        ("7", ["was not written by train.py"]),
     ],
 )
 def test_a_run_that_makes_no_sense_is_refused(
-    exporter: Exporter, run: str, expected: str
+    exporter: Exporter, run: str, expected: list[str]
 ) -> None:
     tensors = safetensors.torch.load_file(exporter.checkpoint)
-    safetensors.torch.save_file(tensors, exporter.checkpoint, {"run": run})
-    assert exporter.refusal().startswith(f"error: {exporter.checkpoint} {expected}")
+    content = json.loads(run) if run.startswith('{"') else run
+    write_checkpoint(exporter.checkpoint, tensors, content)
+    said = [f"error: {exporter.checkpoint} {sentence}" for sentence in expected]
+    lines = exporter.refusal().splitlines()
+    assert [line[: len(start)] for line, start in zip(lines, said, strict=True)] == said
 
 
 @pytest.mark.parametrize(
@@ -321,11 +312,104 @@ def test_an_output_that_cannot_be_written_is_refused(
     assert exporter.refusal("--output", output) == f"error: {expected}"
 
 
-def test_weights_never_go_where_the_checkpoint_is(exporter: Exporter) -> None:
-    exporter.checkpoint = exporter.checkpoint.rename(
-        exporter.checkpoint.with_name("run.onnx.data")
-    )
-    assert "is what is read" in exporter.refusal("--output", str(exporter.output))
+def test_the_file_and_its_weights_are_those_of_one_export(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two leaves the export before; the next one cleans up."""
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    exporter.run()
+    first = exporter.files()
+    exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
+
+    def killed(content: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "seal", killed)
+        with pytest.raises(KeyboardInterrupt):
+            exporter.run()
+    left = exporter.files()
+    assert first.keys() < left.keys()
+    assert {name: left[name] for name in first if "safe" not in name} == {
+        name: content for name, content in first.items() if "safe" not in name
+    }
+    onnx_seal.verify(exporter.output)
+    exporter.run()
+    onnx_seal.verify(exporter.output)
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+
+
+def test_exports_at_once_do_not_mix(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    structure = exporter.script.with_name("model.onnx")
+
+    def export(value: int) -> None:
+        model = onnx_export.load_structure(structure)
+        shapes = onnx_export.take_parameters(model.graph)
+        weights = {k: np.full(s, value, np.float32) for k, s in shapes.items()}
+        onnx_export.save(exporter.output, model, weights)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(export, range(20)))
+    onnx_seal.verify(exporter.output)
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+
+
+def test_weights_of_another_export_are_refused(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    exporter.run()
+    (data,) = exporter.script.parent.glob("run.onnx.*.data")
+    other = bytearray(data.read_bytes())
+    other[7] ^= 1
+    data.write_bytes(other)
+    with pytest.raises(CheckpointError, match=f"{data.name} does not have the weights"):
+        onnx_seal.verify(exporter.output)
+    data.unlink()
+    with pytest.raises(CheckpointError, match=f"missing: {data.name} belongs beside"):
+        onnx_seal.verify(exporter.output)
+
+
+@given(data=st.data())
+def test_every_flipped_bit_of_an_export_is_found(
+    data: st.DataObject, sealed: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.onnx"
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    damaged = bytearray(sealed)
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError):
+        onnx_seal.verify(path)
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    exporter = Exporter(compile_text(NET), tmp_path_factory.mktemp("sealed") / "net")
+    exporter.run()
+    return exporter.output.read_bytes()
+
+
+def test_a_flipped_bit_of_the_weights_is_found(exporter: Exporter) -> None:
+    whole = bytearray(exporter.checkpoint.read_bytes())
+    weight = exporter.net.state_dict()["fc3.weight"].numpy().tobytes()
+    whole[whole.index(weight) + 5] ^= 1
+    exporter.checkpoint.write_bytes(whole)
+    expected = f"{exporter.checkpoint} is damaged: fc3.weight is not what was written"
+    assert exporter.refusal() == f"error: {expected}"
+    with pytest.raises(CheckpointError, match=r"fc3\.weight is not what was written"):
+        checkpoint.load(exporter.checkpoint)
+
+
+def test_names_in_a_checkpoint_cannot_write_to_the_terminal(exporter: Exporter) -> None:
+    state = exporter.net.state_dict()
+    exporter.save(state | {"\x1b[2J\nerror: all is well": torch.ones(1)})
+    said = exporter.refusal()
+    assert said.isprintable()
+    assert r"'\x1b[2J\nerror: all is well' is unknown" in said
 
 
 @pytest.mark.parametrize("checkpoint", ["", "/", "..", "none", "x" * 300])
@@ -338,13 +422,13 @@ def test_what_is_no_checkpoint_is_refused(exporter: Exporter, checkpoint: str) -
 def test_any_damaged_byte_of_the_header_is_survived(data: st.DataObject) -> None:
     """The first bytes of a checkpoint, which say what it holds, are anything."""
     with TemporaryDirectory() as folder:
-        exporter = Exporter(compile_text(NET), Path(folder))
+        exporter = Exporter(compile_text(NET), Path(folder, "net"))
         whole = exporter.checkpoint.read_bytes()
         start = data.draw(st.integers(0, 2000))
         damage = data.draw(st.binary(min_size=1, max_size=8))
         damaged = whole[:start] + damage + whole[start + len(damage) :]
         exporter.checkpoint.write_bytes(damaged)
-        with suppress(SystemExit):  # no other error
+        with suppress(ExportError):  # no other error
             exporter.run()
 
 
@@ -379,7 +463,7 @@ def test_a_file_of_weights_alone_is_an_error(exporter: Exporter) -> None:
 def test_a_full_disk_leaves_what_was_there(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    monkeypatch.setattr(exporter.module, "LARGE", large)
+    monkeypatch.setattr(onnx_export, "LARGE", large)
     exporter.run()
     assert exporter.output.exists()
     exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})

@@ -56,7 +56,8 @@ def main() -> None:
     train_set, val_set = open_data(args.data, SIZE)
     check_outputs(train_set.classes, model.OUTPUTS)
     training.check_agreement(args, train_set, val_set)
-    net = model.AlexNet(devices, args.given.get("seed", Recipe.seed))
+    seed = args.given.get("seed", Recipe.seed)
+    net = model.AlexNet(devices, seed)
     sgd = optimizer(net, Recipe(), args.fused)
     learner = parallel.compile_network(net) if args.compile else net
     replica = parallel.replicate(learner)

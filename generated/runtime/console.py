@@ -31,8 +31,10 @@ def run(main: Callable[[], None]) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return what is wrong, a line for each problem."""
-    return "\n".join(f"error: {line}" for line in str(error).splitlines())
+    """Return what is wrong, a paragraph for each problem."""
+    problems = error.args if isinstance(error, UserError) else (error,)
+    sentences = (escape(str(problem)) for problem in problems)
+    return "\n".join(f"error: {sentence}" for sentence in sentences)
 
 
 def escape_output() -> None:
@@ -42,8 +44,18 @@ def escape_output() -> None:
 
 
 def readable(name: str) -> str:
-    """Return a name, in Python's quotes if it has line breaks or bytes of no text."""
-    return name if name.isprintable() else repr(name)
+    """Return text from an untrusted file such that it cannot write to the terminal.
+
+    With line breaks, escape sequences, or bytes that are not text, it is in Python's
+    quotes; the end of a long one is left out.
+    """
+    shown = name if name.isprintable() else repr(name)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
+
+
+def escape(text: str) -> str:
+    """Return text whose line breaks and escape sequences show as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

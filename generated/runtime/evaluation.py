@@ -17,7 +17,7 @@ from tqdm import tqdm
 from . import checkpoint, console, parallel
 from .checkpoint import Run
 from .dataset import Images, batches, load, open_split
-from .errors import DataError
+from .errors import CheckpointError, DataError
 from .images import explain
 
 # Images (N, 3, size, size) uint8, and the mean image, to one or more crops of each.
@@ -113,6 +113,8 @@ def evaluate(
     loss_sum, top1, top5, count = parallel.all_reduce(sums.cpu()).tolist()
     if not count:
         raise DataError("no image of the validation set can be read")
+    if not math.isfinite(loss_sum):
+        raise CheckpointError("the loss is not a number: the weights are useless")
     return Scores(loss_sum / count, top1 / count, top5 / count, int(count))
 
 

@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ class Progress:
 def row(
     epoch: int,
     step: int,
-    split: str,
+    split: Literal["train", "val"],
     scores: Sequence[float],
     lr: float,
     images_per_second: float,

@@ -49,3 +49,26 @@ def lock_folder(folder: Path) -> bool:
     except OSError:  # a file system without locks
         os.close(lock)
     return True
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[bool]:
+    """Wait until no other process is in here with the same folder.
+
+    Yields whether that is certain: not where folders cannot be locked, as on Windows.
+    """
+    try:
+        fcntl: Any = importlib.import_module("fcntl")
+    except ImportError:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locked = True
+        except OSError:  # a file system without locks
+            locked = False
+        yield locked
+    finally:
+        os.close(descriptor)
