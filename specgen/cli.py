@@ -116,6 +116,13 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from specgen.explain import explain
+
+    print(explain(options.code))
+    return 0
+
+
 def _sample_data(options: argparse.Namespace) -> int:
     from specgen.sample_data import render
 
@@ -141,6 +148,8 @@ def _report(error: SpecError, form: str) -> None:
     if form == "text":
         count = len(error.diagnostics)
         print(f"\n{count} error{'s' if count > 1 else ''}", file=sys.stderr)
+        code = error.diagnostics[0].code
+        print(f"To learn more, run: specgen explain {code}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,6 +213,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(commands, "schema", _schema, "print a JSON Schema for editors")
 
+    explain = _command(commands, "explain", _explain, "say more about an error")
+    explain.add_argument(
+        "code", type=_code, metavar="CODE", help="what an error has in [brackets]"
+    )
+
     sample = _command(
         commands, "sample-data", _sample_data, "render a small data set of drawn shapes"
     )
@@ -225,6 +239,16 @@ def _command(
         help="how errors are written to stderr (default: text)",
     )
     return command
+
+
+def _code(text: str) -> str:
+    from specgen.diagnostics import nearest_help
+    from specgen.explain import codes
+
+    if text in codes():
+        return text
+    near = nearest_help(text, codes()) or f"valid names are {', '.join(codes())}"
+    raise argparse.ArgumentTypeError(f"there is no error {text[:30]}; {near}")
 
 
 def _images(text: str) -> int:

@@ -44,6 +44,7 @@ ORDER = (
     "cache",
     "verify",
     "sample_data",
+    "explain",
     "cli",
     "__main__",
 )

@@ -53,7 +53,7 @@ layers:
     padding: 0
     dilation: 1
     groups: 1
-  pool1: {op: max_pool2d, kernel_size: 2, stride: 2, padding: 0, ceil_mode: true}
+  pool1: {op: max_pool2d, kernel_size: 2, ceil_mode: true, stride: 2, padding: 0}
   flat: {op: flatten}
   fc2: {op: linear, out_features: 10, bias: true}
 
