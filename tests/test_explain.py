@@ -47,4 +47,4 @@ def test_errors_name_what_explains_them(
     assert count == "4 errors"
     assert more == "To learn more, run: specgen explain missing-key"
     assert main(["show", str(spec), "--errors", "github"]) == 1
-    assert "explain" not in capsys.readouterr().err
+    assert "specgen explain" not in capsys.readouterr().err
