@@ -17,9 +17,6 @@ MAX_QUOTED = 60  # characters of the spec that a message repeats
 MOST_ERRORS = 1000  # then checking stops
 MOST_COMPARED = 100_000  # names, to find near ones: a quarter of a second
 TAB = "    "
-MOST_HELP = (
-    100  # unknown names that get the nearest one: among ten thousand, 25 ms each
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,40 @@ def test_help_knows_the_field(right: str, wrong: str, help: str) -> None:
     assert error.help.startswith(help)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "help"),
+    [
+        ("{op: flatten}", "flatten()", "write {op: flatten, ...}"),
+        ("{op: flatten}", "[flatten]", "write {op: NAME, ...}; valid names are conv2d"),
+        ("{op: flatten}", "{}", "write op: NAME; valid names are conv2d"),
+        ("{op: flatten}", "{op: flatten", "put a comma between two keys, and a } at"),
+        ("flat: {op: flatten}", "flat:{op: flatten}", ""),
+        (
+            "{op: linear, out_features: 10}",
+            "{op:linear,out_features:10}",
+            "put a space after each colon: op: linear, out_features: 10",
+        ),
+        ("{kind: cosine}", "[3, 5]", "write {kind: NAME, ...}; valid names are step"),
+        ("{size: 16, std: 64}", "", "leave the key out for its default"),
+        ("{channels: 3, height: 12, width: 12}", "", "what belongs to it is indented"),
+        (
+            "training:",
+            "placement: {devices: {a: {memory: 3gb}}}\ntraining:",
+            "write 3GB",
+        ),
+        (
+            "training:",
+            "placement: {devices: {a: {memory: 3 G}}}\ntraining:",
+            "write 3GiB",
+        ),
+    ],
+)
+def test_help_with_other_forms(right: str, wrong: str, help: str) -> None:
+    assert right in SPEC
+    error, *_ = errors(SPEC.replace(right, wrong))
+    assert (error.help or "").startswith(help)
+
+
 def test_a_list_that_stands_for_a_mapping() -> None:
     layers = "layers:\n  - conv1: {op: flatten}\n"
     text = re.sub(r"layers:\n(  .*\n)+", layers, SPEC)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from overlays import BASE, all_paths, errors, merged, one, write
 from reading import ALEXNET, ALEXNET_FILE
 
+from specgen.frontend import merge
 from specgen.frontend.overlay import load
 
 
@@ -128,7 +129,10 @@ def test_options_place_new_layers_as_files_do(options: list[str], order: str) ->
     assert list(merged(path, *sets).data["layers"]) == order.split()
 
 
-def test_only_the_first_errors_name_what_is_nearest() -> None:
+def test_only_the_first_errors_name_what_is_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merge, "MOST_COMPARED", 400)  # with four layers each time
     layers = ", ".join(f"pool{index}: null" for index in range(2, 300))
     found = errors(write(f"layers: {{{layers}}}"))
     helped = [error for error in found if error.help == "the nearest name is pool1"]

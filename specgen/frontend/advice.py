@@ -7,29 +7,36 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from specgen.diagnostics import nearest_help, short
-from specgen.frontend.annotations import fields, members, plain
+from specgen.frontend.annotations import fields, members, plain, tags
 from specgen.frontend.foreign import key_help, our_tag, tag_help, value_help
+from specgen.schema import UNITS
 from specgen.yaml12.scalars import scalar
 
 YES = {"yes", "on", "y", "true"}
 NO = {"no", "off", "n", "false"}
 NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
 PAIR = re.compile(rf"[(\[]?\s*({NUMBER})\s*[,x\u00d7*; ]\s*({NUMBER})\s*[)\]]?")
+CALL = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?")  # conv2d(64, 3)
+BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]+)")
 KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
 THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([0-9]{1,3})(?:\^|\*\*)(-?[0-9]{1,2})")
+INDENT = "what belongs to it is indented by two spaces, or stands in {braces}"
 # Under what other programs write the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
 
 
-def for_value(value: Any, expected: str, tag: str | None = None) -> str | None:
+def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     """Return how to write a value of which something else was `expected`.
 
-    `tag` is the key that names the kind of mapping that belongs here, such as op.
+    `annotation` is the type of what belongs here.
     """
+    tag = plain(annotation)[1]
     if isinstance(value, str):
         return _for_text(value.strip(), expected, tag)
+    if tag and isinstance(value, list):
+        return f"write {{{tag}: NAME, ...}}; {listing(tags(annotation))}"
     if isinstance(value, float) and "whole number" in expected and value.is_integer():
         return f"write {int(value)}"
     if isinstance(value, list) and len(value) == 1 and "number" in expected:
@@ -37,17 +44,28 @@ def for_value(value: Any, expected: str, tag: str | None = None) -> str | None:
     if isinstance(value, list) and "a mapping" in expected:
         return "write name: value for each, without dashes and [brackets]"
     if value is None and expected == "a mapping":
-        return "what belongs to it is indented by two spaces, or stands in {braces}"
+        return INDENT
     if value is None:
         return "give it a value, or leave the key out"
     return None
 
 
+def for_nothing(owner: Any, key: str) -> str:
+    """Return what to do about a key of a model that has no value."""
+    names = {field.alias or name: field for name, field in owner.model_fields.items()}
+    return INDENT if names[key].is_required() else "leave the key out for its default"
+
+
 def _for_text(text: str, expected: str, tag: str | None) -> str | None:
     if "a mapping" in expected and (found := KEY_AND_VALUE.fullmatch(text)):
         return _space(found)
-    if tag and re.fullmatch(r"[\w.]+", text):
-        return f"write {{{tag}: {short(text)}}}"
+    if tag and (called := CALL.fullmatch(text)):
+        more = ", ..." if called[2] else ""
+        return f"write {{{tag}: {short(called[1])}{more}}}"
+    if "bytes" in expected and (size := BYTES.fullmatch(text)):
+        units = {unit.casefold(): unit for unit in UNITS}
+        unit = units.get(size[2].casefold()) or units.get(f"{size[2].casefold()}ib")
+        return f"write {size[1]}{unit}" if unit else None
     if "true or false" in expected and text.casefold() in YES | NO:
         return f"write {str(text.casefold() in YES).lower()}"
     if "number" in expected and (number := _number(text, expected)):
@@ -109,7 +127,7 @@ def for_missing_tag(
     for key, value in data.items():
         found = KEY_AND_VALUE.fullmatch(key)
         if found and found[1] == tag and value is None:
-            return key, _space(found)
+            return key, _space(found, *_tight(data, key))
         if key in names:
             return key, f"write {tag}: {key}"
     for key in TAG_KEYS:
@@ -126,12 +144,24 @@ def listing(names: Collection[str]) -> str:
     return f"valid names are {', '.join(names)}"
 
 
-def _space(found: re.Match[str]) -> str:
+def _tight(data: Mapping[str, Any], but: str) -> Iterator[re.Match[str]]:
+    """Yield the other keys that have their values in them."""
+    for key, value in data.items():
+        found = KEY_AND_VALUE.fullmatch(key)
+        if found and value is None and key != but:
+            yield found
+
+
+def _space(*found: re.Match[str]) -> str:
     """Return how to write what has no space behind its colon, or = in its place."""
-    key, sign, value = found.groups()
-    if sign == "=":
-        return f"write {key}: {short(value)}"
-    return f"put a space after the colon: {key}: {short(value.strip())}"
+    written = ", ".join(
+        f"{key}: {short(value.strip())}"
+        for key, _, value in (match.groups() for match in found)
+    )
+    if found[0][2] == "=":
+        return f"write {written}"
+    where = "the colon" if len(found) == 1 else "each colon"
+    return f"put a space after {where}: {written}"
 
 
 def _homes(owner: Any, key: str, path: str = "") -> Iterator[str]:

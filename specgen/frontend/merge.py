@@ -6,13 +6,13 @@ the end, after the softmax, is hardly ever right, and a mistyped name is no new 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeGuard
 
 from specgen.diagnostics import (
-    MOST_HELP,
+    MOST_COMPARED,
     Diagnostic,
     Path,
     in_order,
@@ -41,6 +41,7 @@ class Merge:
         self.files = dict(base.files)
         self.problems = list(base.problems)
         self.network_changed = False
+        self.compared = 0  # names, to find near ones
         # By layer, those that this overlay puts after it; new ones that say no place.
         self.followers: dict[str, list[str]] = {}
         self.lost: list[str] = []
@@ -144,7 +145,7 @@ class Merge:
             )
         elif after != INPUT and after not in layers:
             message = f"there is no layer {short(after)} to follow"
-            near = nearest_help(after, layers)
+            near = self._nearest(after, layers)
             problem = Diagnostic("new-layer", message, path, help=near, span=place)
         layer = _without_after(fields)
         self._touch(path)
@@ -259,7 +260,7 @@ class Merge:
         code: str,
         what: str,
         path: Path,
-        there: Iterable[str],
+        there: Collection[str],
         top: Source,
         default: str | None = None,
     ) -> None:
@@ -267,10 +268,13 @@ class Merge:
         name = str(path[-1])
         kind = "layer " if path[:-1] == LAYERS else ""
         message = f"there is no {kind}{short(name)} {what}"
-        help = default
-        if len(self.problems) < MOST_HELP:
-            help = nearest_help(name, there) or default
+        help = self._nearest(name, there) or default
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))
+
+    def _nearest(self, name: str, there: Collection[str]) -> str | None:
+        """Return the help that gives the nearest name, while that takes no time."""
+        self.compared += len(there)
+        return nearest_help(name, there) if self.compared <= MOST_COMPARED else None
 
     def _report(self, top: Source, problem: Diagnostic) -> None:
         self.problems += top.locate([problem])

@@ -345,10 +345,10 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
     message = f"expected {expected}, got {_got(error.value)}"
-    help = advice.for_value(error.value, expected, plain(error.type)[1])
+    help = advice.for_value(error.value, expected, error.type)
     if not choices:
         if error.kind == "null":
-            help = "leave the key out for its default"
+            help = advice.for_nothing(error.owner, str(error.path[-1]))
         return error.diagnostic("wrong-type", message, help)
     word = str(error.value)
     help = value_help(word, choices) or nearest_help(word, choices) or help

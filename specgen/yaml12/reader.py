@@ -34,6 +34,9 @@ TIGHT = re.compile(r"[A-Za-z_]\w*:[^\s:].*")
 ADVICE = {
     "mapping values are not allowed": "a text with ': ' in it needs quotes",
     "cannot start any token": "a text that begins with this character needs quotes",
+    "unexpected ':'": "put a space after the colon",
+    "expected ',' or '}'": "put a comma between two keys, and a } at the end",
+    "expected ',' or ']'": "put a comma between two values, and a ] at the end",
 }
 
 TAG = "tag:yaml.org,2002:"
