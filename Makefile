@@ -3,7 +3,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SPECS := $(wildcard specs/*.yaml)
 # What they share is none, and bench-start takes half an hour.
 BENCHMARKS := $(filter-out %/common.py %/start.py,$(wildcard benchmarks/*.py))
 DATA := runs/demo/shapes
@@ -44,9 +43,10 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-soak: $(INSTALLED) ## 40 runs in two processes, 20 runs that are killed and resumed
+soak: $(INSTALLED) ## 40 runs in two processes, 20 that are killed, 100 rounds of builds
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=40 $(BIN)/pytest tests/test_parallel.py -k cleanly
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=20 $(BIN)/pytest -s tests/test_kills.py
+	SPECGEN_SOAK=100 $(BIN)/pytest tests/test_transaction.py
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -70,10 +70,10 @@ bench-start: $(INSTALLED) ## which start lets AlexNet learn; half an hour, on re
 
 generate: $(INSTALLED) ## rebuild all of generated/ from specs/, and the schema
 	$(BIN)/specgen schema > specs/specgen.schema.json
-	@for spec in $(SPECS); do $(BIN)/specgen build "$$spec" || exit 1; done
+	$(BIN)/specgen build specs
 
 check-generated: $(INSTALLED) ## fail if generated/ is not what specs/ say
-	@for spec in $(SPECS); do $(BIN)/specgen build --check "$$spec" || exit 1; done
+	$(BIN)/specgen build --check specs
 
 clean: ## remove what is not in git: caches, runs and .venv
 	rm -rf .venv runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

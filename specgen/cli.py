@@ -12,12 +12,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from specgen import __version__
 from specgen.diagnostics import Diagnostic, SpecError
+from specgen.names import RUNTIME
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,41 +46,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from specgen import cache, lock, runtime_files
+    from specgen import build, cache, lock
 
-    spec: Path = options.spec
-    folder: Path = options.output / spec.stem
+    if options.diff and not options.check:
+        options.fail("--diff is an option of --check")
+    root: Path = options.output
     devices: bool = options.onnx_devices
-    if not options.check and cache.is_current(
-        spec, options.set, folder, onnx_devices=devices
-    ):
-        print(f"{folder} is up to date")
-        return 0
+    specs = build.find(options.specs)
+    if not options.check:
+        for spec in list(specs):
+            folder = root / spec.stem
+            if cache.is_current(spec, options.set, folder, onnx_devices=devices):
+                print(f"{folder} is up to date")
+                specs.remove(spec)
+        if not specs:
+            return 0
 
-    from specgen.compiler import compile_file, render
-    from specgen.writer import drift, write
-
-    program = compile_file(spec, options.set, options.root)
-    files = render(program, onnx_devices=devices)
-    files[lock.NAME] = lock.dump(
-        spec, program.source.files, options.set, files, onnx_devices=devices
+    folders = build.render(
+        specs, root, options.set, project=options.root, onnx_devices=devices
     )
     if options.check:
-        if problems := drift(folder, files):
-            raise SpecError(problems)
-        print(f"{folder} is what the spec says")
-        return 0
-    shared = runtime_files.read()
-    shared[lock.NAME] = lock.dump(Path("runtime"), {}, (), shared)
-    changes = write(options.output / "runtime", shared, force=options.force)
-    changes = write(folder, files, force=options.force)
-    cache.remember(folder, files[lock.NAME])
-    for name in changes.written:
-        print(f"wrote {folder / name}")
-    for name in changes.removed:
-        print(f"removed {folder / name}")
-    if not changes.written and not changes.removed:
-        print(f"{folder} is up to date")
+        return _check(root, folders, differences=options.diff)
+
+    from specgen.writer import difference, problem, write
+
+    done = write(root, folders, force=options.force)
+    for copy in done.backups:
+        print(f"kept {root / copy}")
+    for change in done.changed:
+        print(f"{'wrote' if change.new else 'removed'} {root / change.path}")
+    for change in done.refused:
+        print(difference(root, change))
+    changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}
+    for name, files in folders.items():
+        if name not in changed and name != RUNTIME:
+            print(f"{root / name} is up to date")
+        cache.remember(root / name, files[lock.NAME])
+    for folder in build.stale(root, folders):
+        print(f"{folder} needs a build, too: it was built with another runtime")
+    if done.refused:
+        raise SpecError(problem(root, change) for change in done.refused)
+    return 0
+
+
+def _check(
+    root: Path, folders: Mapping[str, Mapping[str, bytes]], *, differences: bool
+) -> int:
+    from specgen.writer import compare, difference, problem
+
+    problems, changes = compare(root, folders)
+    problems += [problem(root, change) for change in changes]
+    if differences:
+        for change in changes:
+            print(difference(root, change))
+    if problems:
+        raise SpecError(problems)
+    for name in folders:
+        if name != RUNTIME:
+            print(f"{root / name} is what the spec says")
     return 0
 
 
@@ -160,8 +184,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"specgen {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    build = _command(commands, "build", _build, "write the generated folder")
-    _spec(build)
+    build = _command(commands, "build", _build, "write the generated folders")
+    build.set_defaults(fail=build.error)
+    build.add_argument(
+        "specs",
+        type=Path,
+        nargs="+",
+        metavar="SPEC",
+        help="a spec, a YAML file, or a folder of them; if one is wrong, none is built",
+    )
+    _set(build)
     build.add_argument(
         "--output",
         type=Path,
@@ -171,17 +203,25 @@ def _parser() -> argparse.ArgumentParser:
         " alexnet.yaml (default: generated)",
     )
     build.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; fail if the folder is not what the spec says",
-    )
-    build.add_argument(
         "--onnx-devices",
         action="store_true",
         help="write the placement into model.onnx (IR 11, multi-device annotations)",
     )
+    either = build.add_mutually_exclusive_group()
+    either.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; fail if a folder is not what its spec says",
+    )
+    either.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite files that were edited by hand, and keep copies: model.py.orig",
+    )
     build.add_argument(
-        "--force", action="store_true", help="overwrite files that were edited by hand"
+        "--diff",
+        action="store_true",
+        help="with --check, show how each file would change",
     )
 
     show = _command(commands, "show", _show, "print the plan, layer by layer")
@@ -263,6 +303,10 @@ def _images(text: str) -> int:
 
 def _spec(command: argparse.ArgumentParser) -> None:
     command.add_argument("spec", type=Path, metavar="SPEC", help="a spec, a YAML file")
+    _set(command)
+
+
+def _set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set",
         action="append",

@@ -46,7 +46,7 @@ def compile_file(
     source = load(path, sets, root)
     problems = Problems()
     if problem := stem_problem(path.stem):
-        problems.add(Diagnostic("bad-name", problem))
+        problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
     try:
         program = compile_source(source, path.stem, problems)
     except TooManyProblems:

@@ -16,6 +16,10 @@ LONGEST = 40
 VARIANT = re.compile(r"[A-Za-z0-9._=-]*[A-Za-z0-9_]")
 NOT_VARIANT = re.compile(r"[^A-Za-z0-9._=-]+")
 
+RUNTIME = "runtime"  # the folder of what all generated networks share
+# What Windows takes for a device, whatever follows after a dot.
+WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.I)
+
 # Public attributes of torch.nn.Module, and of the generated class: a layer or a device
 # of that name would hide them. A test compares with torch.
 MODULE_WORDS = """
@@ -72,6 +76,10 @@ def stem_problem(stem: str) -> str | None:
             f"{stem!r} cannot name a generated folder: at most {LONGEST} letters,"
             " digits, dots, dashes and underscores, beginning with a letter or digit"
         )
+    if stem.endswith(".") or WINDOWS_DEVICE.fullmatch(stem):
+        return f"{stem!r} cannot name a generated folder: Windows can have no such one"
+    if stem.casefold() == RUNTIME:
+        return f"{stem!r} already names the folder of what all networks share"
     return None
 
 

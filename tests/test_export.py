@@ -9,8 +9,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,95 +19,16 @@ import onnxruntime as ort
 import pytest
 import safetensors.torch
 import torch
-from helpers import compile_data, compile_text, model, write
+from exporting import CLASSES, NET, SETTINGS, Exporter
+from helpers import compile_data, compile_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripts import write_checkpoint
 from strategies import Data, networks
-from torch import Tensor
 
-from specgen.compiler import Program, render
-from specgen.runtime import checkpoint, console, onnx_export, onnx_seal
-from specgen.runtime.errors import CheckpointError, ExportError
-
-NET = """
-specgen: 1
-name: Net
-input: {channels: 3, height: 9, width: 9}
-data: {size: 16}
-layers:
-  conv1: {op: conv2d, out_channels: 8, kernel_size: 3}
-  norm1: {op: local_response_norm, size: 5, alpha: 0.5, k: 2, groups: 2}
-  conv2: {op: conv2d, out_channels: 4, kernel_size: 3, bias: false}
-  norm2: {op: local_response_norm, size: 3, alpha: 0.5, beta: 0.4}
-  flat: {op: flatten}
-  fc3: {op: linear, out_features: 2}
-  prob: {op: softmax}
-"""
-CLASSES = ["cat", "naïve \udcff"]  # of a folder whose name is not UTF-8
-SETTINGS = {"size": 16, "height": 9, "width": 9, "flip": False}
-
-
-class Exporter:
-    """A generated folder, a network of it, and a checkpoint of that."""
-
-    def __init__(self, program: Program, folder: Path) -> None:
-        self.net = model(program, folder).eval()
-        write(program, folder)
-        self.script = folder / "export.py"
-        self.size = size = program.spec.data.size
-        self.mean = torch.arange(3.0 * size**2).view(3, size, size)
-        self.checkpoint = folder / "run.safetensors"
-        self.output = folder / "run.onnx"
-        self.save(self.net.state_dict())
-
-    def save(self, weights: Mapping[str, Tensor]) -> None:
-        """Write a checkpoint as train.py does."""
-        velocity = {
-            f"momentum_buffer.{k}": torch.zeros_like(v) for k, v in weights.items()
-        }
-        tensors = {**weights, **velocity, "data.mean": self.mean}
-        run = checkpoint.Run({}, SETTINGS, CLASSES, {}, 1, step=7)
-        checkpoint.save(self.checkpoint, tensors, run)
-
-    def run(self, *flags: str) -> None:
-        """Run the script in this process."""
-        before = sys.argv
-        sys.argv = ["export.py", str(self.checkpoint), *flags]
-        structure = self.script.with_name("model.onnx")
-        try:
-            onnx_export.main("Export.", structure, self.size)
-        finally:
-            sys.argv = before
-
-    def refusal(self, *flags: str) -> str:
-        """Return what the script says when it fails; no file is another then."""
-        before = self.files()
-        with pytest.raises(SystemExit) as caught:
-            console.run(lambda: self.run(*flags))
-        assert self.files() == before
-        assert isinstance(caught.value.code, str)
-        return caught.value.code
-
-    def files(self) -> dict[str, bytes]:
-        folder = self.script.parent
-        return {path.name: path.read_bytes() for path in folder.glob("run.*")}
-
-    @torch.no_grad()
-    def check(self) -> None:
-        """What was written computes what the network does, for any batch size."""
-        onnx.checker.check_model(self.output, full_check=True)
-        session = ort.InferenceSession(self.output, providers=["CPUExecutionProvider"])
-        assert [value.name for value in session.get_inputs()] == ["input"]
-        _, *size = session.get_inputs()[0].shape
-        for batch_size in (1, 3):
-            generator = torch.Generator().manual_seed(batch_size)
-            x = torch.randn(batch_size, *size, generator=generator)
-            (logits, *prob) = session.run(None, {"input": x.numpy()})
-            np.testing.assert_allclose(logits, self.net(x), rtol=1e-4, atol=1e-4)
-            if prob:
-                expected = self.net.probabilities(x)
-                np.testing.assert_allclose(prob[0], expected, rtol=1e-4, atol=1e-4)
+from specgen.compiler import render
+from specgen.runtime import onnx_export
+from specgen.runtime.errors import ExportError
 
 
 @pytest.fixture
@@ -310,106 +229,6 @@ def test_an_output_that_cannot_be_written_is_refused(
 ) -> None:
     monkeypatch.chdir(exporter.script.parent)
     assert exporter.refusal("--output", output) == f"error: {expected}"
-
-
-def test_the_file_and_its_weights_are_those_of_one_export(
-    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A kill between the two leaves the export before; the next one cleans up."""
-    monkeypatch.setattr(onnx_export, "LARGE", 0)
-    exporter.run()
-    first = exporter.files()
-    exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
-
-    def killed(content: bytes) -> bytes:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(onnx_export, "seal", killed)
-        with pytest.raises(KeyboardInterrupt):
-            exporter.run()
-    left = exporter.files()
-    assert first.keys() < left.keys()
-    assert {name: left[name] for name in first if "safe" not in name} == {
-        name: content for name, content in first.items() if "safe" not in name
-    }
-    onnx_seal.verify(exporter.output)
-    exporter.run()
-    onnx_seal.verify(exporter.output)
-    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
-
-
-def test_exports_at_once_do_not_mix(
-    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnx_export, "LARGE", 0)
-    structure = exporter.script.with_name("model.onnx")
-
-    def export(value: int) -> None:
-        model = onnx_export.load_structure(structure)
-        shapes = onnx_export.take_parameters(model.graph)
-        weights = {k: np.full(s, value, np.float32) for k, s in shapes.items()}
-        onnx_export.save(exporter.output, model, weights)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(export, range(20)))
-    onnx_seal.verify(exporter.output)
-    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
-
-
-def test_weights_of_another_export_are_refused(
-    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnx_export, "LARGE", 0)
-    exporter.run()
-    (data,) = exporter.script.parent.glob("run.onnx.*.data")
-    other = bytearray(data.read_bytes())
-    other[7] ^= 1
-    data.write_bytes(other)
-    with pytest.raises(CheckpointError, match=f"{data.name} does not have the weights"):
-        onnx_seal.verify(exporter.output)
-    data.unlink()
-    with pytest.raises(CheckpointError, match=f"missing: {data.name} belongs beside"):
-        onnx_seal.verify(exporter.output)
-
-
-@given(data=st.data())
-def test_every_flipped_bit_of_an_export_is_found(
-    data: st.DataObject, sealed: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "flipped.onnx"
-    place = data.draw(st.integers(0, len(sealed) - 1))
-    damaged = bytearray(sealed)
-    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
-    path.write_bytes(damaged)
-    with pytest.raises(CheckpointError):
-        onnx_seal.verify(path)
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    exporter = Exporter(compile_text(NET), tmp_path_factory.mktemp("sealed") / "net")
-    exporter.run()
-    return exporter.output.read_bytes()
-
-
-def test_a_flipped_bit_of_the_weights_is_found(exporter: Exporter) -> None:
-    whole = bytearray(exporter.checkpoint.read_bytes())
-    weight = exporter.net.state_dict()["fc3.weight"].numpy().tobytes()
-    whole[whole.index(weight) + 5] ^= 1
-    exporter.checkpoint.write_bytes(whole)
-    expected = f"{exporter.checkpoint} is damaged: fc3.weight is not what was written"
-    assert exporter.refusal() == f"error: {expected}"
-    with pytest.raises(CheckpointError, match=r"fc3\.weight is not what was written"):
-        checkpoint.load(exporter.checkpoint)
-
-
-def test_names_in_a_checkpoint_cannot_write_to_the_terminal(exporter: Exporter) -> None:
-    state = exporter.net.state_dict()
-    exporter.save(state | {"\x1b[2J\nerror: all is well": torch.ones(1)})
-    said = exporter.refusal()
-    assert said.isprintable()
-    assert r"'\x1b[2J\nerror: all is well' is unknown" in said
 
 
 @pytest.mark.parametrize("checkpoint", ["", "/", "..", "none", "x" * 300])

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import compile_text, spec_text
 from scripts import photos, rows
+from test_generated_model import ruff
 
 from specgen import runtime_files
+from specgen.compiler import render
 
 ROOT = Path(__file__).parent.parent
 GENERATED = ROOT / "generated"
@@ -75,3 +78,19 @@ def test_two_folders_copied_elsewhere_train(tmp_path: Path) -> None:
     assert [row["split"] for row in table] == ["train", "val"]
     columns = "epoch,step,split,loss,top1,top5,lr,images_per_second"
     assert ",".join(table[0]) == columns
+
+
+def test_the_longest_names_fit(tmp_path: Path) -> None:
+    text = spec_text("alexnet_mini").replace("name: AlexNet", f"name: {'N' * 40}")
+    files = render(compile_text(text, "n" * 40))
+    for name in (
+        "predict.py",
+        "evaluate.py",
+        "export.py",
+        "pack.py",
+        "data.py",
+        "train.py",
+    ):
+        (tmp_path / name).write_bytes(files[name])
+    ruff("format --check", tmp_path)
+    ruff("check --select E501", tmp_path)

@@ -14,14 +14,11 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from helpers import compile_text, spec_text
 from images_on_disk import picture
 from safetensors.torch import load_file
 from scripts import importing, module, read_run, run, write_checkpoint
-from test_generated_model import ruff
 
 from specgen import sample_data
-from specgen.compiler import render
 from specgen.runtime.checkpoint import Run, save
 from specgen.runtime.images import decode
 from specgen.runtime.onnx_seal import seal
@@ -394,19 +391,3 @@ def test_onnxruntime_is_wanted_only_for_onnx(
     monkeypatch.setitem(sys.modules, "onnxruntime", not_installed)
     assert run(MINI / "predict.py", shapes[0], "--model", checkpoint).code == 0
     assert refusal(exported, shapes[0]) == "needs onnxruntime: install it"
-
-
-def test_the_longest_names_fit(tmp_path: Path) -> None:
-    text = spec_text("alexnet_mini").replace("name: AlexNet", f"name: {'N' * 40}")
-    files = render(compile_text(text, "n" * 40))
-    for name in (
-        "predict.py",
-        "evaluate.py",
-        "export.py",
-        "pack.py",
-        "data.py",
-        "train.py",
-    ):
-        (tmp_path / name).write_bytes(files[name])
-    ruff("format --check", tmp_path)
-    ruff("check --select E501", tmp_path)

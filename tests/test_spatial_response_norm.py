@@ -122,3 +122,18 @@ def test_sums_are_float32_in_bfloat16(norm_class: Any) -> None:
         y = norm(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y, norm(x.float()).bfloat16(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_gradients_are_the_same(norm_class: Any, dtype: torch.dtype) -> None:
+    """In one graph; torch 2.11 has a fault that makes such gradients 0."""
+    norm = norm_class(5, **STRONG)
+    compiled = torch.compile(norm, backend="aot_eager", fullgraph=True)
+    generator = torch.Generator().manual_seed(0)
+    x, grad = torch.randn((2, 2, 3, 6, 6), generator=generator).to(dtype).unbind()
+    gradients = []
+    for function in (norm, compiled):
+        y = function(x.requires_grad_())
+        gradients += torch.autograd.grad(y, x, grad)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(*gradients, rtol=tolerance, atol=tolerance)

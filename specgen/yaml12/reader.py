@@ -274,7 +274,10 @@ class Reader:
                 notes=("what an alias (*) names is counted each time it is used",),
             )
         if len(path) > MAX_DEPTH:
-            self.fail("too-deep", f"values nest deeper than {MAX_DEPTH} levels", span)
+            self._too_deep(span)
+
+    def _too_deep(self, span: Span) -> NoReturn:
+        self.fail("too-deep", f"values nest deeper than {MAX_DEPTH} levels", span)
 
     def _check_tag(self, event: Any, path: Path, allowed: str) -> None:
         if event.tag not in (None, "!", allowed):
@@ -332,6 +335,10 @@ class Reader:
         span = self._span(mark.line, mark.column, 1) if mark else self._span(0, 0, 1)
         if note and start and start.line + 1 != span.line:
             note += f" that starts at line {start.line + 1}"
+        if "maximum nesting depth" in problem:
+            # Since 0.2.6 libyaml stops at a depth of 1,000 by itself. It scans ahead, so
+            # that may be before it gives the event that is too deep for this reader.
+            self._too_deep(span)
         advice = [help for part, help in ADVICE.items() if part in problem]
         if span.text[span.column - 1 : span.column] == "\t":
             advice = ["indent with spaces, not tabs"]
