@@ -9,7 +9,7 @@ DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench bench-train bench-start generate check-generated clean soak
+.PHONY: help demo test lint types format bench bench-train bench-start generate check-generated clean soak fuzz
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -47,6 +47,9 @@ soak: $(INSTALLED) ## 40 runs in two processes, 20 that are killed, 100 rounds o
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=40 $(BIN)/pytest tests/test_parallel.py -k cleanly
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=20 $(BIN)/pytest -s tests/test_kills.py
 	SPECGEN_SOAK=100 $(BIN)/pytest tests/test_transaction.py
+
+fuzz: $(INSTALLED) ## 20,000 specs that are wrong somehow: each an error with its place, or built
+	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 $(BIN)/pytest -s tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .

@@ -47,10 +47,7 @@ def compile_file(
     problems = Problems()
     if problem := stem_problem(path.stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
-    try:
-        program = compile_source(source, path.stem, problems)
-    except TooManyProblems:
-        program = None
+    program = compile_source(source, path.stem, problems)
     if program is None:
         raise SpecError(located(source, problems))
     return program
@@ -59,16 +56,18 @@ def compile_file(
 def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:
     """Compile what was read, once: each step goes on with what is sound.
 
-    Raises:
-        TooManyProblems: the rest of the source has not been looked at.
+    What is wrong is in `problems`; there is a program only if nothing is.
     """
-    draft = elaborate(source, problems)
     placed = None
-    if draft.placement:
-        where = assign(draft.placement, draft.layers, draft.unplaced, problems)
-        if draft.graph:
-            placed = place(draft.graph, where, problems)
-    check(draft, placed if draft.network else None, problems)
+    try:
+        draft = elaborate(source, problems)
+        if draft.placement:
+            where = assign(draft.placement, draft.layers, draft.unplaced, problems)
+            if draft.graph:
+                placed = place(draft.graph, where, problems)
+        check(draft, placed if draft.network else None, problems)
+    except TooManyProblems:
+        return None
     if problems or source.problems:
         return None
     assert draft.graph, "what is unknown has been reported"

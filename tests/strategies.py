@@ -139,7 +139,7 @@ def networks(draw: st.DrawFn) -> Data:
         x = add(draw(linears()))
         if draw(st.booleans()):
             x = add(draw(RELU | DROPOUT))
-    x = add({"op": "linear", "out_features": draw(st.integers(1, 5))})
+    x = add({"op": "linear", "out_features": draw(st.integers(2, 5))})
     if draw(st.booleans()):
         add({"op": "softmax"})
     sizes = dict(zip(("channels", "height", "width"), size, strict=True))

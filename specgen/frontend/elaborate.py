@@ -116,13 +116,12 @@ def _graph(
     problems: Problems,
 ) -> Graph | None:
     """Return the layers whose shapes are known; each reads the one before it."""
-    if not size:
-        for name, op in layers.items():
-            problems.add(*_of_layer(name, op.check_fields() if op else ()))
-        return None
-    image = (size.channels, size.height, size.width)
-    problems.add(*_too_large({"the input": image}, ("input",)))
-    shapes: dict[str, Shape] = {INPUT: image}
+    shapes: dict[str, Shape] = {}
+    if size:
+        image = (size.channels, size.height, size.width)
+        found = list(_too_large({"the input": image}, ("input",)))
+        problems.add(*found)
+        shapes = {} if found else {INPUT: image}
     nodes, read = [], INPUT
     for name, op in layers.items():
         x = shapes.get(read)
@@ -135,7 +134,7 @@ def _graph(
                 nodes.append(Node(name, op, (read,), (x,), shape, above))
         problems.add(*found)
         read = name
-    return Graph(image, tuple(nodes))
+    return Graph(shapes[INPUT], tuple(nodes)) if shapes else None
 
 
 def _output(name: str, op: Op, x: Shape, problems: Problems) -> Shape | None:

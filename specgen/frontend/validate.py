@@ -122,7 +122,7 @@ def validate_fields(
         _Error("extra_forbidden", "", data[key], {}, (), None, model, (key,))
         for key in data
         if key not in types
-    ]
+    ][:MOST_ERRORS]
     for name, field in model.model_fields.items():
         if name not in data:
             found[name] = None if field.is_required() else field.default

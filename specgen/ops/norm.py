@@ -79,9 +79,14 @@ class LocalResponseNorm(ResponseNorm):
     """
 
     op: Literal["local_response_norm"]
+    # Each is a node of ONNX, of which there are not too many.
     groups: Annotated[
-        Count,
-        Field(description="parts of the channels that are normalized by themselves"),
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="parts of the channels that are normalized by themselves",
+        ),
     ] = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from specgen.diagnostics import Diagnostic, Path, Problems
+from specgen.diagnostics import Diagnostic, Path, Problems, short
 from specgen.graph import Assignment
 from specgen.passes.shares import LETTERS
 from specgen.spec import Placement, Split
@@ -45,6 +45,8 @@ def assign(
     if len(problems) == before:  # a mistyped name leaves its layer out
         needed = [name for name in layers if name not in unplaced]
         _check_all_used(needed, where, devices, problems)
+    if len(devices) > len(LETTERS):
+        where = {}  # there are no names for the shares
     placed = {name: on for name, on in where.items() if on}
     return Assignment(devices, placed, origins)
 
@@ -80,7 +82,7 @@ def _check_all_used(
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return ", ".join(map(short, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
 def _layers(
@@ -95,7 +97,10 @@ def _layers(
     ends = (first, last) if ".." in key else (first, first)
     unknown = [name for name in dict.fromkeys(ends) if name not in order]
     for name in unknown:
-        message, help = f"there is no layer {name!r}", problems.nearest(name, order)
+        message, help = (
+            f"there is no layer {short(name)!r}",
+            problems.nearest(name, order),
+        )
         problems.add(Diagnostic("unknown-layer", message, path, at_key=True, help=help))
     if unknown:
         return ()
@@ -119,11 +124,11 @@ def _devices(
     for index, name in enumerate(names):
         at = path if isinstance(value, str) else (*path, "split", index)
         if name not in known:
-            message = f"there is no device {name!r}"
+            message = f"there is no device {short(name)!r}"
             help = problems.nearest(name, [*known, "split"])
             problems.add(Diagnostic("unknown-device", message, at, help=help))
         elif name in seen:
-            problems.add(Diagnostic("bad-placement", f"{name} stands twice", at))
+            problems.add(Diagnostic("bad-placement", f"{short(name)} stands twice", at))
         else:
             seen.add(name)
             yield name

@@ -11,6 +11,7 @@ from specgen.graph import Graph, PlacedGraph
 from specgen.ops.base import Op
 from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
+from specgen.passes.placement import MOST_STEPS, TOO_LARGE
 from specgen.spec import data, training
 
 
@@ -21,6 +22,7 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
     problems.add(*(found for found in inside if found.path not in refused))
     if graph := draft.network:
         problems.add(*_check_ending(graph))
+        problems.add(*_check_size(graph))
     if draft.ops is not None:
         problems.add(*_check_starts(draft, draft.ops))
     if draft.data and draft.input:
@@ -45,6 +47,16 @@ def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
             )
 
 
+def _check_size(graph: Graph) -> Iterator[Diagnostic]:
+    """A group of a norm, for one, is an ONNX node."""
+    steps = 0
+    for node in graph.nodes:
+        steps += len(node.op.onnx(node.x))
+        if steps > MOST_STEPS:
+            yield TOO_LARGE
+            return
+
+
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
     """The loss and `probabilities` need one score a class at the end."""
     nodes = graph.nodes
@@ -60,6 +72,14 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
             f"the network ends in maps {last.shape}, not in one score a class",
             ("layers", last.name),
             help="end it with flatten, linear and softmax layers",
+        )
+    if last.shape == (1,):
+        name = next((n.name for n in reversed(nodes) if n.parameters()), last.name)
+        yield Diagnostic(
+            "no-classes",
+            "the network ends in one score: its loss is 0 whatever it learns",
+            ("layers", name, "out_features"),
+            help="there must be two classes at least",
         )
 
 

@@ -16,6 +16,16 @@ from specgen.names import attribute_problem
 from specgen.ops.base import Refusal
 from specgen.passes.shares import Cut, connect, cut, letters, pieces
 
+# Of all that is written down of a network: layers on each of their devices, pieces that
+# move, nodes of ONNX. With as many, a build takes a few seconds.
+MOST_STEPS = 40_000
+TOO_LARGE = Diagnostic(
+    "too-large",
+    f"the network has more than {MOST_STEPS} steps: layers on each device, pieces of"
+    " tensors that move, nodes of the ONNX graph",
+    ("layers",),
+)
+
 
 def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | None:
     """Rewrite the graph to shares and moves, if it can be placed as a whole.
@@ -28,6 +38,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
     held: dict[str, tuple[Piece, ...]] = {}
     held[INPUT] = (Piece(INPUT, "", range(graph.input_shape[0])),)
     refused: Sequence[str] = ()
+    steps = 0
     for node in graph.nodes:
         on = where.layers.get(node.name, ())
         if not on:
@@ -46,6 +57,11 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
         if read := held.get(node.inputs[0]):  # else it is unknown where that is
             layers.append(connect(node, parts, read))
             held[node.name] = pieces(layers[-1])
+            steps += sum(len(move.pieces) for move in layers[-1].moves)
+        steps += len(parts)
+        if steps > MOST_STEPS:
+            problems.add(TOO_LARGE)
+            return None
     if len(layers) < len(graph.nodes):
         return None
     return PlacedGraph(graph, where.devices, tuple(layers))
