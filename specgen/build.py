@@ -36,11 +36,17 @@ def find(paths: Sequence[Path]) -> list[Path]:
 
 
 def render(
-    specs: Sequence[Path], root: Path, sets: Sequence[str], *, onnx_devices: bool
+    specs: Sequence[Path],
+    root: Path,
+    sets: Sequence[str],
+    *,
+    project: Path | None,
+    onnx_devices: bool,
 ) -> dict[str, dict[str, bytes]]:
     """Compile the specs and return the files of each folder below `root`.
 
-    The first is that of the run-time modules, which they share.
+    The first is that of the run-time modules, which they share. What the specs extend
+    lies in `project`; without one, in the nearest folder upward that is a project.
 
     Raises:
         SpecError: everything that is wrong with any of them.
@@ -54,7 +60,7 @@ def render(
     folders = {RUNTIME: shared}
     for spec in specs:
         try:
-            program = compiler.compile_file(spec, sets)
+            program = compiler.compile_file(spec, sets, project)
         except SpecError as error:
             problems |= dict.fromkeys(error.diagnostics)
             continue

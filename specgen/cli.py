@@ -62,7 +62,9 @@ def _build(options: argparse.Namespace) -> int:
         if not specs:
             return 0
 
-    folders = build.render(specs, root, options.set, onnx_devices=devices)
+    folders = build.render(
+        specs, root, options.set, project=options.root, onnx_devices=devices
+    )
     if options.check:
         return _check(root, folders, differences=options.diff)
 
@@ -109,8 +111,12 @@ def _show(options: argparse.Namespace) -> int:
     from specgen.backends import report
     from specgen.compiler import compile_file
 
-    program = compile_file(options.spec, options.set)
-    if options.format == "json":
+    program = compile_file(options.spec, options.set, options.root)
+    if options.resolved or options.origins:
+        from specgen.frontend.resolved import resolved
+
+        print(resolved(program.spec, program.source, origins=options.origins), end="")
+    elif options.format == "json":
         plan = report.plan(program.spec, program.placed, options.batch_size)
         print(json.dumps(plan, indent=2))
     else:
@@ -122,7 +128,7 @@ def _verify(options: argparse.Namespace) -> int:
     from specgen.compiler import compile_file
     from specgen.verify import as_json, table, verify
 
-    checks = verify(compile_file(options.spec, options.set))
+    checks = verify(compile_file(options.spec, options.set, options.root))
     print(as_json(checks) if options.format == "json" else table(checks))
     return 0 if all(check.ok for check in checks) else 1
 
@@ -131,6 +137,13 @@ def _schema(options: argparse.Namespace) -> int:
     from specgen.editor import json_schema
 
     print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from specgen.explain import explain
+
+    print(explain(options.code))
     return 0
 
 
@@ -159,6 +172,8 @@ def _report(error: SpecError, form: str) -> None:
     if form == "text":
         count = len(error.diagnostics)
         print(f"\n{count} error{'s' if count > 1 else ''}", file=sys.stderr)
+        code = error.diagnostics[0].code
+        print(f"To learn more, run: specgen explain {code}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -219,6 +234,17 @@ def _parser() -> argparse.ArgumentParser:
         help="also show memory and traffic for so many images at once",
     )
 
+    show.add_argument(
+        "--resolved",
+        action="store_true",
+        help="print the spec instead: merged, and with its defaults, as YAML",
+    )
+    show.add_argument(
+        "--origins",
+        action="store_true",
+        help="the same, and behind each value the line, or the option, it comes from",
+    )
+
     verify = _command(
         commands, "verify", _verify, "run what is generated and compare with the plan"
     )
@@ -226,6 +252,11 @@ def _parser() -> argparse.ArgumentParser:
     _format(verify)
 
     _command(commands, "schema", _schema, "print a JSON Schema for editors")
+
+    explain = _command(commands, "explain", _explain, "say more about an error")
+    explain.add_argument(
+        "code", type=_code, metavar="CODE", help="what an error has in [brackets]"
+    )
 
     sample = _command(
         commands, "sample-data", _sample_data, "render a small data set of drawn shapes"
@@ -250,6 +281,16 @@ def _command(
     return command
 
 
+def _code(text: str) -> str:
+    from specgen.diagnostics import nearest_help
+    from specgen.explain import codes
+
+    if text in codes():
+        return text
+    near = nearest_help(text, codes()) or f"valid names are {', '.join(codes())}"
+    raise argparse.ArgumentTypeError(f"there is no error {text[:30]}; {near}")
+
+
 def _images(text: str) -> int:
     from specgen.passes.memory import MOST_IMAGES
 
@@ -272,6 +313,13 @@ def _set(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH=VALUE",
         help="change the spec, e.g. layers.conv1.kernel_size=7; may be repeated",
+    )
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="the folder that SPEC and all that it extends lie in (default: the nearest"
+        " one upward with .git or pyproject.toml, or that of SPEC)",
     )
 
 

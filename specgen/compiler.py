@@ -11,7 +11,7 @@ from specgen.frontend.elaborate import elaborate
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
-from specgen.names import stem_problem
+from specgen.names import stem_problem, variant_name
 from specgen.passes.assign import assign
 from specgen.passes.check import check
 from specgen.passes.placement import place
@@ -29,14 +29,21 @@ class Program:
     graph: Graph
     placed: PlacedGraph
 
+    @property
+    def variant(self) -> str:
+        """Names the folder of a training run: each variant has its own."""
+        return variant_name(self.stem, self.source.options)
 
-def compile_file(path: Path, sets: Sequence[str] = ()) -> Program:
-    """Read and compile a spec file, with `--set` options.
+
+def compile_file(
+    path: Path, sets: Sequence[str] = (), root: Path | None = None
+) -> Program:
+    """Read and compile a spec file, with `--set` options; its bases lie in `root`.
 
     Raises:
         SpecError: everything that is wrong with it, each with its place.
     """
-    source = load(path, sets)
+    source = load(path, sets, root)
     problems = Problems()
     if problem := stem_problem(path.stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
@@ -75,7 +82,7 @@ def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:
     """
     from specgen.backends import torch
 
-    texts = torch.render(program.spec, program.source, program.stem, program.placed)
+    texts = torch.render(program.spec, program.source, program.variant, program.placed)
     files = {name: text.encode() for name, text in texts.items()}
     if onnx_devices:
         from specgen.backends import onnx_devices as annotated

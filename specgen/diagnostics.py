@@ -163,9 +163,34 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     """Return the valid name that ``word`` is most likely a typing error of, if any."""
     from difflib import get_close_matches  # 2 ms, needed only after an error
 
-    names = {name.casefold(): name for name in valid}  # ReLU is meant as relu
-    matches = get_close_matches(word[:100].casefold(), names, n=1, cutoff=0.6)
-    return names[matches[0]] if matches else None
+    word = _spelling(word[:100])
+    names = {_spelling(name[:100]): name for name in valid}  # ReLU is meant as relu
+    for match in get_close_matches(word, names, n=3, cutoff=0.6):
+        begins = match.startswith(word) or word.startswith(match)
+        if begins or _edits(word, match) <= max(1, len(word) // 3):
+            return names[match]
+    return None
+
+
+def _spelling(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")
+
+
+def _edits(one: str, other: str) -> int:
+    """Return how many letters differ, are missing, too many, or swapped with the next.
+
+    That is the distance of Damerau and Levenshtein, each piece edited once.
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for j, its in enumerate(other, 1):
+            cost = min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != its))
+            if last and j > 1 and letter == other[j - 2] and one[i - 2] == its:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def nearest_help(word: str, valid: Iterable[str]) -> str | None:

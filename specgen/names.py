@@ -5,11 +5,16 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from collections.abc import Sequence
+from hashlib import sha256
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
 STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST = 40
+# Of a folder on any system: a dot at the end is lost on some.
+VARIANT = re.compile(r"[A-Za-z0-9._=-]*[A-Za-z0-9_]")
+NOT_VARIANT = re.compile(r"[^A-Za-z0-9._=-]+")
 
 RUNTIME = "runtime"  # the folder of what all generated networks share
 # What Windows takes for a device, whatever follows after a dot.
@@ -76,6 +81,21 @@ def stem_problem(stem: str) -> str | None:
     if stem.casefold() == RUNTIME:
         return f"{stem!r} already names the folder of what all networks share"
     return None
+
+
+def variant_name(stem: str, options: Sequence[str]) -> str:
+    """A name for a spec with `--set` options, as long as a stem can be.
+
+    It says what the options say if that fits, else their beginning and a hash.
+    """
+    if not options:
+        return stem
+    said = "-".join([stem, *(text.removeprefix("layers.") for text in options)])
+    if len(said) <= LONGEST and VARIANT.fullmatch(said):
+        return said
+    digest = sha256("\0".join(options).encode(errors="surrogateescape")).hexdigest()
+    start = NOT_VARIANT.sub("_", said)[: LONGEST - 9]
+    return f"{start}-{digest[:8]}"
 
 
 def _identifier_problem(name: str) -> str | None:

@@ -47,6 +47,7 @@ ORDER = (
     "build",
     "verify",
     "sample_data",
+    "explain",
     "cli",
     "__main__",
 )

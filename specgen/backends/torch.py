@@ -73,7 +73,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
 class Net:
     """What the templates know of the network; lists of strings are finished lines."""
 
-    stem: str
+    stem: str  # of what training writes
     name: str
     title: str
     about: list[str]

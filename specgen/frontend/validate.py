@@ -26,6 +26,7 @@ from specgen.diagnostics import (
     nearest_help,
     short,
 )
+from specgen.frontend import advice
 from specgen.frontend.annotations import (
     Key,
     element,
@@ -34,7 +35,10 @@ from specgen.frontend.annotations import (
     members,
     plain,
     tagged,
+    tags,
 )
+from specgen.frontend.foreign import LIMITS as LIMITS_PAGE
+from specgen.frontend.foreign import our_key, value_help
 from specgen.source import Source
 
 T = TypeVar("T")
@@ -63,7 +67,7 @@ LIMITS = {
     "string_too_short": "must have a length of at least {min_length}",
     "string_too_long": "must have a length of at most {max_length}",
 }
-LONGEST_LIST = 100  # characters of valid names that are enumerated
+OWN_LIMITS = {2**20, 2**60, 1e15, -1e15}  # not of what a field means
 
 
 class Form(Generic[T]):
@@ -278,7 +282,7 @@ def _diagnostic(error: _Error) -> Diagnostic:
     if kind == "missing":
         return _missing_key(replace(error, path=error.path[:-1]), error.path[-1])
     if kind == "union_tag_not_found":
-        return _missing_key(error, context["discriminator"].strip("'"))
+        return _missing_tag(error, context["discriminator"].strip("'"))
     if kind == "union_tag_invalid":
         return _unknown_tag(error)
     if phrase := _expected(error):
@@ -291,7 +295,9 @@ def _diagnostic(error: _Error) -> Diagnostic:
             for name, bound in context.items()
         }
         message = f"{LIMITS[kind].format(**bounds)}, got {got}"
-        return error.diagnostic("out-of-range", message)
+        help = f"this is a limit of specgen: see {LIMITS_PAGE}"
+        own = not OWN_LIMITS.isdisjoint(context.values())
+        return error.diagnostic("out-of-range", message, help if own else None)
     if kind == "string_pattern_mismatch":
         return error.diagnostic("bad-value", f"must match {context['pattern']}")
     code = kind if "-" in kind else "bad-value"
@@ -300,22 +306,27 @@ def _diagnostic(error: _Error) -> Diagnostic:
 
 def _unknown_key(error: _Error) -> Diagnostic:
     key = str(error.path[-1])
-    names = list(fields(error.owner))
-    help = nearest_help(key, names) or _enumerate(names)
-    if (name := key.partition(":")[0]) in names:  # {stride:2} is one long key
-        help = f"a space belongs after {name}:"
+    help = advice.for_key(key, error.value, error.owner)
     error = replace(error, at_key=True)
     return error.diagnostic("unknown-key", f"unknown key {short(key)}", help)
 
 
 def _meant(error: _Error) -> Path:
-    """Return the path of which an unknown key is a misspelling, or else its own."""
+    """Return the path of the key that an unknown one stands for, or else its own."""
     key = str(error.path[-1])
-    return (*error.path[:-1], nearest(key, fields(error.owner)) or key)
+    names = fields(error.owner)
+    return (*error.path[:-1], our_key(key, names) or nearest(key, names) or key)
 
 
 def _missing_key(error: _Error, key: Key) -> Diagnostic:
     return replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+
+
+def _missing_tag(error: _Error, tag: str) -> Diagnostic:
+    names = tags(error.type)
+    key, help = advice.for_missing_tag(tag, error.value, names)
+    path = error.path if key is None else (*error.path, key)
+    return replace(_missing_key(error, tag), path=path, help=help)
 
 
 def _unknown_tag(error: _Error) -> Diagnostic:
@@ -326,7 +337,7 @@ def _unknown_tag(error: _Error) -> Diagnostic:
     if not isinstance(value, str):
         return _mismatch(error, "a string", [])
     message = f"there is no {key} {short(tag)}"
-    help = nearest_help(tag, names) or _enumerate(names)
+    help = advice.for_op(key, tag, names)
     return error.diagnostic(
         "unknown-op" if key == "op" else "bad-choice", message, help
     )
@@ -334,12 +345,14 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
     message = f"expected {expected}, got {_got(error.value)}"
+    help = advice.for_value(error.value, expected, error.type)
     if not choices:
-        help = "leave the key out for its default" if error.kind == "null" else None
+        if error.kind == "null":
+            help = advice.for_nothing(error.owner, str(error.path[-1]))
         return error.diagnostic("wrong-type", message, help)
-    return error.diagnostic(
-        "bad-choice", message, nearest_help(str(error.value), choices)
-    )
+    word = str(error.value)
+    help = value_help(word, choices) or nearest_help(word, choices) or help
+    return error.diagnostic("bad-choice", message, help)
 
 
 def _expected(error: _Error) -> str | None:
@@ -361,11 +374,6 @@ def _choices(error: _Error) -> list[str]:
 def _listed(names: str) -> list[str]:
     """Return the names of which Pydantic makes "'a', 'b' or 'c'"."""
     return [name.strip("'") for name in re.split(", | or ", names)]
-
-
-def _enumerate(names: list[str]) -> str | None:
-    listed = ", ".join(names)
-    return f"valid names are {listed}" if 0 < len(listed) <= LONGEST_LIST else None
 
 
 def _got(value: Any) -> str:

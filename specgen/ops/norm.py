@@ -34,10 +34,21 @@ class ResponseNorm(Op):
     ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
-    size: Count
-    alpha: Positive = 1e-4
-    beta: Positive = 0.75
-    k: Positive = 1.0
+    size: Annotated[
+        Count,
+        Field(
+            description="the window: an odd number of channels, or of rows and columns"
+        ),
+    ]
+    alpha: Annotated[Positive, Field(description="weight of the mean of squares")] = (
+        1e-4
+    )
+    beta: Annotated[Positive, Field(description="exponent of what is divided by")] = (
+        0.75
+    )
+    k: Annotated[
+        Positive, Field(description="added to the weighted mean of squares")
+    ] = 1.0
 
     @field_validator("size")
     @classmethod
@@ -68,7 +79,15 @@ class LocalResponseNorm(ResponseNorm):
     """
 
     op: Literal["local_response_norm"]
-    groups: Annotated[int, Field(ge=1, le=1024)] = 1  # each is a node of ONNX
+    # Each is a node of ONNX, of which there are not too many.
+    groups: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="parts of the channels that are normalized by themselves",
+        ),
+    ] = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         if x[0] % self.groups:

@@ -87,7 +87,7 @@ def _blame(node: Node, found: Diagnostic, origins: Mapping[str, str]) -> Diagnos
 
 
 class _Names:
-    """Attributes of the model: a share's name stands beside layers and devices."""
+    """Attributes of the model: shares with parameters beside layers and devices."""
 
     def __init__(self, graph: Graph, devices: Collection[str]) -> None:
         self._places: dict[str, Path] = {
@@ -97,11 +97,11 @@ class _Names:
 
     def check(self, node: Node, parts: Sequence[Cut], problems: Problems) -> None:
         """Report the names of a layer's shares that the model cannot have."""
-        for part in parts if len(parts) > 1 else ():
+        for part in parts if len(parts) > 1 and node.parameters() else ():
             also = f"{node.name} on {part.device}"
             if place := self._places.get(part.name):
                 message = f"{part.name} is also {also}"
-            elif node.parameters() and (bad := attribute_problem(part.name)):
+            elif bad := attribute_problem(part.name):
                 message, place = f"{also}: {bad}", self._places[node.name]
             else:
                 continue
