@@ -83,13 +83,14 @@ def _build(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from specgen.backends import report
     from specgen.compiler import compile_file
+    from specgen.plan import as_json, make_plan
 
     program = compile_file(options.spec, options.set)
+    plan = make_plan(program.spec, program.placed, options.batch_size)
     if options.format == "json":
-        plan = report.plan(program.spec, program.placed, options.batch_size)
-        print(json.dumps(plan, indent=2))
+        print(json.dumps(as_json(plan), indent=2))
     else:
-        print(report.table(program.spec, program.placed, options.batch_size))
+        print(report.table(plan, details=options.batch_size is not None))
     return 0
 
 
@@ -175,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size",
         type=_images,
         metavar="N",
-        help="also show memory and traffic for so many images at once",
+        help="show memory and traffic in detail, for so many images at once",
     )
 
     verify = _command(

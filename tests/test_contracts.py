@@ -32,6 +32,8 @@ ORDER = (
     "editor",
     "frontend",
     "passes",
+    "tables",
+    "plan",
     "templates",
     "backends",
     "compiler",
