@@ -79,11 +79,11 @@ def _changes(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
         before, after = value(change.before), value(change.after)
         if _in_one_line(change):
             values = f"   {before} -> {after}"
-            if len(values) + len(place) + width + 4 > WIDTH:
-                width = len(path)
-            length = 2 + width + len(values)
+            fits = 2 + width + len(values) + 2 + len(place) <= WIDTH
+            column = width if fits else len(path)
+            length = 2 + column + len(values)
             values = f"   {paint(before, RED)} -> {paint(after, GREEN)}"
-            yield _with_place(f"  {path:{width}}{values}", length, place)
+            yield _with_place(f"  {path:{column}}{values}", length, place)
             continue
         yield _with_place(f"  {path}", len(path) + 2, place)
         sides = (("-", change.before, RED), ("+", change.after, GREEN))
