@@ -86,12 +86,12 @@ def _build(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from specgen.backends import report
     from specgen.compiler import compile_file
-    from specgen.plan import as_json, make_plan
+    from specgen.plan import make_plan
 
     program = compile_file(options.spec, options.set)
     plan = make_plan(program.spec, program.placed, options.batch_size)
     if options.format == "json":
-        print(json.dumps(as_json(plan), indent=2))
+        print(json.dumps(plan.as_json(), indent=2))
     else:
         print(report.table(plan, details=options.batch_size is not None))
     return 0

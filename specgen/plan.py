@@ -2,7 +2,7 @@
 
 `specgen show`, `verify`, `diff` and reports read this and nothing else. Layers are
 logical (conv1, not conv1a). Shapes are without the batch: (channels, height, width), or
-(features,). JSON is made of it by `as_json`.
+(features,). `Plan.as_json` makes JSON of it.
 """
 
 from __future__ import annotations
@@ -138,6 +138,18 @@ class Plan:
     data: Data
     training: Training
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as data for JSON; a transfer goes `from` and `to` a device."""
+        content = asdict(self)
+        names = {"source": "from", "target": "to"}  # `from` is a word of Python
+        content["traffic"] = [
+            {names.get(key, key): value for key, value in edge.items()}
+            for edge in content["traffic"]
+        ]
+        content["data"] = self.data.model_dump(mode="json")
+        content["training"] = self.training.model_dump(mode="json")
+        return content
+
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
         return _html(self)
@@ -162,19 +174,6 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
         data=spec.data,
         training=training,
     )
-
-
-def as_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan as data for JSON; a transfer goes `from` and `to` a device."""
-    content = asdict(plan)
-    names = {"source": "from", "target": "to"}  # `from` is a word of Python
-    content["traffic"] = [
-        {names.get(key, key): value for key, value in edge.items()}
-        for edge in content["traffic"]
-    ]
-    content["data"] = plan.data.model_dump(mode="json")
-    content["training"] = plan.training.model_dump(mode="json")
-    return content
 
 
 def _layer(layer: Placed) -> LayerPlan:

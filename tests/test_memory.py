@@ -18,7 +18,7 @@ from specgen.backends import report
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.passes import cost, memory
-from specgen.plan import as_json, make_plan
+from specgen.plan import make_plan
 from specgen.schema import readable
 from specgen.spec.training import Training
 from specgen.verify.devices import Devices
@@ -282,7 +282,7 @@ def test_readable_sizes() -> None:
 
 def test_the_report_has_the_plan() -> None:
     program = towers("two towers")
-    content = as_json(make_plan(program.spec, program.placed, 8))
+    content = make_plan(program.spec, program.placed, 8).as_json()
     held = memory.plan(program.placed)["gpu1"]
     assert content["devices"][1]["memory"] == {
         "weights": held.weights,

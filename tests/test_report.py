@@ -13,7 +13,7 @@ from helpers import ROOT, compile_text, spec_text
 from specgen import cli
 from specgen.backends import report
 from specgen.compiler import Program, compile_file
-from specgen.plan import as_json, make_plan
+from specgen.plan import make_plan
 
 ALEXNET = spec_text("alexnet")
 LAYERS = ALEXNET.partition("placement:")[0]
@@ -26,7 +26,7 @@ placement:
 
 def plan(program: Program) -> dict[str, Any]:
     """Return the plan as it reads it who reads JSON."""
-    content = as_json(make_plan(program.spec, program.placed))
+    content = make_plan(program.spec, program.placed).as_json()
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
 

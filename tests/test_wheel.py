@@ -11,6 +11,15 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FROM_PYTHON = """
+import specgen
+spec = specgen.load("small.yaml", set={"training.epochs": 3})
+assert spec.plan(batch_size=2).images == 2
+assert (spec.build("out") / "model.py").is_file()
+(change,) = specgen.load("small.yaml").diff(spec).changes
+assert (change.path, change.tier) == ("training.epochs", specgen.Tier.RECIPE)
+assert "site-packages" in specgen.__file__
+"""
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +54,10 @@ def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, wheel)
     run(python, "-c", "import importlib.util as i; assert not i.find_spec('torch')")
     run(specgen, "build", ROOT / "specs" / "alexnet.yaml", "--output", "out")
+    (tmp_path / "small.yaml").write_bytes(
+        (ROOT / "specs" / "alexnet_mini.yaml").read_bytes()
+    )
+    run(python, "-c", FROM_PYTHON)
     committed = ROOT / "generated" / "alexnet"
     files = {
         path.name: path.read_bytes() for path in committed.iterdir() if path.is_file()

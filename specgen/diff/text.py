@@ -23,6 +23,9 @@ WIDTH = 80
 MOST = 12  # lines of one kind
 RED, GREEN, YELLOW, BOLD = "31", "32", "33", "1"
 Paint = Callable[[str, str], str]  # words, and the code of their color
+# Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
+PLAIN = re.compile(r"(?!(?:true|false|null)$)[^\W\d][^{}\[\]\n]*", re.IGNORECASE)
+ODD = re.compile(r": | #|:$|\s$")
 COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
 
 
@@ -79,11 +82,11 @@ def _changes(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
         before, after = value(change.before), value(change.after)
         if _in_one_line(change):
             values = f"   {before} -> {after}"
-            fits = 2 + width + len(values) + 2 + len(place) <= WIDTH
-            column = width if fits else len(path)
-            length = 2 + column + len(values)
+            if 2 + width + len(values) + 2 + len(place) <= WIDTH:
+                path = f"{path:{width}}"
+            length = 2 + len(path) + len(values)
             values = f"   {paint(before, RED)} -> {paint(after, GREEN)}"
-            yield _with_place(f"  {path:{column}}{values}", length, place)
+            yield _with_place(f"  {path}{values}", length, place)
             continue
         yield _with_place(f"  {path}", len(path) + 2, place)
         sides = (("-", change.before, RED), ("+", change.after, GREEN))
@@ -97,16 +100,16 @@ def _in_one_line(change: Change) -> bool:
     values = change.before, change.after
     if any(isinstance(v, dict) or str(v).startswith("# ") for v in values):
         return False
-    path, place = printable(change.path), printable(change.place)
-    texts = (path, place, value(change.before), value(change.after))
-    return sum(map(len, texts)) + len("  " + "   " + " -> " + "  ") <= WIDTH
+    texts = (printable(change.path), value(change.before), value(change.after))
+    return sum(map(len, texts)) + len("  " + "   " + " -> ") <= WIDTH
 
 
 def _with_place(line: str, length: int, place: str) -> str:
-    """Put the place at the right edge; behind a line that leaves it no room."""
+    """Put the place at the right edge, below a line that leaves it no room."""
     if not place:
         return line
-    return line + " " * max(2, WIDTH - length - len(place)) + place
+    room = WIDTH - length - len(place)
+    return f"{line}{' ' * room}{place}" if room >= 2 else f"{line}\n      {place}"
 
 
 def _wrapped(words: str) -> list[str]:
@@ -129,7 +132,7 @@ def value(found: Any) -> str:
         case float():
             return f"{found:g}" if float(f"{found:g}") == found else repr(found)
         case str():
-            plain = re.fullmatch(r"[^\s{}\[\],:'\"&*!|>%@`-][^{}\[\]\n]*", found)
+            plain = PLAIN.fullmatch(found) and not ODD.search(found)
             words = found if plain or found.startswith("# ") else _quoted(found)
             return printable(words)
         case dict():
