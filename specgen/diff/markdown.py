@@ -28,7 +28,7 @@ def markdown(difference: Difference) -> str:
 
 
 def _rows(difference: Difference) -> Iterator[str]:
-    for change in difference.changes:
+    for change in sorted(difference.changes, key=lambda change: -change.tier):
         cells = (
             "" if found is None else code(value(found))
             for found in (change.before, change.after)
