@@ -29,7 +29,8 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     templates = ROOT.glob("templates/**/*.j2")
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
     expected |= {f"specgen/{path.relative_to(ROOT).as_posix()}" for path in templates}
-    assert names == expected | {"specgen/py.typed"}
+    more = {"specgen/py.typed", "specgen/backends/lookalikes.txt"}
+    assert names == expected | more
 
 
 def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
