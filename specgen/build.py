@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from specgen import lock
+from specgen import cache, lock
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.names import RUNTIME
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -36,16 +35,23 @@ def find(paths: Sequence[Path]) -> list[Path]:
 
 
 def render(
-    specs: Sequence[Path], root: Path, sets: Sequence[str], *, onnx_devices: bool
+    specs: Sequence[Path],
+    root: Path,
+    sets: Sequence[str],
+    *,
+    onnx_devices: bool = False,
+    force: bool = False,
 ) -> dict[str, dict[str, bytes]]:
     """Compile the specs and return the files of each folder below `root`.
 
     Raises:
-        SpecError: everything that is wrong with any of them.
+        SpecError: everything that is wrong with any of them; also, unless `force`, a
+            folder that belongs to another spec.
     """
     from specgen import compiler
 
-    problems: dict[Diagnostic, None] = {}  # what is wrong with a base is said once
+    # What is wrong with a base of several is said once.
+    problems = dict.fromkeys([] if force else _taken(specs, root))
     folders: dict[str, dict[str, bytes]] = {}
     for spec in specs:
         try:
@@ -66,15 +72,28 @@ def render(
 
 def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
     """Return the other folders of `root` that need another runtime than this one."""
-    if RUNTIME not in folders:
+    if lock.RUNTIME not in folders:
         return []
-    now = lock.digest(lock.NAME, folders[RUNTIME][lock.NAME])
+    now = lock.digest(lock.NAME, folders[lock.RUNTIME][lock.NAME])
     others = [path.parent for path in sorted(root.glob(f"*/{lock.NAME}"))]
     return [
         path
         for path in others
         if path.name not in folders and lock.load(path).runtimes - {now}
     ]
+
+
+def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
+    """Find folders that this machine has built from other specs.
+
+    The writer asks the lock files, too; they know specs that are near, on any machine.
+    """
+    for spec in specs:
+        other = cache.built_from(root / spec.stem)
+        if other and other.is_file() and spec.is_file() and not other.samefile(spec):
+            from specgen.writer import taken
+
+            yield taken(root / spec.stem, other)
 
 
 def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:

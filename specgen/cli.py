@@ -61,7 +61,9 @@ def _build(options: argparse.Namespace) -> int:
         if not specs:
             return 0
 
-    folders = build.render(specs, root, options.set, onnx_devices=devices)
+    folders = build.render(
+        specs, root, options.set, onnx_devices=devices, force=options.force
+    )
     if options.check:
         return _check(root, folders, differences=options.diff)
 
@@ -71,14 +73,15 @@ def _build(options: argparse.Namespace) -> int:
     for copy in done.backups:
         print(f"kept {root / copy}")
     for change in done.changed:
-        print(f"{'wrote' if change.new else 'removed'} {root / change.path}")
+        print("removed" if change.new is None else "wrote", root / change.path)
     for change in done.refused:
         print(difference(root, change))
     changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}
-    for name, files in folders.items():
+    for name in folders:
         if name not in changed:
             print(f"{root / name} is up to date")
-        cache.remember(root / name, files[lock.NAME])
+    for spec in specs:
+        cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
     for folder in build.stale(root, folders):
         print(f"{folder} needs a build, too: it was built with another runtime")
     if done.refused:

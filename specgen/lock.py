@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 from specgen import __version__
 
 NAME = "specgen.lock"
+RUNTIME = "runtime"  # the folder of what all networks share
 STAGE = ".specgen-stage"  # beside the folders, only while their files are swapped
 PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that does not lead out of its folder
-
-_LINE = re.compile(r'\s*("(?:[^"\\]|\\.)*"): ("(?:[^"\\]|\\.)*"|[{\[]),?\s*')
 
 
 class Lock(NamedTuple):
@@ -103,13 +102,16 @@ def parse(content: bytes) -> Lock:
             before = section
         elif line.startswith(("|||||||", "=======")):  # the same place once more
             section = before
-        elif match := _LINE.fullmatch(line):
+        else:
+            key, _, value = line.strip().removesuffix(",").partition('": ')
+            opens = value in ("{", "[")
+            if not (key.startswith('"') and (opens or value.startswith('"'))):
+                continue
             try:
-                key, value = json.loads(match[1]), match[2]
-                text = "" if value in "{[" else json.loads(value)
+                key, text = json.loads(f'{key}"'), "" if opens else json.loads(value)
             except ValueError:
                 continue
-            if value in "{[":
+            if opens:
                 section = key
             elif section == "outputs" and PLAIN.fullmatch(key):
                 lock.outputs.setdefault(key, set()).add(text)
@@ -141,7 +143,10 @@ def _place(spec: Path, root: Path) -> str:
         path = Path(os.path.relpath(spec, root))
     except ValueError:  # on another drive of Windows
         return spec.name
-    return path.as_posix() if path.parts.count("..") <= 1 else spec.name
+    up = path.parts.count("..")
+    meet_at_the_top = len(Path(os.path.abspath(root)).parts) - 1 == up
+    near = up < 2 or (up == 2 and not meet_at_the_top)
+    return path.as_posix() if near else spec.name
 
 
 def _text(origin: Mapping[str, Any], outputs: Mapping[str, bytes]) -> bytes:

@@ -18,14 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.lock import PLAIN, STAGE
 
 PATIENCE = 30.0  # seconds; a swap takes some milliseconds
 LOCK_FILE = ".specgen-lock"  # only where a folder cannot be locked: on NFS, on Windows
-# A journal that is not there, or is none of ours.
-UNREADABLE = (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError)
 
 if sys.platform == "win32":
     import msvcrt
@@ -129,17 +128,28 @@ def _recover(root: Path) -> None:
     stage = root / STAGE
     if not os.path.lexists(stage):
         return
-    with suppress(*UNREADABLE):
-        journal = json.loads((stage / "journal").read_bytes())
-        # A stage that was copied along, say by git, tells nothing of this folder.
-        if journal["inode"] == root.stat().st_ino:
-            for number, (name, new) in enumerate(journal["files"]):
-                _put_back(root, name, new, stage / f"{number}.old")
-            for folder in filter(PLAIN.fullmatch, journal["made"]):
-                with suppress(OSError):
-                    (root / folder).rmdir()
+    if journal := _journal(root):
+        for number, (name, new) in enumerate(journal["files"]):
+            _put_back(root, name, new, stage / f"{number}.old")
+        for folder in filter(PLAIN.fullmatch, journal["made"]):
+            with suppress(OSError):
+                (root / folder).rmdir()
         (stage / "journal").unlink()
     shutil.rmtree(stage)
+
+
+def _journal(root: Path) -> dict[str, Any] | None:
+    """Return the journal, if files of this folder have been moved.
+
+    A stage that was copied along, say by git, tells nothing of it.
+    """
+    path = root / STAGE / "journal"
+    try:
+        record = json.loads(path.read_bytes()) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(record, dict) and record.get("inode") == root.stat().st_ino
+    return record if ours else None
 
 
 def _put_back(root: Path, name: str, new: str | None, old: Path) -> None:

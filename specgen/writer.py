@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,9 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
             raise SpecError(problem(root, change) for change in locks)
         done.changed = list(_as_written(done))
         _swap_in(root, done)
+        for folder in folders:  # what version 0.1 left behind when it was killed
+            for left in (root / folder).glob(".specgen-*"):
+                shutil.rmtree(left, ignore_errors=True)
     return done
 
 
@@ -165,6 +169,8 @@ def _taken(root: Path, folders: Folders) -> Iterator[Diagnostic]:
 
 def taken(folder: Path, spec: Path) -> Diagnostic:
     """Say that a folder belongs to another spec."""
+    if spec.is_relative_to(here := Path.cwd()):
+        spec = spec.relative_to(here)
     cure = "rename one of the two specs or give another --output; --force replaces it"
     message = f"{folder} was built from {spec}, another spec"
     return Diagnostic("folder-taken", message, help=cure)

@@ -11,7 +11,6 @@ import pytest
 
 from specgen import build, cli, lock, writer
 from specgen.diagnostics import SpecError
-from specgen.names import RUNTIME
 
 ROOT = Path(__file__).parent.parent
 SPEC = """\
@@ -121,6 +120,20 @@ def test_two_specs_of_one_name_after_one_another(
     assert b"class Other" in state()["generated/one/model.py"]
 
 
+def test_two_specs_of_one_name_far_from_the_output(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("other").mkdir()
+    Path("other/one.yaml").write_text(SPEC.replace("Net", "Other"))
+    output = ("--output", str(tmp_path / "a" / "b" / "c"))
+    assert run("specs/one.yaml", *output) == 0
+    assert run("other/one.yaml", *output) == 1
+    assert "error[folder-taken]" in capsys.readouterr().err
+    assert run("specs/one.yaml", *output, "--check") == 0
+    assert run("other/one.yaml", *output, "--force") == 0
+    assert run("specs/one.yaml", *output) == 1
+
+
 def test_a_spec_that_moves_is_the_same(here: Path) -> None:
     assert run("specs/one.yaml") == 0
     Path("specs").rename("networks")
@@ -220,12 +233,14 @@ def test_other_networks_need_a_build_after_a_newer_runtime(tmp_path: Path) -> No
         return {lock.NAME: text}
 
     old, new = runtime(b"old"), runtime(b"new")
-    writer.write(tmp_path, {RUNTIME: old, "a": network(old), "b": network(old)})
+    writer.write(tmp_path, {lock.RUNTIME: old, "a": network(old), "b": network(old)})
     writer.write(tmp_path, {"own": {lock.NAME: lock.dump_runtime({})}})
-    assert build.stale(tmp_path, {RUNTIME: old, "a": network(old)}) == []
-    writer.write(tmp_path, {RUNTIME: new, "a": network(new)})
-    assert build.stale(tmp_path, {RUNTIME: new, "a": network(new)}) == [tmp_path / "b"]
-    (problem,) = writer.drift(tmp_path, {RUNTIME: new, "b": network(new)})
+    assert build.stale(tmp_path, {lock.RUNTIME: old, "a": network(old)}) == []
+    writer.write(tmp_path, {lock.RUNTIME: new, "a": network(new)})
+    assert build.stale(tmp_path, {lock.RUNTIME: new, "a": network(new)}) == [
+        tmp_path / "b"
+    ]
+    (problem,) = writer.drift(tmp_path, {lock.RUNTIME: new, "b": network(new)})
     assert problem.message == f"{tmp_path / 'b' / lock.NAME} is out of date"
 
 

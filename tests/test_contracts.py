@@ -21,6 +21,7 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 # A module or package imports only from those above it, and from itself.
 ORDER = (
     "__init__",
+    "lock",
     "diagnostics",
     "yaml12",
     "source",
@@ -35,7 +36,6 @@ ORDER = (
     "templates",
     "backends",
     "compiler",
-    "lock",
     "merges",
     "transaction",
     "writer",

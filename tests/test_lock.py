@@ -51,7 +51,10 @@ def test_the_bytes_know_neither_order_nor_place(tmp_path: Path) -> None:
         ("specs/net.yaml", "generated", "../specs/net.yaml"),
         ("net.yaml", "generated", "../net.yaml"),
         ("a/b/net.yaml", ".", "a/b/net.yaml"),
-        ("specs/net.yaml", "build/generated", "net.yaml"),
+        ("specs/net.yaml", "build/generated", "../../specs/net.yaml"),
+        ("specs/net.yaml", "build/a/generated", "net.yaml"),
+        ("specs/net.yaml", "/elsewhere/generated", "net.yaml"),
+        ("/specs/net.yaml", "/generated", "../specs/net.yaml"),
         ("/elsewhere/net.yaml", "generated", "net.yaml"),
     ],
 )

@@ -200,15 +200,16 @@ def test_a_journal_of_another_hand(root: Path, journal: str) -> None:
     if journal == "..":
         names = ("../outside.py", "net/../../outside.py", str(outside))
         journal = json.dumps(escape | {"files": [[name, digest] for name in names]})
+    (root.parent / "empty").mkdir()
     if journal == "made":
-        (root.parent / "empty").mkdir()
-        journal = json.dumps(escape | {"made": ["../empty", 1]})
+        journal = json.dumps(escape | {"made": ["../empty"]})
     stage = root / lock.STAGE
     stage.mkdir()
     (stage / "journal").write_text(journal)
     assert writer.drift(root, OLD) == []
     assert found(root) == OLD
     assert outside.read_text() == "mine"
+    assert (root.parent / "empty").is_dir()
 
 
 @pytest.mark.parametrize("again", range(ROUNDS))

@@ -52,6 +52,14 @@ def test_other_files_of_the_folder_stay(built: Path) -> None:
     assert (built / "runs").is_dir()
 
 
+def test_what_an_older_version_left_is_removed(built: Path) -> None:
+    (built / ".specgen-x1y2").mkdir()
+    (built / ".specgen-x1y2" / "a.py").write_text("old")
+    write(built, files(a="1", b="2", c="3"))
+    assert contents(built) == files(a="1", b="2", c="3")
+    assert {path.name for path in built.iterdir()} == contents(built).keys()
+
+
 def test_a_file_that_went_missing_is_written_again(built: Path) -> None:
     (built / "a.py").unlink()
     assert names(write(built, files(a="1", b="2", c="3")).changed) == ["a.py"]
