@@ -239,6 +239,22 @@ def test_a_new_root_of_builds_at_once(tmp_path: Path) -> None:
         assert found(root) in states
 
 
+def test_a_root_that_goes_while_it_is_waited_for_is_made_again(tmp_path: Path) -> None:
+    root = tmp_path / "generated"
+
+    def write_soon() -> None:
+        while not root.exists():
+            time.sleep(0.001)
+        writer.write(root, NEW)
+
+    waiting = in_a_process(write_soon)
+    with pytest.raises(SpecError), transaction.writing(root):
+        time.sleep(0.1)
+        raise SpecError([])  # the root is empty and goes
+    assert ended(waiting) == 0
+    assert found(root) == NEW
+
+
 def test_who_holds_a_folder_for_long_is_not_waited_for(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
