@@ -247,10 +247,14 @@ def test_a_root_that_goes_while_it_is_waited_for_is_made_again(tmp_path: Path) -
             time.sleep(0.001)
         writer.write(root, NEW)
 
+    def fail_late() -> None:
+        with transaction.writing(root):
+            time.sleep(0.1)
+            raise SpecError([])  # the root is empty and goes
+
     waiting = in_a_process(write_soon)
-    with pytest.raises(SpecError), transaction.writing(root):
-        time.sleep(0.1)
-        raise SpecError([])  # the root is empty and goes
+    with pytest.raises(SpecError):
+        fail_late()
     assert ended(waiting) == 0
     assert found(root) == NEW
 
