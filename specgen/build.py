@@ -91,9 +91,9 @@ def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
     for spec in specs:
         other = cache.built_from(root / spec.stem)
         if other and other.is_file() and spec.is_file() and not other.samefile(spec):
-            from specgen.writer import taken
+            from specgen.writer import built_from
 
-            yield taken(root / spec.stem, other)
+            yield built_from(root / spec.stem, other)
 
 
 def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:

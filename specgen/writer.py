@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from specgen import lock
-from specgen.diagnostics import Diagnostic, SpecError, printable
+from specgen.diagnostics import TAB, Diagnostic, SpecError, printable
 from specgen.merges import Merges
 from specgen.transaction import reading, swap, writing
 
@@ -65,8 +65,8 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
     """
     done = Written()
     with _reported(root, folders), writing(root):
-        if problems := [] if force else list(_taken(root, folders)):
-            raise SpecError(problems)
+        if not force and (taken := _taken(root, folders)):
+            raise SpecError(taken.values())
         for change in _compare(root, folders):
             keeps = change.owner is Owner.NO_FILE or (
                 change.owner is Owner.PERSON and not force
@@ -91,7 +91,9 @@ def drift(root: Path, folders: Folders) -> list[Diagnostic]:
 def compare(root: Path, folders: Folders) -> tuple[list[Diagnostic], list[Change]]:
     """Return the folders that belong to other specs, and the files that differ."""
     with _reported(root, folders), reading(root):
-        return list(_taken(root, folders)), _compare(root, folders)
+        taken = _taken(root, folders)
+        own = {name: files for name, files in folders.items() if name not in taken}
+        return list(taken.values()), _compare(root, own)
 
 
 def problem(root: Path, change: Change) -> Diagnostic:
@@ -116,19 +118,26 @@ def difference(root: Path, change: Change) -> str:
     from difflib import unified_diff
 
     path = (root / change.path).as_posix()
-    texts = []
-    for content in (change.old, change.new):
-        try:
-            texts.append(lock.plain(path, content or b"").decode())
-        except UnicodeDecodeError:
-            return f"binary file {path} differs"
-    if any("\0" in text for text in texts):
+    try:
+        old, new = (
+            _lines(path, content or b"") for content in (change.old, change.new)
+        )
+    except UnicodeDecodeError:
         return f"binary file {path} differs"
-    old, new = ([line.rstrip("\n") for line in text.split("\n")] for text in texts)
     before = "/dev/null" if change.old is None else path
     after = "/dev/null" if change.new is None else path
-    lines = unified_diff(old, new, before, after, lineterm="")
-    return "\n".join(printable(line.replace("\t", "    ")) for line in lines)
+    return "\n".join(unified_diff(old, new, before, after, lineterm=""))
+
+
+def _lines(path: str, content: bytes) -> list[str]:
+    """Return the lines of a text as a terminal can show them."""
+    if b"\0" in content:
+        raise UnicodeDecodeError("utf-8", content, 0, 1, "a text has no NUL")
+    *lines, last = lock.plain(path, content).decode().split("\n")
+    lines = [printable(line.replace("\t", TAB)) for line in lines]
+    return (
+        [*lines, f"{printable(last)}\n\\ No newline at end of file"] if last else lines
+    )
 
 
 def _compare(root: Path, folders: Folders) -> list[Change]:
@@ -158,16 +167,18 @@ def _compare(root: Path, folders: Folders) -> list[Change]:
     return changes
 
 
-def _taken(root: Path, folders: Folders) -> Iterator[Diagnostic]:
+def _taken(root: Path, folders: Folders) -> dict[str, Diagnostic]:
     """Find folders that were built from another spec, which is still there."""
+    found = {}
     for folder, files in folders.items():
         here = _places(root, lock.parse(files[lock.NAME]))
         there = _places(root, lock.load(root / folder))
         if there and not any(a.samefile(b) for a in here for b in there):
-            yield taken(root / folder, there[0])
+            found[folder] = built_from(root / folder, there[0])
+    return found
 
 
-def taken(folder: Path, spec: Path) -> Diagnostic:
+def built_from(folder: Path, spec: Path) -> Diagnostic:
     """Say that a folder belongs to another spec."""
     if spec.is_relative_to(here := Path.cwd()):
         spec = spec.relative_to(here)
@@ -204,16 +215,16 @@ def _as_written(done: Written) -> Iterator[Change]:
     for change in done.changed:
         folder, _, name = change.path.partition("/")
         last = {
-            path.removeprefix(f"{folder}/"): refused.known
+            path.name: refused.known
             for refused in done.refused
-            if (path := refused.path).startswith(f"{folder}/")
+            if (path := PurePath(refused.path)).parent.name == folder
         }
-        if name == lock.NAME and change.new is not None and last:
-            content = lock.amend(change.new, last)
-            if change.old is None or lock.plain(name, change.old) != content:
-                yield replace(change, new=content)
-        else:
+        if name != lock.NAME or change.new is None or not last:
             yield change
+            continue
+        content = lock.amend(change.new, last)
+        if change.old is None or lock.plain(name, change.old) != content:
+            yield replace(change, new=content)
 
 
 def _free(root: Path, path: str) -> str:

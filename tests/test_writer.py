@@ -164,18 +164,18 @@ def test_without_a_lock_every_other_file_is_a_persons(
 def test_a_difference_is_shown_as_text(built: Path) -> None:
     (built / "a.py").write_bytes(b"1\n2\n\x1b[31m3\n")
     (built / "b.py").write_bytes(b"\xff")
-    new = files(a="1\n2\nthree\n", b="b", d="4\n")
+    new = files(a="1\n2\nthree", b="b", d="4\n")
     _, changes = writer.compare(built.parent, {"net": new})
     shown = {c.path: writer.difference(Path("generated"), c) for c in changes}
     assert shown["net/a.py"].splitlines() == [
         "--- generated/net/a.py",
         "+++ generated/net/a.py",
-        "@@ -1,4 +1,4 @@",
+        "@@ -1,3 +1,3 @@",
         " 1",
         " 2",
         "-\\x1b[31m3",
         "+three",
-        " ",
+        "\\ No newline at end of file",
     ]
     assert shown["net/b.py"] == "binary file generated/net/b.py differs"
     assert shown["net/c.py"].splitlines()[:2] == [
