@@ -26,7 +26,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for spec in specs.values():
         first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
         if first is not spec:
-            message = f"{first} and {spec} would be built into one folder"
+            message = f"{first} and {spec} would go into one folder"
             cure = "rename one of them, or build them with another --output each"
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if problems:
@@ -107,6 +107,6 @@ def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
     found = [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
     yield from (folder / name for name in found)
     if not found:
-        message = f"{folder} has no specs"
-        cure = "a spec is a file with a name like alexnet.yaml"
+        message = f"there is no spec in {folder}"
+        cure = "a spec is a YAML file, such as alexnet.yaml"
         problems.append(Diagnostic("no-specs", message, help=cure))

@@ -71,7 +71,7 @@ def _build(options: argparse.Namespace) -> int:
 
     done = write(root, folders, force=options.force)
     for copy in done.backups:
-        print(f"kept {root / copy}")
+        print(f"saved the edited file as {root / copy}")
     for change in done.changed:
         print("removed" if change.new is None else "wrote", root / change.path)
     for change in done.refused:
@@ -83,7 +83,7 @@ def _build(options: argparse.Namespace) -> int:
     for spec in specs:
         cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
     for folder in build.stale(root, folders):
-        print(f"{folder} needs a build, too: it was built with another runtime")
+        print(f"{folder} is out of date: it was built with another runtime")
     if done.refused:
         raise SpecError(problem(root, change) for change in done.refused)
     return 0

@@ -72,9 +72,9 @@ def stem_problem(stem: str) -> str | None:
             " digits, dots, dashes and underscores, beginning with a letter or digit"
         )
     if stem.endswith(".") or re.fullmatch(WINDOWS_DEVICE, stem):
-        return f"{stem!r} cannot name a generated folder: Windows can have no such one"
+        return f"{stem!r} cannot name a generated folder: Windows does not allow it"
     if stem.casefold() == RUNTIME:
-        return f"{stem!r} already names the folder of what all networks share"
+        return f"{stem!r} is the name of the folder that all networks share"
     return None
 
 

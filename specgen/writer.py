@@ -100,7 +100,7 @@ def problem(root: Path, change: Change) -> Diagnostic:
     """Say what keeps a file from being what the build gives."""
     path = root / change.path
     if change.owner is Owner.PERSON:
-        cure = "take the edit to the spec; --force overwrites the file and keeps a copy"
+        cure = "move the change into the spec; --force overwrites the file and keeps a copy"
         return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
     if change.owner is Owner.NO_FILE:
         kind = "a folder" if path.is_dir() else "not a file"
@@ -183,7 +183,7 @@ def built_from(folder: Path, spec: Path) -> Diagnostic:
     if spec.is_relative_to(here := Path.cwd()):
         spec = spec.relative_to(here)
     cure = "rename one of the two specs or give another --output; --force replaces it"
-    message = f"{folder} was built from {spec}, another spec"
+    message = f"{folder} belongs to another spec, {spec}"
     return Diagnostic("folder-taken", message, help=cure)
 
 

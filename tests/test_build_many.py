@@ -87,7 +87,7 @@ def test_a_folder_without_specs(
 ) -> None:
     Path(folder).mkdir()
     assert run(folder, "specs/one.yaml") == 1
-    assert f"error[no-specs]: {folder} has no specs" in capsys.readouterr().err
+    assert f"error[no-specs]: there is no spec in {folder}" in capsys.readouterr().err
     assert state() == {}
 
 
@@ -99,7 +99,7 @@ def test_two_specs_of_one_name_at_once(
     Path(other).write_text(SPEC)
     assert run("specs/one.yaml", other, "--force") == 1
     said = capsys.readouterr().err
-    assert f"[folder-taken]: specs/one.yaml and {other} would be built" in said
+    assert f"[folder-taken]: specs/one.yaml and {other} would go" in said
     assert state() == {}
 
 
@@ -112,7 +112,7 @@ def test_two_specs_of_one_name_after_one_another(
     before = state()
     for options in ((), ("--check",)):
         assert run("other/one.yaml", *options) == 1
-        message = "generated/one was built from specs/one.yaml, another spec"
+        message = "generated/one belongs to another spec, specs/one.yaml"
         assert f"error[folder-taken]: {message}" in capsys.readouterr().err
         assert state() == before
     assert run("other/one.yaml", "--force") == 0
@@ -188,7 +188,7 @@ def test_only_the_file_that_was_edited_is_refused(
 
     assert run("specs", "--force") == 0
     said = capsys.readouterr()
-    assert "kept generated/one/model.py.orig\n" in said.out
+    assert "saved the edited file as generated/one/model.py.orig\n" in said.out
     assert Path("generated/one/model.py.orig").read_text() == edited
     assert run("specs", "--check") == 0
     assert run("specs") == 0

@@ -221,7 +221,7 @@ def test_another_spec_does_not_take_the_folder(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as error:
         writer.write(root, builds[1])
     folder = root / "net"
-    message = f"{folder} was built from {specs[0]}, another spec"
+    message = f"{folder} belongs to another spec, {specs[0]}"
     assert messages(error) == [message]
     assert "--force" in str(error.value.diagnostics[0].help)
     assert writer.drift(root, builds[1])[0].message == message
