@@ -100,7 +100,9 @@ def problem(root: Path, change: Change) -> Diagnostic:
     """Say what keeps a file from being what the build gives."""
     path = root / change.path
     if change.owner is Owner.PERSON:
-        cure = "move the change into the spec; --force overwrites the file and keeps a copy"
+        cure = (
+            "move the change into the spec, or --force overwrites it and keeps a copy"
+        )
         return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
     if change.owner is Owner.NO_FILE:
         kind = "a folder" if path.is_dir() else "not a file"
