@@ -24,6 +24,7 @@ from specgen.diagnostics import Diagnostic, SpecError
 from specgen.lock import PLAIN, STAGE
 
 PATIENCE = 30.0  # seconds; a swap takes some milliseconds
+LEFT = ".specgen-"  # begins what a command that was killed can leave in a folder
 LOCK_FILE = ".specgen-lock"  # only where a folder cannot be locked: on NFS, on Windows
 
 if sys.platform == "win32":
@@ -74,6 +75,12 @@ def writing(root: Path) -> Iterator[None]:
         os.close(held)
 
 
+def tidy(folder: Path) -> None:
+    """Remove what killed commands have left in a folder; those of 0.1 left folders."""
+    for left in folder.glob(f"{LEFT}*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def swap(
     root: Path, new: Mapping[str, bytes | Path], removed: Sequence[str] = ()
 ) -> None:
@@ -104,7 +111,7 @@ def swap(
         for folder in made:
             (root / folder).mkdir()
         for number, name in enumerate(new):
-            (stage / f"{number}.new").replace(root / name)
+            _move(stage / f"{number}.new", root / name)
         for name in removed:
             (root / name).unlink()
         (stage / "journal").unlink()
@@ -121,6 +128,18 @@ def _copy(path: Path, copy: Path) -> None:
         os.link(path, copy, follow_symlinks=False)
     except (OSError, NotImplementedError):  # a disk without links
         shutil.copy2(path, copy, follow_symlinks=False)
+
+
+def _move(path: Path, target: Path) -> None:
+    """Replace the target in one step, also if its folder is a link to another disk."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = target.with_name(f"{LEFT}{target.name}")
+        shutil.copy2(path, near, follow_symlinks=False)
+        near.replace(target)
 
 
 def _recover(root: Path) -> None:
@@ -162,7 +181,7 @@ def _put_back(root: Path, name: str, new: str | None, old: Path) -> None:
         return
     if os.path.lexists(old):
         path.parent.mkdir(exist_ok=True)
-        old.replace(path)
+        _move(old, path)
     else:
         path.unlink(missing_ok=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from pathlib import Path, PurePath
 from specgen import lock
 from specgen.diagnostics import TAB, Diagnostic, SpecError, printable
 from specgen.merges import Merges
-from specgen.transaction import reading, swap, writing
+from specgen.transaction import reading, swap, tidy, writing
 
 Folders = Mapping[str, Mapping[str, bytes]]
 """The files of each folder by their names, its lock file among them."""
@@ -76,9 +75,8 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
             raise SpecError(problem(root, change) for change in locks)
         done.changed = list(_as_written(done))
         _swap_in(root, done)
-        for folder in folders:  # what version 0.1 left behind when it was killed
-            for left in (root / folder).glob(".specgen-*"):
-                shutil.rmtree(left, ignore_errors=True)
+        for folder in folders:
+            tidy(root / folder)
     return done
 
 
