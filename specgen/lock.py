@@ -125,7 +125,7 @@ def parse(content: bytes) -> Lock:
 
 
 def plain(name: str, content: bytes) -> bytes:
-    """Return the content of a file whatever line ends git checked it out with."""
+    """Return the content of a file whatever line endings git checked it out with."""
     return content if name.endswith(".onnx") else content.replace(b"\r\n", b"\n")
 
 

@@ -44,11 +44,13 @@ else:
 def reading(root: Path) -> Iterator[None]:
     """Hold the root, if it is there, with no interrupted command in it."""
     held = None
-    with suppress(FileNotFoundError):
-        held = _hold(root)
     try:
-        if held is not None:
-            _recover(root)
+        held = _hold(root)
+    except OSError as error:  # it is not there, or nobody can write to it
+        if error.errno not in (errno.ENOENT, errno.EROFS, errno.EACCES):
+            raise
+    try:
+        _recover(root)
         yield
     finally:
         if held is not None:

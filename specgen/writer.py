@@ -53,7 +53,7 @@ class Written:
 def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
     """Make the folders below `root` hold these files.
 
-    A file that is equal already, up to its line ends, is not touched. One that a
+    A file that is equal already, up to line endings, is not touched. One that a
     folder's old lock names and `folders` does not is removed. A file that was edited
     since it was generated is refused, all others are written; with `force`, a copy of
     it is kept beside it and it is written too.

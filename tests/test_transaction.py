@@ -292,6 +292,17 @@ def test_a_disk_that_locks_no_folders(
     (root / transaction.LOCK_FILE).unlink()
     assert found(root) == NEW
 
+    def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path.name == transaction.LOCK_FILE:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return os_open(path, flags, mode)
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", read_only)
+    assert writer.drift(root, NEW) == []
+    with pytest.raises(SpecError, match="Read-only file system"):
+        writer.write(root, OLD)
+
 
 def test_a_read_only_folder_can_be_checked(root: Path) -> None:
     for path in (root, *root.iterdir()):
