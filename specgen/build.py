@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from specgen import cache, lock
@@ -62,7 +63,7 @@ def render(
         files = compiler.render(program, onnx_devices=onnx_devices)
         sources = program.source.files
         files[lock.NAME] = lock.dump(
-            spec, root, sources, sets, files, onnx_devices=onnx_devices
+            spec, sources, sets, files, onnx_devices=onnx_devices
         )
         folders[spec.stem] = files
     if problems:
@@ -84,16 +85,32 @@ def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
 
 
 def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
-    """Find folders that this machine has built from other specs.
-
-    The writer asks the lock files, too; they know specs that are near, on any machine.
-    """
+    """Find folders that belong to other specs, which are still there."""
     for spec in specs:
-        other = cache.built_from(root / spec.stem)
+        folder = root / spec.stem
+        other = cache.built_from(folder) or _recorded(folder, spec)
         if other and other.is_file() and spec.is_file() and not other.samefile(spec):
-            from specgen.writer import built_from
+            if other.is_relative_to(here := Path.cwd()):
+                other = other.relative_to(here)
+            message = f"{folder} belongs to another spec, {other}"
+            cure = "rename one of the two specs or give another --output"
+            help = f"{cure}; --force replaces what is there"
+            yield Diagnostic("folder-taken", message, help=help)
 
-            yield built_from(root / spec.stem, other)
+
+def _recorded(folder: Path, spec: Path) -> Path | None:
+    """Return a spec near the output that has the bytes of the one that was built.
+
+    A lock file is the same wherever it is built, so it cannot name the spec's place.
+    """
+    recorded = lock.load(folder).sources.get(spec.name, set())
+    project = folder.absolute().parent.parent
+    near = [spec, project / spec.name, *sorted(project.glob(f"*/{spec.name}"))]
+    for path in near if recorded else ():
+        with suppress(OSError):
+            if path.is_file() and lock.digest(path.name, path.read_bytes()) in recorded:
+                return path
+    return None
 
 
 def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:

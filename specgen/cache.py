@@ -28,19 +28,19 @@ def is_current(
     spec: Path, sets: Sequence[str], folder: Path, *, onnx_devices: bool = False
 ) -> bool:
     """Tell whether building `spec` into `folder` is known to change nothing."""
-    root = folder.parent
     try:
         content = lock.plain(lock.NAME, _read(folder / lock.NAME))
         if _marker(folder).read_text().partition("\n")[0] != _key(content):
             return False
-        if os.path.lexists(root / lock.STAGE):  # a build, perhaps an interrupted one
+        if os.path.lexists(
+            folder.parent / lock.STAGE
+        ):  # a build, perhaps an interrupted one
             return False
         record = lock.parse(content)
         files = {spec.parent / n: _read(spec.parent / n) for n in record.sources}
         runtime = "".join(record.runtimes)
         built = lock.dump(
             spec,
-            root,
             files,
             sets,
             _outputs(folder, record),
@@ -49,7 +49,7 @@ def is_current(
         )
         if spec not in files or built != content:
             return False
-        return not runtime or runtime == _runtime(root / lock.RUNTIME)
+        return not runtime or runtime == _runtime(folder.parent / lock.RUNTIME)
     except UNUSABLE:
         return False
 
@@ -66,10 +66,7 @@ def remember(folder: Path, spec: Path, content: bytes) -> None:
 
 
 def built_from(folder: Path) -> Path | None:
-    """Return the spec that `folder` was built from, if this machine has done it.
-
-    A lock file names only specs that are near, since it is the same on any machine.
-    """
+    """Return the spec that `folder` was built from, if this machine has done it."""
     with suppress(*UNUSABLE):
         content = lock.plain(lock.NAME, _read(folder / lock.NAME))
         key, _, spec = _marker(folder).read_text().partition("\n")

@@ -94,13 +94,12 @@ def _check(
 ) -> int:
     from specgen.writer import compare, difference, problem
 
-    problems, changes = compare(root, folders)
-    problems += [problem(root, change) for change in changes]
+    changes = compare(root, folders)
     if differences:
         for change in changes:
             print(difference(root, change))
-    if problems:
-        raise SpecError(problems)
+    if changes:
+        raise SpecError(problem(root, change) for change in changes)
     for name in folders:
         print(f"{root / name} is what the spec says")
     return 0

@@ -27,17 +27,15 @@ PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that does not lead out of its fo
 
 
 class Lock(NamedTuple):
-    """What a lock file records. After a merge, `outputs` can have several hashes."""
+    """What a lock file records: after a merge, perhaps several hashes of a file."""
 
-    specs: set[str]
     runtimes: set[str]
-    sources: list[str]
+    sources: dict[str, set[str]]
     outputs: dict[str, set[str]]
 
 
 def dump(
     spec: Path,
-    root: Path,
     sources: Mapping[Path, bytes],
     sets: Sequence[str],
     outputs: Mapping[str, bytes],
@@ -45,7 +43,7 @@ def dump(
     runtime: str = "",
     onnx_devices: bool = False,
 ) -> bytes:
-    """Return the lock file of a network's folder below `root`.
+    """Return the lock file of a network's folder.
 
     `sources` are all files that were read for `spec`, itself among them; they are
     named relative to its folder. `outputs` are the files beside the lock, by name.
@@ -55,7 +53,7 @@ def dump(
     names = {os.path.relpath(path, spec.parent): path for path in sources}
     return _text(
         {
-            "spec": _place(spec, root),
+            "spec": spec.name,
             "set": list(sets),
             **({"onnx_devices": True} if onnx_devices else {}),
             **({"runtime": runtime} if runtime else {}),
@@ -95,7 +93,7 @@ def parse(content: bytes) -> Lock:
     A line that says nothing of use is passed over, and so is an output with a name
     that leads out of the folder.
     """
-    lock = Lock(set(), set(), [], {})
+    lock = Lock(set(), {}, {})
     section = before = ""
     for line in content.decode(errors="replace").splitlines():
         if line.startswith("<<<<<<<"):
@@ -115,10 +113,8 @@ def parse(content: bytes) -> Lock:
                 section = key
             elif section == "outputs" and PLAIN.fullmatch(key):
                 lock.outputs.setdefault(key, set()).add(text)
-            elif section == "sources" and key not in lock.sources:
-                lock.sources.append(key)
-            elif key == "spec":
-                lock.specs.add(text)
+            elif section == "sources":
+                lock.sources.setdefault(key, set()).add(text)
             elif key == "runtime":
                 lock.runtimes.add(text)
     return lock
@@ -132,21 +128,6 @@ def plain(name: str, content: bytes) -> bytes:
 def digest(name: str, content: bytes) -> str:
     """Return the SHA-256 of a file's plain content in hexadecimal."""
     return sha256(plain(name, content)).hexdigest()
-
-
-def _place(spec: Path, root: Path) -> str:
-    """Return the spec's path from the root if they are near, else only its name.
-
-    A longer way between them is one of this machine, not of the project.
-    """
-    try:
-        path = Path(os.path.relpath(spec, root))
-    except ValueError:  # on another drive of Windows
-        return spec.name
-    up = path.parts.count("..")
-    meet_at_the_top = len(Path(os.path.abspath(root)).parts) - 1 == up
-    near = up < 2 or (up == 2 and not meet_at_the_top)
-    return path.as_posix() if near else spec.name
 
 
 def _text(origin: Mapping[str, Any], outputs: Mapping[str, bytes]) -> bytes:

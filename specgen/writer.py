@@ -59,13 +59,10 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
     it is kept beside it and it is written too.
 
     Raises:
-        SpecError: with everything as it was: a folder belongs to another spec (unless
-            `force`), or something cannot be written.
+        SpecError: with everything as it was: something cannot be written.
     """
     done = Written()
     with _reported(root, folders), writing(root):
-        if not force and (taken := _taken(root, folders)):
-            raise SpecError(taken.values())
         for change in _compare(root, folders):
             keeps = change.owner is Owner.NO_FILE or (
                 change.owner is Owner.PERSON and not force
@@ -82,16 +79,13 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
 
 def drift(root: Path, folders: Folders) -> list[Diagnostic]:
     """Return one diagnostic for each file of the folders that `write` would change."""
-    taken, changes = compare(root, folders)
-    return taken + [problem(root, change) for change in changes]
+    return [problem(root, change) for change in compare(root, folders)]
 
 
-def compare(root: Path, folders: Folders) -> tuple[list[Diagnostic], list[Change]]:
-    """Return the folders that belong to other specs, and the files that differ."""
+def compare(root: Path, folders: Folders) -> list[Change]:
+    """Return the files of the folders that differ."""
     with _reported(root, folders), reading(root):
-        taken = _taken(root, folders)
-        own = {name: files for name, files in folders.items() if name not in taken}
-        return list(taken.values()), _compare(root, own)
+        return _compare(root, folders)
 
 
 def problem(root: Path, change: Change) -> Diagnostic:
@@ -165,32 +159,6 @@ def _compare(root: Path, folders: Folders) -> list[Change]:
             last = min(known.get(name, ()), default=None)
             changes.append(Change(f"{folder}/{name}", old, new, owner, last))
     return changes
-
-
-def _taken(root: Path, folders: Folders) -> dict[str, Diagnostic]:
-    """Find folders that were built from another spec, which is still there."""
-    found = {}
-    for folder, files in folders.items():
-        here = _places(root, lock.parse(files[lock.NAME]))
-        there = _places(root, lock.load(root / folder))
-        if there and not any(a.samefile(b) for a in here for b in there):
-            found[folder] = built_from(root / folder, there[0])
-    return found
-
-
-def built_from(folder: Path, spec: Path) -> Diagnostic:
-    """Say that a folder belongs to another spec."""
-    if spec.is_relative_to(here := Path.cwd()):
-        spec = spec.relative_to(here)
-    cure = "rename one of the two specs or give another --output; --force replaces it"
-    message = f"{folder} belongs to another spec, {spec}"
-    return Diagnostic("folder-taken", message, help=cure)
-
-
-def _places(root: Path, record: lock.Lock) -> list[Path]:
-    """Return the specs that a lock names and that are there."""
-    paths = [Path(os.path.normpath(root / place)) for place in sorted(record.specs)]
-    return [path for path in paths if path.is_file()]
 
 
 def _swap_in(root: Path, done: Written) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_two_specs_of_one_name_at_once(
 
 
 def test_two_specs_of_one_name_after_one_another(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other").mkdir()
     Path("other/one.yaml").write_text(SPEC.replace("Net", "Other"))
@@ -115,6 +116,10 @@ def test_two_specs_of_one_name_after_one_another(
         message = "generated/one belongs to another spec, specs/one.yaml"
         assert f"error[folder-taken]: {message}" in capsys.readouterr().err
         assert state() == before
+    shutil.rmtree(tmp_path / "cache")  # as on another machine
+    assert run("other/one.yaml") == 1
+    assert "belongs to another spec, specs/one.yaml" in capsys.readouterr().err
+    assert run("specs/one.yaml") == 0
     assert run("other/one.yaml", "--force") == 0
     assert run("other/one.yaml", "--check") == 0
     assert b"class Other" in state()["generated/one/model.py"]
@@ -137,7 +142,8 @@ def test_two_specs_of_one_name_far_from_the_output(
 def test_a_spec_that_moves_is_the_same(here: Path) -> None:
     assert run("specs/one.yaml") == 0
     Path("specs").rename("networks")
-    assert run("networks/one.yaml") == 0
+    assert run("networks/one.yaml", "--check") == 0
+    assert run("networks/one.yaml", "--set", "name=Other") == 0
     assert run("networks", "--check") == 1  # two and three are not built
 
 
@@ -229,7 +235,7 @@ def runtime(content: bytes) -> dict[str, bytes]:
 def test_other_networks_need_a_build_after_a_newer_runtime(tmp_path: Path) -> None:
     def network(shared: dict[str, bytes]) -> dict[str, bytes]:
         digest = lock.digest(lock.NAME, shared[lock.NAME])
-        text = lock.dump(Path("net.yaml"), tmp_path, {}, [], {}, runtime=digest)
+        text = lock.dump(Path("net.yaml"), {}, [], {}, runtime=digest)
         return {lock.NAME: text}
 
     old, new = runtime(b"old"), runtime(b"new")

@@ -37,7 +37,6 @@ class Build:
         runtime[lock.NAME] = lock.dump_runtime(runtime)
         files[lock.NAME] = lock.dump(
             self.spec,
-            root,
             sources,
             self.sets,
             files,
@@ -153,9 +152,8 @@ def test_line_ends_are_no_change(build: Build) -> None:
         path.write_bytes(b"a\n")
     build.spec.write_bytes(b"a\n")
     files = {"model.py": b"a\n"}
-    root = build.folder.parent
     sources = {build.spec: b"a\n"}
-    content = lock.dump(build.spec, root, sources, build.sets, files)
+    content = lock.dump(build.spec, sources, build.sets, files)
     lock_file = build.folder / lock.NAME
     lock_file.write_bytes(content)
     cache.remember(build.folder, build.spec, content)
@@ -175,8 +173,7 @@ def test_reverting_a_change_makes_it_current_again(build: Build) -> None:
 def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
     build: Build,
 ) -> None:
-    root = build.folder.parent
-    content = lock.dump(build.spec, root, {build.base: b"old"}, build.sets, {})
+    content = lock.dump(build.spec, {build.base: b"old"}, build.sets, {})
     (build.folder / lock.NAME).write_bytes(content)
     cache.remember(build.folder, build.spec, content)
     assert not build.is_current()

@@ -32,7 +32,7 @@ def folders(**contents: str) -> dict[str, dict[str, bytes]]:
     """Return the folders of a network and of what it shares, each with these files."""
     outputs = {f"{name}.py": text.encode() for name, text in contents.items()}
     spec = Path("net.yaml")
-    net = lock.dump(spec, Path(), {spec: b""}, [], outputs)
+    net = lock.dump(spec, {spec: b""}, [], outputs)
     return {
         "net": outputs | {lock.NAME: net},
         "runtime": outputs | {lock.NAME: lock.dump_runtime(outputs)},
