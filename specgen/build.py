@@ -103,12 +103,14 @@ def _recorded(folder: Path, spec: Path) -> Path | None:
 
     A lock file is the same wherever it is built, so it cannot name the spec's place.
     """
-    recorded = lock.load(folder).sources.get(spec.name, set())
+    known = lock.load(folder).sources.get(spec.name)
+    if not known:
+        return None
     project = folder.absolute().parent.parent
-    near = [spec, project / spec.name, *sorted(project.glob(f"*/{spec.name}"))]
-    for path in near if recorded else ():
-        with suppress(OSError):
-            if path.is_file() and lock.digest(path.name, path.read_bytes()) in recorded:
+    with suppress(OSError):
+        for place in [spec.parent, project, *sorted(project.iterdir())]:
+            path = place / spec.name
+            if path.is_file() and lock.digest(path.name, path.read_bytes()) in known:
                 return path
     return None
 
