@@ -106,7 +106,7 @@ class CompiledSpec:
         root = Path(folder)
         spec = list(self.program.source.files)[-1]  # bases come first
         folders = build.outputs(
-            {spec: self.program}, root, self.options, onnx_devices=onnx_devices
+            {spec: self.program}, self.options, onnx_devices=onnx_devices
         )
         done = write(root, folders, force=force)
         if done.refused:
