@@ -16,20 +16,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from specgen import lock
-from specgen.compiler import Program, render
+from specgen import build
+from specgen.compiler import Program
+from specgen.diagnostics import SpecError
 from specgen.diff import Difference, compare
 from specgen.diff.revision import compile_at
 from specgen.passes.memory import MOST_IMAGES
 from specgen.plan import Plan, make_plan
-from specgen.writer import write
+from specgen.writer import problem, write
 
 # A value of a spec, as Python has it.
 Value = None | bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"]
 
 
 def load(
-    path: str | os.PathLike[str], *, set: Mapping[str, Value] | None = None
+    path: str | os.PathLike[str],
+    *,
+    set: Mapping[str, Value] | None = None,
+    root: str | os.PathLike[str] | None = None,
 ) -> CompiledSpec:
     """Read and compile a spec.
 
@@ -37,6 +41,8 @@ def load(
         path: a file, or `REV:path` of git, as in `git show`.
         set: values by their paths, such as `{"layers.conv1.kernel_size": 7}`: the same
             as `--set` on the command line. None removes a key.
+        root: the folder that the spec and all that it extends lie in; by default the
+            nearest one upward with `.git` or `pyproject.toml`, or that of the spec.
 
     Raises:
         SpecError: the spec is wrong or cannot be read; `diagnostics` has all errors.
@@ -44,7 +50,8 @@ def load(
     """
     options = tuple(f"{key}={_yaml(value)}" for key, value in (set or {}).items())
     text = os.fspath(path)
-    return CompiledSpec(text, options, compile_at(text, options))
+    program = compile_at(text, options, Path(root) if root else None)
+    return CompiledSpec(text, options, program)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,27 +97,28 @@ class CompiledSpec:
     ) -> Path:
         """Write the generated files and return their folder.
 
-        That is a folder in `folder` that is named after the spec, as with `--output`:
-        all files are written or none, and equal ones are not touched.
+        That is a folder in `folder` that is named after the spec, beside the run-time
+        modules that it shares with others, as with `--output`. Equal files are not
+        touched.
 
         Args:
             folder: where it goes.
             onnx_devices: write the placement into `model.onnx`.
-            force: overwrite files that were edited by hand.
+            force: overwrite files that were edited by hand, and keep copies.
 
         Raises:
-            SpecError: a file was edited by hand, or cannot be written.
+            SpecError: files that were edited by hand, which are left while all others
+                are written; or nothing could be written.
         """
-        program = self.program
-        files = render(program, onnx_devices=onnx_devices)
-        sources = program.source.files
-        spec = list(sources)[-1]  # bases come first
-        files[lock.NAME] = lock.dump(
-            spec, sources, self.options, files, onnx_devices=onnx_devices
+        root, program = Path(folder), self.program
+        spec = list(program.source.files)[-1]  # bases come first
+        folders = build.outputs(
+            {spec: program}, root, self.options, onnx_devices=onnx_devices
         )
-        target = Path(folder, program.stem)
-        write(target, files, force=force)
-        return target
+        done = write(root, folders, force=force)
+        if done.refused:
+            raise SpecError(problem(root, change) for change in done.refused)
+        return root / program.stem
 
     def diff(self, other: CompiledSpec) -> Difference:
         """Return what differs in another spec, from this one to that."""

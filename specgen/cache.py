@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from specgen import lock, templates
+from specgen.names import RUNTIME
 
 DEPENDENCIES = ("pydantic", "yaml", "jinja2", "onnx")
 UNUSABLE = (OSError, ValueError, RuntimeError)  # RuntimeError: there is no home folder
@@ -28,15 +29,28 @@ def is_current(
     spec: Path, sets: Sequence[str], folder: Path, *, onnx_devices: bool = False
 ) -> bool:
     """Tell whether building `spec` into `folder` is known to change nothing."""
+    root = folder.parent
     try:
-        content = _read(folder / lock.NAME)
+        content = lock.plain(lock.NAME, _read(folder / lock.NAME))
         if _marker(folder).read_text() != _key(content):
             return False
-        sources, outputs = lock.load(folder)
-        files = {spec.parent / name: _read(spec.parent / name) for name in sources}
-        found = {name: _read(folder / name) for name in outputs}
-        built = lock.dump(spec, files, sets, found, onnx_devices=onnx_devices)
-        return spec in files and built == content
+        if os.path.lexists(root / lock.STAGE):  # a build, perhaps an interrupted one
+            return False
+        record = lock.parse(content)
+        files = {spec.parent / n: _read(spec.parent / n) for n in record.sources}
+        runtime = "".join(record.runtimes)
+        built = lock.dump(
+            spec,
+            root,
+            files,
+            sets,
+            _outputs(folder, record),
+            runtime=runtime,
+            onnx_devices=onnx_devices,
+        )
+        if spec not in files or built != content:
+            return False
+        return not runtime or runtime == _runtime(root / RUNTIME)
     except UNUSABLE:
         return False
 
@@ -50,6 +64,17 @@ def remember(folder: Path, content: bytes) -> None:
         marker = _marker(folder)
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text(_key(content))
+
+
+def _runtime(folder: Path) -> str:
+    """Return the digest of the runtime's lock; "" if the files are not those of it."""
+    content = lock.plain(lock.NAME, _read(folder / lock.NAME))
+    built = lock.dump_runtime(_outputs(folder, lock.parse(content)))
+    return lock.digest(lock.NAME, content) if built == content else ""
+
+
+def _outputs(folder: Path, record: lock.Lock) -> dict[str, bytes]:
+    return {name: _read(folder / name) for name in record.outputs}
 
 
 def _marker(folder: Path) -> Path:
@@ -69,7 +94,8 @@ def _generator() -> bytes:
     """
     state = sha256(sys.version.encode())
     package = Path(__file__).parent
-    for file in sorted([*package.glob("**/*.py"), *templates.folder().glob("**/*.j2")]):
+    code = [*package.glob("**/*.py"), *package.glob("runtime/*.txt")]
+    for file in sorted([*code, *templates.folder().glob("**/*.j2")]):
         content = file.read_bytes()
         state.update(f"{file} {len(content)} ".encode() + content)
     for name in DEPENDENCIES:

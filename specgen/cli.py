@@ -12,12 +12,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from specgen import __version__
 from specgen.diagnostics import Diagnostic, SpecError
+from specgen.names import RUNTIME
 
 # Those of `specgen.diff.Tier`, which takes too long to import for --help.
 TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
@@ -48,38 +49,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from specgen import cache, lock
+    from specgen import build, cache, lock
 
-    spec: Path = options.spec
-    folder: Path = options.output / spec.stem
+    if options.diff and not options.check:
+        options.fail("--diff is an option of --check")
+    root: Path = options.output
     devices: bool = options.onnx_devices
-    if not options.check and cache.is_current(
-        spec, options.set, folder, onnx_devices=devices
-    ):
-        print(f"{folder} is up to date")
-        return 0
+    specs = build.find(options.specs)
+    if not options.check:
+        for spec in list(specs):
+            folder = root / spec.stem
+            if cache.is_current(spec, options.set, folder, onnx_devices=devices):
+                print(f"{folder} is up to date")
+                specs.remove(spec)
+        if not specs:
+            return 0
 
-    from specgen.compiler import compile_file, render
-    from specgen.writer import drift, write
-
-    program = compile_file(spec, options.set)
-    files = render(program, onnx_devices=devices)
-    files[lock.NAME] = lock.dump(
-        spec, program.source.files, options.set, files, onnx_devices=devices
+    folders = build.render(
+        specs, root, options.set, project=options.root, onnx_devices=devices
     )
     if options.check:
-        if problems := drift(folder, files):
-            raise SpecError(problems)
-        print(f"{folder} is what the spec says")
-        return 0
-    changes = write(folder, files, force=options.force)
-    cache.remember(folder, files[lock.NAME])
-    for name in changes.written:
-        print(f"wrote {folder / name}")
-    for name in changes.removed:
-        print(f"removed {folder / name}")
-    if not changes.written and not changes.removed:
-        print(f"{folder} is up to date")
+        return _check(root, folders, differences=options.diff)
+
+    from specgen.writer import difference, problem, write
+
+    done = write(root, folders, force=options.force)
+    for copy in done.backups:
+        print(f"kept {root / copy}")
+    for change in done.changed:
+        print(f"{'wrote' if change.new else 'removed'} {root / change.path}")
+    for change in done.refused:
+        print(difference(root, change))
+    changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}
+    for name, files in folders.items():
+        if name not in changed and name != RUNTIME:
+            print(f"{root / name} is up to date")
+        cache.remember(root / name, files[lock.NAME])
+    for folder in build.stale(root, folders):
+        print(f"{folder} needs a build, too: it was built with another runtime")
+    if done.refused:
+        raise SpecError(problem(root, change) for change in done.refused)
+    return 0
+
+
+def _check(
+    root: Path, folders: Mapping[str, Mapping[str, bytes]], *, differences: bool
+) -> int:
+    from specgen.writer import compare, difference, problem
+
+    problems, changes = compare(root, folders)
+    problems += [problem(root, change) for change in changes]
+    if differences:
+        for change in changes:
+            print(difference(root, change))
+    if problems:
+        raise SpecError(problems)
+    for name in folders:
+        if name != RUNTIME:
+            print(f"{root / name} is what the spec says")
     return 0
 
 
@@ -88,7 +115,12 @@ def _show(options: argparse.Namespace) -> int:
     from specgen.compiler import compile_file
     from specgen.plan import make_plan
 
-    program = compile_file(options.spec, options.set)
+    program = compile_file(options.spec, options.set, options.root)
+    if options.resolved or options.origins:
+        from specgen.frontend.resolved import resolved
+
+        print(resolved(program.spec, program.source, origins=options.origins), end="")
+        return 0
     plan = make_plan(program.spec, program.placed, options.batch_size)
     if options.format == "json":
         print(json.dumps(plan.as_json(), indent=2))
@@ -102,9 +134,10 @@ def _diff(options: argparse.Namespace) -> int:
     from specgen.diff.revision import compile_all
 
     if options.other is None and not options.set:
-        options.usage("give a second spec to compare with, or --set what to change")
+        options.fail("give a second spec to compare with, or --set what to change")
     other = options.spec if options.other is None else options.other
-    found = compare(*compile_all((options.spec, ()), (other, options.set)))
+    specs = (options.spec, ()), (other, options.set)
+    found = compare(*compile_all(specs, options.root))
     if options.format == "json":
         print(json.dumps(found.as_json(), indent=2))
     elif options.format == "markdown":
@@ -129,7 +162,7 @@ def _verify(options: argparse.Namespace) -> int:
     from specgen.compiler import compile_file
     from specgen.verify import as_json, table, verify
 
-    checks = verify(compile_file(options.spec, options.set))
+    checks = verify(compile_file(options.spec, options.set, options.root))
     print(as_json(checks) if options.format == "json" else table(checks))
     return 0 if all(check.ok for check in checks) else 1
 
@@ -138,6 +171,13 @@ def _schema(options: argparse.Namespace) -> int:
     from specgen.editor import json_schema
 
     print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from specgen.explain import explain
+
+    print(explain(options.code))
     return 0
 
 
@@ -166,6 +206,8 @@ def _report(error: SpecError, form: str) -> None:
     if form == "text":
         count = len(error.diagnostics)
         print(f"\n{count} error{'s' if count > 1 else ''}", file=sys.stderr)
+        code = error.diagnostics[0].code
+        print(f"To learn more, run: specgen explain {code}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,8 +218,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"specgen {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    build = _command(commands, "build", _build, "write the generated folder")
-    _spec(build)
+    build = _command(commands, "build", _build, "write the generated folders")
+    build.set_defaults(fail=build.error)
+    build.add_argument(
+        "specs",
+        type=Path,
+        nargs="+",
+        metavar="SPEC",
+        help="a spec, a YAML file, or a folder of them; if one is wrong, none is built",
+    )
+    _set(build)
     build.add_argument(
         "--output",
         type=Path,
@@ -187,17 +237,25 @@ def _parser() -> argparse.ArgumentParser:
         " alexnet.yaml (default: generated)",
     )
     build.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; fail if the folder is not what the spec says",
-    )
-    build.add_argument(
         "--onnx-devices",
         action="store_true",
         help="write the placement into model.onnx (IR 11, multi-device annotations)",
     )
+    either = build.add_mutually_exclusive_group()
+    either.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; fail if a folder is not what its spec says",
+    )
+    either.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite files that were edited by hand, and keep copies: model.py.orig",
+    )
     build.add_argument(
-        "--force", action="store_true", help="overwrite files that were edited by hand"
+        "--diff",
+        action="store_true",
+        help="with --check, show how each file would change",
     )
 
     show = _command(commands, "show", _show, "print the plan, layer by layer")
@@ -210,6 +268,16 @@ def _parser() -> argparse.ArgumentParser:
         help="show memory and traffic in detail, for so many images at once",
     )
 
+    show.add_argument(
+        "--resolved",
+        action="store_true",
+        help="print the spec instead: merged, and with its defaults, as YAML",
+    )
+    show.add_argument(
+        "--origins",
+        action="store_true",
+        help="the same, and behind each value the line, or the option, it comes from",
+    )
     _diff_command(commands)
 
     verify = _command(
@@ -220,6 +288,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(commands, "schema", _schema, "print a JSON Schema for editors")
 
+    explain = _command(commands, "explain", _explain, "say more about an error")
+    explain.add_argument(
+        "code", type=_code, metavar="CODE", help="what an error has in [brackets]"
+    )
+
     sample = _command(
         commands, "sample-data", _sample_data, "render a small data set of drawn shapes"
     )
@@ -229,17 +302,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _diff_command(commands: Any) -> None:
     diff = _command(commands, "diff", _diff, "print what a change of a spec means")
-    diff.set_defaults(usage=diff.error)
+    diff.set_defaults(fail=diff.error)
     spec = "a spec: a file, or REV:path of git, as in `git show`"
     diff.add_argument("spec", metavar="A", help=spec)
-    diff.add_argument("other", nargs="?", metavar="B", help=spec)
     diff.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change B, or A where there is no B, e.g. layers.conv1.kernel_size=7",
+        "other",
+        nargs="?",
+        metavar="B",
+        help=f"{spec}; without it, B is A as --set changes it",
     )
+    _set(diff)
     diff.add_argument("--format", choices=("text", "markdown", "json"), default="text")
     diff.add_argument(
         "--fail-on",
@@ -265,6 +337,16 @@ def _command(
     return command
 
 
+def _code(text: str) -> str:
+    from specgen.diagnostics import nearest_help
+    from specgen.explain import codes
+
+    if text in codes():
+        return text
+    near = nearest_help(text, codes()) or f"valid names are {', '.join(codes())}"
+    raise argparse.ArgumentTypeError(f"there is no error {text[:30]}; {near}")
+
+
 def _images(text: str) -> int:
     from specgen.passes.memory import MOST_IMAGES
 
@@ -277,12 +359,23 @@ def _images(text: str) -> int:
 
 def _spec(command: argparse.ArgumentParser) -> None:
     command.add_argument("spec", type=Path, metavar="SPEC", help="a spec, a YAML file")
+    _set(command)
+
+
+def _set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="PATH=VALUE",
         help="change the spec, e.g. layers.conv1.kernel_size=7; may be repeated",
+    )
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="the folder that SPEC and all that it extends lie in (default: the nearest"
+        " one upward with .git or pyproject.toml, or that of SPEC)",
     )
 
 

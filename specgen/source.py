@@ -23,7 +23,7 @@ class Source:
     that stand directly above a key, in its column. ``files`` has the exact bytes of
     every file read, base first. ``problems`` are errors that do not keep the rest from
     being checked: a stand-in is in the data at their path, and whoever checks the data
-    reports them too.
+    reports them too. ``options`` are the `--set` options that it was changed by.
     """
 
     data: dict[str, Any]
@@ -32,6 +32,7 @@ class Source:
     comments: Mapping[Path, tuple[str, ...]]
     files: Mapping[FilePath, bytes]
     problems: tuple[Diagnostic, ...] = ()
+    options: tuple[str, ...] = ()
 
     def locate(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Fill in the spans from the paths and sort by place.

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import compile_data
+from helpers import compile_data, write
 from PIL import Image
-
-from specgen.compiler import render
 
 SIZE, HEIGHT, WIDTH = 24, 16, 20
 ALL = {"size": SIZE, "flip": True, "color_noise": 0.1, "std": 64.0}
-PLAIN = {"size": SIZE}
+PLAIN = {"size": SIZE, "std": 1}
 
 
 def generate(folder: Path, section: dict[str, Any]) -> Path:
@@ -34,24 +32,19 @@ def generate(folder: Path, section: dict[str, Any]) -> Path:
             "data": section,
         }
     )
-    for name, content in render(program).items():
-        (folder / name).write_bytes(content)
-    return folder
+    return write(program, folder)
 
 
 def imported(folder: Path, name: str) -> Iterator[Any]:
     """Import a generated file; while in use, workers find its classes by its name."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder.parent)
         patch.syspath_prepend(folder)
-        patch.delitem(sys.modules, name, raising=False)
         yield importlib.import_module(name)
     for other, module in list(sys.modules.items()):
-        if _is_in(folder, module):
+        file = str(getattr(module, "__file__", None))
+        if file.startswith((f"{folder}/", f"{folder.parent}/runtime/")):
             del sys.modules[other]
-
-
-def _is_in(folder: Path, module: Any) -> bool:
-    return str(getattr(module, "__file__", None)).startswith(f"{folder}/")
 
 
 def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:

@@ -9,6 +9,7 @@ import io
 import runpy
 import signal
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from helpers import compile_data
+import torch
+from helpers import compile_data, write
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from specgen.compiler import render
+from specgen.runtime import checksums
+from specgen.runtime.checkpoint import as_bytes
 
 LAYERS = {
     "conv1": {"op": "conv2d", "out_channels": 8, "kernel_size": 5, "stride": 2},
@@ -62,10 +66,7 @@ def generate(
         "data": {"size": 28, "flip": True, "color_noise": 0.1, "std": 64.0},
         "training": training,
     }
-    folder.mkdir(parents=True)
-    for name, content in render(compile_data(spec | changes, stem)).items():
-        (folder / name).write_bytes(content)
-    return folder
+    return write(compile_data(spec | changes, stem), folder)
 
 
 def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:
@@ -127,6 +128,24 @@ def run(script: Path, *arguments: object) -> Ended:
     return Ended(code or 0, out.getvalue(), err.getvalue())
 
 
+def read_run(checkpoint: Path) -> dict[str, Any]:
+    """Return where the run of a checkpoint stands."""
+    with safe_open(checkpoint, framework="pt") as file:
+        run, _ = checksums.read_run(file.metadata())
+    assert isinstance(run, dict)
+    return run
+
+
+def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], run: Any) -> None:
+    """Write a checkpoint with anything in it, under right checksums."""
+    found = {name: checksums.checksum(as_bytes(x)) for name, x in tensors.items()}
+    if isinstance(run, dict):
+        metadata = checksums.write_run(run, found)
+    else:  # JSON as text
+        metadata = {"run": f"{run}\n{zlib.crc32(run.encode())}"}
+    save_file(tensors, path, metadata)
+
+
 def finished(code: Path, data: Path, output: Path) -> Path:
     """Let train.py learn to the end; return its folder."""
     ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
@@ -135,7 +154,7 @@ def finished(code: Path, data: Path, output: Path) -> Path:
 
 
 def module(folder: Path, name: str) -> ModuleType:
-    """Import a generated module with its siblings."""
+    """Import a generated module, like train or runtime.images, with its siblings."""
     with importing(folder):
         return importlib.import_module(name)
 
@@ -144,14 +163,15 @@ def module(folder: Path, name: str) -> ModuleType:
 def importing(folder: Path) -> Iterator[None]:
     """Import from `folder`, and forget those modules at the end."""
     path, argv = list(sys.path), list(sys.argv)
-    own = {file.stem for file in folder.glob("*.py")}
-    sys.path.insert(0, str(folder))
+    own = {file.stem for file in folder.glob("*.py")} | {"runtime"}
+    sys.path[:0] = [str(folder), str(folder.parent)]
     try:
         yield
     finally:
         sys.path[:], sys.argv[:] = path, argv
-        for name in own & sys.modules.keys():
-            del sys.modules[name]
+        for name in list(sys.modules):
+            if name.partition(".")[0] in own:
+                del sys.modules[name]
 
 
 @contextlib.contextmanager

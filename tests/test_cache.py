@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from specgen import cache, lock, templates, writer
+from specgen.names import RUNTIME
 
 
 class Build:
@@ -32,10 +33,19 @@ class Build:
         cache._generator.cache_clear()  # as in another process
         sources = {path: path.read_bytes() for path in (self.base, self.spec)}
         files = {"model.py": b"old", "data.py": b"old"}
+        root = self.folder.parent
+        runtime = {"shared.py": b"old"}
+        runtime[lock.NAME] = lock.dump_runtime(runtime)
         files[lock.NAME] = lock.dump(
-            self.spec, sources, self.sets, files, onnx_devices=self.onnx_devices
+            self.spec,
+            root,
+            sources,
+            self.sets,
+            files,
+            runtime=lock.digest(lock.NAME, runtime[lock.NAME]),
+            onnx_devices=self.onnx_devices,
         )
-        writer.write(self.folder, files)
+        writer.write(root, {RUNTIME: runtime, self.folder.name: files})
         cache.remember(self.folder, files[lock.NAME])
 
     def is_current(self) -> bool:
@@ -81,6 +91,13 @@ def edit_lock(build: Build) -> None:
     path.write_text(path.read_text().replace("specgen 0", "specgen 9"))
 
 
+def another_runtime(build: Build) -> None:
+    """A newer generator has built another network beside."""
+    runtime = {"shared.py": b"new"}
+    runtime[lock.NAME] = lock.dump_runtime(runtime)
+    writer.write(build.folder.parent, {RUNTIME: runtime})
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -95,6 +112,11 @@ def edit_lock(build: Build) -> None:
         lambda build: build.template.with_name("new.py.j2").touch(),
         lambda build: build.template.unlink(),
         lambda build: (build.folder / lock.NAME).unlink(),
+        lambda build: rewrite(build.folder.parent / RUNTIME / "shared.py"),
+        lambda build: (build.folder.parent / RUNTIME / "shared.py").unlink(),
+        lambda build: shutil.rmtree(build.folder.parent / RUNTIME),
+        another_runtime,
+        lambda build: (build.folder.parent / lock.STAGE).mkdir(),
         lambda build: build.__setattr__("sets", ()),
         lambda build: build.__setattr__("onnx_devices", True),
         lambda build: build.__setattr__("spec", build.base),
@@ -127,6 +149,23 @@ def test_an_upgraded_package_is_noticed(build: Build) -> None:
     assert not build.is_current()
 
 
+def test_line_ends_are_no_change(build: Build) -> None:
+    for path in (build.spec, build.folder / "model.py"):
+        path.write_bytes(b"a\n")
+    build.spec.write_bytes(b"a\n")
+    files = {"model.py": b"a\n"}
+    root = build.folder.parent
+    sources = {build.spec: b"a\n"}
+    content = lock.dump(build.spec, root, sources, build.sets, files)
+    lock_file = build.folder / lock.NAME
+    lock_file.write_bytes(content)
+    cache.remember(build.folder, content)
+    assert build.is_current()
+    for path in (build.spec, build.folder / "model.py", lock_file):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert build.is_current()
+
+
 def test_reverting_a_change_makes_it_current_again(build: Build) -> None:
     rewrite(build.spec)
     assert not build.is_current()
@@ -137,7 +176,8 @@ def test_reverting_a_change_makes_it_current_again(build: Build) -> None:
 def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
     build: Build,
 ) -> None:
-    content = lock.dump(build.spec, {build.base: b"old"}, build.sets, {})
+    root = build.folder.parent
+    content = lock.dump(build.spec, root, {build.base: b"old"}, build.sets, {})
     (build.folder / lock.NAME).write_bytes(content)
     cache.remember(build.folder, content)
     assert not build.is_current()

@@ -1,4 +1,4 @@
-"""The generated files.py: what the scripts write, and what they leave alone."""
+"""runtime/files.py: what the scripts write, and what they leave alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from scripts import finished, generate, photos, run
 
-CLAIM = """
-import files, pathlib, sys
-print([files.claim(pathlib.Path(folder)) for folder in sys.argv[1:]], flush=True)
+LOCK = """
+import pathlib, sys
+from specgen.runtime.files import lock_folder
+print([lock_folder(pathlib.Path(folder)) for folder in sys.argv[1:]], flush=True)
 input()
 """
 
@@ -46,8 +48,8 @@ def test_a_folder_is_for_one_process_until_it_is_dead(
     path.write_bytes(checkpoint.read_bytes())
     flags = ("--data", data, "--resume", path, "--epochs", 3, "--workers", 1)
     with subprocess.Popen(
-        [sys.executable, "-c", CLAIM, output, packed],
-        cwd=code,
+        [sys.executable, "-c", LOCK, output, packed],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as other:
@@ -59,7 +61,7 @@ def test_a_folder_is_for_one_process_until_it_is_dead(
         assert path.read_bytes() == checkpoint.read_bytes()
         assert {file.name for file in output.iterdir()} == {path.name, ".lock"}
         ended = run(code / "pack.py", data, packed)
-        expected = f"error: another pack.py writes to {str(packed)!r}\n"
+        expected = f"error: another pack.py writes to {str(packed)!r}"
         assert (ended.code, ended.err) == (1, expected)
         assert [file.name for file in packed.iterdir()] == [".lock"]
         other.kill()
@@ -73,6 +75,6 @@ def test_an_export_leaves_a_pipe_in_its_place(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     ended = run(code / "export.py", checkpoint, "--output", pipe)
-    expected = f"error: {pipe} is no file: give another --output"
+    expected = f"error: {pipe} is not a file: give another --output"
     assert (ended.code, ended.err) == (1, expected)
     assert pipe.is_fifo()

@@ -250,7 +250,7 @@ def test_sizes(size: str) -> None:
         "input": {"channels": 3, "height": 2, "width": 2},
         "layers": {
             "flat": {"op": "flatten"},
-            "fc": {"op": "linear", "out_features": 1},
+            "fc": {"op": "linear", "out_features": 2},
         },
         "training": {"batch_size": 1},
     }

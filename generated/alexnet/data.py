@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-import parallel
-from images import SIZE, DataError, Images, batches, explain, load
+from runtime.dataset import Images
+from runtime.survey import survey
 
+# Section 2: the shorter side scaled to 256, the center cut out.
+SIZE = 256  # the shorter side of an image is scaled to it
 HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
 # Section 4.1.
 COLOR_NOISE = 0.1  # standard deviation, as a share of each eigenvalue
@@ -35,7 +36,7 @@ SHAPES = {"mean": (3, SIZE, SIZE), "colors": (3, 3)}
 
 
 class Statistics(NamedTuple):
-    """What is known of the training images, in grey levels (0 to 255)."""
+    """What is known of the training images, in gray levels (0 to 255)."""
 
     mean: Tensor  # (3, SIZE, SIZE) float32: the mean image
     colors: Tensor  # (3, 3) float32: in rows, eigenvectors times eigenvalues
@@ -45,45 +46,18 @@ class Statistics(NamedTuple):
         return Statistics(*(tensor.to(device) for tensor in self))
 
 
-def survey(
+def measure(
     train: Images, val: Images, workers: int
 ) -> tuple[Statistics, dict[str, str]]:
     """Read all images once: the statistics of `train`, and what is unreadable in both.
 
     Returns the reasons by image name. DataError if no training image can be read.
-    Of several processes each reads some of the batches.
     """
-    count = 0
-    rank, world = parallel.rank(), parallel.world()
-    bad: dict[str, str] = {}
-    # Sums of whole numbers, exact up to 2**53: the same for any number of workers.
-    total = torch.zeros(3, SIZE, SIZE, dtype=torch.float64)
-    products = torch.zeros(3, 3, dtype=torch.float64)
-    size = (len(train) + len(val)) // world
-    with tqdm(total=size, desc="survey", unit="img", disable=rank > 0 or None) as bar:
-        for images in (train, val):
-            share = batches(len(images), 8)[rank::world]
-            for batch in load(images, share, workers):
-                bad |= batch.bad
-                bar.update(len(batch.images) + len(batch.bad))
-                if images is train:
-                    count += len(batch.images)
-                    total += batch.images.sum(0, dtype=torch.int32)
-                    pixels = batch.images.movedim(1, 0).flatten(1).double()
-                    products += pixels @ pixels.T
-    bad = dict(sorted(parallel.gather(list(bad.items()))))
-    count = int(parallel.add(torch.tensor(count)))
-    if count == 0:
-        raise DataError(*explain(bad))
-    mean = parallel.add(total) / count
-
-    # The principal components of the colours of all pixels (Section 4.1 of the paper).
+    mean, covariance, bad = survey(train, val, workers, colors=True)
+    # The principal components of the colors of all pixels (Section 4.1 of the paper).
     # The paper does not name the unit of a pixel, and the noise grows with its square:
-    # in [0, 1], as in fb.resnet.torch, it is a few grey levels; in [0, 255], 1,000.
-    color = mean.mean(dim=(1, 2))
-    products = parallel.add(products)
-    covariance = (products / (count * SIZE**2) - color.outer(color)) / 255**2
-    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    # in [0, 1], as in fb.resnet.torch, it is a few gray levels; in [0, 255], 1,000.
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance / 255**2)
     colors = 255 * eigenvalues[:, None] * eigenvectors.T
     return Statistics(mean.float(), colors.float()), bad
 
@@ -113,9 +87,9 @@ def draw(count: int, seed: int, step: int) -> Draws:
 
 
 def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
-    """Cut at random, subtract the mean image, mirror, add a colour.
+    """Cut at random, subtract the mean image, mirror, add a color.
 
-    (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in grey levels.
+    (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in gray levels.
     """
     device = images.device
     top = draws.top.to(device, non_blocking=True)
@@ -136,15 +110,15 @@ def _crops(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
     return windows[torch.arange(len(top), device=top.device), :, top, left]
 
 
-def center_crop(images: Tensor, mean: Tensor) -> Tensor:
-    """Cut out the centres: (N, 3, HEIGHT, WIDTH) as `augment` gives them."""
-    return _crop(images, mean, (SIZE - HEIGHT) // 2, (SIZE - WIDTH) // 2)
+def center_crop(images: Tensor, mean: Tensor) -> Iterator[Tensor]:
+    """Yield the centers of images: (N, 3, HEIGHT, WIDTH) as `augment` gives them."""
+    yield _crop(images, mean, (SIZE - HEIGHT) // 2, (SIZE - WIDTH) // 2)
 
 
 def ten_crops(images: Tensor, mean: Tensor) -> Iterator[Tensor]:
-    """Yield the corners and the centre, each followed by its mirror image.
+    """Yield the corners and the center, each followed by its mirror image.
 
-    Each is like `center_crop`. The paper averages the softmax over the ten.
+    Each is like that of `center_crop`. The paper averages the softmax over the ten.
     """
     bottom, right = SIZE - HEIGHT, SIZE - WIDTH
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from specgen.backends.layout import prose
+from specgen.backends.prose import printable
 from specgen.graph import INPUT
 from specgen.plan import DevicePlan, Plan, window_cells
 from specgen.schema import readable
@@ -31,7 +31,7 @@ def table(plan: Plan, *, details: bool = False) -> str:
     With `details`, memory is shown by what takes it, and the traffic of a training step
     beside that of the forward pass.
     """
-    title = ": ".join(filter(None, (plan.name, prose(plan.summary))))
+    title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
     paragraphs = [title, _layers(plan), _costs(plan), _devices(plan)]
     if details:
         paragraphs.append(_memories(plan))
@@ -152,7 +152,7 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     sees = [f"size {data.size}, crops of {height} x {width}"]
     sees += ["flip"] if data.flip else []
     sees += [f"color noise {data.color_noise:g}"] if data.color_noise else []
-    sees += [f"std {data.std:g}"] if data.std else []
+    sees += [f"std {data.std:g}"] if data.std != 1 else []
 
     sgd = training.optimizer
     steps = [_some(training.epochs, "epoch"), f"batch {training.batch_size}"]

@@ -134,6 +134,10 @@ class Op(Strict):
     # Outside of training, its output is its input.
     training_only: ClassVar[bool] = False
 
+    def check_fields(self) -> Iterator[Diagnostic]:
+        """What is wrong whatever the input; paths are relative to the layer."""
+        yield from ()
+
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         """What is wrong with reading x; paths are relative to the layer."""
         yield from ()

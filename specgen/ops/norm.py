@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -34,10 +34,21 @@ class ResponseNorm(Op):
     ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
-    size: Count
-    alpha: Positive = 1e-4
-    beta: Positive = 0.75
-    k: Positive = 1.0
+    size: Annotated[
+        Count,
+        Field(
+            description="the window: an odd number of channels, or of rows and columns"
+        ),
+    ]
+    alpha: Annotated[Positive, Field(description="weight of the mean of squares")] = (
+        1e-4
+    )
+    beta: Annotated[Positive, Field(description="exponent of what is divided by")] = (
+        0.75
+    )
+    k: Annotated[
+        Positive, Field(description="added to the weighted mean of squares")
+    ] = 1.0
 
     @field_validator("size")
     @classmethod
@@ -68,7 +79,15 @@ class LocalResponseNorm(ResponseNorm):
     """
 
     op: Literal["local_response_norm"]
-    groups: Count = 1
+    # Each is a node of ONNX, of which there are not too many.
+    groups: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="parts of the channels that are normalized by themselves",
+        ),
+    ] = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         if x[0] % self.groups:
@@ -86,7 +105,7 @@ class LocalResponseNorm(ResponseNorm):
                 "cannot-split",
                 f"a window over {group} channels cannot be split"
                 f" into shares of {len(share)}",
-                "groups" if "groups" in self.model_fields_set else "op",
+                "groups" if self.groups > 1 else "op",
                 help=f"with groups: {x[0] // len(share)} each share is normalised by"
                 " itself (another function), or place the layer on one device",
             )

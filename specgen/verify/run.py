@@ -13,9 +13,8 @@ from typing import TypeVar
 from torch import Tensor
 
 from specgen.compiler import Program, render
-from specgen.passes.placement import place
+from specgen.passes.placement import on_one_device
 from specgen.plan import Plan, make_plan
-from specgen.spec import Placement
 from specgen.verify import measure, runtime
 from specgen.verify.check import Check, compare, in_order, within
 from specgen.verify.saved import saved
@@ -115,10 +114,8 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
 
 def _on_one_device(program: Program) -> Program:
     """The reference: the same network, all of it on the first device."""
-    device = program.placed.devices[0]
-    devices = {device: program.spec.placement.devices[device]}
-    placement = Placement(devices=devices, layers={})
-    return replace(program, placed=place(program.graph, placement))
+    placed = on_one_device(program.graph, program.placed.devices[0])
+    return replace(program, placed=placed)
 
 
 def _modules(program: Program) -> list[str]:

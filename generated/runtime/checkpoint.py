@@ -1,0 +1,211 @@
+"""Checkpoints, and where a run stands.
+
+A checkpoint is one safetensors file of whole tensors, wherever they were trained:
+`conv1.weight`, its velocity `momentum_buffer.conv1.weight`, the mean image `data.mean`.
+All else is JSON under the one metadata key `run`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .checksums import check_tensors, checksum, read_run, write_run
+from .console import readable
+from .errors import CheckpointError
+from .files import atomic_write
+
+# What precedes the names of the tensors that are not weights.
+VELOCITY = "momentum_buffer."
+STATISTICS = "data."
+
+
+class Row(TypedDict):
+    """A row of metrics.csv."""
+
+    epoch: int
+    step: int
+    split: Literal["train", "val"]
+    loss: float
+    top1: float
+    top5: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass
+class Run:
+    """Where a run stands: what its checkpoint holds besides tensors."""
+
+    recipe: dict[str, Any]
+    data: dict[str, Any]  # how images become input
+    classes: list[str]
+    bad: dict[str, str]  # images left out, and why
+    images: int  # that it learns from
+    names: int = 0  # a checksum of these and of those to validate: see fingerprint
+    epoch: int = 0  # epochs completed
+    step: int = 0  # steps taken
+    lr: float = 0.0  # of the last step
+    # Sums over the epoch so far (see tally), and the rows of metrics.csv.
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    history: list[Row] = field(default_factory=list)
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
+    """Write a checkpoint, as write_file does."""
+    saved = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    checksums = {name: checksum(as_bytes(tensor)) for name, tensor in saved.items()}
+    metadata = write_run(asdict(run), checksums)
+    write_file(path, safetensors.torch.save(saved, metadata))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; at any moment `path` is the old one or the new one, whole.
+
+    Raises CheckpointError, with the reason, if it cannot be written.
+    """
+    try:
+        with atomic_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        kept = "; the one before is intact" if path.exists() else ""
+        raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], Run]:
+    """Return the tensors of a checkpoint, and where its run stands.
+
+    Raises CheckpointError if it is missing or damaged, or was not written by train.py.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            run, checksums = read_run(file.metadata())
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except KeyError:
+        raise CheckpointError(f"{path} was not written by train.py") from None
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    kinds = get_type_hints(Run)
+    if not isinstance(run, dict) or run.keys() != kinds.keys():
+        raise CheckpointError(f"{path} was not written by this train.py")
+    wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
+    if wrong or len(run["sums"]) != 4:
+        name = wrong[0] if wrong else "sums"
+        value = json.dumps(run[name])[:40]  # ASCII, so without escape sequences
+        raise CheckpointError(f"{path} is damaged: its {name} cannot be {value}")
+    arrays = {name: as_bytes(tensor) for name, tensor in tensors.items()}
+    if problems := check_tensors(arrays, checksums):
+        raise CheckpointError(f"{path} is damaged: {problems[0]}")
+    return tensors, Run(**run)
+
+
+def as_bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """Return the bytes of a tensor on the CPU, of any type; numpy knows no bfloat16."""
+    array: NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return array
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Return whether JSON is of a type. Whole numbers are counts, from 0 to 2**32."""
+    parts = get_args(kind)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(fits(item, *parts) for item in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(
+            fits(item, parts[1]) for item in value.values()
+        )
+    if kind is Row:
+        kinds = get_type_hints(Row)
+        same = isinstance(value, dict) and value.keys() == kinds.keys()
+        return same and all(fits(value[name], kinds[name]) for name in kinds)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if type(value) is int and kind in (int, float):
+        return 0 <= value < 2**32
+    return kind is Any or type(value) is kind
+
+
+def restore(
+    net: nn.Module,
+    tensors: Mapping[str, Tensor],
+    statistics: Mapping[str, Sequence[int]],
+    path: Path,
+) -> None:
+    """Load the weights among `tensors` into `net`, whatever its placement.
+
+    Raises CheckpointError unless the tensors, read from `path`, are those of a run of
+    this network with `statistics` of these shapes.
+    """
+    weights = net.state_dict()
+    here = {name: describe(weight) for name, weight in weights.items()}
+    here |= {VELOCITY + name: text for name, text in here.items()}
+    for name, shape in statistics.items():
+        here[STATISTICS + name] = describe(torch.empty(shape, dtype=torch.float32))
+    there = {name: describe(tensor) for name, tensor in tensors.items()}
+    refuse_differences(f"{path} is of another network", there, here)
+    net.load_state_dict({name: tensors[name] for name in weights})
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under names that begin with `prefix`."""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def describe(tensor: Tensor) -> str:
+    """Return shape and type as text, like 96x3x11x11, or 96x3x11x11 float16."""
+    shape = "x".join(map(str, tensor.shape))
+    if tensor.dtype == torch.float32:
+        return shape
+    return f"{shape} {tensor.dtype}".replace("torch.", "")
+
+
+def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
+    """Raise CheckpointError unless checkpoint and data have the same classes."""
+    if there != here:
+        lost = ", ".join(repr(name) for name in there if name not in here) or "none"
+        new = ", ".join(repr(name) for name in here if name not in there) or "none"
+        raise CheckpointError(
+            "the checkpoint was trained on other classes than the data has: "
+            f"missing now {lost}, new {new}"
+        )
+
+
+def refuse_differences(
+    what: str, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> None:
+    """Raise CheckpointError that says `what`, and what differs, if anything does."""
+    here = json.loads(json.dumps(here))  # as a checkpoint has it: lists, no tuples
+    differences = [
+        f"{readable(name)} is {show(there, name)} there and {show(here, name)} here"
+        for name in {**here, **there}
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise CheckpointError(f"{what}: {', '.join(differences[:3])}{more}")
+
+
+def show(values: Mapping[str, Any], name: str) -> str:
+    """Return a value for people, who may not trust where it is from."""
+    return readable(str(values[name])) if name in values else "missing"

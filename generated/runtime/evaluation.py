@@ -1,0 +1,125 @@
+"""How well a network does on a data set."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import checkpoint, console, parallel
+from .checkpoint import Run
+from .dataset import Images, batches, load, open_split
+from .errors import CheckpointError, DataError
+from .images import explain
+
+# Images (N, 3, size, size) uint8, and the mean image, to one or more crops of each.
+Crops = Callable[[Tensor, Tensor], Iterable[Tensor]]
+
+
+class Scores(NamedTuple):
+    """Means over a data set."""
+
+    loss: float
+    top1: float
+    top5: float  # the right class is among five, or as many as there are
+    images: int
+
+
+def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
+    """Read the command line of evaluate.py."""
+    parser = console.parser(doc)
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
+    add("--data", type=Path, required=True, metavar="DIR", help="has val/")
+    add("--ten-crop", action="store_true", help="average over corners, center, mirrors")
+    help = f"[{batch_size}]"
+    add("--batch-size", type=int, default=batch_size, metavar="N", help=help)
+    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
+    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    args = console.parse(parser)
+    if args.workers is None:
+        args.workers = default_workers()
+    return args
+
+
+def default_workers() -> int:
+    """Return how many processes decode images for this one: its share of the cores."""
+    return max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
+
+
+def open_val(
+    args: argparse.Namespace, run: Run, settings: dict[str, Any], size: int
+) -> Images:
+    """Return the images to evaluate on, without those that the run left out.
+
+    Raises UserError unless they are what the run learned to classify.
+    """
+    what = f"{args.checkpoint} is of other data"
+    checkpoint.refuse_differences(what, run.data, settings)
+    images = open_split(args.data, "val", size).without(run.bad)
+    checkpoint.refuse_classes(run.classes, images.classes)
+    return images
+
+
+def check_outputs(classes: Sequence[str], outputs: int) -> None:
+    """Refuse more classes than the network has outputs; say it if there are fewer."""
+    count = len(classes)
+    if count > outputs:
+        raise DataError(f"{count} classes are too many for {outputs} outputs")
+    if count < outputs:
+        print(f"{count} classes: {outputs - count} of {outputs} outputs stay unused")
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module,
+    images: Images,
+    mean: Tensor,
+    crops: Crops,
+    batch_size: int,
+    workers: int,
+) -> Scores:
+    """Return what the network scores, its probabilities averaged over the crops.
+
+    Crops are made on the device of `mean`. An image that cannot be read is named and
+    left out. Of several processes each takes some of the batches.
+    """
+    net.eval()
+    top = min(5, len(images.classes))
+    sums = torch.zeros(4, dtype=torch.float64)
+    problems: list[str] = []
+    rank, world_size = parallel.rank(), parallel.world_size()
+    share = batches(len(images), batch_size)[rank::world_size]
+    loader = load(images, share, workers)
+    for batch in tqdm(loader, "evaluating", leave=False, disable=rank > 0 or None):
+        problems += explain(batch.bad)
+        pixels = batch.images.to(mean.device, non_blocking=True)
+        # The logarithm of the mean softmax, which may be too small for float32.
+        logs = torch.stack([F.log_softmax(net(x), 1) for x in crops(pixels, mean)])
+        scores = logs.logsumexp(0) - math.log(len(logs))
+        labels = batch.labels.to(scores.device, non_blocking=True)
+        loss = F.nll_loss(scores, labels, reduction="sum")
+        sums = sums.to(loss.device) + tally(loss, scores, labels, top)
+    for problem in parallel.all_gather(problems):
+        tqdm.write(f"left out {problem}")
+    loss_sum, top1, top5, count = parallel.all_reduce(sums.cpu()).tolist()
+    if not count:
+        raise DataError("no image of the validation set can be read")
+    if not math.isfinite(loss_sum):
+        raise CheckpointError("the loss is not a number: the weights are useless")
+    return Scores(loss_sum / count, top1 / count, top5 / count, int(count))
+
+
+def tally(loss: Tensor, scores: Tensor, labels: Tensor, top: int) -> Tensor:
+    """Return the sums (4,) over a batch: loss, top-1 hits, top-`top` hits, images."""
+    hits = scores.detach().topk(top).indices == labels[:, None]  # (N, top)
+    count = torch.full((), len(labels), device=loss.device)  # tensor() would wait
+    return torch.stack([loss.detach().double(), hits[:, 0].sum(), hits.sum(), count])

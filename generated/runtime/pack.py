@@ -1,0 +1,166 @@
+"""Decode a tree of images once, so that training need not do it in every epoch.
+
+After a stop, or when images have changed, pack again: shards that still have their
+checksums, and whose files are as they were, are kept, and the others are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from . import console
+from .dataset import (
+    INDEX,
+    SKIP,
+    Images,
+    batches,
+    load,
+    open_data,
+    read_list,
+    shard_path,
+    write_list,
+)
+from .errors import DataError, UserError
+from .files import atomic_write, lock_folder
+from .images import explain
+
+SHARD = 1024  # images: what a stop costs at most
+
+
+def main(doc: str | None, size: int) -> None:
+    """Pack images of `size` x `size` pixels, as the command line says."""
+    parser = console.parser(doc)
+    add = parser.add_argument
+    add(
+        "source", metavar="DIR", type=Path, help="has train/<class>/* and val/<class>/*"
+    )
+    add("out", metavar="OUT", type=Path, help="folder to write")
+    help = "processes that decode [one a core]"
+    add("--workers", type=int, default=os.cpu_count() or 1, help=help)
+    help = "what to do about images that cannot be read [fail]"
+    add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
+    args = console.parse(parser)
+    skip = args.bad_images == "skip"
+    try:
+        pack(args.source, args.out, size, args.workers, skip=skip)
+    except OSError as error:  # a full disk, say: the shards written so far are kept
+        sentence = f"cannot pack into {str(args.out)!r}: {error.strerror}"
+        raise UserError(sentence) from None
+    except KeyboardInterrupt:
+        print("stopped: run it again to go on", file=sys.stderr)
+        raise
+
+
+def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> None:
+    """Bring the shards in `out` up to date with the images in `source`.
+
+    DataError if an image cannot be read, unless such images are to be skipped.
+    """
+    if (source / INDEX).is_file():
+        raise DataError(f"{str(source)!r} is packed already")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DataError("OUT has to be another folder than DIR, and not inside it")
+    splits = open_data(source, size)
+    out.mkdir(parents=True, exist_ok=True)
+    _check_space(out, sum(map(len, splits)) * 3 * size**2)
+    if not lock_folder(out):
+        raise DataError(f"another pack.py writes to {str(out)!r}")
+    index: dict[str, Any] = {
+        "complete": False,
+        "size": size,
+        "classes": splits[0].classes,
+        "shards": {},
+    }
+    write_list(out / INDEX, index)
+
+    written = 0
+    bad: dict[str, str] = {}
+    with tqdm(total=sum(map(len, splits)), unit="img", disable=None) as bar:
+        for images in splits:
+            shards = batches(len(images), SHARD)
+            index["shards"][images.split] = len(shards)
+            for number, indices in enumerate(shards):
+                shard = shard_path(out, images.split, number)
+                files = _fingerprint(images, indices)
+                listing = _intact(shard, files, size)
+                if listing is None:
+                    listing = _write(shard, images, indices, workers, bar)
+                    write_list(shard.with_suffix(".json"), listing | {"files": files})
+                    written += 1
+                else:
+                    bar.update(len(indices))
+                bad |= listing["bad"]
+
+    if bad and not skip:
+        raise DataError(*explain(bad), SKIP)
+    counts = [len(images.without(bad)) for images in splits]
+    write_list(out / INDEX, index | {"complete": True})
+    for sentence in explain(bad):
+        print(f"left out {sentence}", file=sys.stderr)
+    print(
+        f"{str(out)!r} has {counts[0]} images to train and {counts[1]} to validate"
+        f" ({len(bad)} left out, {written} shards written)"
+    )
+
+
+def _check_space(out: Path, needed: int) -> None:
+    """Raise DataError if the shards that are missing would fill the disk."""
+    needed -= sum(shard.stat().st_size for shard in out.glob("*.pixels"))
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise DataError(
+            f"{str(out)!r} needs {needed / 1e9:.1f} GB, where {free / 1e9:.1f} are free"
+        )
+
+
+def _fingerprint(images: Images, indices: Sequence[int]) -> str:
+    """Return what changes if a file does, or the list of them."""
+    digest = hashlib.sha256(str(images.size).encode())
+    for index in indices:
+        name, label = images.samples[index]
+        path = images.root / name
+        status = path.stat() if path.is_file() else None
+        state = (status.st_size, status.st_mtime_ns) if status else None
+        digest.update(repr((name, label, state)).encode())
+    return digest.hexdigest()
+
+
+def _intact(shard: Path, files: str, size: int) -> dict[str, Any] | None:
+    """Return what a shard lists, if it is of these files and has its checksums."""
+    try:
+        listing: dict[str, Any] = read_list(shard.with_suffix(".json"), "images")
+        pixels = memoryview(shard.read_bytes())
+    except (DataError, OSError):
+        return None
+    step = 3 * size**2
+    starts = range(0, len(pixels), step)
+    checksums = [zlib.crc32(pixels[start : start + step]) for start in starts]
+    same = checksums == [checksum for _, _, checksum in listing["images"]]
+    return listing if same and listing["files"] == files else None
+
+
+def _write(
+    shard: Path, images: Images, indices: list[int], workers: int, bar: tqdm[Any]
+) -> dict[str, Any]:
+    """Write a shard; return what it lists."""
+    listed: list[tuple[str, int, int]] = []
+    bad: dict[str, str] = {}
+    chunks = [indices[start : start + 32] for start in range(0, len(indices), 32)]
+    with atomic_write(shard) as file:
+        for chunk, batch in zip(chunks, load(images, chunks, workers), strict=True):
+            bad |= batch.bad
+            bar.update(len(chunk))
+            for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
+                pixels = image.numpy()
+                file.write(pixels)
+                listed.append((*images.samples[chunk[row]], zlib.crc32(pixels)))
+    return {"images": listed, "bad": bad}

@@ -1,0 +1,144 @@
+"""A spec as it is after all merging, with its defaults: YAML that builds the same.
+
+What is None in the model is a key that is left out, and stays so: no key can be given
+it. Comments are those that stand directly above keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from specgen.diagnostics import Path, printable
+from specgen.ops.conv import Sides
+from specgen.ops.pool import Pool2d
+from specgen.ops.weighted import DEFAULT_START, used_defaults
+from specgen.source import Source
+from specgen.spec import Spec
+from specgen.yaml12.scalars import scalar
+
+FLOW_WIDTH = 100  # columns; a longer mapping has a line a key
+ORIGIN_COLUMN = 40
+# A text that needs no quotes if it means nothing else; [in brackets] no comma, either.
+PLAIN = re.compile(r"[A-Za-z0-9_./+-](?:[\w ./+&'(),;-]*[\w./+)])?", re.ASCII)
+
+
+def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
+    """Return a spec as YAML; with `origins`, each value says where it comes from."""
+    data = _complete(spec, source.data)
+    data["init"] = data.get("init", {}) | _start(spec)
+    # In the order of the schema: what was left out comes where one looks for it.
+    data = {name: data[name] for name in Spec.model_fields if data.get(name) != {}}
+    lines = []
+    for line, origin in _block(data, (), source, origins=origins):
+        lines.append(f"{line:{ORIGIN_COLUMN}}  # {origin}" if origin else line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _complete(model: Any, data: Any) -> Any:
+    """Return what the spec says, and after it the defaults of what it leaves out."""
+    if not isinstance(data, Mapping):
+        return data
+    if isinstance(model, BaseModel):
+        fields = type(model).model_fields.items()
+        known = {field.alias or name: getattr(model, name) for name, field in fields}
+        left = {key: _default(known[key]) for key in known if key not in data}
+        if isinstance(model, Pool2d) and model.stride is None:
+            left["stride"] = data["kernel_size"]
+        left = {key: value for key, value in left.items() if value not in (None, {})}
+    else:
+        known, left = dict(model), {}
+    return {key: _complete(known.get(key), value) for key, value in data.items()} | left
+
+
+def _default(value: Any) -> Any:
+    """Return a default as one writes it: what is the same in all directions once."""
+    if isinstance(value, Sides):
+        return value.top
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return value[0]
+    return value
+
+
+def _start(spec: Spec) -> dict[str, Any]:
+    """Return how those parameters start of which nothing is said."""
+    unsaid = used_defaults(spec.layers.values()) - spec.init.model_fields_set
+    return {leaf: value for leaf, value in DEFAULT_START.items() if leaf in unsaid}
+
+
+def _block(
+    data: Mapping[str, Any], path: Path, source: Source, *, origins: bool
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the lines of a mapping, each with its origin if it has a value."""
+    indent = "  " * len(path)
+    for key, value in data.items():
+        here = (*path, key)
+        if not path and isinstance(value, dict):
+            yield "", None
+        for comment in source.comments.get(here, ()):
+            yield f"{indent}# {comment}".rstrip(), None
+        start = f"{indent}{_text(key)}:"
+        nested = isinstance(value, dict) and value
+        inline = f"{start} {_text(value) if isinstance(value, str) else _flow(value)}"
+        if nested and (origins or not _fits(inline, value, here, source)):
+            yield start, None
+            yield from _block(value, here, source, origins=origins)
+        else:
+            yield inline, _origin(here, source) if origins else None
+
+
+def _fits(line: str, value: Mapping[str, Any], path: Path, source: Source) -> bool:
+    """Tell whether a mapping stands on one line: a layer, or a few figures."""
+    depth = len(path)
+    commented = any(key[:depth] == path and key != path for key in source.comments)
+    sections = depth == 1 and any(isinstance(item, dict) for item in value.values())
+    return len(line) <= FLOW_WIDTH and not commented and not sections
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        items = (f"{_flow(key)}: {_flow(item)}" for key, item in value.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return _quoted(value) if "," in value else _text(value)
+    return repr(value)
+
+
+def _text(text: str) -> str:
+    """Return a text as YAML, in quotes if it could be taken for something else."""
+    try:
+        if PLAIN.fullmatch(text) and scalar(text) == text:
+            return text
+    except ValueError:  # a number, but none that a spec can use
+        pass
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{"".join(map(_character, escaped))}"'
+
+
+def _character(character: str) -> str:
+    if character.isprintable() and character != "\ufeff":
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _origin(path: Path, source: Source) -> str:
+    """Return where the spec has a value: file and line, or an option."""
+    span = source.values.get(path)
+    if span is None:
+        return "default"
+    option = span.file.startswith("--set ")
+    return printable(span.file if option else f"{span.file}:{span.line}")

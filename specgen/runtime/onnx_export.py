@@ -1,0 +1,222 @@
+"""Trained weights bound into an ONNX file.
+
+Its metadata holds what else prediction needs: the names of the classes (`classes`,
+JSON), how images become input (`data`, JSON), and the mean image (`mean`, float32 in
+base64, (3, size, size)). Large weights are in a file beside it. It is named by their
+checksum: so the ONNX file, which is written last, never meets those of another export.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from safetensors import SafetensorError, safe_open
+
+from . import console
+from .checksums import check_tensors, read_run
+from .console import readable
+from .errors import ExportError
+from .files import atomic_write, exclusive
+from .onnx_norms import decompose_norms
+from .onnx_seal import seal
+
+Shape = tuple[int, ...]
+Weights = dict[str, NDArray[np.float32]]
+
+OTHERS = ("momentum_buffer.", "data.")  # as in checkpoint.py, which imports torch
+LARGE = 64 * 2**20  # bytes of weights that get a file of their own
+PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
+
+
+def main(doc: str | None, structure: Path, size: int) -> None:
+    """Export as the command line says; `structure` is the network's model.onnx."""
+    parser = console.parser(doc)
+    parser.add_argument("checkpoint", type=Path, help="a file that train.py wrote")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="[CHECKPOINT.onnx]")
+    args = console.parse(parser)
+    if not args.checkpoint.is_file():
+        raise ExportError(f"there is no checkpoint {args.checkpoint}")
+    output = args.output or args.checkpoint.with_suffix(".onnx")
+    check_output(output, args.checkpoint, structure)
+    model = load_structure(structure)
+    shapes = take_parameters(model.graph)
+    weights, metadata = load(args.checkpoint, shapes, size)
+    helper.set_model_props(model, metadata)
+    decompose_norms(model.graph)
+    save(output, model, weights)
+    print(f"wrote {output}")
+
+
+def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
+    """Raise ExportError if the output cannot be a file, or is read."""
+    if output.is_dir():
+        raise ExportError(f"{output} is a folder: give a file as --output")
+    if output.exists() and not output.is_file():  # a pipe, a device: it would be lost
+        raise ExportError(f"{output} is not a file: give another --output")
+    if output.resolve() in (checkpoint.resolve(), structure.resolve()):
+        raise ExportError(f"{output} is what is read: give another --output")
+
+
+def load_structure(path: Path) -> onnx.ModelProto:
+    """Return model.onnx. Raises ExportError if it cannot be read."""
+    if not path.is_file():
+        raise ExportError(f"there is no {path}")
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's, which onnx does not name
+        raise ExportError(f"{path} cannot be read: {error}") from None
+
+
+def take_parameters(graph: onnx.GraphProto) -> dict[str, Shape]:
+    """Take the parameters from the graph's inputs; return their names and shapes."""
+    parameters = graph.input[1:]  # the images come first
+    del graph.input[1:]
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in parameters
+    }
+
+
+def load(
+    path: Path, shapes: Mapping[str, Shape], size: int
+) -> tuple[Weights, dict[str, str]]:
+    """Return a checkpoint's weights, of these shapes, and what becomes metadata.
+
+    Raises ExportError, naming all that is wrong, if it is damaged, was not written by
+    train.py, or is of another network.
+    """
+    wanted = {**shapes, "data.mean": (3, size, size)}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            run, checksums = read_run(file.metadata())
+            names = file.keys()
+            found = {
+                name: file.get_slice(name)
+                for name in names
+                if name in wanted or not name.startswith(OTHERS)
+            }
+            refuse(f"{path} is of another network", differences(found, wanted))
+            tensors = {name: file.get_tensor(name) for name in wanted}
+    except KeyError:
+        raise ExportError(f"{path} was not written by train.py") from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ExportError(f"{path} cannot be read: {error}") from None
+    problems = check_tensors(tensors, checksums)
+    refuse(f"{path} is damaged", problems or damage(run, tensors))
+    mean = b64encode(tensors.pop("data.mean").tobytes()).decode()
+    metadata = {name: json.dumps(run[name]) for name in ("classes", "data")}
+    return tensors, metadata | {"mean": mean}
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> list[str]:
+    """Return what keeps the tensors of a file from being float32 of these shapes."""
+    problems = [f"{name} is missing" for name in wanted if name not in found]
+    for name, tensor in found.items():
+        shape, kind = tuple(tensor.get_shape()), tensor.get_dtype()
+        if name not in wanted:
+            problems.append(f"{readable(name)} is unknown")
+        elif shape != wanted[name]:
+            problems.append(f"{name} is {shape}, not {wanted[name]}")
+        elif kind != "F32":
+            problems.append(f"{name} is of type {kind}, not F32")
+    return problems
+
+
+def damage(run: Any, tensors: Weights) -> list[str]:
+    """Return what train.py would not have written."""
+    problems = [
+        f"{name} has values that are not finite"
+        for name, array in tensors.items()
+        if not np.isfinite(array).all()
+    ]
+    run = run if isinstance(run, dict) else {}
+    classes, data = run.get("classes"), run.get("data")
+    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
+        problems.append("its classes are not a list of names")
+    if not isinstance(data, dict):
+        problems.append("it does not say how images become input")
+    return problems
+
+
+def refuse(what: str, problems: list[str]) -> None:
+    """Raise ExportError if there are problems."""
+    if problems:
+        raise ExportError(*(f"{what}: {problem}" for problem in problems))
+
+
+def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
+    """Write the model with its weights, if they are large to a file beside it.
+
+    Raises ExportError if it cannot; what was there before is then intact.
+    """
+    large = sum(array.nbytes for array in weights.values()) >= LARGE
+    try:
+        with exclusive(path.parent) as alone:
+            kept = None
+            if large:
+                kept = attach(path, model, weights)
+            else:
+                embed(model, weights)
+            with atomic_write(path) as file:
+                file.write(seal(model.SerializeToString()))
+            if alone:  # what earlier exports left
+                for data in path.parent.glob(f"{escape(path.name)}.????????.data"):
+                    if data != kept:
+                        data.unlink(missing_ok=True)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror}") from None
+
+
+def embed(model: onnx.ModelProto, weights: Weights) -> None:
+    """Put the weights into the model."""
+    for name, array in weights.items():
+        model.graph.initializer.add(
+            name=name,
+            data_type=TensorProto.FLOAT,
+            dims=array.shape,
+            raw_data=array.tobytes(),
+        )
+
+
+def attach(path: Path, model: onnx.ModelProto, weights: Weights) -> Path:
+    """Write the weights of the model at `path` to a file beside it; return that."""
+    digest = hashlib.sha256()
+    for part in pages(weights):
+        digest.update(part)
+    checksum = digest.hexdigest()
+    data = path.with_name(f"{path.name}.{checksum[:8]}.data")
+    with atomic_write(data) as file:
+        for part in pages(weights):
+            file.write(part)
+    offset = 0
+    for name, array in weights.items():
+        tensor = model.graph.initializer.add(
+            name=name,
+            data_type=TensorProto.FLOAT,
+            dims=array.shape,
+            data_location=TensorProto.EXTERNAL,
+        )
+        place = {"location": data.name, "offset": offset, "length": array.nbytes}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        offset += array.nbytes + -array.nbytes % PAGE
+    written = json.dumps({"file": data.name, "sha256": checksum})
+    model.metadata_props.add(key="weights", value=written)
+    return data
+
+
+def pages(weights: Weights) -> Iterator[memoryview | bytes]:
+    """Yield the bytes of the weights; each tensor is filled up to whole pages."""
+    for array in weights.values():
+        yield array.data.cast("B") if array.size else b""
+        yield bytes(-array.nbytes % PAGE)

@@ -1,0 +1,120 @@
+"""Which classes a trained network sees in images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import checkpoint, console
+from .errors import CheckpointError, DataError, ImageError
+from .evaluation import Crops
+from .images import decode, explain
+
+
+class Network(NamedTuple):
+    """A trained network, and what to know of its data."""
+
+    logits: Callable[[Tensor], Tensor]  # (N, 3, HEIGHT, WIDTH) -> (N, outputs)
+    classes: list[str]
+    mean: Tensor  # (3, size, size)
+
+
+def parse_arguments(doc: str | None, model: str) -> argparse.Namespace:
+    """Read the command line of predict.py; `model` is its default."""
+    parser = console.parser(doc)
+    add = parser.add_argument
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="a file, not a folder")
+    help = f"checkpoint, or .onnx file of export.py [{model}]"
+    add("--model", type=Path, default=model, metavar="FILE", help=help)
+    add("--ten-crop", action="store_true", help="average over corners, center, mirrors")
+    return console.parse(parser)
+
+
+def answer(network: Network, paths: Iterable[Path], size: int, crops: Crops) -> None:
+    """Print what is in each image. Raises DataError for those it cannot read."""
+    bad: dict[str, str] = {}
+    for path in paths:
+        try:
+            image = decode(path, size)
+        except ImageError as error:
+            bad[str(path)] = str(error)
+            continue
+        classes = predict(network, image, crops)
+        print(console.readable(str(path)))
+        for name, probability in classes:
+            print(f"  {probability:.4f}  {console.readable(name)}")
+    if bad:
+        raise DataError(*explain(bad))
+
+
+def open_onnx(
+    path: Path, settings: dict[str, Any], mean_shape: Sequence[int], outputs: int
+) -> Network:
+    """Load what export.py has written.
+
+    Raises CheckpointError if it is of other data than `settings`, or of a network with
+    another number of `outputs`.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:  # only here, as checkpoints do not need them
+        onnxruntime: Any = import_module("onnxruntime")
+        onnx_seal: Any = import_module(".onnx_seal", __package__)
+    except ImportError as error:
+        raise CheckpointError(f"{path} needs {error.name}: install it") from None
+    metadata = onnx_seal.verify(path)
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from None
+    try:
+        classes, data = (json.loads(metadata[name]) for name in ("classes", "data"))
+        mean = np.frombuffer(b64decode(metadata["mean"]), np.float32)
+        mean = mean.reshape(mean_shape)
+        if not checkpoint.fits(classes, list[str]) or not isinstance(data, dict):
+            raise ValueError
+    except (KeyError, ValueError, RecursionError):
+        raise CheckpointError(f"{path} was not written by export.py") from None
+    checkpoint.refuse_differences(f"{path} is of other data", data, settings)
+
+    def logits(crops: Tensor) -> Tensor:
+        try:
+            (answer,) = session.run(["logits"], {"input": crops.numpy()})
+            scores = torch.from_numpy(answer)
+        except Exception as error:
+            raise CheckpointError(f"{path} cannot be run: {reason(error)}") from None
+        if scores.shape != (len(crops), outputs) or scores.dtype != torch.float32:
+            raise CheckpointError(f"{path} is of another network")
+        return scores
+
+    return Network(logits, classes, torch.tensor(mean))
+
+
+def reason(error: Exception) -> str:
+    """Return what onnxruntime says first: its errors have no class in common."""
+    return str(error).partition("\n")[0]
+
+
+@torch.no_grad()
+def predict(network: Network, image: Tensor, crops: Crops) -> list[tuple[str, float]]:
+    """Return the most probable classes, five at most, and their probabilities.
+
+    `image` is what `decode` gives. Probabilities are averaged over its crops.
+    """
+    inputs = torch.cat(list(crops(image[None], network.mean)))
+    probabilities = F.softmax(network.logits(inputs), dim=1).mean(0)
+    if not probabilities.isfinite().all():
+        raise CheckpointError("the answer is not a number: the model is damaged")
+    known = probabilities[: len(network.classes)]  # other outputs have no meaning
+    order = known.argsort(descending=True, stable=True)[:5].tolist()
+    return [(network.classes[label], float(known[label])) for label in order]

@@ -1,0 +1,301 @@
+"""A training run: how it begins or resumes, what it checks, and where it stands."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import checkpoint, console, parallel, report
+from .checkpoint import Run
+from .dataset import SKIP, Batch, Images, batches, fingerprint
+from .errors import CheckpointError, DataError, UserError
+from .evaluation import Scores, default_workers
+from .files import lock_folder
+from .images import explain
+
+FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
+OWN = {"data", "devices", "output", "workers"}  # what processes need not share
+SWITCHES = {
+    "--channels-last": "keep the channels of a pixel together in memory [yes]",
+    "--fused": "update weights and velocity in one pass over memory [yes]",
+    "--compile": "let torch.compile write kernels, which takes a minute [no]",
+}
+
+
+def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Namespace:
+    """Read the command line of train.py, which writes to `folder` by default.
+
+    `given` of the result has what the user changes in the recipe.
+    """
+    parser = console.parser(doc)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
+    add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
+    add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
+    add("--steps", type=int, metavar="N", help="stop after so many steps in all")
+    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
+    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    add("--output", type=Path, metavar="DIR", help=f"[{folder}]")
+    help = "resume from CHECKPOINT [the one in --output, if there is one]"
+    add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
+    add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
+    help = "write a checkpoint so often, besides after every epoch [1000 steps]"
+    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
+    help = "what to do about images that cannot be read [fail]"
+    add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
+    speed = parser.add_argument_group(
+        "speed",
+        "None of these changes the recipe, only the last digits of results; compiled, "
+        "dropout draws other numbers.",
+    )
+    for name, help in SWITCHES.items():
+        speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
+    parser.set_defaults(channels_last=True, fused=True, compile=False)
+    args = console.parse(parser)
+    flags = {name: getattr(args, name) for name in FLAGS}
+    args.given = {name: value for name, value in flags.items() if value is not None}
+    if args.workers is None:
+        args.workers = default_workers()
+    if args.output is None:
+        resumed = Path(args.resume).parent if args.resume else None
+        args.output = resumed or Path(folder)
+    return args
+
+
+def check_agreement(args: argparse.Namespace, train: Images, val: Images) -> None:
+    """Refuse processes that were started with other flags or images than the first."""
+    flags = {name: vars(args)[name] for name in sorted(vars(args).keys() - OWN)}
+    if not parallel.all_equal((flags, fingerprint(train, val))):
+        raise DataError("the processes do not have the same flags and images")
+
+
+@parallel.rank_zero_only
+def open_output(args: argparse.Namespace) -> Path | None:
+    """Lock the output folder; return the checkpoint to resume from, if there is one.
+
+    Raises UserError if another run writes there, or if it has a checkpoint that the
+    user did not ask to resume from.
+    """
+    output: Path = args.output
+    output.mkdir(parents=True, exist_ok=True)
+    if not lock_folder(output):
+        raise UserError(f"another run writes to {output}")
+    path = output / "checkpoint.safetensors"
+    source = Path(args.resume or path)
+    if path.exists() and (args.resume is None or source != path):
+        raise UserError(f"{path} exists: give --resume, or another --output")
+    if args.resume or path.exists():
+        return source
+    if args.resume is not None:
+        print(f"there is no checkpoint {path} yet: starting a new run")
+    return None
+
+
+def begin(
+    args: argparse.Namespace,
+    recipe: Any,
+    settings: dict[str, Any],
+    train: Images,
+    val: Images,
+    bad: dict[str, str],
+) -> Run:
+    """Return a new run on the images that are not `bad`, if these can be left out."""
+    if bad and args.bad_images == "fail":
+        raise DataError(*explain(bad), SKIP)
+    splits = train.without(bad), val.without(bad)
+    return Run(
+        recipe=asdict(replace(recipe, **args.given)),
+        data=settings,
+        classes=train.classes,
+        bad=bad,
+        images=len(splits[0]),
+        names=fingerprint(*splits),
+    )
+
+
+def resume(
+    path: Path,
+    args: argparse.Namespace,
+    recipe: Any,
+    settings: dict[str, Any],
+    *,
+    length_matters: bool,
+) -> tuple[dict[str, Tensor], Run]:
+    """Load a checkpoint; return its tensors, and where the run stands.
+
+    Raises CheckpointError if it is of data prepared otherwise, or of another recipe
+    than this one with the flags that were given. Where the number of epochs changes
+    earlier steps, as a cosine's does, `length_matters`.
+    """
+    tensors, run = parallel.rank_zero_only(checkpoint.load)(path)
+    checkpoint.refuse_differences(f"{path} is of other data", run.data, settings)
+    there = run.recipe
+    kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
+    here = asdict(replace(recipe, **(kept | args.given)))
+    if not length_matters:
+        there = there | {"epochs": here["epochs"]}
+    checkpoint.refuse_differences(f"{path} is of another recipe", there, here)
+    run.recipe = here
+    print(f"resuming after step {run.step} of {path}")
+    return tensors, run
+
+
+def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
+    """Return what the run began with; name what it leaves out. Refuses other data."""
+    checkpoint.refuse_classes(run.classes, train.classes)
+    for problem in explain(run.bad):
+        print(f"left out {problem}")
+    if run.bad:
+        print(f"{len(run.bad)} images are left out, {run.images} remain to learn from")
+    train, val = train.without(run.bad), val.without(run.bad)
+    if len(train) != run.images:
+        began = f"the run began with {run.images} training images"
+        raise CheckpointError(f"{began}, now there are {len(train)}")
+    if fingerprint(train, val) != run.names:
+        raise CheckpointError("the run began with images of other names")
+    return train, val
+
+
+def check_batch(batch: Batch, bad_images: str) -> int:
+    """Refuse, or name and leave out, images that have become unreadable.
+
+    Returns the number of images in the shares of all processes.
+    """
+    sizes = torch.tensor([len(batch.labels), len(batch.bad)])
+    count, bad = parallel.all_reduce(sizes).tolist()
+    problems = parallel.all_gather(explain(batch.bad)) if bad else []
+    if problems and bad_images == "fail":
+        raise DataError(*problems, SKIP)
+    if not count:
+        raise DataError(*problems)
+    for problem in problems:
+        tqdm.write(f"left out {problem}")
+    return int(count)
+
+
+class Session:
+    """The part of a run that this command takes: where it stands, shows and writes.
+
+    A run is cut into epochs of `epoch_steps` steps; the session ends with the last of
+    them, after --steps, or when a signal asks for it.
+    """
+
+    def __init__(self, args: argparse.Namespace, run: Run) -> None:
+        self.run = run
+        self.batch_size: int = run.recipe["batch_size"]
+        self.epoch_steps = math.ceil(run.images / self.batch_size)
+        taken = run.step - run.epoch * self.epoch_steps
+        if not 0 <= taken <= self.epoch_steps or (taken > 0) != (run.sums[3] > 0):
+            damage = "its step and its epoch do not agree"
+            raise CheckpointError(f"the checkpoint is damaged: {damage}")
+        steps = run.recipe["epochs"] * self.epoch_steps
+        self.last = min(steps, args.steps or sys.maxsize)
+        self.args = args
+        self.output: Path = args.output
+        self.path = self.output / "checkpoint.safetensors"
+        self.metrics = self.output / "metrics.csv"
+        self.cut_short = False
+        self.stopped = parallel.stop_on_signals()
+        write_metrics(self.metrics, run.history)
+        self.board = report.Board(self.output, run.history)
+        self.progress = report.Progress(run.step, self.last)
+        self.progress.start(run.sums)
+        if run.step >= self.last and taken == 0:
+            print(f"the run is finished: {run.step} of {self.last} steps are taken")
+
+    def has_more(self) -> bool:
+        """Whether there is something left to learn, or to validate."""
+        begun = self.run.step > self.run.epoch * self.epoch_steps
+        return not self.cut_short and (self.run.step < self.last or begun)
+
+    def batches(self) -> list[list[int]]:
+        """Begin an epoch, or what a stop has left of it; return this process's batches.
+
+        Of each batch, a process reads every `world_size`-th image.
+        """
+        run = self.run
+        self.progress.start(run.sums)
+        seed = run.recipe["seed"]
+        order = batches(run.images, self.batch_size, seed, run.epoch)
+        order = order[run.step - run.epoch * self.epoch_steps :]
+        order = order[: max(0, self.last - run.step)]
+        return [batch[parallel.rank() :: parallel.world_size()] for batch in order]
+
+    def add(self, sums: Tensor) -> None:
+        """Count a step with these sums (see tally) over this process's images."""
+        self.progress.add(parallel.all_reduce(sums))
+        self.run.step += 1
+
+    def save_is_due(self) -> bool:
+        """Whether to write a checkpoint within the epoch."""
+        return self.run.step % int(self.args.checkpoint_every) == 0
+
+    def save(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Write a checkpoint of where the run stands, with these tensors.
+
+        They are asked for in the first process only, which alone writes.
+        """
+        self.run.sums = self.progress.read()
+        self.speed = self.progress.images_per_second()
+        parallel.rank_zero_only(self._write)(tensors)
+
+    def _write(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
+        checkpoint.save(self.path, tensors(), self.run)
+
+    def end_epoch(self, scores: Scores, began: float) -> bool:
+        """Record an epoch, whose validation has these scores and began at this time.
+
+        Returns whether it is complete. One that --steps cuts short is not history:
+        after --resume, the rows of the whole epoch take the place of these.
+        """
+        run = self.run
+        val_speed = scores.images / (time.monotonic() - began)
+        *totals, count = run.sums
+        train = [total / count for total in totals]
+        at = run.epoch + 1, run.step
+        train_row = report.row(*at, "train", train, run.lr, self.speed)
+        val_row = report.row(*at, "val", scores[:3], run.lr, val_speed)
+        rows = [*run.history, train_row, val_row]
+        write_metrics(self.metrics, rows)
+        self.board.add(train_row, val_row)
+        top = min(5, len(run.classes))
+        tqdm.write(report.describe(train_row, val_row, top))
+        self.cut_short = run.step < (run.epoch + 1) * self.epoch_steps
+        if not self.cut_short:
+            run.history = rows
+            run.epoch += 1
+            run.sums = [0.0] * 4
+            self.progress.start(run.sums)
+        return not self.cut_short
+
+    def close(self) -> None:
+        """Draw the curves and say where everything is; exit 130 if a signal came."""
+        self.progress.bar.close()
+        picture = parallel.rank_zero_only(report.draw)(self.metrics)
+        print(f"checkpoint in {self.path}, metrics in {self.metrics}", end=", ")
+        print(f"curves in {picture}")
+        if self.stopped():
+            # All flags as they were; of two --resume the last one counts.
+            again = [*parallel.launch_command(), *sys.argv]
+            resumed = self.args.resume
+            if resumed is None or Path(resumed or self.path) != self.path:
+                again += ["--resume", str(self.path)]
+            text = f"stopped after step {self.run.step} of {self.last}; "
+            # All wait for it, so that it comes before they end.
+            say = parallel.rank_zero_only(print)
+            say(f"{text}resume with: {shlex.join(again)}", flush=True)
+            sys.exit(130)  # as a program that Ctrl-C ended
+
+
+write_metrics = parallel.rank_zero_only(report.write_metrics)
