@@ -139,9 +139,10 @@ def _diff(options: argparse.Namespace) -> int:
     from specgen.diff.revision import compile_all
 
     if options.other is None and not options.set:
-        options.usage("give a second spec to compare with, or --set what to change")
+        options.fail("give a second spec to compare with, or --set what to change")
     other = options.spec if options.other is None else options.other
-    found = compare(*compile_all((options.spec, ()), (other, options.set)))
+    specs = (options.spec, ()), (other, options.set)
+    found = compare(*compile_all(specs, options.root))
     if options.format == "json":
         print(json.dumps(found.as_json(), indent=2))
     elif options.format == "markdown":
@@ -282,7 +283,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the same, and behind each value the line, or the option, it comes from",
     )
-
     _diff_command(commands)
 
     verify = _command(
@@ -307,17 +307,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _diff_command(commands: Any) -> None:
     diff = _command(commands, "diff", _diff, "print what a change of a spec means")
-    diff.set_defaults(usage=diff.error)
+    diff.set_defaults(fail=diff.error)
     spec = "a spec: a file, or REV:path of git, as in `git show`"
     diff.add_argument("spec", metavar="A", help=spec)
-    diff.add_argument("other", nargs="?", metavar="B", help=spec)
     diff.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change B, or A where there is no B, e.g. layers.conv1.kernel_size=7",
+        "other",
+        nargs="?",
+        metavar="B",
+        help=f"{spec}; without it, B is A as --set changes it",
     )
+    _set(diff)
     diff.add_argument("--format", choices=("text", "markdown", "json"), default="text")
     diff.add_argument(
         "--fail-on",
