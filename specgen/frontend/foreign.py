@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-LIMITS = "docs/spec.md#limits"
+from specgen.diagnostics import LIMITS
 
 # Ours, and what others say, without case, `_` and `-`, and without `nn.` and the like.
 OPS = """

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specgen.diagnostics import Diagnostic
+from specgen.diagnostics import LIMIT_HELP, Diagnostic
 from specgen.schema import Count, Strict
 
 
@@ -52,6 +52,7 @@ def check(data: Data, channels: int, height: int, width: int) -> Iterator[Diagno
             "data-mismatch",
             f"images have 3 channels, and the input has {channels}",
             ("input", "channels"),
+            help=LIMIT_HELP,
         )
     if data.size < max(height, width):
         yield Diagnostic(
