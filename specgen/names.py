@@ -42,9 +42,9 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define beside the network's class.
 GLOBAL_WORDS = """
-Any Callable F Iterator LocalResponseNorm Mapping SHARES START Sequence
-SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares nn
-once_differentiable torch
+Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
+Sequence SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares
+nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 

@@ -42,7 +42,8 @@ class Exporter:
         self.net = model(program, folder).eval()
         write(program, folder)
         self.script = folder / "export.py"
-        self.size = size = program.spec.data.size
+        spec = program.spec
+        self.size = size = spec.data.side(spec.input.height, spec.input.width)
         self.mean = torch.arange(3.0 * size**2).view(3, size, size)
         self.checkpoint = folder / "run.safetensors"
         self.output = folder / "run.onnx"

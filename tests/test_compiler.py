@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specgen.compiler import compile_file
+from specgen.compiler import compile_file, render
 from specgen.diagnostics import SpecError
 
 SPEC = """\
@@ -72,7 +72,7 @@ def test_null_in_an_overlay_removes(spec: Path) -> None:
     overlay.write_text("extends: net.yaml\nlayers: {pool1: null}\ndata: {size: null}")
     program = compile_file(overlay, ["layers.conv1.kernel_size=1"])
     assert "pool1" not in program.spec.layers
-    assert program.spec.data.size == 256
+    assert program.spec.data.size is None
     overlay.write_text("extends: net.yaml\ntraining: {schedule: null}")
     assert found(overlay) == [("wrong-type", "null")]
 
@@ -125,6 +125,26 @@ def test_a_recipe_for_biases_that_no_layer_has(
     none = ("layers.conv1.bias=false", "layers.fc2.bias=false")
     assert found(spec, recipe, *none) == [("no-effect", key)]
     compile_file(spec, [recipe, none[0]])
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        "training={optimizer: {decay_biases: true}}",
+        "training={optimizer: {weight_decay: 1e-4, decay_biases: true}}",
+        "training={optimizer: {lr_multipliers: {weight: 1, bias: 1}}}",
+        "layers.pool1.ceil_mode=false",
+        "layers.pool1.padding=0",
+    ],
+)
+def test_a_default_that_is_written_is_as_one_that_is_not(
+    spec: Path, default: str
+) -> None:
+    none = ("layers.conv1.bias=false", "layers.fc2.bias=false")
+    written = render(compile_file(spec, [default, *none]))
+    weight_decay = "training={optimizer: {weight_decay: 1e-4}}"
+    same = [weight_decay] if "weight_decay" in default else []
+    assert written == render(compile_file(spec, [*same, *none]))
 
 
 def test_a_bad_name_hides_nothing_else(spec: Path) -> None:

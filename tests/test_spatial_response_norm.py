@@ -131,7 +131,7 @@ def test_compiled_gradients_are_the_same(norm_class: Any, dtype: torch.dtype) ->
     compiled = torch.compile(norm, backend="aot_eager", fullgraph=True)
     generator = torch.Generator().manual_seed(0)
     x, grad = torch.randn((2, 2, 3, 6, 6), generator=generator).to(dtype).unbind()
-    gradients = []
+    gradients: list[torch.Tensor] = []
     for function in (norm, compiled):
         y = function(x.requires_grad_())
         gradients += torch.autograd.grad(y, x, grad)

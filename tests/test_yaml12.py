@@ -254,7 +254,7 @@ def test_the_parser_may_stop_at_a_depth_by_itself(
 
     def parse(text: str, loader: Any) -> Iterator[Any]:
         if reads_ahead:
-            mark = yaml.Mark("", 0, 1, 80, None, None)
+            mark = yaml.Mark("", 84, 1, 80, None, 0)
             problem = "exceeded maximum nesting depth"
             raise yaml.scanner.ScannerError("", mark, problem, mark)
         yield from original(text, yaml.SafeLoader)

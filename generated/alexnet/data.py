@@ -16,7 +16,7 @@ from torch import Tensor
 from runtime.dataset import Images
 from runtime.survey import survey
 
-# Section 2: the shorter side scaled to 256, the centre cut out.
+# Section 2: the shorter side scaled to 256, the center cut out.
 SIZE = 256  # the shorter side of an image is scaled to it
 HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
 # Section 4.1.

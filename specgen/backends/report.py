@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from specgen.backends.layout import prose
+from specgen.backends.prose import printable
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Shape, volume
 from specgen.passes import cost, memory
@@ -105,7 +105,7 @@ def _edges(placed: PlacedGraph) -> list[tuple[tuple[str, str, str], int]]:
 def table(spec: Spec, placed: PlacedGraph, batch_size: int | None = None) -> str:
     """Return the plan as a table, layer by layer, without a newline at the end."""
     content = plan(spec, placed, batch_size)
-    title = ": ".join(filter(None, (spec.name, prose(spec.summary))))
+    title = ": ".join(filter(None, (spec.name, printable(spec.summary))))
     paragraphs = [title, _layers(content)]
     if len(placed.devices) > 1:
         paragraphs.append(_devices(content))

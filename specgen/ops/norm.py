@@ -105,7 +105,7 @@ class LocalResponseNorm(ResponseNorm):
                 "cannot-split",
                 f"a window over {group} channels cannot be split"
                 f" into shares of {len(share)}",
-                "groups" if "groups" in self.model_fields_set else "op",
+                "groups" if self.groups > 1 else "op",
                 help=f"with groups: {x[0] // len(share)} each share is normalised by"
                 " itself (another function), or place the layer on one device",
             )

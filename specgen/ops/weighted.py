@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -42,8 +42,11 @@ class Init(Strict):
 
     def over(self, default: Init) -> Init:
         """This start, completed from `default`."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return default.model_copy(update=given)
+        return default.model_copy(update=self.given())
+
+    def given(self) -> dict[str, Any]:
+        """What this start says itself."""
+        return {name: value for name, value in self if value is not None}
 
     def std(self, fan_in: int) -> float:
         """Standard deviation of weights of which `fan_in` make one output."""
@@ -63,14 +66,14 @@ def used_defaults(layers: Iterable[Op]) -> set[str]:
     return {
         leaf
         for leaf, ops in users.items()
-        if not all(leaf in op.init.model_fields_set for op in ops)
+        if not all(leaf in op.init.given() for op in ops)
     }
 
 
 def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
     """Yield what of the spec's `init` no layer starts with."""
     used = used_defaults(layers)
-    for leaf in sorted(default.model_fields_set):
+    for leaf in default.given():
         if leaf not in used:
             yield Diagnostic(
                 "no-effect",

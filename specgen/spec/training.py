@@ -128,14 +128,17 @@ class Training(Strict):
 
 
 def check_biases(training: Training) -> Iterator[Diagnostic]:
-    """Yield what is said of biases, for a network that has none."""
+    """Yield what is said of biases, for a network that has none.
+
+    As everywhere, saying a default is as if it were not said.
+    """
     sgd = training.optimizer
-    given = {
-        ("decay_biases",): sgd.weight_decay and not sgd.decay_biases,
+    said = {
+        ("decay_biases",): not sgd.decay_biases and sgd.weight_decay > 0,
         ("lr_multipliers", "bias"): sgd.lr_multipliers.bias != 1,
     }
-    for path, said in given.items():
-        if said:
+    for path, is_said in said.items():
+        if is_said:
             place = ("training", "optimizer", *path)
             yield Diagnostic("no-effect", "no layer has a bias", place, at_key=True)
 

@@ -346,8 +346,8 @@ class Reader:
         if note and start and start.line + 1 != span.line:
             note += f" that starts at line {start.line + 1}"
         if "maximum nesting depth" in problem:
-            # Since 0.2.6 libyaml stops at a depth of 1,000 by itself. It scans ahead, so
-            # that may be before it gives the event that is too deep for this reader.
+            # Since 0.2.6 libyaml stops at a depth of 1,000 by itself. It reads ahead,
+            # so that may be before it gives the event that is too deep for us.
             self._too_deep(span)
         advice = [help for part, help in ADVICE.items() if part in problem]
         if span.text[span.column - 1 : span.column] == "\t":
