@@ -63,7 +63,7 @@ placement:
   devices: {gpu0: {}}
   layers: {}
 
-data: {size: 20, flip: false}
+data: {size: 20, flip: false, std: 64.0}
 
 training:
   epochs: 90

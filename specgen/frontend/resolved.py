@@ -31,6 +31,8 @@ def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
     """Return a spec as YAML; with `origins`, each value says where it comes from."""
     data = _complete(spec, source.data)
     data["init"] = data.get("init", {}) | _start(spec)
+    side = spec.data.side(spec.input.height, spec.input.width)
+    data["data"] = {"size": side} | data["data"]
     # In the order of the schema: what was left out comes where one looks for it.
     data = {name: data[name] for name in Spec.model_fields if data.get(name) != {}}
     above = {key[:depth] for key in source.comments for depth in range(len(key))}
