@@ -197,6 +197,14 @@ def test_help_with_other_forms(right: str, wrong: str, help: str) -> None:
     assert (error.help or "").startswith(help)
 
 
+@pytest.mark.parametrize(
+    "std", ["0^-1", "999**99", "1.2.3%", "'1e999'", "[[1]]", "(", "1,,1"]
+)
+def test_help_tries_what_looks_like_a_number(std: str) -> None:
+    error, *_ = errors(SPEC.replace("std: 64", f"std: {std}"))
+    assert error.code in ("wrong-type", "yaml-syntax", "non-string-key")
+
+
 def test_a_list_that_stands_for_a_mapping() -> None:
     layers = "layers:\n  - conv1: {op: flatten}\n"
     text = re.sub(r"layers:\n(  .*\n)+", layers, SPEC)
