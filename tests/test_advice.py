@@ -176,6 +176,7 @@ def test_help_knows_the_field(right: str, wrong: str, help: str) -> None:
             "{op:linear,out_features:10}",
             "put a space after each colon: op: linear, out_features: 10",
         ),
+        ("stride: 1", "stride: {'0': 2}", "the values of a list are given together"),
         ("{kind: cosine}", "[3, 5]", "write {kind: NAME, ...}; valid names are step"),
         ("{size: 16, std: 64}", "", "leave the key out for its default"),
         ("{channels: 3, height: 12, width: 12}", "", "what belongs to it is indented"),

@@ -44,6 +44,8 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
         return f"write {value[0]}, without brackets" if alone else None
     if isinstance(value, list) and "a mapping" in expected:
         return "write name: value for each, without dashes and [brackets]"
+    if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
+        return "the values of a list are given together: [1, 2]"  # --set stride.0=2
     if value is None and expected == "a mapping":
         return INDENT
     if value is None:
