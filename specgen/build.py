@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specgen import lock, runtime_files
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.names import RUNTIME
+
+if TYPE_CHECKING:  # it takes too long for a build that has nothing to do
+    from specgen.compiler import Program
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -35,7 +39,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return list(specs.values())
 
 
-def render(
+def compile_all(
     specs: Sequence[Path],
     root: Path,
     sets: Sequence[str],
@@ -45,39 +49,55 @@ def render(
 ) -> dict[str, dict[str, bytes]]:
     """Compile the specs and return the files of each folder below `root`.
 
-    The first is that of the run-time modules, which they share. What the specs extend
-    lies in `project`; without one, in the nearest folder upward that is a project.
+    What the specs extend lies in `project`; without one, in the nearest folder upward
+    that is a project.
 
     Raises:
         SpecError: everything that is wrong with any of them.
     """
-    from specgen import compiler
+    from specgen.compiler import compile_file
 
     problems: dict[Diagnostic, None] = {}  # what is wrong with a base is said once
+    programs: dict[Path, Program] = {}
+    for spec in specs:
+        try:
+            programs[spec] = compile_file(spec, sets, project)
+        except SpecError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise SpecError(problems)
+    return outputs(programs, root, sets, onnx_devices=onnx_devices)
+
+
+def outputs(
+    programs: Mapping[Path, Program],
+    root: Path,
+    sets: Sequence[str],
+    *,
+    onnx_devices: bool,
+) -> dict[str, dict[str, bytes]]:
+    """Return the files of each folder below `root`, given the programs by their specs.
+
+    The first is that of the run-time modules, which they share.
+    """
+    from specgen.compiler import render
+
     shared = runtime_files.read()
     shared[lock.NAME] = lock.dump_runtime(shared)
     runtime = lock.digest(lock.NAME, shared[lock.NAME])
     folders = {RUNTIME: shared}
-    for spec in specs:
-        try:
-            program = compiler.compile_file(spec, sets, project)
-        except SpecError as error:
-            problems |= dict.fromkeys(error.diagnostics)
-            continue
-        files = compiler.render(program, onnx_devices=onnx_devices)
-        sources = program.source.files
+    for spec, program in programs.items():
+        files = render(program, onnx_devices=onnx_devices)
         files[lock.NAME] = lock.dump(
             spec,
             root,
-            sources,
+            program.source.files,
             sets,
             files,
             runtime=runtime,
             onnx_devices=onnx_devices,
         )
-        folders[spec.stem] = files
-    if problems:
-        raise SpecError(problems)
+        folders[program.stem] = files
     return folders
 
 

@@ -20,6 +20,9 @@ from specgen import __version__
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.names import RUNTIME
 
+# Those of `specgen.diff.Tier`, which takes too long to import for --help.
+TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
@@ -62,7 +65,7 @@ def _build(options: argparse.Namespace) -> int:
         if not specs:
             return 0
 
-    folders = build.render(
+    folders = build.compile_all(
         specs, root, options.set, project=options.root, onnx_devices=devices
     )
     if options.check:
@@ -113,18 +116,48 @@ def _show(options: argparse.Namespace) -> int:
         options.fail("--resolved and --origins print the spec, and nothing of the plan")
     from specgen.backends import report
     from specgen.compiler import compile_file
+    from specgen.plan import make_plan
 
     program = compile_file(options.spec, options.set, options.root)
     if as_spec:
         from specgen.frontend.resolved import resolved
 
         print(resolved(program.spec, program.source, origins=options.origins), end="")
-    elif options.format == "json":
-        plan = report.plan(program.spec, program.placed, options.batch_size)
-        print(json.dumps(plan, indent=2))
+        return 0
+    plan = make_plan(program.spec, program.placed, options.batch_size)
+    if options.format == "json":
+        print(json.dumps(plan.as_json(), indent=2))
     else:
-        print(report.table(program.spec, program.placed, options.batch_size))
+        print(report.table(plan, details=options.batch_size is not None))
     return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from specgen.diff import Tier, compare
+    from specgen.diff.revision import compile_all
+
+    if options.other is None and not options.set:
+        options.usage("give a second spec to compare with, or --set what to change")
+    other = options.spec if options.other is None else options.other
+    found = compare(*compile_all((options.spec, ()), (other, options.set)))
+    if options.format == "json":
+        print(json.dumps(found.as_json(), indent=2))
+    elif options.format == "markdown":
+        from specgen.diff.markdown import markdown
+
+        print(markdown(found))
+    else:
+        from specgen.diff.text import text
+
+        print(text(found, color=_colored()))
+    limit = Tier[options.fail_on.upper()] if options.fail_on else None
+    return 1 if limit is not None and found.tier >= limit else 0
+
+
+def _colored() -> bool:
+    """Whether stdout wants color: see https://no-color.org."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -235,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size",
         type=_images,
         metavar="N",
-        help="also show memory and traffic for so many images at once",
+        help="show memory and traffic in detail, for so many images at once",
     )
 
     show.add_argument(
@@ -248,6 +281,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the same, and behind each value the line, or the option, it comes from",
     )
+
+    _diff_command(commands)
 
     verify = _command(
         commands, "verify", _verify, "run what is generated and compare with the plan"
@@ -267,6 +302,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
     return parser
+
+
+def _diff_command(commands: Any) -> None:
+    diff = _command(commands, "diff", _diff, "print what a change of a spec means")
+    diff.set_defaults(usage=diff.error)
+    spec = "a spec: a file, or REV:path of git, as in `git show`"
+    diff.add_argument("spec", metavar="A", help=spec)
+    diff.add_argument("other", nargs="?", metavar="B", help=spec)
+    diff.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change B, or A where there is no B, e.g. layers.conv1.kernel_size=7",
+    )
+    diff.add_argument("--format", choices=("text", "markdown", "json"), default="text")
+    diff.add_argument(
+        "--fail-on",
+        choices=TIERS,
+        metavar="TIER",
+        help=f"exit with 1 from this tier on: {', '.join(TIERS)}",
+    )
 
 
 def _command(

@@ -21,7 +21,8 @@ GENERATED = sorted((ROOT / "generated").rglob("*.py"))
 TEMPLATES = sorted((ROOT / "templates").iterdir())
 TESTS = sorted((ROOT / "tests").glob("*.py"))
 
-# A module or package imports only from those above it, and from itself.
+# A module or package imports only from those above it, and from itself. What __init__
+# makes public it imports when it is asked for: see test_api.py.
 ORDER = (
     "__init__",
     "diagnostics",
@@ -35,16 +36,20 @@ ORDER = (
     "editor",
     "frontend",
     "passes",
+    "tables",
+    "plan",
     "templates",
     "runtime_files",
     "backends",
     "compiler",
+    "diff",
     "lock",
     "merges",
     "transaction",
     "writer",
     "cache",
     "build",
+    "api",
     "verify",
     "sample_data",
     "explain",
@@ -132,7 +137,7 @@ def test_only_cli_prints_or_exits(path: Path) -> None:
         assert not outputs_and_exits(path.read_text())
 
 
-@each(SOURCES)
+@each([path for path in SOURCES if unit(path) != "__init__"])
 def test_a_module_imports_only_from_above(path: Path) -> None:
     own = unit(path)
     package = ".".join(path.relative_to(ROOT).parent.parts)

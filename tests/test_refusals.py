@@ -255,7 +255,7 @@ def test_tensors_of_another_run_are_refused(
     ("section", "expected"),
     [
         ({"size": 30}, "size is 28 there and 30 here"),
-        ({"std": 1.0}, "std is 64.0 there and 1.0 here"),
+        ({"std": 32.0}, "std is 64.0 there and 32.0 here"),
         ({"flip": False}, "flip is True there and False here"),
         ({"color_noise": None}, "color_noise is 0.1 there and None here"),
     ],

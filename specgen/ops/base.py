@@ -36,6 +36,16 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What slides over maps: (height, width); `padding` is top, bottom, left, right."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A Python call to write down: name and arguments as source text."""
 
@@ -139,6 +149,10 @@ class Op(Strict):
             Refusal: there is none.
         """
         return x
+
+    def window(self) -> Window | None:
+        """What slides over the maps, if something does."""
+        return None
 
     def parameters(self, x: Shape) -> dict[str, Shape]:
         """Whole parameter tensors by leaf name, in torch's order."""

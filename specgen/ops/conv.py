@@ -19,6 +19,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
+    Window,
     divisors,
     need_maps,
     pair_schema,
@@ -117,6 +118,11 @@ class Conv2d(Weighted):
                 )
             size.append((length - reach) // self.stride[axis] + 1)
         return (self.out_channels, *size)
+
+    def window(self) -> Window:
+        pad = self.padding
+        sides = (pad.top, pad.bottom, pad.left, pad.right)
+        return Window(self.kernel_size, self.stride, sides, self.dilation)
 
     def weight(self, x: Shape) -> Shape:
         return (self.out_channels, x[0] // self.groups, *self.kernel_size)

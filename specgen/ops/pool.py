@@ -19,6 +19,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
+    Window,
     need_maps,
     py,
     volume,
@@ -68,6 +69,10 @@ class Pool2d(Op):
     def output(self, x: Shape) -> Shape:
         need_maps(self.op, x)
         return (x[0], self._windows(x, 0), self._windows(x, 1))
+
+    def window(self) -> Window:
+        height, width = self.padding
+        return Window(self.kernel_size, self._step, (height, height, width, width))
 
     def _windows(self, x: Shape, axis: int) -> int:
         """Number of window positions along height (0) or width (1)."""
