@@ -116,12 +116,15 @@ def _check(
 
 
 def _show(options: argparse.Namespace) -> int:
+    as_spec: bool = options.resolved or options.origins
+    if as_spec and (options.format == "json" or options.batch_size):
+        options.fail("--resolved and --origins print the spec, and nothing of the plan")
     from specgen.backends import report
     from specgen.compiler import compile_file
     from specgen.plan import make_plan
 
     program = compile_file(options.spec, options.set, options.root)
-    if options.resolved or options.origins:
+    if as_spec:
         from specgen.frontend.resolved import resolved
 
         print(resolved(program.spec, program.source, origins=options.origins), end="")
@@ -264,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     show = _command(commands, "show", _show, "print the plan, layer by layer")
+    show.set_defaults(fail=show.error)
     _spec(show)
     _format(show)
     show.add_argument(
