@@ -40,6 +40,7 @@ def imported(folder: Path, name: str) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder.parent)
         patch.syspath_prepend(folder)
+        patch.delitem(sys.modules, name, raising=False)  # another folder's
         yield importlib.import_module(name)
     for other, module in list(sys.modules.items()):
         file = str(getattr(module, "__file__", None))

@@ -22,7 +22,7 @@ class Survey(NamedTuple):
     bad: dict[str, str]  # by name, why an image cannot be read
 
 
-def survey(train: Images, val: Images, workers: int, *, colors: bool) -> Survey:
+def survey(train: Images, val: Images, workers: int, *, colors: bool = False) -> Survey:
     """Read all images once. Without `colors`, the covariance is left at 0.
 
     Raises DataError if no training image can be read. Of several processes each reads
