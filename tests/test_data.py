@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,22 @@ from images_on_disk import (
 )
 from pydantic import ValidationError
 
-from specgen.runtime import dataset
 from specgen.spec.data import Data, check
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     yield from imported(generate(tmp_path_factory.mktemp("all") / "net", ALL), "data")
+
+
+@pytest.fixture(scope="module")
+def dataset(data: Any) -> Any:
+    return importlib.import_module("runtime.dataset")
+
+
+@pytest.fixture(scope="module")
+def loading(data: Any) -> Any:
+    return importlib.import_module("runtime.loading")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +58,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_every_broken_file_is_named_and_none_is_trained_on(
-    data: Any, odd: Path, tree: Path
+    data: Any, dataset: Any, odd: Path, tree: Path
 ) -> None:
     clean, _ = data.measure(*dataset.open_data(tree, SIZE), 0)
     broken = sorted((odd / "broken").rglob("*.JPEG"))
@@ -64,13 +74,15 @@ def test_every_broken_file_is_named_and_none_is_trained_on(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(data: Any, tree: Path, workers: int) -> None:
+def test_workers_change_nothing(
+    data: Any, dataset: Any, loading: Any, tree: Path, workers: int
+) -> None:
     train, val = dataset.open_data(tree, SIZE)
     todo = dataset.batches(len(train), 4, seed=1, epoch=2)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    one = list(dataset.load(train, todo, 0))
-    many = list(dataset.load(train, todo, workers))
+    one = list(loading.Loader(train, todo, 0))
+    many = list(loading.Loader(train, todo, workers))
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(one, many, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
@@ -98,10 +110,11 @@ def random_statistics(module: Any, seed: int) -> Any:
 
 
 def test_statistics_are_those_of_the_training_images(
-    data: Any, plain: Any, tree: Path
+    data: Any, dataset: Any, loading: Any, plain: Any, tree: Path
 ) -> None:
     train, val = dataset.open_data(tree, SIZE)
-    stack = np.stack([train.read(name).numpy() for name, _ in train.samples]) / 255.0
+    (batch,) = loading.Loader(train, [list(range(len(train)))], 0)
+    stack = batch.images.numpy() / 255.0
     statistics, bad = data.measure(train, val, 0)
     assert bad == {}
 

@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from specgen.runtime import dataset, images
 from specgen.runtime.errors import DataError, ImageError
+from specgen.runtime.loading import Loader
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def decode(path: Path) -> torch.Tensor:
-    return images.decode(path, SIZE)
+    return torch.from_numpy(images.decode(path, SIZE))
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
@@ -145,7 +146,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ImageError) as caught:
             decode(path)
         reasons[path.name] = str(caught.value)
-    unknown = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF"
+    unknown = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
     assert reasons == {
         **dict.fromkeys(("page", "empty", "program"), unknown),
         "pipe": "it is not a file",
@@ -218,10 +219,10 @@ def test_names_need_not_be_text(tree: Path) -> None:
     picture(6).save(tree / "train/cat" / name)
     (tree / "val/cat" / name).touch()
     train, val = dataset.open_data(tree, SIZE)
-    (batch,) = dataset.load(train, [[5]], 0)
+    (batch,) = Loader(train, [[5]], 0)
     assert train.samples[5][0] == f"train/cat/{name}"
     assert len(batch.images) == 1
-    (batch,) = dataset.load(val, [[2]], 1)
+    (batch,) = Loader(val, [[2]], 1)
     (sentence,) = images.explain(batch.bad)
     assert sentence.startswith(r"cannot read 'val/cat/caf\udce9\n.png': it is none of")
     sentence.encode()  # can be printed
@@ -256,16 +257,16 @@ def test_an_unreadable_image_is_left_out_of_its_batch(tree: Path) -> None:
     (tree / "train/cat/1.jpg").write_bytes(b"")
     (tree / "train/dog/sub").mkdir()
     train, _ = dataset.open_data(tree, SIZE)
-    (batch,) = dataset.load(train, [[0, 1, 2, 10, 6]], 0)
+    (batch,) = Loader(train, [[0, 1, 2, 10, 6]], 0)
     assert batch.bad == {
-        "train/cat/1.jpg": "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
+        "train/cat/1.jpg": "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         "train/dog/sub": "it is a folder",
     }
     assert batch.labels.tolist() == [0, 0, 1]
     assert batch.rows.tolist() == [0, 2, 4]
     for image, index in zip(batch.images, (0, 2, 6), strict=True):
         assert torch.equal(image, decode(tree / train.samples[index][0]))
-    (empty,) = dataset.load(train, [[1]], 0)
+    (empty,) = Loader(train, [[1]], 0)
     assert empty.images.shape == (0, 3, SIZE, SIZE)
     assert len(empty.labels) == len(empty.rows) == 0
 

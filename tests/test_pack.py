@@ -22,6 +22,7 @@ from images_on_disk import PLAIN, SIZE, generate, make_tree, picture
 
 from specgen.runtime import console, dataset, pack
 from specgen.runtime.errors import DataError
+from specgen.runtime.loading import Loader
 from specgen.runtime.survey import survey
 
 
@@ -74,8 +75,8 @@ def test_both_forms_give_the_same(tree: Path, out: Path) -> None:
         todo = dataset.batches(len(one), 5, seed=3, epoch=1)
         for workers in (0, 1):
             for left, right in zip(
-                dataset.load(one, todo, 0),
-                dataset.load(other, todo, workers),
+                Loader(one, todo, 0),
+                Loader(other, todo, workers),
                 strict=True,
             ):
                 assert same(left[:3], right[:3])
@@ -105,7 +106,8 @@ def test_bad_images_fail_or_are_left_out(
     (tree / "train/cat/1.jpg").write_bytes(b"")
     (tree / "val/owl/x.jpg").symlink_to("nowhere")
     reasons = [
-        "cannot read 'train/cat/1.jpg': it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
+        "cannot read 'train/cat/1.jpg': it is none of"
+        " JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         "cannot read 'val/owl/x.jpg': No such file or directory",
     ]
     assert run(tree, out) == 1
@@ -159,10 +161,10 @@ def test_a_stop_costs_one_shard(
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return dataset.load(*arguments)
+        return Loader(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pack, "load", interrupted)
+        patch.setattr(pack, "Loader", interrupted)
         assert run(tree, out) == 130
     assert capsys.readouterr().err == "stopped: run it again to go on\n"
     with pytest.raises(DataError, match="is not complete"):
@@ -208,7 +210,7 @@ def test_damage_is_found_named_and_repaired(
     pixels[3 * SIZE**2] ^= 1  # in the second image
     shard.write_bytes(pixels)
     train, _ = dataset.open_data(out, SIZE)
-    (batch,) = dataset.load(train, [[4, 5, 6]], 0)
+    (batch,) = Loader(train, [[4, 5, 6]], 0)
     assert batch.rows.tolist() == [0, 2]
     name = train.samples[5][0]
     assert batch.bad == {name: f"it is damaged in {str(shard)!r}: run pack.py again"}
@@ -219,7 +221,7 @@ def test_damage_is_found_named_and_repaired(
     (out / "val-00000.json").write_bytes(b"{")
     with pytest.raises(DataError, match=r"cannot read .*val-00000.json': run"):
         dataset.open_data(out, SIZE)
-    shard.with_name(f"{shard.name}.partial").write_bytes(b"of a stopped run")
+    shard.with_name(f"{shard.name}.0123abcd.partial").write_bytes(b"of a stopped run")
     capsys.readouterr()
     run(tree, out)
     assert "2 shards written" in capsys.readouterr().out
@@ -288,8 +290,8 @@ def test_a_changed_tree_is_packed_anew(
     for left, right in zip(
         dataset.open_data(tree, SIZE), dataset.open_data(out, SIZE), strict=True
     ):
-        (one,) = dataset.load(left, [list(range(len(left)))], 0)
-        (other,) = dataset.load(right, [list(range(len(right)))], 0)
+        (one,) = Loader(left, [list(range(len(left)))], 0)
+        (other,) = Loader(right, [list(range(len(right)))], 0)
         assert same(one[:3], other[:3])
 
 
