@@ -64,7 +64,10 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
     """Create a locked file of a new name; never through a link, or over a file."""
     while True:
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-        file = partial.open("xb")
+        try:
+            file = partial.open("xb")
+        except FileExistsError:
+            continue
         _lock(file)
         if os.fstat(file.fileno()).st_nlink:
             return partial, file
