@@ -1,8 +1,10 @@
-"""From image files to batches of pixels."""
+"""From an image file to its pixels."""
 
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from images_on_disk import SIZE, make_tree, picture
+from images_on_disk import SIZE, picture
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from specgen.runtime import dataset, images
-from specgen.runtime.errors import DataError, ImageError
-from specgen.runtime.loading import Loader
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return make_tree(tmp_path / "tree")
+from specgen.runtime import images, metadata
+from specgen.runtime.errors import ImageError
 
 
 def decode(path: Path) -> torch.Tensor:
@@ -31,16 +27,6 @@ def decode(path: Path) -> torch.Tensor:
 
 def pixels(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-
-
-def sentences(root: Path) -> list[str]:
-    with pytest.raises(DataError) as caught:
-        dataset.open_data(root, SIZE)
-    text = str(caught.value)
-    return text.replace(f"{root}/", "").replace(str(root), "ROOT").split("\n")
-
-
-# One file to pixels.
 
 
 @pytest.mark.parametrize("size", [(SIZE + 10, SIZE), (SIZE, SIZE + 6), (SIZE, SIZE)])
@@ -167,6 +153,103 @@ def test_a_decompression_bomb_is_refused(
             decode(tmp_path / "a.png")
 
 
+# What stands beside the pixels of a file.
+
+
+def chunk(kind: bytes, content: bytes, damage: int = 0) -> bytes:
+    """Return a PNG chunk; `damage` makes its checksum wrong."""
+    checksum = zlib.crc32(kind + content) ^ damage
+    return struct.pack(">I", len(content)) + kind + content + checksum.to_bytes(4)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """Return a JPEG segment."""
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+LONG = zlib.compress(bytes(2**21))  # more than Pillow unpacks
+PNG_METADATA = {
+    "long text": chunk(b"zTXt", b"Comment\0\0" + LONG),
+    "long international text": chunk(b"iTXt", b"Comment\0\1\0\0\0" + LONG),
+    "long profile": chunk(b"iCCP", b"sRGB\0\0" + LONG),
+    "damaged text": chunk(b"tEXt", b"Comment\0text", damage=1),
+    "damaged EXIF": chunk(b"eXIf", b"MM\0*", damage=1),
+    "short gamma": chunk(b"gAMA", b"\0\0"),
+    "short chromaticities": chunk(b"cHRM", b"\0\0"),
+    "short resolution": chunk(b"pHYs", b"\0\0"),
+    "short animation": chunk(b"acTL", b"\0\0"),
+}
+JPEG_METADATA = {
+    "short JFIF": segment(0xE0, b"JFIF\0\1"),
+    "short Adobe": segment(0xEE, b"Adobe\0"),
+    "short EXIF": segment(0xE1, b"Exif\0\0"),
+    "short profile": segment(0xE2, b"ICC_PROFILE\0"),
+    "short list of pictures": segment(0xE2, b"MPF\0"),
+    "short Photoshop": segment(0xED, b"Photoshop 3.0\0008BIM\4\4"),
+    "no comment": segment(0xFE, b""),
+}
+
+
+@pytest.mark.parametrize("what", [*PNG_METADATA, *JPEG_METADATA])
+def test_faults_beside_the_pixels_do_not_matter(tmp_path: Path, what: str) -> None:
+    suffix, start = ("png", 33) if what in PNG_METADATA else ("jpg", 20)
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    picture(7, 60, 40).save(path, exif=None if what == "damaged EXIF" else exif)
+    expected, data = decode(path), path.read_bytes()
+    wrong = (PNG_METADATA | JPEG_METADATA)[what]
+    for at in (start, 2) if suffix == "jpg" else (start, len(data) - 12):
+        path.write_bytes(data[:at] + wrong + data[at:])
+        assert torch.equal(decode(path), expected), at
+
+
+def test_a_png_whose_pixels_are_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture(8, 60, 40).save(path)
+    data = path.read_bytes()
+    start = data.index(b"IDAT") + 4
+    for at in range(start, len(data) - 16, 97):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        with pytest.raises(ImageError):
+            decode(path)
+
+
+@given(data=st.binary(max_size=80), jpeg=st.booleans())
+def test_stripping_takes_any_bytes(data: bytes, jpeg: bool) -> None:
+    start = metadata.JPEG if jpeg else metadata.PNG
+    stripped = metadata.strip(start + data)
+    assert stripped is not None
+    assert stripped.startswith(start)
+    assert len(stripped) <= len(start + data)
+
+
+@pytest.mark.parametrize(
+    ("header", "content", "expected"),
+    [
+        (b"P6 2 2 255\n", bytes([10, 20, 30] * 4), (10, 20, 30)),
+        (b"P5 2 2 255\n", bytes([40] * 4), (40, 40, 40)),
+        (b"P5 2 2 65535\n", bytes([128, 64] * 4), (128, 128, 128)),
+        (b"P5 2 2 1023\n", bytes([2, 0] * 4), (128, 128, 128)),
+        (b"P4 2 2\n", bytes([0, 0]), (255, 255, 255)),
+        (b"P3 1 1 255\n", b"1 2 3", (1, 2, 3)),
+    ],
+)
+def test_netpbm_files(
+    tmp_path: Path, header: bytes, content: bytes, expected: tuple[int, ...]
+) -> None:
+    path = tmp_path / "a.pnm"
+    path.write_bytes(header + content)
+    found = decode(path)
+    assert torch.equal(
+        found, torch.tensor(expected).byte().view(3, 1, 1).expand_as(found)
+    )
+    path.write_bytes(header + content[:-1])
+    if header[:2] != b"P3":
+        with pytest.raises(ImageError):
+            decode(path)
+
+
 @given(cut=st.integers(1, 1000))
 def test_no_truncated_file_passes(
     tmp_path_factory: pytest.TempPathFactory, cut: int
@@ -195,109 +278,9 @@ def test_every_odd_file_loads_upright(odd: Path, tmp_path: Path) -> None:
     assert turned > 15
 
 
-# A tree to batches.
-
-
-def test_finds_what_there_is(tree: Path) -> None:
-    (tree / "train/.cache").mkdir()
-    (tree / "train/README").touch()
-    (tree / "train/cat/.DS_Store").touch()
-    (tree / "train/wolf").symlink_to(tree / "train/dog")
-    (tree / "val/wolf").symlink_to(tree / "val/dog")
-    train, val = dataset.open_data(tree, SIZE)
-    assert train.classes == val.classes == ["cat", "dog", "owl", "wolf"]
-    assert (len(train), len(val)) == (20, 8)
-    assert train.samples[:6] == [
-        *((f"train/cat/{i}.{('png', 'jpg', 'bmp')[i % 3]}", 0) for i in range(5)),
-        ("train/dog/0.png", 1),
+def test_a_reason_cannot_forge_a_line() -> None:
+    bad = {"a\n.png": "broken\x1b[2J\nerror: none", "b": "fine"}
+    assert images.explain(bad) == [
+        r"cannot read 'a\n.png': 'broken\x1b[2J\nerror: none'",
+        "cannot read 'b': fine",
     ]
-    assert dataset.open_split(tree, "val", SIZE).samples == val.samples
-
-
-def test_names_need_not_be_text(tree: Path) -> None:
-    name = os.fsdecode(b"caf\xe9\n.png")
-    picture(6).save(tree / "train/cat" / name)
-    (tree / "val/cat" / name).touch()
-    train, val = dataset.open_data(tree, SIZE)
-    (batch,) = Loader(train, [[5]], 0)
-    assert train.samples[5][0] == f"train/cat/{name}"
-    assert len(batch.images) == 1
-    (batch,) = Loader(val, [[2]], 1)
-    (sentence,) = images.explain(batch.bad)
-    assert sentence.startswith(r"cannot read 'val/cat/caf\udce9\n.png': it is none of")
-    sentence.encode()  # can be printed
-
-
-def test_all_problems_of_a_tree_are_told_at_once(tree: Path) -> None:
-    (tree / "train/elk").mkdir()
-    (tree / "val/fox").mkdir()
-    assert sentences(tree) == [
-        "there is no image in 'train/elk'",
-        "there is no image in 'val/fox'",
-        "class 'elk' is in 'train' but not in 'val'",
-        "class 'fox' is in 'val' but not in 'train'",
-    ]
-
-
-def test_missing_folders(tmp_path: Path) -> None:
-    assert sentences(tmp_path) == [
-        "there is no folder 'train'",
-        "there is no folder 'val'",
-    ]
-    (tmp_path / "train").mkdir()
-    assert sentences(tmp_path) == [
-        "there is no class folder in 'train'",
-        "there is no folder 'val'",
-    ]
-    with pytest.raises(DataError, match="there is no folder"):
-        dataset.open_split(tmp_path, "test", SIZE)
-
-
-def test_an_unreadable_image_is_left_out_of_its_batch(tree: Path) -> None:
-    (tree / "train/cat/1.jpg").write_bytes(b"")
-    (tree / "train/dog/sub").mkdir()
-    train, _ = dataset.open_data(tree, SIZE)
-    (batch,) = Loader(train, [[0, 1, 2, 10, 6]], 0)
-    assert batch.bad == {
-        "train/cat/1.jpg": "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
-        "train/dog/sub": "it is a folder",
-    }
-    assert batch.labels.tolist() == [0, 0, 1]
-    assert batch.rows.tolist() == [0, 2, 4]
-    for image, index in zip(batch.images, (0, 2, 6), strict=True):
-        assert torch.equal(image, decode(tree / train.samples[index][0]))
-    (empty,) = Loader(train, [[1]], 0)
-    assert empty.images.shape == (0, 3, SIZE, SIZE)
-    assert len(empty.labels) == len(empty.rows) == 0
-
-
-def test_a_class_without_a_readable_image_is_an_error(tree: Path) -> None:
-    _, val = dataset.open_data(tree, SIZE)
-    cats = [name for name, label in val.samples if label == 0]
-    assert len(val.without(cats[:1])) == len(val.without([*cats[:1], "other"])) == 5
-    with pytest.raises(DataError) as caught:
-        val.without(cats)
-    assert str(caught.value) == "no image of class 'cat' in 'val' can be read"
-
-
-@given(
-    count=st.integers(0, 200),
-    batch_size=st.integers(1, 50),
-    seed=st.integers(0, 2**63),
-    epoch=st.integers(0, 100),
-)
-def test_an_epoch_has_every_image_once(
-    count: int, batch_size: int, seed: int, epoch: int
-) -> None:
-    cut = dataset.batches(count, batch_size, seed, epoch)
-    assert sorted(index for batch in cut for index in batch) == list(range(count))
-    assert all(len(batch) == batch_size for batch in cut[:-1])
-    assert cut == dataset.batches(count, batch_size, seed, epoch)
-
-
-def test_each_epoch_and_seed_has_its_own_order() -> None:
-    orders = [
-        dataset.batches(50, 50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)
-    ]
-    assert all(a != b for i, a in enumerate(orders) for b in orders[:i])
-    assert dataset.batches(5, 2) == [[0, 1], [2, 3], [4]]

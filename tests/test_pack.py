@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from images_on_disk import PLAIN, SIZE, generate, make_tree, picture
+from images_on_disk import (
+    PLAIN,
+    SIZE,
+    contents,
+    generate,
+    make_tree,
+    picture,
+    run_pack,
+)
 
-from specgen.runtime import console, dataset, pack
+from specgen.runtime import dataset, pack
 from specgen.runtime.errors import DataError
 from specgen.runtime.loading import Loader
 from specgen.runtime.survey import survey
@@ -42,31 +46,13 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def run(*arguments: object) -> int:
-    """Run `python pack.py ARGUMENTS`; return its exit status."""
-    main = partial(pack.main, pack.__doc__, SIZE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["pack.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            console.run(main)
-    code = ended.value.code
-    if isinstance(code, str):  # what the interpreter does with a message
-        print(code, file=sys.stderr)
-        return 1
-    return code or 0
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir()}
-
-
 def same(left: Any, right: Any) -> bool:
     return all(torch.equal(*pair) for pair in zip(left, right, strict=True))
 
 
 def test_both_forms_give_the_same(tree: Path, out: Path) -> None:
     (tree / "train/dog" / os.fsdecode(b"caf\xe9\n")).symlink_to("1.jpg")
-    assert run(tree, out, "--workers", "2") == 0
+    assert run_pack(tree, out, "--workers", "2") == 0
     folders, shards = dataset.open_data(tree, SIZE), dataset.open_data(out, SIZE)
     assert type(folders[0]) is not type(shards[0])
     for one, other in zip(folders, shards, strict=True):
@@ -87,13 +73,13 @@ def test_both_forms_give_the_same(tree: Path, out: Path) -> None:
 def test_packing_again_writes_nothing(
     tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tree, out)
+    run_pack(tree, out)
     assert "15 images to train and 6 to validate (0 left out, 6 shards written)" in (
         capsys.readouterr().out
     )
     before = {path: path.stat().st_mtime_ns for path in out.glob("*-*")}
     assert len(before) == len(list(out.glob("[!.]*"))) - 1 == 12
-    run(tree, out)
+    run_pack(tree, out)
     assert "0 shards written" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("*-*")}
 
@@ -110,7 +96,7 @@ def test_bad_images_fail_or_are_left_out(
         " JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         "cannot read 'val/owl/x.jpg': No such file or directory",
     ]
-    assert run(tree, out) == 1
+    assert run_pack(tree, out) == 1
     advice = "give --bad-images skip to go on without them"
     assert capsys.readouterr().err.splitlines() == [
         f"error: {sentence}" for sentence in (*reasons, advice)
@@ -118,7 +104,7 @@ def test_bad_images_fail_or_are_left_out(
     with pytest.raises(DataError, match="is not complete: run pack"):
         dataset.open_data(out, SIZE)
 
-    assert run(tree, out, "--bad-images", "skip") == 0
+    assert run_pack(tree, out, "--bad-images", "skip") == 0
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [f"left out {reason}" for reason in reasons]
     assert "(2 left out, 0 shards written)" in printed.out
@@ -129,7 +115,7 @@ def test_bad_images_fail_or_are_left_out(
         assert left.without(bad).samples == right.samples
 
     picture(1).save(tree / "train/cat/1.jpg")
-    assert run(tree, out, "--bad-images", "skip") == 0
+    assert run_pack(tree, out, "--bad-images", "skip") == 0
     assert "(1 left out, 1 shards written)" in capsys.readouterr().out
     assert len(dataset.open_data(out, SIZE)[0]) == 15
 
@@ -139,7 +125,7 @@ def test_a_class_without_a_readable_image_is_an_error(
 ) -> None:
     for path in (tree / "val/dog").iterdir():
         path.write_bytes(b"")
-    assert run(tree, out, "--bad-images", "skip") == 1
+    assert run_pack(tree, out, "--bad-images", "skip") == 1
     expected = "error: no image of class 'dog' in 'val' can be read\n"
     assert capsys.readouterr().err == expected
 
@@ -150,7 +136,7 @@ def test_a_stop_costs_one_shard(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run(tree, out)
+    run_pack(tree, out)
     expected = contents(out)
     shutil.rmtree(out)
     capsys.readouterr()
@@ -165,11 +151,11 @@ def test_a_stop_costs_one_shard(
 
     with monkeypatch.context() as patch:
         patch.setattr(pack, "Loader", interrupted)
-        assert run(tree, out) == 130
+        assert run_pack(tree, out) == 130
     assert capsys.readouterr().err == "stopped: run it again to go on\n"
     with pytest.raises(DataError, match="is not complete"):
         dataset.open_split(out, "train", SIZE)
-    assert run(tree, out) == 0
+    assert run_pack(tree, out) == 0
     assert "4 shards written" in capsys.readouterr().out
     assert contents(out) == expected
 
@@ -194,7 +180,7 @@ def test_a_killed_run_goes_on(tree: Path, out: Path, tmp_path: Path) -> None:
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert subprocess.run(command, check=False).returncode == 0
-    run(tree, str(tmp_path / "whole"))
+    run_pack(tree, str(tmp_path / "whole"))
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -203,7 +189,7 @@ def test_damage_is_found_named_and_repaired(
     out: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run(tree, out)
+    run_pack(tree, out)
     whole = contents(out)
     shard = out / "train-00001.pixels"
     pixels = bytearray(whole[shard.name])
@@ -223,69 +209,19 @@ def test_damage_is_found_named_and_repaired(
         dataset.open_data(out, SIZE)
     shard.with_name(f"{shard.name}.0123abcd.partial").write_bytes(b"of a stopped run")
     capsys.readouterr()
-    run(tree, out)
+    run_pack(tree, out)
     assert "2 shards written" in capsys.readouterr().out
     assert contents(out) == whole
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda parts: (
-        st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=5), parts)
-    ),
-    max_leaves=5,
-)
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Return every container in JSON, with each of its keys."""
-    if not isinstance(value, dict | list):
-        return []
-    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-    inner = [place for key in keys for place in places(value[key])]
-    return [(value, key) for key in keys] + inner
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("packed")
-    run(make_tree(root / "tree"), root / "out")
-    return root / "out"
-
-
-@given(data=st.data())
-@pytest.mark.parametrize("name", ["pack.json", "train-00000.json", "val-00000.json"])
-def test_any_other_list_is_refused_in_a_sentence(
-    packed: Path, name: str, data: st.DataObject
-) -> None:
-    path = packed / name
-    whole = path.read_bytes()
-    text, checksum = whole.split(b"\n")
-    value = json.loads(text)
-    container, key = data.draw(st.sampled_from(places(value)))
-    container[key] = data.draw(JSON)
-    damaged = json.dumps(value).encode() + b"\n" + checksum
-    cut = data.draw(st.integers(1, len(damaged)))
-    damaged = data.draw(st.sampled_from([damaged, damaged[:cut], damaged[cut:]]))
-    assume(damaged != whole)
-    path.write_bytes(damaged)
-    try:
-        with pytest.raises(DataError) as caught:
-            dataset.open_data(packed, SIZE)
-    finally:
-        path.write_bytes(whole)
-    problems = set(str(caught.value).split("\n"))
-    assert problems == {f"cannot read {str(path)!r}: run pack.py again"}
 
 
 def test_a_changed_tree_is_packed_anew(
     tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tree, out)
+    run_pack(tree, out)
     picture(99).save(tree / "train/cat/0.png")
     (tree / "val/owl/9.png").write_bytes((tree / "train/cat/0.png").read_bytes())
     capsys.readouterr()
-    run(tree, out)
+    run_pack(tree, out)
     assert "7 to validate (0 left out, 2 shards written)" in capsys.readouterr().out
     for left, right in zip(
         dataset.open_data(tree, SIZE), dataset.open_data(out, SIZE), strict=True
@@ -298,7 +234,7 @@ def test_a_changed_tree_is_packed_anew(
 def test_a_pack_of_another_size_is_refused(
     tree: Path, out: Path, tmp_path: Path
 ) -> None:
-    run(tree, out)
+    run_pack(tree, out)
     with pytest.raises(DataError, match="have size 24, not 48"):
         dataset.open_data(out, 2 * SIZE)
 
@@ -312,7 +248,7 @@ def test_a_full_disk_loses_nothing(
     with monkeypatch.context() as patch:
         usage = shutil.disk_usage(tree)._replace(free=1000)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
-        assert run(tree, out) == 1
+        assert run_pack(tree, out) == 1
     expected = f"error: {str(out)!r} needs 0.0 GB, where 0.0 are free\n"
     assert capsys.readouterr().err == expected
     assert list(out.iterdir()) == []
@@ -326,49 +262,30 @@ def test_a_full_disk_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        assert run(tree, out) == 1
+        assert run_pack(tree, out) == 1
     expected = f"error: cannot pack into {str(out)!r}: No space left on device\n"
     assert capsys.readouterr().err == expected
-    assert run(tree, out) == 0
+    assert run_pack(tree, out) == 0
     assert "5 shards written" in capsys.readouterr().out
 
 
 def test_wrong_folders(
     tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(out, tree) == 1
+    assert run_pack(out, tree) == 1
     assert capsys.readouterr().err == (
         f"error: there is no folder '{out}/train'\n"
         f"error: there is no folder '{out}/val'\n"
     )
     for inside in ("train/..", "train", "train/a/packed"):
-        assert run(tree, f"{tree}/{inside}") == 1
+        assert run_pack(tree, f"{tree}/{inside}") == 1
         expected = "error: OUT has to be another folder than DIR, and not inside it\n"
         assert capsys.readouterr().err == expected
     assert not list(tree.rglob("packed"))
-    run(tree, out)
+    run_pack(tree, out)
     capsys.readouterr()
-    assert run(out, tree) == 1
+    assert run_pack(out, tree) == 1
     assert capsys.readouterr().err == f"error: {str(out)!r} is packed already\n"
     out.joinpath("file").touch()
-    assert run(tree, str(out / "file")) == 1
+    assert run_pack(tree, str(out / "file")) == 1
     assert capsys.readouterr().err.endswith(": File exists\n")
-
-
-def test_lists_in_the_place_of_others_are_refused(tree: Path, out: Path) -> None:
-    run(tree, out)
-    shard = out / "train-00000.json"
-    listing, index = shard.read_bytes(), (out / "pack.json").read_bytes()
-    shard.write_bytes(index)
-    with pytest.raises(DataError, match=r"train-00000\.json': run pack"):
-        dataset.open_data(out, SIZE)
-    (out / "pack.json").write_bytes(listing)
-    with pytest.raises(DataError, match=r"pack\.json': run pack"):
-        dataset.open_data(out, SIZE)
-    (out / "pack.json").write_bytes(index)
-    for suffix in ("json", "pixels"):
-        shutil.copy(out / f"val-00000.{suffix}", shard.with_suffix(f".{suffix}"))
-    with pytest.raises(DataError, match=r"00000\.pixels' is not of 'train'"):
-        dataset.open_data(out, SIZE)
-    run(tree, out)
-    assert len(dataset.open_data(out, SIZE)[0]) == 15

@@ -12,16 +12,16 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from . import metadata
 from .console import readable
 from .errors import ImageError
 from .files import open_file
-from .metadata import strip
 
 Pixels = NDArray[np.uint8]
 
@@ -82,17 +82,20 @@ def decode(path: Path, size: int) -> Pixels:
     try:
         if path.is_dir():
             raise ImageError("it is a folder")
-        with open_file(path) as file, warnings.catch_warnings():
+        with open_file(path) as file:
+            data = file.read()
+        if metadata.has_damaged_pixels(data):
+            raise ImageError("its pixels are damaged: a checksum is wrong")
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pixels may be good where metadata are not
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             try:
-                return _decode(file, size)
+                return _decode(data, size)
             except Exception:
-                file.seek(0)
-                stripped = strip(file.read())
+                stripped = metadata.strip(data)
                 if stripped is None:
                     raise
-                return _decode(io.BytesIO(stripped), size)
+                return _decode(stripped, size)
     except UnidentifiedImageError:
         raise ImageError(f"it is none of {', '.join(FORMATS)}") from None
     except Exception as error:  # on broken bytes Pillow raises nearly anything
@@ -100,8 +103,8 @@ def decode(path: Path, size: int) -> Pixels:
         raise ImageError(reason) from error
 
 
-def _decode(file: BinaryIO, size: int) -> Pixels:
-    with Image.open(file, formats=FORMATS) as image:
+def _decode(data: bytes, size: int) -> Pixels:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return _square(image, size)
 
 

@@ -102,7 +102,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
 
 def _check_space(out: Path, needed: int) -> None:
     """Raise DataError if the shards that are missing would fill the disk."""
-    needed -= sum(shard.stat().st_size for shard in out.glob("*.pixels"))
+    needed -= sum(shard.lstat().st_size for shard in out.glob("*.pixels"))
     free = shutil.disk_usage(out).free
     if needed > free:
         raise DataError(
