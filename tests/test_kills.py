@@ -60,7 +60,8 @@ def stand(output: Path) -> str:
     """Tell where the checkpoint of a killed run stands."""
     with safe_open(output / "checkpoint.safetensors", "pt") as file:
         step = json.loads(file.metadata()["run"])["step"]
-    files = ", ".join(path.name for path in output.glob("*.partial"))
+    partial = [path.with_suffix("") for path in output.glob("*.partial")]
+    files = ", ".join(f"{path.stem}.partial" for path in partial)
     return f"step {step}" + (f", writing {files}" if files else "")
 
 

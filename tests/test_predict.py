@@ -175,7 +175,7 @@ def test_unreadable_images_are_named_and_the_others_answered(
     assert ended.code == 1
     assert ended.err.splitlines() == [
         f"error: cannot read '{tmp_path}/page.jpg': "
-        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
+        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         f"error: cannot read '{tmp_path}': it is a folder",
         f"error: cannot read '{tmp_path}/none.jpg': No such file or directory",
     ]

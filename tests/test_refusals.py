@@ -72,7 +72,7 @@ class TestRefusals:
         names = ("train/class0/3.jpg", "train/class2/1.jpg", "val/class1/0.jpg")
         for name in names:
             (data / name).write_bytes(b"")
-        reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF"
+        reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
         assert refusal(code, "--data", data, "--output", tmp_path / "run") == (
             "".join(f"error: cannot read {name!r}: {reason}\n" for name in names)
             + "error: give --bad-images skip to go on without them"

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from . import checkpoint, console, parallel, report
 from .checkpoint import Run
-from .dataset import SKIP, Batch, Images, batches, fingerprint
+from .dataset import SKIP, Images, batches, fingerprint
 from .errors import CheckpointError, DataError, UserError
 from .evaluation import Scores, default_workers
 from .files import lock_folder
 from .images import explain
+from .loading import Batch
 
 FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
 OWN = {"data", "devices", "output", "workers"}  # what processes need not share
