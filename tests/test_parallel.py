@@ -252,9 +252,10 @@ def test_each_process_takes_devices_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(torch, "empty", lambda *_, device: torch.ones(1))  # all work
-    monkeypatch.setattr(parallel, "LOCAL_RANK", 1)
-    monkeypatch.setattr(parallel, "LOCAL_WORLD", 2)
+    monkeypatch.setattr(parallel, "identity", str)
+    monkeypatch.setattr(devices, "probe", lambda name: None)  # all work
+    monkeypatch.setattr(parallel, "rank", lambda: 1)
+    monkeypatch.setattr(parallel, "all_gather", lambda items: items * 2)
     found = devices.choose_devices(names, ("gpu0", "gpu1"))
     assert [str(device) for device in found] == chosen
 
@@ -262,7 +263,7 @@ def test_each_process_takes_devices_of_its_own(
 def test_devices_of_two_types_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device="meta")])
-    with pytest.raises(UserError, match=r"want one type of device, not cpu and meta"):
+    with pytest.raises(UserError, match=r"devices of one type, not cpu and meta"):
         parallel.replicate(net)
 
 

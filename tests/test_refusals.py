@@ -68,7 +68,7 @@ class TestRefusals:
             error = refusal(code, "--data", data, "--devices", name)
             assert error.startswith(f"error: device {name} cannot be used: ")
             assert len(error.splitlines()) == 1
-        assert "2 devices or one" in refusal(
+        assert "2 devices, or one" in refusal(
             code, "--data", data, "--devices", "cpu,cpu,cpu"
         )
 

@@ -28,7 +28,7 @@ from scripts import (
     run,
 )
 
-from specgen.runtime import checkpoint, evaluation, report
+from specgen.runtime import checkpoint, curves, evaluation, report
 from specgen.runtime.dataset import open_split
 from specgen.runtime.errors import CheckpointError
 
@@ -288,7 +288,7 @@ def test_evaluate_repeats_the_last_validation(
     )
     ten = run(code / "evaluate.py", checkpoint, "--data", data, "--ten-crop")
     assert ten.code == 0, ten.err
-    assert "top-3" in ten.out
+    assert "top-5" in ten.out
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
@@ -312,7 +312,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     row = report.row(1, 4, "val", (1.0, 0.5, 0.9), 0.01, 100.0)
-    report.write_metrics(path, [row])
+    train_row = report.row(1, 4, "train", (1.0, 0.5, 0.9), 0.01, 100.0)
+    report.write_metrics(path, [train_row, row])
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full
@@ -320,7 +321,7 @@ def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) ->
         with pytest.raises(Exception, match=r"cannot write .*metrics\.csv"):
             report.write_metrics(path, [row] * 100)
         with pytest.raises(Exception, match=r"cannot write .*curves\.png"):
-            report.draw(path)
+            curves.draw([path], tmp_path / "curves.png")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import safetensors.torch
 import torch
@@ -25,12 +25,15 @@ VELOCITY = "momentum_buffer."
 STATISTICS = "data."
 
 
+Split = Literal["train", "val"]
+
+
 class Row(TypedDict):
     """A row of metrics.csv."""
 
     epoch: int
     step: int
-    split: str
+    split: Split
     loss: float
     top1: float
     top5: float
@@ -106,6 +109,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
 def fits(value: Any, kind: Any) -> bool:
     """Return whether JSON is of a type. Whole numbers are counts, from 0 to 2**32."""
     parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in parts
     if get_origin(kind) is list:
         return isinstance(value, list) and all(fits(item, *parts) for item in value)
     if get_origin(kind) is dict:
