@@ -122,15 +122,13 @@ def exclusive(folder: Path) -> Iterator[bool]:
 
     Yields whether that is certain: not where folders cannot be locked, as on Windows.
     """
-    try:
-        fcntl: Any = importlib.import_module("fcntl")
-    except ImportError:
+    if LOCKS is None:
         yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            LOCKS.flock(descriptor, LOCKS.LOCK_EX)
             locked = True
         except OSError:  # a file system without locks
             locked = False
