@@ -29,12 +29,12 @@ COPIES = 8  # of 44 samples, so that the start of the worker does not count for 
 
 
 def make_tree(root: Path) -> None:
-    """Link the samples into one class; Pillow has to decode every copy anew."""
+    """Link the samples into two classes; Pillow has to decode every copy again."""
     samples = photos("oddjpeg/decodable/real_imagenet")
     for split, copies in (("train", COPIES), ("val", 1)):
-        folder = root / split / "samples"
-        folder.mkdir(parents=True)
-        for path in samples.iterdir():
+        for number, path in enumerate(samples.iterdir()):
+            folder = root / split / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
             for copy in range(copies):
                 (folder / f"{copy} {path.name}").symlink_to(path)
 
