@@ -18,6 +18,7 @@ from specgen import cli
 from specgen.backends import report
 from specgen.compiler import compile_file, render
 from specgen.diagnostics import SpecError, render_github, render_json, render_text
+from specgen.plan import make_plan
 
 COUNT = int(os.environ.get("SPECGEN_FUZZ", "300"))
 FIRST = int(os.environ.get("SPECGEN_FUZZ_FIRST", "0"))
@@ -36,7 +37,8 @@ def outcome(spec: Path) -> str:
         for shown in (render_text, render_json, render_github):
             assert shown(found).isascii() or shown(found)
         return found[0].code
-    assert report.table(program.spec, program.placed, 128)
+    plan = make_plan(program.spec, program.placed, 128)
+    assert report.table(plan, details=True)
     render(program, onnx_devices=True)
     for name, content in render(program).items():
         if name.endswith(".py"):
