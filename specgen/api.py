@@ -113,7 +113,7 @@ class CompiledSpec:
         root, program = Path(folder), self.program
         spec = list(program.source.files)[-1]  # bases come first
         folders = build.outputs(
-            {spec: program}, root, self.options, onnx_devices=onnx_devices
+            {spec: program}, self.options, onnx_devices=onnx_devices
         )
         done = write(root, folders, force=force)
         if done.refused:

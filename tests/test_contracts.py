@@ -25,6 +25,7 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 # makes public it imports when it is asked for: see test_api.py.
 ORDER = (
     "__init__",
+    "lock",
     "diagnostics",
     "yaml12",
     "source",
@@ -43,7 +44,6 @@ ORDER = (
     "backends",
     "compiler",
     "diff",
-    "lock",
     "merges",
     "transaction",
     "writer",

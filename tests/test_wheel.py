@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
     expected |= {f"specgen/{path.relative_to(ROOT).as_posix()}" for path in templates}
     others = {"specgen/py.typed", "specgen/runtime/requirements.txt"}
-    others.add("specgen/docs/errors.md")
+    others |= {"specgen/docs/errors.md", "specgen/backends/lookalikes.txt"}
     assert names == expected | others
 
 

@@ -1,4 +1,7 @@
-"""How AlexNet is trained: recipe and update rule."""
+"""How AlexNet is trained: recipe and update rule.
+
+Krizhevsky, Sutskever & Hinton, NIPS 2012.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters of the spec; flags of train.py override the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     # Section 5: roughly.
     epochs: int = 90
@@ -34,15 +37,15 @@ class Recipe:
 
 
 def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
-    """Return SGD with momentum, its velocity v at 0.
+    """Return SGD with momentum, starting from a velocity v of 0.
 
     v <- momentum * v + lr * (gradient + weight_decay * w)
     w <- w - v
 
-    Each gradient enters the velocity times the learning rate of its own step, as in
+    Each gradient enters the velocity multiplied by the learning rate of its step, as in
     Krizhevsky, Sutskever & Hinton (NIPS 2012), Section 5, where v has the other sign.
-    torch.optim.SGD multiplies the whole velocity by the current rate instead. It does
-    multiply each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
+    torch.optim.SGD multiplies the whole velocity by the current rate instead. It also
+    multiplies each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
     own lr stays at 1.
     """
     sgd = torch.optim.SGD(
@@ -52,7 +55,7 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
         weight_decay=recipe.weight_decay,
         fused=fused,
     )
-    for w in net.parameters():  # without it, SGD would not dampen its first step
+    for w in net.parameters():  # without this, SGD would not dampen its first step
         sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
     return sgd
 

@@ -1,7 +1,8 @@
 """AlexNet on gpu0 and gpu1.
 
 AlexNet as the code of 2012 ran it, which is not quite what the paper says.
-layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025.
+layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025; sections are
+those of Krizhevsky, Sutskever & Hinton, NIPS 2012.
 
 60,965,224 parameters, 724,406,816 multiply-accumulates per image.
 Generated from a spec by specgen: to change the network, edit the spec and build again.

@@ -1,4 +1,8 @@
-"""How AlexNet is trained: recipe and update rule."""
+"""How AlexNet is trained: recipe and update rule.
+
+layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025; sections are
+those of Krizhevsky, Sutskever & Hinton, NIPS 2012.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters of the spec; flags of train.py override the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     # layer-params-145.cfg, notes at its end: killed at epoch 91.
     epochs: int = 91
@@ -36,15 +40,15 @@ class Recipe:
 
 
 def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
-    """Return SGD with momentum, its velocity v at 0.
+    """Return SGD with momentum, starting from a velocity v of 0.
 
     v <- momentum * v + lr * (gradient + weight_decay * w)
     w <- w - multiplier * v
 
-    Each gradient enters the velocity times the learning rate of its own step, as in
+    Each gradient enters the velocity multiplied by the learning rate of its step, as in
     Krizhevsky, Sutskever & Hinton (NIPS 2012), Section 5, where v has the other sign.
-    torch.optim.SGD multiplies the whole velocity by the current rate instead. It does
-    multiply each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
+    torch.optim.SGD multiplies the whole velocity by the current rate instead. It also
+    multiplies each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
     own lr stays at the multiplier.
     """
     named = list(net.named_parameters())
@@ -65,7 +69,7 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
         weight_decay=recipe.weight_decay,
         fused=fused,
     )
-    for w in net.parameters():  # without it, SGD would not dampen its first step
+    for w in net.parameters():  # without this, SGD would not dampen its first step
         sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
     return sgd
 

@@ -1,6 +1,6 @@
 """AlexNet on gpu0 and gpu1.
 
-AlexNet in small, to learn on a laptop's CPU in three minutes.
+A small AlexNet, which learns on a laptop's CPU in three minutes.
 
 471,690 parameters, 26,432,576 multiply-accumulates per image.
 Generated from a spec by specgen: to change the network, edit the spec and build again.
@@ -66,7 +66,7 @@ class AlexNet(nn.Module):
 
         self.conv1a = nn.Conv2d(3, 24, 7, stride=3, device=self.gpu0)
         self.conv1b = nn.Conv2d(3, 24, 7, stride=3, device=self.gpu1)
-        # Values are of order 1 here, not 100 as in the paper: so is the normalization.
+        # Values are of order 1 here, not 100 as in AlexNet: so is the normalization.
         self.norm1 = LocalResponseNorm(5, alpha=0.4, beta=0.75, k=1.0)
         self.pool1 = nn.MaxPool2d(3, stride=2)
         self.conv2a = nn.Conv2d(24, 48, 5, padding=2, device=self.gpu0)

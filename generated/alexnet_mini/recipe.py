@@ -13,12 +13,12 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters of the spec; flags of train.py override the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     epochs: int = 25
     batch_size: int = 32
     seed: int = 0
-    # As in the paper, Section 5.
+    # As in Krizhevsky, Sutskever & Hinton, NIPS 2012, Section 5.
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0005
@@ -28,15 +28,15 @@ class Recipe:
 
 
 def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
-    """Return SGD with momentum, its velocity v at 0.
+    """Return SGD with momentum, starting from a velocity v of 0.
 
     v <- momentum * v + lr * (gradient + weight_decay * w)
     w <- w - v
 
-    Each gradient enters the velocity times the learning rate of its own step, as in
+    Each gradient enters the velocity multiplied by the learning rate of its step, as in
     Krizhevsky, Sutskever & Hinton (NIPS 2012), Section 5, where v has the other sign.
-    torch.optim.SGD multiplies the whole velocity by the current rate instead. It does
-    multiply each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
+    torch.optim.SGD multiplies the whole velocity by the current rate instead. It also
+    multiplies each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
     own lr stays at 1.
     """
     sgd = torch.optim.SGD(
@@ -46,7 +46,7 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
         weight_decay=recipe.weight_decay,
         fused=fused,
     )
-    for w in net.parameters():  # without it, SGD would not dampen its first step
+    for w in net.parameters():  # without this, SGD would not dampen its first step
         sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
     return sgd
 
@@ -62,7 +62,7 @@ def learning_rate(recipe: Recipe, run: Run, epoch_steps: int) -> float:
     """Return the learning rate of the next step.
 
     It follows half a cosine from `lr` to `final_lr`.
-    During the first `warmup_epochs` it is scaled by a linear ramp from 0 to 1.
+    During the first `warmup_epochs` it also ramps up linearly from 0.
     """
     angle = math.pi * run.step / (recipe.epochs * epoch_steps)
     lr = recipe.final_lr + (recipe.lr - recipe.final_lr) * (1 + math.cos(angle)) / 2

@@ -23,9 +23,9 @@ _RUN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
 _WORD = re.compile(r"[^\W_]+|[\W_]")
 # Words that tools obey in a comment. Quoted, they are what people say about them.
 _DIRECTIVE = re.compile(
-    r"(?<![\w'])(?:(?P<always>noqa|nosec|nosem|nosemgrep|pragma)(?!\w)"
-    r"|(?P<before>black|codespell|coding|cspell|flake8|fmt|isort|mypy|pylint|pyre|pyright"
-    r"|pytype|ruff|ty|type|yapf)(?=\s*[:=])|(?P<sign>///|>>>)(?!\S))",
+    r"(?<![\w'])(?:(?:noqa|nosec|nosem|nosemgrep|pragma|pyre-\w+)(?!\w)"
+    r"|(?:autopep8|codespell|coding|cspell|flake8|fmt|isort|mypy|pylint|pyright|pytype"
+    r"|ruff|ty|type|yapf)(?=\s*[:=])|(?:///|>>>)(?!\S))",
     re.IGNORECASE,
 )
 

@@ -77,6 +77,7 @@ class Net:
     name: str
     title: str
     about: list[str]
+    reference: list[str]
     channels: int
     height: int
     width: int
@@ -182,7 +183,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         stem=stem,
         name=spec.name,
         title=_title(spec.name, placed.devices),
-        about=_about(spec),
+        about=_sentences(spec.summary, spec.reference),
+        reference=_sentences(spec.reference),
         channels=channels,
         height=height,
         width=width,
@@ -248,9 +250,9 @@ def _title(name: str, devices: tuple[str, ...]) -> str:
     return title if fits(title, len('"""')) else f"{name} on {len(devices)} devices."
 
 
-def _about(spec: Spec) -> list[str]:
-    """The spec's own words, as sentences."""
-    texts = filter(None, map(prose, (spec.summary, spec.reference)))
+def _sentences(*words: str) -> list[str]:
+    """Words of the spec, for a docstring."""
+    texts = filter(None, map(prose, words))
     return paragraph(" ".join(t if t[-1] in ".?!" else f"{t}." for t in texts))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from specgen import __version__
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.names import RUNTIME
+from specgen.lock import RUNTIME
 
 # Those of `specgen.diff.Tier`, which takes too long to import for --help.
 TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
@@ -65,8 +65,13 @@ def _build(options: argparse.Namespace) -> int:
         if not specs:
             return 0
 
-    folders = build.render(
-        specs, root, options.set, project=options.root, onnx_devices=devices
+    folders = build.compile_all(
+        specs,
+        root,
+        options.set,
+        project=options.root,
+        onnx_devices=devices,
+        force=options.force,
     )
     if options.check:
         return _check(root, folders, differences=options.diff)
@@ -75,18 +80,19 @@ def _build(options: argparse.Namespace) -> int:
 
     done = write(root, folders, force=options.force)
     for copy in done.backups:
-        print(f"kept {root / copy}")
+        print(f"saved the edited file as {root / copy}")
     for change in done.changed:
-        print(f"{'wrote' if change.new else 'removed'} {root / change.path}")
+        print("removed" if change.new is None else "wrote", root / change.path)
     for change in done.refused:
         print(difference(root, change))
     changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}
-    for name, files in folders.items():
+    for name in folders:
         if name not in changed and name != RUNTIME:
             print(f"{root / name} is up to date")
-        cache.remember(root / name, files[lock.NAME])
+    for spec in specs:
+        cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
     for folder in build.stale(root, folders):
-        print(f"{folder} needs a build, too: it was built with another runtime")
+        print(f"{folder} is out of date: it was built with another runtime")
     if done.refused:
         raise SpecError(problem(root, change) for change in done.refused)
     return 0
@@ -97,13 +103,12 @@ def _check(
 ) -> int:
     from specgen.writer import compare, difference, problem
 
-    problems, changes = compare(root, folders)
-    problems += [problem(root, change) for change in changes]
+    changes = compare(root, folders)
     if differences:
         for change in changes:
             print(difference(root, change))
-    if problems:
-        raise SpecError(problems)
+    if changes:
+        raise SpecError(problem(root, change) for change in changes)
     for name in folders:
         if name != RUNTIME:
             print(f"{root / name} is what the spec says")
@@ -111,6 +116,9 @@ def _check(
 
 
 def _show(options: argparse.Namespace) -> int:
+    as_spec: bool = options.resolved or options.origins
+    if as_spec and (options.format == "json" or options.batch_size):
+        options.fail("--resolved and --origins print the spec, and nothing of the plan")
     from specgen.cli import plans
 
     return plans.show(options)
@@ -225,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     show = _command(commands, "show", _show, "print the plan, layer by layer")
+    show.set_defaults(fail=show.error)
     _spec(show)
     _format(show)
     show.add_argument(
