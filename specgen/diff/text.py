@@ -15,8 +15,9 @@ from typing import Any
 from specgen.diagnostics import printable
 from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
+from specgen.diff.values import size
 from specgen.ops.base import Shape
-from specgen.schema import readable
+from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
 
 WIDTH = 80
@@ -24,7 +25,9 @@ MOST = 12  # lines of one kind
 RED, GREEN, YELLOW, BOLD = "31", "32", "33", "1"
 Paint = Callable[[str, str], str]  # words, and the code of their color
 # Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
-PLAIN = re.compile(r"(?!(?:true|false|null)$)[^\W\d][^{}\[\]\n]*", re.IGNORECASE)
+PLAIN = re.compile(
+    rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
+)
 ODD = re.compile(r": | #|:$|\s$")
 COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
 
@@ -205,7 +208,7 @@ LABELS = {
 def _memory_note(difference: Difference, device: str, images: Figure) -> str:
     parts = []
     if device in difference.budgets:
-        parts.append(f"of {readable(difference.budgets[device])}")
+        parts.append(f"of {size(difference.budgets[device])}")
     if images.before == images.after:
         parts.append(f"{images.after} images")
     else:

@@ -1,4 +1,4 @@
-"""The command line: the only module that prints or exits.
+"""The command line: the only package that prints or exits.
 
 Exit status: 0 done, 1 something is wrong with what was given, 2 wrong usage, 130 ended
 by Ctrl-C (`__main__` sees to it, also while this module is imported). Each command
@@ -119,51 +119,17 @@ def _show(options: argparse.Namespace) -> int:
     as_spec: bool = options.resolved or options.origins
     if as_spec and (options.format == "json" or options.batch_size):
         options.fail("--resolved and --origins print the spec, and nothing of the plan")
-    from specgen.backends import report
-    from specgen.compiler import compile_file
-    from specgen.plan import make_plan
+    from specgen.cli import plans
 
-    program = compile_file(options.spec, options.set, options.root)
-    if as_spec:
-        from specgen.frontend.resolved import resolved
-
-        print(resolved(program.spec, program.source, origins=options.origins), end="")
-        return 0
-    plan = make_plan(program.spec, program.placed, options.batch_size)
-    if options.format == "json":
-        print(json.dumps(plan.as_json(), indent=2))
-    else:
-        print(report.table(plan, details=options.batch_size is not None))
-    return 0
+    return plans.show(options)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from specgen.diff import Tier, compare
-    from specgen.diff.revision import compile_all
+    from specgen.cli import plans
 
     if options.other is None and not options.set:
         options.fail("give a second spec to compare with, or --set what to change")
-    other = options.spec if options.other is None else options.other
-    specs = (options.spec, ()), (other, options.set)
-    found = compare(*compile_all(specs, options.root))
-    if options.format == "json":
-        print(json.dumps(found.as_json(), indent=2))
-    elif options.format == "markdown":
-        from specgen.diff.markdown import markdown
-
-        print(markdown(found))
-    else:
-        from specgen.diff.text import text
-
-        print(text(found, color=_colored()))
-    limit = Tier[options.fail_on.upper()] if options.fail_on else None
-    return 1 if limit is not None and found.tier >= limit else 0
-
-
-def _colored() -> bool:
-    """Whether stdout wants color: see https://no-color.org."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not plain
+    return plans.diff(options)
 
 
 def _verify(options: argparse.Namespace) -> int:
