@@ -98,9 +98,9 @@ class ImageFolder(Images):
         """Return the entries that are not hidden by their names in NFC, sorted."""
         entries: dict[str, str] = {}
         for entry in os.listdir(folder):
-            name = normalize("NFC", entry)
             if entry.startswith("."):
                 continue
+            name = normalize("NFC", entry)
             if name in entries:
                 both = " and ".join(sorted(map(ascii, (entry, entries[name]))))
                 self.problems.append(
@@ -162,15 +162,16 @@ class PackedImages(Images):
 def open_split(root: Path, split: str, size: int) -> Images:
     """Find the images of a split. DataError says all that is wrong with it."""
     images = _find(root, split, size)
-    if images.problems:
-        raise DataError(*images.problems)
+    problems = images.problems + _one_class(images)
+    if problems:
+        raise DataError(*problems)
     return images
 
 
 def open_data(root: Path, size: int) -> tuple[Images, Images]:
     """Find the splits train and val. DataError says all that is wrong with them."""
     train, val = _find(root, "train", size), _find(root, "val", size)
-    problems = train.problems + val.problems
+    problems = train.problems + val.problems + _one_class(train)
     if train.classes and val.classes:
         for here, there in ((train, val), (val, train)):
             problems += [
@@ -178,19 +179,20 @@ def open_data(root: Path, size: int) -> tuple[Images, Images]:
                 for name in sorted(set(here.classes) - set(there.classes))
             ]
     if problems:
-        raise DataError(*dict.fromkeys(problems))  # some are of both
+        raise DataError(*dict.fromkeys(problems))  # once, what is said of both
     return train, val
 
 
 def _find(root: Path, split: str, size: int) -> Images:
     packed = (root / INDEX).is_file()
-    images = (PackedImages if packed else ImageFolder)(root, split, size)
-    if len(images.classes) == 1:
-        images.problems.append(
-            f"{str(root)!r} has only one class, {images.classes[0]!r}: "
-            "there is nothing to tell apart"
-        )
-    return images
+    return (PackedImages if packed else ImageFolder)(root, split, size)
+
+
+def _one_class(images: Images) -> list[str]:
+    if len(images.classes) != 1:
+        return []
+    only = f"{images.split!r} has only one class, {images.classes[0]!r}"
+    return [f"{only}: there is nothing to tell apart"]
 
 
 def fingerprint(*splits: Images) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,7 @@ class Loader:
         self, images: Images, batches: Sequence[list[int]], workers: int
     ) -> None:
         self.images, self.batches, self.workers = images, batches, workers
+        self.pinned = torch.cuda.is_available()
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -83,12 +85,13 @@ class Loader:
                 yield ahead.popleft().wait()
 
     def _workers(self, stack: ExitStack) -> Start:
-        threads = stack.enter_context(ThreadPoolExecutor(self.workers))
+        chunks = sum(math.ceil(len(batch) / CHUNK) for batch in self.batches)
+        count = min(self.workers, max(chunks, 1))
+        threads = stack.enter_context(ThreadPoolExecutor(count))
         if self.images.decodes:
-            workers = stack.enter_context(lend(self.workers))
-            readers = [worker.read for worker in workers]
+            readers = [worker.read for worker in stack.enter_context(lend(count))]
         else:
-            readers = [read_here] * self.workers
+            readers = [read_here] * count
 
         def read(sources: Sequence[Source], out: Pixels) -> Reasons:
             reader = readers.pop()  # there are as many as threads
@@ -103,8 +106,7 @@ class Loader:
         samples = [self.images.samples[index] for index in indices]
         sources = [self.images.source(name) for name, _ in samples]
         shape = len(samples), 3, self.images.size, self.images.size
-        pinned = torch.cuda.is_available()
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
         out = pixels.numpy()
         parts = [
             start(sources[first : first + CHUNK], out[first : first + CHUNK])
