@@ -75,7 +75,7 @@ class TestRefusals:
         reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
         assert refusal(code, "--data", data, "--output", tmp_path / "run") == (
             "".join(f"error: cannot read {name!r}: {reason}\n" for name in names)
-            + "error: give --bad-images skip to go on without them"
+            + "error: give --bad-images skip to leave them out"
         )
         assert not (tmp_path / "run").exists()
         flags = ("--data", data, "--output", tmp_path / "run", "--bad-images", "skip")

@@ -21,7 +21,7 @@ from .workers import Source, lend, read_here
 CHUNK = 16  # images that are asked for at once
 
 Reasons = list[str | None]  # why each image cannot be read; None for those that can
-# Begins to read images into an array, (N, 3, size, size); returns what waits for them.
+# Starts to read images into an array, (N, 3, size, size); returns how to wait for them.
 Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
 
 
@@ -58,9 +58,9 @@ class Pending(NamedTuple):
 
 
 class Loader:
-    """Batches of images, in the order of their batches of indices.
+    """The images of batches of indices, batch by batch, in their order.
 
-    So many `workers` read ahead; with 0, images are read when they are asked for.
+    So many `workers` read ahead; with 0, each batch is read when it is asked for.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Loader:
             ahead: deque[Pending] = deque()
             for indices in self.batches:
                 ahead.append(self._begin(indices, start))
-                # Besides the batch to give next, two chunks for each worker.
+                # Besides the batch to yield next, two chunks for each worker.
                 while ahead and _chunks(ahead) >= 2 * self.workers:
                     yield ahead.popleft().wait()
             while ahead:
