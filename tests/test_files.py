@@ -63,7 +63,7 @@ def test_a_folder_is_for_one_process_until_it_is_dead(
         assert path.read_bytes() == checkpoint.read_bytes()
         assert {file.name for file in output.iterdir()} == {path.name, ".lock"}
         ended = run(code / "pack.py", data, packed)
-        expected = f"error: another pack.py writes to {str(packed)!r}"
+        expected = f"error: another pack.py is writing to {str(packed)!r}"
         assert (ended.code, ended.err) == (1, expected)
         assert [file.name for file in packed.iterdir()] == [".lock"]
         other.kill()
