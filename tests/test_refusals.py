@@ -159,10 +159,16 @@ class TestRefusals:
         error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
         assert "the run began with images of other names" in error
 
-    def test_a_loss_that_is_no_number(self, data: Path, tmp_path: Path) -> None:
-        code = generate(tmp_path / "hot", BASE | {"optimizer": {"lr": 1e15}})
-        error = refusal(code, "--data", data, "--output", tmp_path / "run")
-        assert "not a number" in error
+    def test_a_file_in_the_place_of_the_output_before_images_are_read(
+        self, code: Path, tmp_path: Path
+    ) -> None:
+        data = photos(tmp_path / "photos")
+        (data / "train/class0/0.jpg").write_bytes(b"")
+        (tmp_path / "file").touch()
+        for output in (tmp_path / "file", tmp_path / "file" / "run"):
+            error = refusal(code, "--data", data, "--output", output)
+            assert error.startswith(f"error: cannot write to {output}: ")
+            assert len(error.splitlines()) == 1
 
 
 Tensors = dict[str, torch.Tensor]
@@ -195,6 +201,29 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "step true": (lambda run: run | {"step": True}, "its step cannot be true"),
     "step in another epoch": (lambda run: run | {"step": 1}, "do not agree"),
     "one sum": (lambda run: run | {"sums": [0.0]}, "its sums cannot be [0.0]"),
+    "a formula in the table": (
+        lambda run: (
+            run
+            | {
+                "history": [
+                    row | {"split": "=cmd|' /C calc'!A0"} for row in run["history"]
+                ]
+            }
+        ),
+        "its history cannot be",
+    ),
+    "text in the table": (
+        lambda run: run | {"history": [row | {"lr": "=1+1"} for row in run["history"]]},
+        "its history cannot be",
+    ),
+    "escape sequences": (
+        lambda run: run | {"classes": ["\x1b[31m", "a\nerror: b", "class2"]},
+        r"missing now '\\x1b[31m', 'a\\nerror: b', new 'class0', 'class1'",
+    ),
+    "escape sequences in a figure": (
+        lambda run: run | {"data": run["data"] | {"size": "\x1b[31m\nerror: b"}},
+        r"size is \x1b[31m\nerror: b there and 28 here",
+    ),
     "rows of text": (
         lambda run: run | {"history": [{"split": "val"}]},
         "its history cannot be",
