@@ -144,7 +144,11 @@ def backward(
 def state(
     net: nn.Module, sgd: torch.optim.SGD, statistics: Statistics
 ) -> dict[str, Tensor]:
-    """Return what a checkpoint holds: whole tensors under the names of the spec."""
+    """Return what a checkpoint holds: whole tensors under the names of the spec.
+
+    Raises DivergedError if the network has become useless.
+    """
+    training.check_network(net, center_crop, statistics.mean)
     velocity = model.join_shares(velocities(net, sgd))
     return {
         **net.state_dict(),
