@@ -18,7 +18,7 @@ from specgen.runtime import console, pack
 
 SIZE, HEIGHT, WIDTH = 24, 16, 20
 ALL = {"size": SIZE, "flip": True, "color_noise": 0.1, "std": 64.0}
-PLAIN = {"size": SIZE}
+PLAIN = {"size": SIZE, "std": 1}
 
 
 def generate(folder: Path, section: dict[str, Any]) -> Path:

@@ -3,8 +3,8 @@
     python pack.py DIR OUT
     python train.py --data OUT
 
-After a stop, or when images in DIR have changed, run it again: it keeps the shards that
-still have their checksums and their files in DIR as they were, and writes the others.
+After a stop, or when images in DIR have changed, run it again: shards that are intact
+and up to date are kept.
 """
 
 from __future__ import annotations

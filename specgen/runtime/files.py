@@ -114,3 +114,24 @@ def lock_folder(folder: Path) -> bool:
     except OSError:  # a file system without locks
         os.close(lock)
     return True
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[bool]:
+    """Wait until no other process is in here with the same folder.
+
+    Yields whether that is certain: not where folders cannot be locked, as on Windows.
+    """
+    if LOCKS is None:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            LOCKS.flock(descriptor, LOCKS.LOCK_EX)
+            locked = True
+        except OSError:  # a file system without locks
+            locked = False
+        yield locked
+    finally:
+        os.close(descriptor)
