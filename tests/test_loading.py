@@ -153,6 +153,20 @@ def test_a_process_that_cannot_start_is_a_sentence(
     )
 
 
+READER = """
+import numpy as np
+from specgen.runtime.images import ImageFile
+from specgen.runtime.workers import Worker
+print(Worker().read([ImageFile("specgen")], np.empty((1, 3, 8, 8), np.uint8)))
+"""
+
+
+def test_a_closed_error_output_does_not_matter() -> None:
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, READER]
+    ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert ended.stdout == b"['it is a folder']\n"
+
+
 def test_decoding_needs_no_torch() -> None:
     code = "import sys, specgen.runtime.workers; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
