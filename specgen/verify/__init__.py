@@ -31,7 +31,7 @@ def verify(program: Program, files: Mapping[str, bytes] | None = None) -> list[C
     if missing:
         problem = Diagnostic(
             "missing-package",
-            f"verify runs what is generated, and {' and '.join(missing)}"
+            f"verify runs the generated code, but {' and '.join(missing)}"
             f" {'is' if len(missing) == 1 else 'are'} not installed",
             help="pip install 'specgen[verify]'",
         )
