@@ -184,9 +184,9 @@ def resume(
     checkpoint.refuse_differences(f"{path} is of another recipe", there | changed, here)
     print(f"resuming after step {run.step} of {path}")
     if here["lr"] != there["lr"]:
-        print(f"the learning rate is now {here['lr']}, it was {there['lr']}")
+        print(f"the learning rate is now {here['lr']:g}, it was {there['lr']:g}")
     elif here["lr"] != recipe.lr:
-        print(f"the learning rate stays {here['lr']}: --lr can change it")
+        print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
     return tensors, run
 
