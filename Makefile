@@ -3,25 +3,26 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SPECS := $(wildcard specs/*.yaml)
 # What they share is none, and bench-start takes half an hour.
 BENCHMARKS := $(filter-out %/common.py %/start.py,$(wildcard benchmarks/*.py))
 DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench bench-train bench-start generate check-generated clean soak
+.PHONY: help demo test test-lowest test-newest lint types format lock bench bench-train bench-start \
+	generate check-generated clean soak fuzz
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
 		| while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'specgen needs Python 3.11 or later: make PYTHON=...' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 $(DATA): | $(INSTALLED)
@@ -44,16 +45,39 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-soak: $(INSTALLED) ## 40 runs in two processes, 20 runs that are killed and resumed
+test-lowest: ## what users get, with the lowest versions that pyproject.toml allows
+	$(PYTHON) .ci/versions.py lowest $(TORCH)
+
+test-newest: ## the same with the newest versions there are
+	$(PYTHON) .ci/versions.py newest $(TORCH)
+
+soak: $(INSTALLED) ## 40 runs in two processes, 20 that are killed, 100 rounds of builds
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=40 $(BIN)/pytest tests/test_parallel.py -k cleanly
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=20 $(BIN)/pytest -s tests/test_kills.py
+	SPECGEN_SOAK=100 $(BIN)/pytest tests/test_transaction.py
+
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet 'uv>=0.9,<1'
+
+# pip wants a hash for every package or for none, and each index has builds of torch with hashes
+# of their own: torch, and the CUDA libraries that some builds need, are pinned without.
+lock: | $(BIN)/uv ## pin the environment again; UPGRADE=--upgrade takes the newest versions
+	$(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --generate-hashes \
+		$$(sed -nE 's/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==.*/--no-emit-package \1/p' \
+			constraints.txt) \
+		--output-file requirements-dev.txt
+
+fuzz: $(INSTALLED) ## 20,000 specs that are wrong somehow: each an error with its place, or built
+	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 $(BIN)/pytest -s tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
 types: $(INSTALLED) ## mypy --strict
-	$(BIN)/mypy specgen tests $(wildcard benchmarks)
+	$(BIN)/mypy specgen tests $(wildcard benchmarks) .ci/versions.py
 
 format: $(INSTALLED) ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
@@ -70,10 +94,10 @@ bench-start: $(INSTALLED) ## which start lets AlexNet learn; half an hour, on re
 
 generate: $(INSTALLED) ## rebuild all of generated/ from specs/, and the schema
 	$(BIN)/specgen schema > specs/specgen.schema.json
-	@for spec in $(SPECS); do $(BIN)/specgen build "$$spec" || exit 1; done
+	$(BIN)/specgen build specs
 
 check-generated: $(INSTALLED) ## fail if generated/ is not what specs/ say
-	@for spec in $(SPECS); do $(BIN)/specgen build --check "$$spec" || exit 1; done
+	$(BIN)/specgen build --check specs
 
 clean: ## remove what is not in git: caches, runs and .venv
 	rm -rf .venv runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

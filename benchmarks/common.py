@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+
+GENERATED = Path(__file__).resolve().parent.parent / "generated"
+
+
+def generated(stem: str, *modules: str) -> tuple[Any, ...]:
+    """Import modules of a generated folder, or of the run-time code beside it."""
+    sys.path[:0] = [str(GENERATED / stem), str(GENERATED)]
+    return tuple(map(importlib.import_module, modules))
 
 
 def photos(name: str) -> Path:

@@ -10,8 +10,6 @@ thread augments a second.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,32 +18,31 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from common import photos
+from common import generated, photos
 
-GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet"
-sys.path.insert(0, str(GENERATED))
-
-data, images, pack = map(importlib.import_module, ("data", "images", "pack"))
+data, dataset, loading, packing = generated(
+    "alexnet", "data", "runtime.dataset", "runtime.loading", "runtime.pack"
+)
 
 BATCH_SIZE = 64
 COPIES = 8  # of 44 samples, so that the start of the worker does not count for much
 
 
 def make_tree(root: Path) -> None:
-    """Link the samples into one class; Pillow has to decode every copy anew."""
+    """Link the samples into two classes; Pillow has to decode every copy again."""
     samples = photos("oddjpeg/decodable/real_imagenet")
     for split, copies in (("train", COPIES), ("val", 1)):
-        folder = root / split / "samples"
-        folder.mkdir(parents=True)
-        for path in samples.iterdir():
+        for number, path in enumerate(samples.iterdir()):
+            folder = root / split / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
             for copy in range(copies):
                 (folder / f"{copy} {path.name}").symlink_to(path)
 
 
 def read(split: Any, times: int = 1) -> int:
     """Read all images some times by one worker; return how many these are."""
-    todo = images.batches(len(split), BATCH_SIZE, seed=0) * times
-    return sum(len(batch.images) for batch in images.load(split, todo, workers=1))
+    todo = dataset.batches(len(split), BATCH_SIZE, seed=0) * times
+    return sum(len(batch.images) for batch in loading.Loader(split, todo, workers=1))
 
 
 def rate(work: Callable[[], int]) -> float:
@@ -64,11 +61,11 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         tree, packed = Path(folder, "tree"), Path(folder, "packed")
         make_tree(tree)
-        pack.main([str(tree), str(packed)])
-        files, _ = images.open_data(tree)
-        shards, val = images.open_data(packed)
-        statistics, _ = data.survey(shards, val, workers=0)
-        (batch,) = images.load(shards, [list(range(BATCH_SIZE))], workers=0)
+        packing.pack(tree, packed, data.SIZE, workers=1, skip=False)
+        files, _ = dataset.open_data(tree, data.SIZE)
+        shards, val = dataset.open_data(packed, data.SIZE)
+        statistics, _ = data.measure(shards, val, workers=0)
+        (batch,) = loading.Loader(shards, [list(range(BATCH_SIZE))], workers=0)
 
         def augment() -> int:
             for step in range(4):

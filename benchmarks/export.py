@@ -30,9 +30,11 @@ import torch
 from common import alexnet
 from torch import Tensor, nn
 
+from specgen import runtime_files
 from specgen.compiler import compile_file, render
 
 SPEC = Path(__file__).parent.parent / "specs" / "alexnet.yaml"
+NET = "alexnet"
 
 
 class TowerNorm(nn.Module):
@@ -70,8 +72,10 @@ def export_with_torch(norm: Callable[[], nn.Module], path: Path) -> dict[str, Te
 def export_with_specgen(weights: dict[str, Tensor], path: Path) -> None:
     """Build alexnet.yaml and bind the weights, which come in its order."""
     program = compile_file(SPEC)
-    for name, content in render(program).items():
-        (path.parent / name).write_bytes(content)
+    for name, files in ((NET, render(program)), ("runtime", runtime_files.read())):
+        (path.parent / name).mkdir()
+        for file, content in files.items():
+            (path.parent / name / file).write_bytes(content)
     names = [name for node in program.graph.nodes for name in node.parameters()]
     tensors = dict(zip(names, weights.values(), strict=True))
     checkpoint = path.with_suffix(".safetensors")
@@ -80,7 +84,7 @@ def export_with_specgen(weights: dict[str, Tensor], path: Path) -> None:
         checkpoint,
         {"run": json.dumps({"classes": [], "data": {}})},
     )
-    script = path.with_name("export.py")
+    script = path.parent / NET / "export.py"
     subprocess.run([sys.executable, str(script), str(checkpoint)], check=True)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,11 +24,12 @@ import torch
 import torch.nn.functional as F
 
 from specgen.backends.forward import Forward
-from specgen.compiler import Program, compile_spec, render
+from specgen.compiler import Program, compile_source, render
+from specgen.diagnostics import Problems
+from specgen.graph import Assignment
 from specgen.passes import memory
 from specgen.passes.placement import place
-from specgen.source import Source
-from specgen.spec import Spec
+from specgen.source import Source, parse
 
 GENERATED = Path(__file__).parent.parent / "generated"
 SIZES = ((125, 8), (250, 8), (500, 8), (1000, 8), (1000, 4), (1000, 2), (1000, 1))
@@ -70,13 +72,29 @@ def chain(layers: int, devices: int, groups: int) -> Program:
             "layers": {"conv0..flat": "split", "fc..prob": "gpu0"},
         },
     }
-    spec = Spec.model_validate(data)
-    return compile_spec(spec, Source(data, {}, {}, {}, {}), "chain")
+    return compiled(parse(json.dumps(data).encode(), "chain.yaml"))
+
+
+def compiled(source: Source) -> Program:
+    """Compile what is sound."""
+    program = compile_source(source, "chain", Problems())
+    assert program is not None
+    return program
 
 
 def build(program: Program) -> None:
     """Compile again and write down every file, but for reading the spec."""
-    render(compile_spec(program.spec, program.source, program.stem))
+    render(compiled(program.source))
+
+
+def where(program: Program) -> Assignment:
+    """Return the devices of each layer."""
+    placed = program.placed
+    on = {
+        layer.node.name: tuple(share.device for share in layer.shares)
+        for layer in placed.layers
+    }
+    return Assignment(placed.devices, on)
 
 
 def milliseconds(rounds: int, work: Callable[[], object]) -> float:
@@ -98,7 +116,7 @@ def compiling(rounds: int) -> None:
         for layers, devices in SIZES:
             program = chain(layers, devices, groups)
             works: tuple[Callable[[], object], ...] = (
-                partial(place, program.graph, program.spec.placement),
+                partial(place, program.graph, where(program), Problems()),
                 partial(memory.plan, program.placed),
                 partial(Forward, program.placed),
                 partial(build, program),

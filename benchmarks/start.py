@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import importlib.util
 import math
 import subprocess
@@ -23,14 +22,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import photos
+from common import generated, photos
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "generated" / "alexnet_1gpu"))
 
-data, images = map(importlib.import_module, ("data", "images"))
+data, dataset, loading = generated(
+    "alexnet_1gpu", "data", "runtime.dataset", "runtime.loading"
+)
 
 STARTS = {"paper": 0.01, "code": 0.03}  # sigma of conv3-5
 COLORS = {"paper": "tab:gray", "code": "tab:blue"}
@@ -65,10 +65,10 @@ def network(code: Path) -> nn.Module:
 
 def first_batch(root: Path) -> tuple[Tensor, Tensor]:
     """Return the crops and labels of the first step."""
-    train, val = images.open_data(root)
-    statistics, _ = data.survey(train, val, 0)
-    order = images.batches(len(train), BATCH_SIZE, 0, 0)[:1]
-    (batch,) = images.load(train, order, 0)
+    train, val = dataset.open_data(root, data.SIZE)
+    statistics, _ = data.measure(train, val, 0)
+    order = dataset.batches(len(train), BATCH_SIZE, 0, 0)[:1]
+    (batch,) = loading.Loader(train, order, 0)
     crops = data.augment(batch.images, statistics, data.draw(BATCH_SIZE, 0, 0))
     return crops, batch.labels
 
@@ -116,7 +116,7 @@ def train(code: Path, root: Path, output: Path) -> list[dict[str, str]]:
     """Run the generated train.py; return the rows of its metrics."""
     command = [sys.executable, str(code / "train.py"), "--data", str(root)]
     command += ["--devices", "cpu", "--workers", "0", "--output", str(output)]
-    subprocess.run(command, check=False)  # it may end early: the loss is no number
+    subprocess.run(command, check=False)  # it may end early: the loss is not a number
     with (output / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 

@@ -15,7 +15,6 @@ normalisation.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
 import subprocess
@@ -34,13 +33,21 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 import torch.nn.functional as F
-from common import alexnet, torchvision_layers
+from common import GENERATED, alexnet, torchvision_layers
+from common import generated as modules
+from PIL import Image
 from torch import Tensor, nn
 
-GENERATED = Path(__file__).resolve().parent.parent / "generated" / "alexnet_1gpu"
-sys.path.insert(0, str(GENERATED))
-model, train, images, data, recipe = map(
-    importlib.import_module, ("model", "train", "images", "data", "recipe")
+model, train, data, recipe, dataset, loading, parallel, errors = modules(
+    "alexnet_1gpu",
+    "model",
+    "train",
+    "data",
+    "recipe",
+    "runtime.dataset",
+    "runtime.loading",
+    "runtime.parallel",
+    "runtime.errors",
 )
 
 RECIPE = recipe.Recipe()
@@ -112,7 +119,7 @@ def generated(
     sgd = recipe.optimizer(net, RECIPE, fused)
     forward: Any = Bfloat16(net) if bf16 else net
     if compile:
-        forward = train.parallel.compiled(forward)
+        forward = parallel.compile_network(forward)
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def step() -> None:
@@ -180,9 +187,9 @@ def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Ti
 def compiles(device: str) -> bool:
     """Return whether `--compile` works on a device; if not, say why."""
     try:
-        train.parallel.compiled(nn.Linear(1, 1).to(device))
-    except SystemExit as end:
-        print(end, file=sys.stderr)
+        parallel.compile_network(nn.Linear(1, 1).to(device))
+    except errors.UserError as error:
+        print(error, file=sys.stderr)
         return False
     return True
 
@@ -278,16 +285,21 @@ def waiting(device: str, workers: int, steps: int = 200) -> tuple[float, float]:
             (tree / split / "class").mkdir(parents=True)
             for number in range(2 * ON_CUDA if split == "train" else 1):
                 pixels = torch.randint(256, (256, 256, 3), dtype=torch.uint8).numpy()
-                image = images.Image.fromarray(pixels)
+                image = Image.fromarray(pixels)
                 image.save(tree / split / "class" / f"{number}.png")
-        pack = [sys.executable, str(GENERATED / "pack.py"), str(tree), str(packed)]
+        pack = [
+            sys.executable,
+            str(GENERATED / "alexnet_1gpu" / "pack.py"),
+            str(tree),
+            str(packed),
+        ]
         subprocess.run(pack, check=True, stdout=sys.stderr)
-        shards, _ = images.open_data(packed)
-        statistics, _ = data.survey(shards, shards, workers)
+        shards, _ = dataset.open_data(packed, data.SIZE)
+        statistics, _ = data.measure(shards, shards, workers)
         statistics = statistics.to(torch.device(device))
         first = 2 * workers  # batches that are read ahead while the workers start
-        order = images.batches(len(shards), ON_CUDA, seed=0) * (first + steps)
-        loader = images.load(shards, order[: first + steps], workers)
+        order = dataset.batches(len(shards), ON_CUDA, seed=0) * (first + steps)
+        loader = loading.Loader(shards, order[: first + steps], workers)
         waited = copied = 0.0
         asked = began = time.perf_counter()
         for number, batch in enumerate(loader):
@@ -298,8 +310,7 @@ def waiting(device: str, workers: int, steps: int = 200) -> tuple[float, float]:
             copied += time.perf_counter() - found
             draws = data.draw(len(batch.images), 0, number)
             data.augment(pixels, statistics, draws)
-            for _ in range(2):
-                step()
+            step()
             settle()
             asked = time.perf_counter()
             if number + 1 == first:

@@ -6,7 +6,7 @@ a spec cannot write to the reader's terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
@@ -14,7 +14,11 @@ Path = tuple[str | int, ...]
 
 LINE_WIDTH = 120  # characters of a source line that are shown; longer ones are cut
 MAX_QUOTED = 60  # characters of the spec that a message repeats
+MOST_ERRORS = 1000  # then checking stops
+MOST_COMPARED = 100_000  # names, to find near ones: a quarter of a second
 TAB = "    "
+LIMITS = "docs/spec.md#limits"
+LIMIT_HELP = f"this is a limit of specgen: see {LIMITS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,47 @@ class SpecError(Exception):
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
         super().__init__("; ".join(d.message for d in self.diagnostics))
+
+
+class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing went wrong
+    """A sink has MOST_ERRORS, after which nobody reads on."""
+
+
+class Problems:
+    """The sink of one compilation: each step adds what it finds, and goes on."""
+
+    def __init__(self) -> None:
+        self._found: list[Diagnostic] = []
+        self._compared = 0
+
+    def add(self, *found: Diagnostic) -> None:
+        """Take diagnostics, by path or with their span.
+
+        Raises:
+            TooManyProblems: these are enough.
+        """
+        self._found += found
+        if len(self._found) >= MOST_ERRORS:
+            del self._found[MOST_ERRORS - 1 :]
+            message = f"there are more errors than the first {MOST_ERRORS - 1}"
+            self._found.append(Diagnostic("too-many-errors", message))
+            raise TooManyProblems
+
+    def nearest(self, word: str, valid: Collection[str]) -> str | None:
+        """Return the help that gives the nearest valid name, if there is one.
+
+        After MOST_COMPARED names there is no more help: a search takes its time.
+        """
+        self._compared += len(valid)
+        if self._compared > MOST_COMPARED:
+            return None
+        return nearest_help(word, valid)
+
+    def __iter__(self) -> Iterator[Diagnostic]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -120,9 +165,34 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     """Return the valid name that ``word`` is most likely a typing error of, if any."""
     from difflib import get_close_matches  # 2 ms, needed only after an error
 
-    names = {name.casefold(): name for name in valid}  # ReLU is meant as relu
-    matches = get_close_matches(word[:100].casefold(), names, n=1, cutoff=0.6)
-    return names[matches[0]] if matches else None
+    word = _spelling(word[:100])
+    names = {_spelling(name[:100]): name for name in valid}  # ReLU is meant as relu
+    for match in get_close_matches(word, names, n=3, cutoff=0.6):
+        begins = match.startswith(word) or word.startswith(match)
+        if begins or _edits(word, match) <= max(1, len(word) // 3):
+            return names[match]
+    return None
+
+
+def _spelling(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")
+
+
+def _edits(one: str, other: str) -> int:
+    """Return how many letters differ, are missing, too many, or swapped with the next.
+
+    That is the distance of Damerau and Levenshtein, each piece edited once.
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for j, its in enumerate(other, 1):
+            cost = min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != its))
+            if last and j > 1 and letter == other[j - 2] and one[i - 2] == its:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def nearest_help(word: str, valid: Iterable[str]) -> str | None:

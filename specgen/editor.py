@@ -2,43 +2,152 @@
 
 It says what the schema classes say. What a whole file adds - `extends`, `after`, layers
 that are `null` or only changed - is added here; names and shapes are the compiler's.
+Where a mapping says by `op` or `kind` what it is, only that is checked, so that a wrong
+one is reported as such, and not as all that the others would need.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from specgen.spec import Spec
 
+Schema = dict[str, Any]
 
-def json_schema() -> dict[str, Any]:
+DEFINITIONS = "$defs"
+# What completion inserts, to be written over, for fields of a layer that must be given.
+PLACEHOLDERS = {"out_channels": 64, "out_features": 10, "kernel_size": 3, "size": 5}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out titles that only repeat a key: editors show them as headings."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def json_schema() -> Schema:
     """Return the schema of a spec file, draft 2020-12."""
-    schema = Spec.model_json_schema()
-    sections = schema["properties"]
+    schema = Spec.model_json_schema(schema_generator=_Untitled)
+    schema = _by_tag(schema, schema[DEFINITIONS])
+    definitions, sections = schema[DEFINITIONS], schema["properties"]
     layer = sections["layers"]["additionalProperties"]
-    for reference in layer["oneOf"]:
-        op = schema["$defs"][reference["$ref"].rpartition("/")[2]]
-        op["properties"]["after"] = {
-            "type": "string",
-            "description": "In an overlay: the layer that this new one follows.",
-        }
-    change = {
-        "description": "In an overlay: the fields of the base's layer that change.",
-        "type": "object",
-        "not": {"required": ["op"]},
-    }
-    removed = {
-        "description": "In an overlay: removes the base's layer.",
-        "type": "null",
-    }
-    sections["layers"]["additionalProperties"] = {"anyOf": [layer, change, removed]}
+    for op in definitions.values():
+        if "op" in op.get("properties", ()):
+            op["properties"]["after"] = {
+                "type": "string",
+                "description": "in an overlay: the layer that this new one follows",
+            }
+    layer["description"] = (
+        "A layer. In an overlay, fields without op change the base's layer, and null"
+        " removes it."
+    )
+    layer["type"] = ["object", "null"]
+    layer["defaultSnippets"] = [
+        _snippet(name, definitions[_name(branch["then"])])
+        for name, branch in zip(
+            layer["properties"]["op"]["enum"], layer["allOf"], strict=True
+        )
+    ]
     sections["extends"] = {
         "type": "string",
-        "description": "The spec file that this one changes, relative to it.",
+        "description": "the spec file that this one changes, relative to it",
     }
-    required = schema.pop("required")
+    for definition in (schema, *definitions.values()):
+        _describe(definition, definitions)
+    size = definitions["Input"].pop("required")
+    whole = {
+        "required": schema.pop("required"),
+        "properties": {"input": {"required": size}},
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
-        "anyOf": [{"required": ["extends"]}, {"required": required}],
+        "if": {"required": ["extends"]},
+        "then": {},
+        "else": whole,
     }
+
+
+def _by_tag(schema: Any, definitions: Schema) -> Any:
+    """Let the tag of a mapping decide which definition it is held against."""
+    if isinstance(schema, list):
+        return [_by_tag(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "discriminator" not in schema:
+        found = {key: _by_tag(item, definitions) for key, item in schema.items()}
+        inner = found.get("anyOf", [{}])[0]
+        if "allOf" not in inner:
+            return found
+        del found["anyOf"]  # of this and null
+        return {**inner, **found, "type": ["object", "null"]}
+    tag = schema["discriminator"]["propertyName"]
+    by_tag = schema["discriminator"]["mapping"]
+    told = [_first(definitions[_name({"$ref": to})]) for to in by_tag.values()]
+    kind = {
+        "enum": list(by_tag),
+        "enumDescriptions": told,
+        "description": f"which {'layer' if tag == 'op' else tag} it is",
+    }
+    return {
+        "type": "object",
+        "properties": {tag: kind},
+        "allOf": [
+            {
+                "if": {
+                    "type": "object",
+                    "properties": {tag: {"const": name}},
+                    "required": [tag],
+                },
+                "then": {"$ref": to},
+            }
+            for name, to in by_tag.items()
+        ],
+    }
+
+
+def _describe(definition: Schema, definitions: Schema) -> None:
+    """Describe the properties that are what a definition says they are."""
+    for schema in (definition, *definition.get("anyOf", ())):
+        for name, field in schema.get("properties", {}).items():
+            _shorten_default(field)
+            if "description" in field:
+                continue
+            if name in ("op", "kind"):
+                field["description"] = _first(definition)
+            for option in (field, *field.get("anyOf", ())):
+                if "$ref" in option:
+                    field["description"] = _first(definitions[_name(option)])
+
+
+def _shorten_default(field: Schema) -> None:
+    """Say a default as one writes it: one number for both directions, none for None."""
+    match field.get("default"):
+        case [first, second] if first == second:
+            field["default"] = first
+        case None:
+            field.pop("default", None)
+
+
+def _first(definition: Schema) -> str:
+    """Return the first paragraph of a definition's description."""
+    text: str = definition.get("description") or definition["anyOf"][-1]["description"]
+    return text.partition("\n\n")[0].replace("\n", " ")
+
+
+def _snippet(op: str, definition: Schema) -> Schema:
+    """Return what completion inserts for a layer: its op, and what must be given."""
+    body: Schema = {"op": op}
+    for name in definition["required"]:
+        if name != "op":
+            body[name] = f"${{{len(body)}:{PLACEHOLDERS.get(name, '')}}}"
+    return {"label": op, "description": _first(definition), "body": body}
+
+
+def _name(reference: Schema) -> str:
+    """Return the name of the definition that is referred to."""
+    name: str = reference["$ref"].rpartition("/")[2]
+    return name

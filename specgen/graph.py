@@ -7,8 +7,8 @@ are without the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from specgen.ops.base import Op, Shape
 
@@ -17,13 +17,13 @@ INPUT = "input"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One layer; its shapes are set by a pass."""
+    """One layer: what it computes of which values, and all their shapes."""
 
     name: str
     op: Op
     inputs: tuple[str, ...]
-    input_shapes: tuple[Shape, ...] = ()
-    shape: Shape = ()
+    input_shapes: tuple[Shape, ...]
+    shape: Shape
     comments: tuple[str, ...] = ()
 
     @property
@@ -56,6 +56,19 @@ class Graph:
                 f"{node.name} = {node.op.op}({', '.join(node.inputs)}) {node.shape}"
             )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which devices compute each layer: one, or several that share it.
+
+    `devices` are all, in order. `origins` say what asks for a layer's devices, for the
+    note of an error.
+    """
+
+    devices: tuple[str, ...]
+    layers: Mapping[str, tuple[str, ...]]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from collections.abc import Sequence
+from hashlib import sha256
 
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
-CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
-STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from specgen.lock import RUNTIME
+
+IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
+CLASS = r"[A-Z][A-Za-z0-9]*"
+STEM = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 40
+# Of a folder on any system: a dot at the end is lost on some.
+VARIANT = re.compile(r"[A-Za-z0-9._=-]*[A-Za-z0-9_]")
+NOT_VARIANT = re.compile(r"[^A-Za-z0-9._=-]+")
+
+# What Windows takes for a device, whatever follows after a dot.
+WINDOWS_DEVICE = r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 
 # Public attributes of torch.nn.Module, and of the generated class: a layer or a device
 # of that name would hide them. A test compares with torch.
@@ -27,14 +37,15 @@ to_empty train training type xpu zero_grad
 """
 MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
 
-# First words of the tensors in a checkpoint that are no weights: `data.mean`.
-CHECKPOINT_PARTS = frozenset({"data", "optimizer"})
+# First words of the tensors in a checkpoint that are no weights: `data.mean`. A test
+# compares with what writes and reads them, which may not import specgen.
+CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define beside the network's class.
 GLOBAL_WORDS = """
-Any Callable F Iterator LocalResponseNorm Mapping SHARES START Sequence
-SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares nn
-once_differentiable torch
+Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
+Sequence SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares
+nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 
@@ -54,19 +65,38 @@ def class_problem(name: str) -> str | None:
         return f"{name!r} already means something in the generated code"
     if problem := _identifier_problem(name):
         return problem
-    if not CLASS.fullmatch(name):
+    if not re.fullmatch(CLASS, name):
         return f"{name!r} is not written as classes are: CapWords, without underscores"
     return None
 
 
 def stem_problem(stem: str) -> str | None:
     """Why a file's stem cannot name a generated folder, or None."""
-    if len(stem) > LONGEST or not STEM.fullmatch(stem):
+    if len(stem) > LONGEST or not re.fullmatch(STEM, stem):
         return (
             f"{stem!r} cannot name a generated folder: at most {LONGEST} letters,"
             " digits, dots, dashes and underscores, beginning with a letter or digit"
         )
+    if stem.endswith(".") or re.fullmatch(WINDOWS_DEVICE, stem):
+        return f"{stem!r} cannot name a generated folder: Windows does not allow it"
+    if stem.casefold() == RUNTIME:
+        return f"{stem!r} is the name of the folder that all networks share"
     return None
+
+
+def variant_name(stem: str, options: Sequence[str]) -> str:
+    """A name for a spec with `--set` options, as long as a stem can be.
+
+    It says what the options say if that fits, else their beginning and a hash.
+    """
+    if not options:
+        return stem
+    said = "-".join([stem, *(text.removeprefix("layers.") for text in options)])
+    if len(said) <= LONGEST and VARIANT.fullmatch(said):
+        return said
+    digest = sha256("\0".join(options).encode(errors="surrogateescape")).hexdigest()
+    start = NOT_VARIANT.sub("_", said)[: LONGEST - 9]
+    return f"{start}-{digest[:8]}"
 
 
 def _identifier_problem(name: str) -> str | None:
@@ -74,7 +104,7 @@ def _identifier_problem(name: str) -> str | None:
         return f"a name can have at most {LONGEST} characters"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return f"{name!r} is a word of the Python language"
-    if not IDENTIFIER.fullmatch(name):
+    if not re.fullmatch(IDENTIFIER, name):
         return (
             f"{name!r} is not a name: letters, digits and single underscores,"
             " beginning with a letter"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAME = "runtime"  # the folder: no network can have this name
+from specgen.lock import RUNTIME
 
 
 def read() -> dict[str, bytes]:
     """Return the content of every file of the folder, by name."""
-    folder = Path(__file__).with_name(NAME)
+    folder = Path(__file__).with_name(RUNTIME)
     files = [*folder.glob("*.py"), folder / "requirements.txt"]
     return {file.name: file.read_bytes() for file in sorted(files)}

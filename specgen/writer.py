@@ -3,101 +3,205 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path, PurePath
 
 from specgen import lock
-from specgen.diagnostics import Diagnostic, SpecError
+from specgen.diagnostics import TAB, Diagnostic, SpecError, printable
+from specgen.merges import Merges
+from specgen.transaction import reading, swap, tidy, writing
+
+Folders = Mapping[str, Mapping[str, bytes]]
+"""The files of each folder by their names, its lock file among them."""
+
+
+class Owner(Enum):
+    """Whose a file is that stands where a generated one goes."""
+
+    SPECGEN = "specgen"
+    PERSON = "person"
+    NO_FILE = "no file"  # a folder, a pipe, ...
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Names of files: to write, to remove, and which of these are a person's."""
+class Change:
+    """A file that is not what a build gives.
 
-    written: tuple[str, ...]
-    removed: tuple[str, ...]
-    edited: tuple[str, ...]
-
-
-def write(folder: Path, files: Mapping[str, bytes], *, force: bool = False) -> Changes:
-    """Make the folder hold `files`, its lock file among them; return what changed.
-
-    A file that is equal already is not touched. One that the folder's old lock names
-    and `files` do not is removed. Raises SpecError, with everything as it was, if a
-    file was edited since it was generated (unless `force`) or cannot be written.
+    `path` is `folder/file`, below the root; `old` is None where no file is, `new` where
+    none is generated any longer. `known` is the hash of what was generated last.
     """
-    with _reported(folder):
-        changes = plan(folder, files)
-        paths = [folder / name for name in changes.edited]
-        if kept := [path for path in paths if not (force and _replaceable(path))]:
-            raise SpecError(map(_edited, kept))
-        if changes.written or changes.removed:
-            _carry_out(folder, files, changes)
+
+    path: str
+    old: bytes | None
+    new: bytes | None
+    owner: Owner
+    known: str | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """What a build has done: files changed, left to their owners, and kept copies."""
+
+    changed: list[Change] = field(default_factory=list)
+    refused: list[Change] = field(default_factory=list)
+    backups: list[str] = field(default_factory=list)
+
+
+def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
+    """Make the folders below `root` hold these files.
+
+    A file that is equal already, up to line endings, is not touched. One that a
+    folder's old lock names and `folders` does not is removed. A file that was edited
+    since it was generated is refused, all others are written; with `force`, a copy of
+    it is kept beside it and it is written too.
+
+    Raises:
+        SpecError: with everything as it was: something cannot be written.
+    """
+    done = Written()
+    with _reported(root, folders), writing(root):
+        for change in _compare(root, folders):
+            keeps = change.owner is Owner.NO_FILE or (
+                change.owner is Owner.PERSON and not force
+            )
+            (done.refused if keeps else done.changed).append(change)
+        if locks := [c for c in done.refused if c.path.endswith("/" + lock.NAME)]:
+            raise SpecError(problem(root, change) for change in locks)
+        done.changed = list(_as_written(done))
+        _swap_in(root, done)
+        for folder in folders:
+            tidy(root / folder)
+    return done
+
+
+def drift(root: Path, folders: Folders) -> list[Diagnostic]:
+    """Return one diagnostic for each file of the folders that `write` would change."""
+    return [problem(root, change) for change in compare(root, folders)]
+
+
+def compare(root: Path, folders: Folders) -> list[Change]:
+    """Return the files of the folders that differ."""
+    with _reported(root, folders), reading(root):
+        return _compare(root, folders)
+
+
+def problem(root: Path, change: Change) -> Diagnostic:
+    """Say what keeps a file from being what the build gives."""
+    path = root / change.path
+    if change.owner is Owner.PERSON:
+        cure = (
+            "move the change into the spec, or --force overwrites it and keeps a copy"
+        )
+        return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
+    if change.owner is Owner.NO_FILE:
+        kind = "a folder" if path.is_dir() else "not a file"
+        cure = "move it elsewhere: a generated file goes there"
+        return Diagnostic("not-a-file", f"{path} is {kind}", help=cure)
+    if change.new is None:
+        state = "is no longer generated"
+    else:
+        state = "is missing" if change.old is None else "is out of date"
+    return Diagnostic("drift", f"{path} {state}", help="build without --check")
+
+
+def difference(root: Path, change: Change) -> str:
+    """Return the unified difference from what is there to what the build gives."""
+    from difflib import unified_diff
+
+    path = (root / change.path).as_posix()
+    try:
+        old, new = (
+            _lines(path, content or b"") for content in (change.old, change.new)
+        )
+    except UnicodeDecodeError:
+        return f"binary file {path} differs"
+    before = "/dev/null" if change.old is None else path
+    after = "/dev/null" if change.new is None else path
+    return "\n".join(unified_diff(old, new, before, after, lineterm=""))
+
+
+def _lines(path: str, content: bytes) -> list[str]:
+    """Return the lines of a text as a terminal can show them."""
+    if b"\0" in content:
+        raise UnicodeDecodeError("utf-8", content, 0, 1, "a text has no NUL")
+    *lines, last = lock.plain(path, content).decode().split("\n")
+    lines = [printable(line.replace("\t", TAB)) for line in lines]
+    return (
+        [*lines, f"{printable(last)}\n\\ No newline at end of file"] if last else lines
+    )
+
+
+def _compare(root: Path, folders: Folders) -> list[Change]:
+    changes = []
+    for folder, files in folders.items():
+        known = lock.load(root / folder).outputs
+        merges: Merges | None = None
+        for name in [*files, *sorted(known.keys() - files.keys())]:
+            path, new = root / folder / name, files.get(name)
+            old = path.read_bytes() if path.is_file() else None
+            if old is None:
+                owner = Owner.NO_FILE if os.path.lexists(path) else Owner.SPECGEN
+                owner = Owner.PERSON if path.is_symlink() else owner
+                if new is None and owner is Owner.SPECGEN:
+                    continue  # it is gone already
+            else:
+                found = lock.digest(name, old)
+                if new is not None and found == lock.digest(name, new):
+                    continue
+                owner = Owner.SPECGEN
+                if name != lock.NAME and found not in known.get(name, ()):
+                    merges = merges or Merges(root / folder)
+                    if not merges.made(name, old):
+                        owner = Owner.PERSON
+            last = min(known.get(name, ()), default=None)
+            changes.append(Change(f"{folder}/{name}", old, new, owner, last))
     return changes
 
 
-def drift(folder: Path, files: Mapping[str, bytes]) -> list[Diagnostic]:
-    """Return one diagnostic for each file of the folder that `write` would change."""
-    with _reported(folder):
-        changes = plan(folder, files)
-
-    def diagnostic(name: str) -> Diagnostic:
-        path = folder / name
-        if name in changes.edited:
-            return _edited(path)
-        if name in changes.removed:
-            state = "is no longer generated"
+def _swap_in(root: Path, done: Written) -> None:
+    """Write and remove what is not refused, with a copy of what a person wrote."""
+    new: dict[str, bytes | Path] = {}
+    removed = []
+    for change in done.changed:
+        if change.owner is Owner.PERSON:
+            backup = _free(root, change.path)
+            new[backup] = root / change.path
+            done.backups.append(backup)
+        if change.new is None:
+            removed.append(change.path)
         else:
-            state = "is out of date" if path.exists() else "is missing"
-        return Diagnostic("drift", f"{path} {state}", help="build without --check")
+            new[change.path] = change.new
+    if new or removed:
+        swap(root, new, removed)
 
-    return [diagnostic(name) for name in changes.written + changes.removed]
 
-
-def plan(folder: Path, files: Mapping[str, bytes]) -> Changes:
-    """Compare the folder with `files` and with its old lock; OSError if it cannot."""
-    _, known = lock.load(folder)
-    written, removed, edited = [], [], []
-    for name, content in files.items():
-        found = _digest(folder / name)
-        if found == lock.digest(content):
+def _as_written(done: Written) -> Iterator[Change]:
+    """Yield the changes, a lock file with what was last written of refused files."""
+    for change in done.changed:
+        folder, _, name = change.path.partition("/")
+        last = {
+            path.name: refused.known
+            for refused in done.refused
+            if (path := PurePath(refused.path)).parent.name == folder
+        }
+        if name != lock.NAME or change.new is None or not last:
+            yield change
             continue
-        written.append(name)
-        theirs = not found if name == lock.NAME else found != known.get(name)
-        if found is not None and theirs:
-            edited.append(name)
-    for name in sorted(known.keys() - files.keys()):
-        found = _digest(folder / name)
-        if found is not None:
-            removed.append(name)
-            if found != known[name]:
-                edited.append(name)
-    return Changes(tuple(written), tuple(removed), tuple(edited))
+        content = lock.amend(change.new, last)
+        if change.old is None or lock.plain(name, change.old) != content:
+            yield replace(change, new=content)
 
 
-def _digest(path: Path) -> str | None:
-    """Return the file's digest, None if nothing is there, "" for what is no file."""
-    if path.is_file():
-        return lock.digest(path.read_bytes())
-    return "" if os.path.lexists(path) else None
-
-
-def _replaceable(path: Path) -> bool:
-    return path.is_file() or path.is_symlink()
-
-
-def _edited(path: Path) -> Diagnostic:
-    """Say why a person's file, or what else they put there, is not overwritten."""
-    if _replaceable(path):
-        cure = "keep the edit elsewhere, or discard it with --force"
-        return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
-    kind = "a folder" if path.is_dir() else "not a file"
-    cure = "move it elsewhere: a generated file goes there"
-    return Diagnostic("not-a-file", f"{path} is {kind}", help=cure)
+def _free(root: Path, path: str) -> str:
+    """Return a path for a copy, beside the file, where nothing is."""
+    copy, count = f"{path}.orig", 1
+    while os.path.lexists(root / copy):
+        count += 1
+        copy = f"{path}.{count}.orig"
+    return copy
 
 
 def cannot_write(folder: Path, error: OSError) -> SpecError:
@@ -110,51 +214,9 @@ def cannot_write(folder: Path, error: OSError) -> SpecError:
 
 
 @contextmanager
-def _reported(folder: Path) -> Iterator[None]:
+def _reported(root: Path, folders: Folders) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def _carry_out(folder: Path, files: Mapping[str, bytes], changes: Changes) -> None:
-    """Stage everything inside the folder, so on its disk, then swap it in."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    names = changes.written + changes.removed
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(
-            prefix=".specgen-", dir=folder, ignore_cleanup_errors=True
-        ) as stage:
-            new, old = Path(stage, "new"), Path(stage, "old")
-            new.mkdir()
-            old.mkdir()
-            for name in changes.written:
-                (new / name).write_bytes(files[name])
-            for name in names:
-                if os.path.lexists(folder / name):
-                    shutil.copy2(folder / name, old / name, follow_symlinks=False)
-            _swap(folder, names, new, old)
-    except BaseException:
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()
-        raise
-
-
-def _swap(folder: Path, names: tuple[str, ...], new: Path, old: Path) -> None:
-    """Move the new files in and remove those without a new one: all or none."""
-    try:
-        for name in names:
-            if (new / name).exists():
-                (new / name).replace(folder / name)
-            else:
-                (folder / name).unlink()
-    except BaseException:  # also Ctrl-C
-        for name in names:
-            with suppress(OSError):
-                if os.path.lexists(old / name):
-                    (old / name).replace(folder / name)
-                else:
-                    (folder / name).unlink()
-        raise
+        wrong = [root / name for name in folders if os.path.isfile(root / name)]
+        raise cannot_write(wrong[0] if wrong else root, error) from error

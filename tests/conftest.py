@@ -22,4 +22,4 @@ def odd() -> Path:
 settings.register_profile("specgen", parent=settings(), deadline=None)
 settings.load_profile("specgen")
 
-pytest.register_assert_rewrite("placed", "scripts")
+pytest.register_assert_rewrite("placed", "scripts", "written")

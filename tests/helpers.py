@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from specgen import runtime_files
-from specgen.compiler import Program, compile_spec, render
-from specgen.diagnostics import Diagnostic, SpecError
-from specgen.source import Source, parse
-from specgen.spec import Spec
+from specgen import lock, runtime_files
+from specgen.compiler import Program, compile_source, render
+from specgen.diagnostics import Diagnostic, Problems, SpecError
+from specgen.frontend.validate import located
+from specgen.source import parse
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,14 +51,16 @@ PLACEMENTS = {
 
 def compile_text(text: str, stem: str = "net") -> Program:
     """Compile a spec given as YAML text."""
-    source = parse(text.encode(), f"{stem}.yaml")
-    return compile_spec(Spec.model_validate(source.data), source, stem)
+    source, problems = parse(text.encode(), f"{stem}.yaml"), Problems()
+    program = compile_source(source, stem, problems)
+    if program is None:
+        raise SpecError(located(source, problems))
+    return program
 
 
 def compile_data(data: Mapping[str, Any], stem: str = "net") -> Program:
     """Compile a spec given as plain data."""
-    source = Source(dict(data), {}, {}, {}, {})
-    return compile_spec(Spec.model_validate(source.data), source, stem)
+    return compile_text(json.dumps(data), stem)
 
 
 def towers(placement: str) -> Program:
@@ -66,11 +69,10 @@ def towers(placement: str) -> Program:
 
 
 def refused(text: str) -> tuple[Diagnostic, ...]:
-    """Return what is wrong with a network or its placement, located."""
-    source = parse(text.encode(), "net.yaml")
+    """Return what is wrong with a spec, located."""
     with pytest.raises(SpecError) as caught:
-        compile_spec(Spec.model_validate(source.data), source, "net")
-    return source.locate(caught.value.diagnostics)
+        compile_text(text)
+    return caught.value.diagnostics
 
 
 def spec_text(stem: str) -> str:
@@ -80,7 +82,7 @@ def spec_text(stem: str) -> str:
 
 def write(program: Program, folder: Path) -> Path:
     """Write what is generated, and the run-time modules beside it."""
-    runtime = folder.parent / runtime_files.NAME
+    runtime = folder.parent / lock.RUNTIME
     for target, files in ((folder, render(program)), (runtime, runtime_files.read())):
         target.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -106,7 +108,7 @@ def import_file(path: Path) -> Any:
 
 def model(program: Program, folder: Path, seed: int = 0) -> Any:
     """Return the generated network, all of it on the CPU."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     module = load(program, folder / "model.py")
     devices = ["cpu"] * len(program.placed.devices)
     return getattr(module, program.spec.name)(devices, seed=seed)

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from specgen.compiler import Program, render
 from specgen.ops.base import FLOAT32, volume
 from specgen.passes import cost
-from specgen.passes.placement import place
+from specgen.passes import placement as placing
 from specgen.spec import Device, Placement
 from specgen.verify.devices import CPU, Copy, Devices
 
@@ -79,7 +79,8 @@ def on_one_device(program: Program) -> Program:
     """The same network, all of it on one device."""
     placement = Placement(devices={"gpu0": Device()}, layers={})
     spec = program.spec.model_copy(update={"placement": placement})
-    return replace(program, spec=spec, placed=place(program.graph, placement))
+    placed = placing.on_one_device(program.graph)
+    return replace(program, spec=spec, placed=placed)
 
 
 def model_text(program: Program) -> str:

@@ -9,6 +9,7 @@ import io
 import runpy
 import signal
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from helpers import compile_data, write
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from specgen.runtime import checksums
+from specgen.runtime.checkpoint import as_bytes
 
 LAYERS = {
     "conv1": {"op": "conv2d", "out_channels": 8, "kernel_size": 5, "stride": 2},
@@ -122,6 +128,24 @@ def run(script: Path, *arguments: object) -> Ended:
     return Ended(code or 0, out.getvalue(), err.getvalue())
 
 
+def read_run(checkpoint: Path) -> dict[str, Any]:
+    """Return where the run of a checkpoint stands."""
+    with safe_open(checkpoint, framework="pt") as file:
+        run, _ = checksums.read_run(file.metadata())
+    assert isinstance(run, dict)
+    return run
+
+
+def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], run: Any) -> None:
+    """Write a checkpoint with anything in it, under right checksums."""
+    found = {name: checksums.checksum(as_bytes(x)) for name, x in tensors.items()}
+    if isinstance(run, dict):
+        metadata = checksums.write_run(run, found)
+    else:  # JSON as text
+        metadata = {"run": f"{run}\n{zlib.crc32(run.encode())}"}
+    save_file(tensors, path, metadata)
+
+
 def finished(code: Path, data: Path, output: Path) -> Path:
     """Let train.py learn to the end; return its folder."""
     ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
@@ -145,6 +169,8 @@ def importing(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:], sys.argv[:] = path, argv
+        if loading := sys.modules.get("runtime.loading"):
+            loading.idle.clear()  # ends the processes that decode
         for name in list(sys.modules):
             if name.partition(".")[0] in own:
                 del sys.modules[name]

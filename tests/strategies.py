@@ -27,7 +27,8 @@ def output(layer: Data, x: Shape) -> Shape | None:
         shape = op.output(x)
     except Refusal:
         return None
-    return None if any(op.check(x)) else shape
+    wrong = any(op.check_fields()) or any(op.check(x))
+    return None if wrong else shape
 
 
 def pairs(low: int, high: int) -> st.SearchStrategy[int | list[int]]:
@@ -138,7 +139,7 @@ def networks(draw: st.DrawFn) -> Data:
         x = add(draw(linears()))
         if draw(st.booleans()):
             x = add(draw(RELU | DROPOUT))
-    x = add({"op": "linear", "out_features": draw(st.integers(1, 5))})
+    x = add({"op": "linear", "out_features": draw(st.integers(2, 5))})
     if draw(st.booleans()):
         add({"op": "softmax"})
     sizes = dict(zip(("channels", "height", "width"), size, strict=True))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from specgen import cli
+from specgen import cli, lock
+from specgen.compiler import compile_file, render
 
 ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
@@ -42,7 +44,7 @@ def test_the_committed_folder_is_what_the_spec_says(spec: Path) -> None:
 
 def test_every_committed_folder_has_its_spec() -> None:
     folders = {path.name for path in (ROOT / "generated").iterdir() if path.is_dir()}
-    assert folders == {spec.stem for spec in SPECS}
+    assert folders == {spec.stem for spec in SPECS} | {lock.RUNTIME}
 
 
 def test_equal_bytes_under_another_hash_seed_and_from_another_folder(
@@ -98,6 +100,17 @@ def test_only_the_lock_file_knows_versions_and_hashes(tmp_path: Path) -> None:
             digest.encode() in content for digest in lock["outputs"].values()
         )
         assert str(tmp_path).encode() not in content
+
+
+@pytest.mark.parametrize("devices", [False, True])
+def test_hooks_have_nothing_to_tidy_up(devices: bool) -> None:
+    """What the hooks trailing-whitespace and end-of-file-fixer look for."""
+    program = compile_file(ROOT / "specs/alexnet.yaml")
+    for name, content in render(program, onnx_devices=devices).items():
+        if name != "model.onnx":
+            text = content.decode()
+            assert not re.search(r"[ \t\r]$", text, re.MULTILINE), name
+            assert re.search(r"[^\n]\n\Z", text), name
 
 
 def test_a_set_option_changes_the_network(

@@ -32,11 +32,19 @@ class Build:
         cache._generator.cache_clear()  # as in another process
         sources = {path: path.read_bytes() for path in (self.base, self.spec)}
         files = {"model.py": b"old", "data.py": b"old"}
+        root = self.folder.parent
+        runtime = {"shared.py": b"old"}
+        runtime[lock.NAME] = lock.dump_runtime(runtime)
         files[lock.NAME] = lock.dump(
-            self.spec, sources, self.sets, files, onnx_devices=self.onnx_devices
+            self.spec,
+            sources,
+            self.sets,
+            files,
+            runtime=lock.digest(lock.NAME, runtime[lock.NAME]),
+            onnx_devices=self.onnx_devices,
         )
-        writer.write(self.folder, files)
-        cache.remember(self.folder, files[lock.NAME])
+        writer.write(root, {lock.RUNTIME: runtime, self.folder.name: files})
+        cache.remember(self.folder, self.spec, files[lock.NAME])
 
     def is_current(self) -> bool:
         cache._generator.cache_clear()
@@ -81,6 +89,13 @@ def edit_lock(build: Build) -> None:
     path.write_text(path.read_text().replace("specgen 0", "specgen 9"))
 
 
+def another_runtime(build: Build) -> None:
+    """A newer generator has built another network beside."""
+    runtime = {"shared.py": b"new"}
+    runtime[lock.NAME] = lock.dump_runtime(runtime)
+    writer.write(build.folder.parent, {lock.RUNTIME: runtime})
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -95,6 +110,11 @@ def edit_lock(build: Build) -> None:
         lambda build: build.template.with_name("new.py.j2").touch(),
         lambda build: build.template.unlink(),
         lambda build: (build.folder / lock.NAME).unlink(),
+        lambda build: rewrite(build.folder.parent / lock.RUNTIME / "shared.py"),
+        lambda build: (build.folder.parent / lock.RUNTIME / "shared.py").unlink(),
+        lambda build: shutil.rmtree(build.folder.parent / lock.RUNTIME),
+        another_runtime,
+        lambda build: (build.folder.parent / lock.STAGE).mkdir(),
         lambda build: build.__setattr__("sets", ()),
         lambda build: build.__setattr__("onnx_devices", True),
         lambda build: build.__setattr__("spec", build.base),
@@ -127,6 +147,22 @@ def test_an_upgraded_package_is_noticed(build: Build) -> None:
     assert not build.is_current()
 
 
+def test_line_ends_are_no_change(build: Build) -> None:
+    for path in (build.spec, build.folder / "model.py"):
+        path.write_bytes(b"a\n")
+    build.spec.write_bytes(b"a\n")
+    files = {"model.py": b"a\n"}
+    sources = {build.spec: b"a\n"}
+    content = lock.dump(build.spec, sources, build.sets, files)
+    lock_file = build.folder / lock.NAME
+    lock_file.write_bytes(content)
+    cache.remember(build.folder, build.spec, content)
+    assert build.is_current()
+    for path in (build.spec, build.folder / "model.py", lock_file):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert build.is_current()
+
+
 def test_reverting_a_change_makes_it_current_again(build: Build) -> None:
     rewrite(build.spec)
     assert not build.is_current()
@@ -139,7 +175,7 @@ def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
 ) -> None:
     content = lock.dump(build.spec, {build.base: b"old"}, build.sets, {})
     (build.folder / lock.NAME).write_bytes(content)
-    cache.remember(build.folder, content)
+    cache.remember(build.folder, build.spec, content)
     assert not build.is_current()
 
 
@@ -175,6 +211,13 @@ def test_a_relative_cache_folder_is_ignored(
     build.run()
     assert build.is_current()
     assert len(list((tmp_path / "home" / ".cache" / "specgen").iterdir())) == 1
+
+
+def test_remembers_what_a_folder_was_built_from(build: Build) -> None:
+    assert cache.built_from(build.folder) == build.spec.resolve()
+    edit_lock(build)
+    assert cache.built_from(build.folder) is None
+    assert cache.built_from(build.folder.with_name("other")) is None
 
 
 def test_the_cache_does_not_grow(build: Build, tmp_path: Path) -> None:

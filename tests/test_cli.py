@@ -57,3 +57,22 @@ def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
 def test_output_that_nobody_reads() -> None:
     assert run("schema | true").stderr == ""
     assert run("schema >&-").stderr == ""
+
+
+def test_a_base_with_a_name_that_is_not_ascii_in_the_c_locale(tmp_path: Path) -> None:
+    base = (ROOT / "specs/alexnet_mini.yaml").read_bytes()
+    (tmp_path / "é.yaml").write_bytes(base)
+    top = tmp_path / "top.yaml"
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def show(name: str) -> subprocess.CompletedProcess[str]:
+        top.write_text(f"extends: {name}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "specgen", "show", str(top)]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env=environment
+        )
+
+    assert "conv1" in show("é.yaml").stdout
+    missing = show("è.yaml")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error[cannot-read]: cannot read")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specgen.compiler import compile_file
+from specgen.compiler import compile_file, render
 from specgen.diagnostics import SpecError
 
 SPEC = """\
@@ -72,7 +72,7 @@ def test_null_in_an_overlay_removes(spec: Path) -> None:
     overlay.write_text("extends: net.yaml\nlayers: {pool1: null}\ndata: {size: null}")
     program = compile_file(overlay, ["layers.conv1.kernel_size=1"])
     assert "pool1" not in program.spec.layers
-    assert program.spec.data.size == 256
+    assert program.spec.data.size is None
     overlay.write_text("extends: net.yaml\ntraining: {schedule: null}")
     assert found(overlay) == [("wrong-type", "null")]
 
@@ -127,6 +127,33 @@ def test_a_recipe_for_biases_that_no_layer_has(
     compile_file(spec, [recipe, none[0]])
 
 
+NO_BIASES = SPEC.replace("kernel_size: 3", "kernel_size: 3, bias: false").replace(
+    "out_features: 10", "out_features: 10, bias: false"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "left_out"),
+    [
+        ("training: {optimizer: {decay_biases: true}}", ""),
+        ("training: {optimizer: {lr_multipliers: {weight: 1, bias: 1}}}", ""),
+        (
+            "training: {optimizer: {weight_decay: 1e-4, decay_biases: true}}",
+            "training: {optimizer: {weight_decay: 1e-4}}",
+        ),
+        ("placement: {devices: {gpu0: {}}, layers: {}}", ""),
+        ("init: {}", ""),
+    ],
+)
+def test_a_default_that_is_written_is_as_one_that_is_not(
+    spec: Path, written: str, left_out: str
+) -> None:
+    spec.write_text(f"{NO_BIASES}{written}\n")
+    found = render(compile_file(spec))
+    spec.write_text(f"{NO_BIASES}{left_out}\n")
+    assert found == render(compile_file(spec))
+
+
 def test_a_bad_name_hides_nothing_else(spec: Path) -> None:
     text = SPEC.replace("conv1", "class").replace("kernel_size: 2", "kernel_size: 99")
     spec.write_text(text.replace("size: 16", "size: 4"))
@@ -135,6 +162,68 @@ def test_a_bad_name_hides_nothing_else(spec: Path) -> None:
         ("shape-mismatch", "99"),
         ("data-mismatch", "4"),
     ]
+
+
+BESIDE = {
+    "a layer of a wrong form": (
+        "layers.pool1.stride=0",
+        "layers.fc2={op: linear, out_features: 10, bias: false, init: {bias: 1}}",
+        "training={epochs: 2, warmup_epochs: 3}",
+        "placement={devices: {a: {}, b: {}}, layers: {conv1..flat: a, fc3..prob: a}}",
+    ),
+    "a layer that does not fit": (
+        "layers.conv1.kernel_size=13",
+        "layers.pool1.padding=2",
+        "layers.soft={op: softmax, after: conv1}",
+        "data.size=11",
+    ),
+    "an input of a wrong form": (
+        "input={channels: 3, height: x, width: 12}",
+        "layers.pool1.padding=2",
+        "data.size=x",
+        "placement={devices: {b: {}}, layers: {conv1..prob: a}}",
+    ),
+    "a placement that leaves one out": (
+        "layers.conv1.out_channels=9",
+        "placement={devices: {a: {}, b: {}}, layers: {conv1: split, flat..prob: a}}",
+    ),
+    "sections of a wrong form": ("name=net", "training=3", "init=x", "data=[]"),
+}
+FOUND = {
+    "a layer of a wrong form": [
+        ("out-of-range", "0"),
+        ("no-effect", "1"),
+        ("training-mismatch", "3"),
+        ("unknown-layer", "fc3..prob"),
+    ],
+    "a layer that does not fit": [
+        ("shape-mismatch", "13"),
+        ("shape-mismatch", "2"),
+        ("softmax-inside", "softmax"),
+        ("data-mismatch", "11"),
+    ],
+    "an input of a wrong form": [
+        ("wrong-type", "x"),
+        ("shape-mismatch", "2"),
+        ("wrong-type", "x"),
+        ("unknown-device", "a"),
+    ],
+    "a placement that leaves one out": [
+        ("bad-placement", "{conv1: split, flat..prob: a}"),
+        ("cannot-split", "{op: conv2d, out_channels: 8, kernel_size: 3}"),
+    ],
+    "sections of a wrong form": [
+        ("bad-name", "net"),
+        ("wrong-type", "3"),
+        ("wrong-type", "x"),
+        ("wrong-type", "[]"),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_is_wrong_hides_nothing_beside_it(case: str, spec: Path) -> None:
+    assert sorted(found(spec, *BESIDE[case])) == sorted(FOUND[case])
 
 
 @pytest.mark.parametrize("option", ["specgen=true", "specgen=1.0", "specgen='1'"])

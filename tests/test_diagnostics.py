@@ -160,3 +160,26 @@ def test_in_order_sorts_by_place_and_keeps_the_placeless_last() -> None:
 
 def test_the_exception_says_what_is_wrong() -> None:
     assert str(SpecError([GROUPS])) == GROUPS.message
+
+
+@pytest.mark.parametrize(
+    ("word", "valid", "expected"),
+    [
+        ("kernal_size", ["kernel_size", "stride"], "kernel_size"),
+        ("kernelSize", ["kernel_size", "stride"], "kernel_size"),
+        ("memroy", ["memory"], "memory"),
+        ("chanels", ["channels", "height"], "channels"),
+        ("fc", ["fc6", "pool1"], "fc6"),
+        ("norm2", ["norm1"], "norm1"),
+        # As like as these are, nobody means the one by the other.
+        ("momentum", ["moment_of_u"], None),
+        ("batch_norm2d", ["max_pool2d", "avg_pool2d"], None),
+        ("sizes_of", ["seed"], None),
+        ("loss", ["tools"], None),
+        ("", ["a"], None),
+    ],
+)
+def test_the_nearest_name_is_near(
+    word: str, valid: list[str], expected: str | None
+) -> None:
+    assert nearest(word, valid) == expected

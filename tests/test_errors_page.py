@@ -42,7 +42,8 @@ def codes() -> set[str]:
                     text = getattr(part, "value", None)
                     if isinstance(text, str) and (is_code or CODE.fullmatch(text)):
                         found.add(text)
-    return found - {"utf-8", "sample-data"}  # an encoding, a command
+    git = {"cat-file", "merge-base", "merge-file", "rev-list", "rev-parse"}
+    return found - git - {"utf-8", "sample-data"}  # an encoding, a command
 
 
 def complete(example: str) -> str:

@@ -9,10 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import compile_text, spec_text
 from scripts import photos, rows
+from test_generated_model import ruff
+
+from specgen import runtime_files
+from specgen.compiler import render
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = sorted(path.parent for path in (ROOT / "generated").glob("*/model.py"))
+GENERATED = ROOT / "generated"
+FOLDERS = sorted(path.parent for path in GENERATED.glob("*/train.py"))
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
 
@@ -24,26 +30,46 @@ def test_ruff_has_nothing_to_say() -> None:
 
 
 @pytest.mark.xdist_group("mypy")  # one after the other: they share a cache
-@each_folder
-def test_types_are_strict(folder: Path) -> None:
-    files = sorted(file.name for file in folder.glob("*.py"))
+@pytest.mark.parametrize("folder", [*FOLDERS, None], ids=str)
+def test_types_are_strict(folder: Path | None) -> None:
+    files = sorted(file.name for file in folder.glob("*.py")) if folder else []
     cache = ROOT / ".mypy_cache" / "generated"
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache)]
     done = subprocess.run(
-        [*command, *files], cwd=folder, capture_output=True, text=True
+        [*command, *(files or ["-p", "runtime"])],
+        cwd=folder or GENERATED,
+        env=os.environ | {"MYPYPATH": str(GENERATED)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
 
 
-def test_a_folder_copied_elsewhere_trains(tmp_path: Path) -> None:
+def test_the_run_time_modules_stand_once() -> None:
+    copied = {
+        path.name: path.read_bytes() for path in (GENERATED / "runtime").iterdir()
+    }
+    del copied["specgen.lock"]
+    assert copied == runtime_files.read()
+
+
+@each_folder
+def test_a_folder_of_its_own_is_short(folder: Path) -> None:
+    lines = [len(path.read_text().splitlines()) for path in folder.glob("*.py")]
+    assert sum(lines) < 900
+
+
+def test_two_folders_copied_elsewhere_train(tmp_path: Path) -> None:
     images = photos(tmp_path / "images", classes=2, train=4, val=4)
-    folder = shutil.copytree(ROOT / "generated/alexnet_mini", tmp_path / "elsewhere")
+    for name in ("alexnet_mini", "runtime"):
+        shutil.copytree(GENERATED / name, tmp_path / "elsewhere" / name)
+    script = tmp_path / "elsewhere/alexnet_mini/train.py"
     out = tmp_path / "out"
-    command = [sys.executable, "train.py", "--data", str(images), "--output", str(out)]
+    command = [sys.executable, str(script), "--data", str(images), "--output", str(out)]
     flags = ["--epochs", "1", "--batch-size", "2", "--workers", "0", "--devices", "cpu"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [*command, *flags], cwd=folder, env=environment, capture_output=True, text=True
+        [*command, *flags], cwd="/", env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert (out / "checkpoint.safetensors").is_file()
@@ -52,3 +78,19 @@ def test_a_folder_copied_elsewhere_trains(tmp_path: Path) -> None:
     assert [row["split"] for row in table] == ["train", "val"]
     columns = "epoch,step,split,loss,top1,top5,lr,images_per_second"
     assert ",".join(table[0]) == columns
+
+
+def test_the_longest_names_fit(tmp_path: Path) -> None:
+    text = spec_text("alexnet_mini").replace("name: AlexNet", f"name: {'N' * 40}")
+    files = render(compile_text(text, "n" * 40))
+    for name in (
+        "predict.py",
+        "evaluate.py",
+        "export.py",
+        "pack.py",
+        "data.py",
+        "train.py",
+    ):
+        (tmp_path / name).write_bytes(files[name])
+    ruff("format --check", tmp_path)
+    ruff("check --select E501", tmp_path)

@@ -222,11 +222,12 @@ def test_refuses_a_second_derivative(norm_class: Any) -> None:
         torch.autograd.backward(dx.sum())
 
 
-# torch's tracer makes the object that torch itself warns of.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_compiles_without_a_break(norm_class: Any) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_gradients_are_the_same(norm_class: Any, dtype: torch.dtype) -> None:
+    """In one graph; torch 2.11 has a fault that makes such gradients 0."""
     norm = norm_class(5, **STRONG, groups=2)
     compiled = torch.compile(norm, backend="aot_eager", fullgraph=True)
-    x, grad = draw(2, 3, 8, 4, 4).unbind()
+    x, grad = draw(2, 3, 8, 4, 4, dtype=dtype).unbind()
     for ours, theirs in zip(run(compiled, x, grad), run(norm, x, grad), strict=True):
-        assert_close(ours, array(theirs))
+        assert ours.dtype == dtype
+        assert_close(ours, array(theirs), 1e-6 if dtype == torch.float32 else 1e-2)

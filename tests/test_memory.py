@@ -18,6 +18,7 @@ from specgen.backends import report
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.passes import cost, memory
+from specgen.plan import make_plan
 from specgen.schema import readable
 from specgen.spec.training import Training
 from specgen.verify.devices import Devices
@@ -154,8 +155,8 @@ def test_alexnet_in_figures() -> None:
         "relu7": 4_096,
         "drop7": 2 * 4_096,
     }
-    # At norm1 its input, base and output, and the padded image, which x still names.
-    assert held.live == 4 * (3 * 290_400 + 3 * 227 * 227)
+    # At norm1 its input, base, power and output, and the padded image, still called x.
+    assert held.live == 4 * (4 * 290_400 + 3 * 227 * 227)
 
 
 def test_a_copy_is_saved_where_it_is_read() -> None:
@@ -249,7 +250,7 @@ def test_sizes(size: str) -> None:
         "input": {"channels": 3, "height": 2, "width": 2},
         "layers": {
             "flat": {"op": "flatten"},
-            "fc": {"op": "linear", "out_features": 1},
+            "fc": {"op": "linear", "out_features": 2},
         },
         "training": {"batch_size": 1},
     }
@@ -281,7 +282,7 @@ def test_readable_sizes() -> None:
 
 def test_the_report_has_the_plan() -> None:
     program = towers("two towers")
-    content = report.plan(program.spec, program.placed, 8)
+    content = make_plan(program.spec, program.placed, 8).as_json()
     held = memory.plan(program.placed)["gpu1"]
     assert content["devices"][1]["memory"] == {
         "weights": held.weights,
@@ -304,11 +305,12 @@ def test_the_report_has_the_plan() -> None:
 
 def test_the_table_shows_the_plan() -> None:
     program = compile_text(BUDGET.replace("MEMORY", "3MiB"))
-    text = report.table(program.spec, program.placed, 128)
-    (line,) = [line for line in text.splitlines() if line.startswith("gpu0  ")][1:]
+    plan = make_plan(program.spec, program.placed, 128)
+    text = report.table(plan, details=True)
+    whole, parts = [line for line in text.splitlines() if line.startswith("gpu0  ")]
     held = memory.plan(program.placed)["gpu0"]
-    assert line.split()[1:3] == readable(held.weights).split()
-    assert line.endswith("  3.00 MiB")
+    assert parts.split()[1:3] == readable(held.weights).split()
+    assert f"  {readable(held.training(128))}   3.00 MiB  " in whole
     assert "For 128 images at once" in text
 
 
@@ -365,12 +367,12 @@ def test_autocast_in_the_report() -> None:
         BUDGET.replace("MEMORY", "3MiB") + "training: {precision: bfloat16}\n"
     )
     held = memory.plan(program.placed, half=True)["gpu0"]
-    content = report.plan(program.spec, program.placed, 8)
-    found = content["devices"][0]["memory"]
-    assert found["activations_training"] == held.activations(8)
-    assert content["traffic"][0]["bytes_per_step"] == 8 * 4 * 72
-    text = report.table(program.spec, program.placed, 8)
-    assert "in bfloat16. Inference takes weights" in text
+    plan = make_plan(program.spec, program.placed, 8)
+    found = plan.devices[0].memory
+    assert found.activations_training == held.activations(8)
+    assert plan.traffic[0].bytes_per_step == 8 * 4 * 72
+    text = report.table(plan, details=True)
+    assert "in bfloat16. Inference takes weights" in " ".join(text.split())
     assert "a training step in bfloat16" in text
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from overlays import BASE, all_paths, errors, merged, one, write
 from reading import ALEXNET, ALEXNET_FILE
 
+from specgen.frontend import merge
 from specgen.frontend.overlay import load
 
 
@@ -35,10 +36,10 @@ def test_mappings_merge_key_by_key() -> None:
     }
 
 
-def test_scalars_lists_and_the_placement_are_replaced_as_a_whole() -> None:
-    text = "placement: {devices: {gpu0: {}}}\ndata: {augment: [flip]}"
-    data = merged(write(text)).data
-    assert data["placement"] == {"devices": {"gpu0": {}}}
+def test_scalars_lists_and_a_whole_placement_are_replaced() -> None:
+    text = "placement: {devices: {a: {}}, layers: {conv1..pool1: a}}"
+    data = merged(write(f"{text}\ndata: {{augment: [flip]}}")).data
+    assert data["placement"] == {"devices": {"a": {}}, "layers": {"conv1..pool1": "a"}}
     assert data["data"] == {"augment": ["flip"]}
 
 
@@ -69,9 +70,9 @@ def test_null_removes() -> None:
 
 
 def test_null_inside_a_new_value_is_a_value() -> None:
-    text = "placement: {devices: {gpu0: null}}\nother: {x: null}"
+    text = "placement: {devices: {gpu0: null}, layers: {}}\nother: {x: null}"
     data = merged(write(text)).data
-    assert data["placement"] == {"devices": {"gpu0": None}}
+    assert data["placement"] == {"devices": {"gpu0": None}, "layers": {}}
     assert data["other"] == {"x": None}
 
 
@@ -110,7 +111,10 @@ def test_after_places_a_new_layer(text: str, order: str) -> None:
     ("options", "order"),
     [
         (["a={op: x, after: conv1}", "b={op: x, after: conv1}"], "conv1 a b relu1"),
-        (["a={op: x, after: conv1}", "b={op: x, after: a}", "a=null"], "conv1 b relu1"),
+        (
+            ["a={op: x, after: conv1}", "a=null", "a.op=x", "a.after=input"],
+            "a conv1 relu1",
+        ),
         (["a={op: x, after: conv1}", "conv1=null", "b={op: x, after: a}"], "a b relu1"),
         (
             ["a={op: x, after: conv1}", "a=null", "a={op: x, after: relu1}"],
@@ -125,7 +129,10 @@ def test_options_place_new_layers_as_files_do(options: list[str], order: str) ->
     assert list(merged(path, *sets).data["layers"]) == order.split()
 
 
-def test_only_the_first_errors_name_what_is_nearest() -> None:
+def test_only_the_first_errors_name_what_is_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merge, "MOST_COMPARED", 400)  # with four layers each time
     layers = ", ".join(f"pool{index}: null" for index in range(2, 300))
     found = errors(write(f"layers: {{{layers}}}"))
     helped = [error for error in found if error.help == "the nearest name is pool1"]
@@ -223,9 +230,9 @@ def test_a_misplaced_layer_is_still_there_to_be_checked() -> None:
 def test_problems_of_all_files_and_options_are_found_at_once() -> None:
     Path("base.yaml").write_text(BASE + "seed: .nan\n")
     path = write("name: .inf\nlayers: {norm2: null}")
-    found = errors(path, "a.b=1", "name=.nan", "layers.norm3=null")
+    found = errors(path, "a=", "name=.nan", "layers.norm3=null")
     assert [(error.code, error.span and error.span.file) for error in found] == [
-        ("bad-set", "--set a.b=1"),
+        ("bad-set", "--set a="),
         ("nothing-to-remove", "--set layers.norm3=null"),
         ("bad-number", "--set name=.nan"),
         ("bad-number", "base.yaml"),

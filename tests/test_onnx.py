@@ -184,7 +184,9 @@ def test_a_placement_changes_nothing() -> None:
 @given(networks())
 def test_the_text_form_says_everything(data: Data) -> None:
     files = render(compile_data(data).graph, "net")
-    model = onnx.parser.parse_model(files["model.onnx.txt"].decode())
+    text = files["model.onnx.txt"].decode()
+    assert text == "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    model = onnx.parser.parse_model(text)
     assert model.SerializeToString(deterministic=True) == files["model.onnx"]
 
 

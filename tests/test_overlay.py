@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from overlays import BASE, all_paths, errors, merged, one, write
-from reading import ALEXNET_FILE
+from reading import ALEXNET, ALEXNET_FILE
+from test_compiler import SPEC as WHOLE
 
+from specgen.compiler import compile_file
 from specgen.diagnostics import Diagnostic, SpecError, render_text
 from specgen.frontend.overlay import load
 from specgen.source import MAX_BYTES
+from specgen.spec import Spec
+
+FIGURES = st.sampled_from([0.5, 1e-3, 2])
 
 
 @pytest.fixture(autouse=True)
@@ -159,11 +167,8 @@ def test_an_option_can_undo_what_one_before_it_did() -> None:
         ("name=.nan", "bad-number", ".nan"),
         ("name=*x", "unknown-anchor", "*x"),
         ("extends=base.yaml", "bad-set", "extends"),
-        ("layer.conv1.groups=2", "bad-set", "layer"),
-        ("layers.conv2.groups=2", "bad-set", "conv2"),
-        ("layers.conv1.groups.x=2", "bad-set", "groups"),
-        ("name.x=2", "bad-set", "name"),
-        ("data.augment.0=2", "bad-set", "augment"),
+        ("layers.conv2.groups=2", "new-layer", "conv2"),
+        ("layers.nosuch=null", "nothing-to-remove", "nosuch"),
         ("layers.conv1.bias=null", "nothing-to-remove", "bias"),
         ("layers.bn={op: bn}", "new-layer", "bn"),
         ("layers.conv1={after: pool1}", "misplaced-after", "after"),
@@ -175,13 +180,144 @@ def test_a_wrong_option_is_an_error(option: str, code: str, place: str) -> None:
 
 def test_an_option_s_error_is_shown_in_the_option() -> None:
     assert render_text(errors(Path("base.yaml"), "layers.cnv1.groups=2")) == (
-        "error[bad-set]: there is no layer cnv1 here\n"
+        "error[new-layer]: there is no layer cnv1 to change\n"
         " --> --set layers.cnv1.groups=2:1:8\n"
         "  |\n"
         "1 | layers.cnv1.groups=2\n"
         "  |        ^^^^\n"
         "  = help: the nearest name is conv1"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "place"),
+    [
+        ("layer.conv1.groups=2", "unknown-key", "layer"),
+        ("layers.conv1.groups.x=2", "wrong-type", "groups"),
+        ("name.x=2", "wrong-type", "name"),
+        ("training.nosuch=2", "unknown-key", "nosuch"),
+        ("training.schedule.factor=0.5", "missing-key", "schedule"),
+        ("training.schedule=null", "wrong-type", "null"),
+    ],
+)
+def test_what_a_path_leads_to_is_checked_in_the_option(
+    option: str, code: str, place: str
+) -> None:
+    Path("base.yaml").write_text(WHOLE)
+    with pytest.raises(SpecError) as caught:
+        compile_file(Path("base.yaml"), [option])
+    (error,) = caught.value.diagnostics
+    assert error.span
+    marked = error.span.text[error.span.column - 1 :][: error.span.length]
+    assert (error.code, marked) == (code, place)
+    assert error.span.file == f"--set {option}"
+
+
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [
+        ("training.optimizer.lr=0.1", lambda spec: spec.training.optimizer.lr == 0.1),
+        ("data.size=36", lambda spec: spec.data.size == 36),
+        ("init.bias=1", lambda spec: spec.init.bias == 1),
+        (
+            "placement.devices.gpu0.memory=3GiB",
+            lambda spec: spec.placement.devices["gpu0"].memory == 3 * 2**30,
+        ),
+        ("layers.relu={op: relu, after: conv1}", lambda spec: "relu" in spec.layers),
+        (
+            "training.schedule={kind: cosine}",
+            lambda spec: spec.training.schedule.kind == "cosine",
+        ),
+    ],
+)
+def test_what_the_spec_leaves_to_defaults_can_be_set(
+    option: str, found: Callable[[Spec], bool]
+) -> None:
+    Path("base.yaml").write_text(WHOLE)
+    assert found(compile_file(Path("base.yaml"), [option]).spec)
+
+
+# --- options and overlays are one thing
+
+SCHEDULES = st.one_of(
+    st.fixed_dictionaries({"kind": st.just("cosine")}, optional={"final_lr": FIGURES}),
+    st.just({"kind": "step", "epochs": [3, 5]}),
+    st.fixed_dictionaries({}, optional={"patience": st.just(2), "factor": FIGURES}),
+    st.none(),
+)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "summary": st.text(st.characters(codec="ascii", categories=["L"]), min_size=1),
+        "nosuch": st.just({"a": {"b": 1}}),
+        "data": st.fixed_dictionaries(
+            {}, optional={"size": st.just(256), "std": FIGURES, "flip": st.none()}
+        ),
+        "training": st.fixed_dictionaries(
+            {},
+            optional={
+                "schedule": SCHEDULES,
+                "optimizer": st.fixed_dictionaries({"lr": FIGURES}),
+                "epochs": st.none() | st.just(7),
+            },
+        ),
+        "layers": st.dictionaries(
+            st.sampled_from(["conv1", "relu3", "fc8", "new", "prob"]),
+            st.one_of(
+                st.none(),
+                st.just(7),
+                st.just({"op": "relu", "after": "pool5"}),
+                st.just({"op": "conv2d", "out_channels": 8, "kernel_size": [3, 3]}),
+                st.fixed_dictionaries({}, optional={"stride": st.just(2)}),
+            ),
+        ),
+        "placement": st.sampled_from(
+            [
+                {"devices": {"gpu0": {"memory": "4GiB"}}},
+                {"devices": {"gpu1": None}, "layers": {"conv1..prob": "gpu0"}},
+                {"layers": {"fc8..prob": "gpu1"}},
+                {"layers": {"new": "gpu1"}},
+            ]
+        ),
+    },
+)
+
+
+def as_options(
+    draw: Callable[..., Any], data: dict[str, Any], path: str = ""
+) -> list[str]:
+    """Say what an overlay says by options, each for a value or for a mapping."""
+    options = []
+    for key, value in data.items():
+        if isinstance(value, dict) and value and draw(st.booleans()):
+            options += as_options(draw, value, f"{path}{key}.")
+        else:
+            options.append(f"{path}{key}={json.dumps(value)}")
+    return options
+
+
+def outcome(path: Path, sets: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Return the data, and the errors without their places."""
+    source = load(path, sets)
+    problems = [(p.code, p.message, p.path, p.help) for p in source.problems]
+    return source.data, sorted(problems, key=str)
+
+
+@given(st.data(), CHANGES)
+def test_options_and_the_overlay_that_says_the_same(
+    draw: st.DataObject, changes: dict[str, Any]
+) -> None:
+    options = as_options(draw.draw, changes)
+    with TemporaryDirectory() as folder:
+        base, top = Path(folder, "base.yaml"), Path(folder, "top.yaml")
+        base.write_bytes(ALEXNET)
+        top.write_text(json.dumps({"extends": "base.yaml", **changes}))
+        expected = outcome(top)
+        found = outcome(base, options)
+        assert found == expected
+        assert list(found[0].get("layers", ())) == list(expected[0].get("layers", ()))
+        shuffled = draw.draw(st.permutations(options))
+        assert outcome(base, shuffled) == expected
 
 
 # --- hostile input

@@ -1,4 +1,4 @@
-"""The generated predict.py: the same answers from a checkpoint and from its export."""
+"""predict.py: the same answers from a checkpoint and from its export."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from helpers import compile_text, spec_text
 from images_on_disk import picture
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from scripts import generate, importing, module, run
-from test_generated_model import ruff
+from safetensors.torch import load_file
+from scripts import importing, module, read_run, run, write_checkpoint
 
 from specgen import sample_data
-from specgen.compiler import render
+from specgen.runtime import images
+from specgen.runtime.checkpoint import Run, save
+from specgen.runtime.onnx_seal import seal
+from specgen.runtime.prediction import Network, open_onnx, predict
 
 ROOT = Path(__file__).parent.parent
 MINI = ROOT / "generated" / "alexnet_mini"
+
+
+def decode(path: Path, size: int) -> torch.Tensor:
+    return torch.from_numpy(images.decode(path, size))
+
+
 CLASSES = [*sorted(sample_data.FORMS)[:8], "two\nlines"]  # of ten outputs
 
 
@@ -40,8 +46,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, weight in weights.items():
         tensors[f"momentum_buffer.{name}"] = torch.zeros_like(weight)
     settings = module(MINI, "data").SETTINGS
-    written = module(MINI, "checkpoint")
-    written.save(path, tensors, written.Run({}, settings, CLASSES, {}, 9))
+    save(path, tensors, Run({}, settings, CLASSES, {}, 9))
     return path
 
 
@@ -65,13 +70,15 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def assert_equal_answers(checkpoint: Path, exported: Path, files: list[Path]) -> None:
     """Both forms put the same classes in the same order, with equal probabilities."""
     with importing(MINI):
-        predict, images = import_module("predict"), import_module("images")
-        networks = predict.open_checkpoint(checkpoint), predict.open_onnx(exported)
+        data, script = import_module("data"), import_module("predict")
+        network = script.open_checkpoint(checkpoint)
+    shape = data.SHAPES["mean"]
+    networks = network, open_onnx(exported, data.SETTINGS, shape, outputs=10)
     answers = set()
     for path in files:
-        image = images.decode(path)
-        for ten_crop in (False, True):
-            one, other = (predict.predict(net, image, ten_crop) for net in networks)
+        image = decode(path, data.SIZE)
+        for crops in (data.center_crop, data.ten_crops):
+            one, other = (predict(net, image, crops) for net in networks)
             assert [name for name, _ in one] == [name for name, _ in other], path
             expected = [pytest.approx(p, abs=1e-5) for _, p in one]
             assert [p for _, p in other] == expected, path
@@ -96,20 +103,19 @@ def test_answers_are_equal_on_photos(
 
 def test_answers_are_those_of_the_network(checkpoint: Path, shapes: list[Path]) -> None:
     with importing(MINI):
-        names = ("predict", "images", "data", "model")
-        predict, images, data, model = map(import_module, names)
-        network = predict.open_checkpoint(checkpoint)
+        script, data, model = map(import_module, ("predict", "data", "model"))
+        network = script.open_checkpoint(checkpoint)
     tensors = load_file(checkpoint)
     net = model.AlexNet(["cpu"] * 2).eval()
     net.load_state_dict({name: tensors[name] for name in net.state_dict()})
-    batch = torch.stack([images.decode(path) for path in shapes])
+    batch = torch.stack([decode(path, data.SIZE) for path in shapes])
     mean = tensors["data.mean"]
     with torch.no_grad():
-        centre = net.probabilities(data.center_crop(batch, mean))
+        (center,) = map(net.probabilities, data.center_crop(batch, mean))
         ten = sum(net.probabilities(crop) for crop in data.ten_crops(batch, mean)) / 10
-    for ten_crop, expected in ((False, centre), (True, ten)):
+    for crops, expected in ((data.center_crop, center), (data.ten_crops, ten)):
         for row, image in enumerate(batch):
-            found = predict.predict(network, image, ten_crop)
+            found = predict(network, image, crops)
             best = sorted(expected[row, :9].tolist(), reverse=True)[:5]
             assert [p for _, p in found] == pytest.approx(best, abs=1e-5)
             label = int(expected[row, :9].argmax())
@@ -146,8 +152,7 @@ def test_names_that_are_no_text_can_be_printed(
     sure = tmp_path / "sure.safetensors"
     tensors = load_file(checkpoint)
     tensors["fc8.bias"][8] = 1000.0
-    with safe_open(checkpoint, "pt") as file:
-        save_file(tensors, sure, file.metadata())
+    write_checkpoint(sure, tensors, read_run(checkpoint))
     ended = run(MINI / "predict.py", path, "--model", sure)
     first, second, *_ = ended.out.splitlines()
     assert first == repr(str(path))
@@ -156,15 +161,14 @@ def test_names_that_are_no_text_can_be_printed(
 
 
 def test_fewer_classes_than_five(tmp_path: Path) -> None:
-    code = generate(tmp_path / "tiny", {"epochs": 1, "batch_size": 8})
-    predict, images = module(code, "predict"), module(code, "images")
     picture(1).save(tmp_path / "a.png")
-    network = predict.Network(
+    network = Network(
         lambda crops: torch.tensor([[1.0, 3.0, 2.0, 9.0]]),
         ["cat", "dog", "owl"],  # the fourth output was never trained
         torch.zeros(3, 28, 28),
     )
-    found = predict.predict(network, images.decode(tmp_path / "a.png"))
+    image = decode(tmp_path / "a.png", 28)
+    found = predict(network, image, lambda images, mean: [images - mean])
     assert [name for name, _ in found] == ["dog", "owl", "cat"]
 
 
@@ -177,7 +181,7 @@ def test_unreadable_images_are_named_and_the_others_answered(
     assert ended.code == 1
     assert ended.err.splitlines() == [
         f"error: cannot read '{tmp_path}/page.jpg': "
-        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
+        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         f"error: cannot read '{tmp_path}': it is a folder",
         f"error: cannot read '{tmp_path}/none.jpg': No such file or directory",
     ]
@@ -202,11 +206,10 @@ def test_an_answer_that_is_no_number_is_refused(
     path = tmp_path / "damaged.safetensors"
     tensors = load_file(checkpoint)
     tensors["fc8.bias"][3] = float("nan")
-    with safe_open(checkpoint, "pt") as file:
-        save_file(tensors, path, file.metadata())
+    write_checkpoint(path, tensors, read_run(checkpoint))
     ended = run(MINI / "predict.py", shapes[0], "--model", path)
     assert ended.code == 1
-    assert ended.err == "error: the answer is no number: the model is damaged"
+    assert ended.err == "error: the answer is not a number: the model is damaged"
 
 
 def refusal(model: Path, image: Path) -> str:
@@ -228,8 +231,16 @@ def altered(exported: Path, folder: Path, key: str, value: str | None) -> Path:
     onnx.helper.set_model_props(
         proto, {key: text for key, text in changed.items() if text is not None}
     )
-    onnx.save(proto, folder / "altered.onnx")
+    write(proto, folder / "altered.onnx")
     return folder / "altered.onnx"
+
+
+def write(proto: onnx.ModelProto, path: Path) -> None:
+    """Write a model as export.py does, with its checksum."""
+    others = [entry for entry in proto.metadata_props if entry.key != "sha256"]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
+    path.write_bytes(seal(proto.SerializeToString()))
 
 
 @pytest.mark.parametrize(
@@ -267,14 +278,27 @@ def test_an_export_of_other_data_is_refused(
     assert refusal(path, shapes[0]) == expected
 
 
-def damage(path: Path) -> None:
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+def change(path: Path) -> None:
+    onnx.save(onnx.load(path), path)
+    path.write_bytes(
+        path.read_bytes() + onnx.ModelProto(domain="x").SerializeToString()
+    )
 
 
 def narrow(path: Path) -> None:
     proto = onnx.load(path)
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
-    onnx.save(proto, path)
+    write(proto, path)
 
 
 def other_input(path: Path) -> None:
@@ -282,7 +306,7 @@ def other_input(path: Path) -> None:
     for node in proto.graph.node:
         node.input[:] = ["x" if name == "input" else name for name in node.input]
     proto.graph.input[0].name = "x"
-    onnx.save(proto, path)
+    write(proto, path)
 
 
 def other_output(path: Path) -> None:
@@ -292,7 +316,7 @@ def other_output(path: Path) -> None:
     proto.graph.node.append(mean)
     del proto.graph.output[1:]
     proto.graph.output[0].type.tensor_type.ClearField("shape")
-    onnx.save(proto, path)
+    write(proto, path)
 
 
 def empty(path: Path) -> None:
@@ -304,10 +328,12 @@ def take_structure(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("alter", "expected"),
     [
-        (damage, "cannot be read: "),
-        (empty, "cannot be read: "),
+        (cut, "is not an ONNX file of export.py"),
+        (damage, "is damaged: its checksum is wrong"),
+        (change, "has been changed since export.py wrote it"),
+        (empty, "was not written by export.py"),
         (narrow, "cannot be run: "),
         (other_input, "cannot be run: "),
         (other_output, "is of another network"),
@@ -315,7 +341,7 @@ def take_structure(path: Path) -> None:
     ],
 )
 def test_other_onnx_files_are_refused(
-    change: Callable[[Path], None],
+    alter: Callable[[Path], None],
     expected: str,
     exported: Path,
     shapes: list[Path],
@@ -323,7 +349,7 @@ def test_other_onnx_files_are_refused(
 ) -> None:
     path = tmp_path / "other.onnx"
     path.write_bytes(exported.read_bytes())
-    change(path)
+    alter(path)
     assert refusal(path, shapes[0]).startswith(expected)
 
 
@@ -371,12 +397,3 @@ def test_onnxruntime_is_wanted_only_for_onnx(
     monkeypatch.setitem(sys.modules, "onnxruntime", not_installed)
     assert run(MINI / "predict.py", shapes[0], "--model", checkpoint).code == 0
     assert refusal(exported, shapes[0]) == "needs onnxruntime: install it"
-
-
-def test_the_longest_names_fit(tmp_path: Path) -> None:
-    text = spec_text("alexnet_mini").replace("name: AlexNet", f"name: {'N' * 40}")
-    files = render(compile_text(text, "n" * 40))
-    for name in ("predict.py", "evaluate.py", "export.py", "pack.py", "images.py"):
-        (tmp_path / name).write_bytes(files[name])
-    ruff("format --check", tmp_path)
-    ruff("check --select E501", tmp_path)

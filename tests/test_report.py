@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from helpers import ROOT, compile_text, spec_text
 
 from specgen import cli
 from specgen.backends import report
-from specgen.compiler import Program
+from specgen.compiler import Program, compile_file
+from specgen.plan import make_plan
 
 ALEXNET = spec_text("alexnet")
 LAYERS = ALEXNET.partition("placement:")[0]
@@ -22,11 +25,15 @@ placement:
 
 
 def plan(program: Program) -> dict[str, Any]:
-    return report.plan(program.spec, program.placed)
+    """Return the plan as it reads it who reads JSON."""
+    content = make_plan(program.spec, program.placed).as_json()
+    read: dict[str, Any] = json.loads(json.dumps(content))
+    return read
 
 
-def table(program: Program) -> str:
-    return report.table(program.spec, program.placed)
+def table(program: Program, images: int | None = None) -> str:
+    made = make_plan(program.spec, program.placed, images)
+    return report.table(made, details=images is not None)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +48,17 @@ def column(content: dict[str, Any], key: str) -> dict[str, Any]:
 def test_keys_and_order(alexnet: dict[str, Any]) -> None:
     assert list(alexnet) == [
         "name",
+        "summary",
         "input_shape",
         "output_shape",
         "parameters",
         "macs",
+        "images",
         "layers",
         "devices",
         "traffic",
+        "data",
+        "training",
     ]
     assert list(alexnet["layers"][0]) == [
         "name",
@@ -55,12 +66,21 @@ def test_keys_and_order(alexnet: dict[str, Any]) -> None:
         "inputs",
         "input_shapes",
         "output_shape",
+        "window",
+        "groups",
+        "tensors",
         "parameters",
         "macs",
         "devices",
     ]
-    assert list(alexnet["traffic"][0]) == ["before", "from", "to", "bytes_per_image"]
-    assert json.loads(json.dumps(alexnet)) == alexnet  # lists, not tuples
+    assert list(alexnet["devices"][0]) == ["name", "parameters", "memory"]
+    assert list(alexnet["traffic"][0]) == [
+        "before",
+        "from",
+        "to",
+        "bytes_per_image",
+        "bytes_per_step",
+    ]
 
 
 def test_layers_are_logical_and_linked(alexnet: dict[str, Any]) -> None:
@@ -143,11 +163,11 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
     assert devices["fc8"] == devices["prob"] == ["gpu0"]
     # Half of everything each, but for fc8.
     half = (60_965_224 - 4_097_000) // 2
-    assert alexnet["devices"] == [
-        {"name": "gpu0", "parameters": half + 4_097_000},
-        {"name": "gpu1", "parameters": half},
+    assert [(d["name"], d["parameters"]) for d in alexnet["devices"]] == [
+        ("gpu0", half + 4_097_000),
+        ("gpu1", half),
     ]
-    edges = [tuple(edge.values()) for edge in alexnet["traffic"]]
+    edges = crossing(alexnet)
     assert edges == [
         ("conv3", "gpu0", "gpu1", 86_528),
         ("conv3", "gpu1", "gpu0", 86_528),
@@ -160,11 +180,16 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
     assert sum(count for *_, count in edges) == 234_496
 
 
+def crossing(content: dict[str, Any]) -> list[tuple[Any, ...]]:
+    keys = ("before", "from", "to", "bytes_per_image")
+    return [tuple(edge[key] for key in keys) for edge in content["traffic"]]
+
+
 def test_placement_changes_only_where_layers_are(alexnet: dict[str, Any]) -> None:
     one = plan(compile_text(LAYERS))
     assert one["traffic"] == []
-    assert one["devices"] == [{"name": "gpu0", "parameters": 60_965_224}]
-    placed = {"devices", "traffic"}
+    assert [device["parameters"] for device in one["devices"]] == [60_965_224]
+    placed = {"devices", "traffic", "data", "training"}  # LAYERS has no recipe
     assert drop(one, placed) == drop(alexnet, placed)
     assert [drop(layer, placed) for layer in one["layers"]] == [
         drop(layer, placed) for layer in alexnet["layers"]
@@ -184,7 +209,7 @@ def test_without_groups_there_are_more_parameters() -> None:
 
 def test_traffic_of_four_devices_stands_in_order() -> None:
     content = plan(compile_text(LAYERS + FOUR))
-    edges = [tuple(edge.values()) for edge in content["traffic"]]
+    edges = crossing(content)
     names = [f"gpu{index}" for index in range(4)]
     pairs = [(a, b) for a in names for b in names if a != b]
     assert edges == [
@@ -198,38 +223,125 @@ def test_traffic_of_four_devices_stands_in_order() -> None:
 
 def test_table() -> None:
     lines = table(compile_text(ALEXNET)).splitlines()
-    assert max(map(len, lines)) <= 88
+    assert max(map(len, lines)) <= 80
     assert not any(line != line.rstrip() for line in lines)
     assert lines[0] == "AlexNet: AlexNet as published, two towers on two GPUs"
     for row in (
+        "layer op kernel stride padding groups output",
         "input 3 x 224 x 224",
-        "conv1 conv2d 96 x 55 x 55 34,944 <1% 105,415,200 15% gpu0 gpu1",
-        "pool5 max_pool2d 256 x 6 x 6 gpu0 gpu1",
-        "fc6 linear 4096 37,752,832 62% 37,748,736 5% gpu0 gpu1",
-        "total 24 layers 60,965,224 724,406,816",
-        "gpu1 28,434,112 47%",
+        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55",
+        "norm1 local_response_norm 2 96 x 55 x 55",
+        "conv2 conv2d 5 1 2 2 256 x 27 x 27",
+        "pool5 max_pool2d 3 2 256 x 6 x 6",
+        "conv1 34,944 <1% 105,415,200 15% gpu0 gpu1",
+        "fc6 37,752,832 62% 37,748,736 5% gpu0 gpu1",
+        "total 60,965,224 724,406,816",
+        "device layers parameters training of budget",
+        "gpu1 conv1..drop7 28,434,112 47% 901.03 MiB 3.00 GiB 29%",
+        "For 128 images at once, in float32.",
         "conv3 gpu0 gpu1 86,528",
         "gpu1 gpu0 86,528",
         "total 234,496",
+        "data size 256, crops of 224 x 224, flip, color noise 0.1",
+        "training 90 epochs, batch 128, SGD, momentum 0.9, weight decay 0.0005",
+        "rate 0.01, times 0.1 after 3 epochs without a new best, 3 times at most",
     ):
         assert row in squeezed(lines)
+
+
+@pytest.mark.parametrize("images", [None, 128])
+@pytest.mark.parametrize("path", sorted(ROOT.glob("specs/*.yaml")), ids=str)
+def test_every_spec_fits_a_terminal(path: Path, images: int | None) -> None:
+    lines = table(compile_file(path), images).splitlines()
+    # The title is the spec's; alexnet_2012 has long names of layers.
+    widest = 84 if path.stem == "alexnet_2012" else 80
+    assert max(map(len, lines[1:])) <= widest
 
 
 def squeezed(lines: list[str]) -> list[str]:
     return [" ".join(line.split()) for line in lines]
 
 
-def test_table_of_one_device_ends_with_the_layers() -> None:
+def test_table_of_one_device_has_no_traffic() -> None:
     lines = squeezed(table(compile_text(LAYERS)).splitlines())
-    assert lines[-1] == "total 24 layers 60,965,224 724,406,816"
+    assert "total 60,965,224 724,406,816" in lines
+    assert "gpu0 conv1..prob 60,965,224 100% 1.71 GiB" in lines
+    assert "device layers parameters training" in lines  # without a budget
+    assert not any("bytes" in line for line in lines)
 
 
 def test_table_of_four_devices_joins_equal_edges() -> None:
     lines = squeezed(table(compile_text(LAYERS + FOUR)).splitlines())
     assert "fc6 gpu0 gpu1..gpu3 3 x 18,432" in lines
     assert "gpu1 gpu0 gpu2 gpu3 3 x 18,432" in lines
-    assert "relu6 relu 4096 gpu0..gpu3" in lines
+    assert "fc7 16,781,312 28% 16,777,216 2% gpu0..gpu3" in lines
     assert "total 345,088" in lines
+
+
+WINDOWS = """
+specgen: 1
+name: Net
+input: {channels: 3, height: 40, width: 40}
+layers:
+  conv1:
+    op: conv2d
+    out_channels: 4
+    kernel_size: [3, 5]
+    stride: [1, 2]
+    padding: {top: 1, left: 2, right: 1}
+  conv2: {op: conv2d, out_channels: 4, kernel_size: 3, padding: [0, 1]}
+  pool: {op: avg_pool2d, kernel_size: 4, padding: 1}
+  flat: {op: flatten}
+  fc: {op: linear, out_features: 2}
+training:
+  epochs: 1
+  batch_size: 12
+  accumulate: 4
+  optimizer:
+    weight_decay: 0.1
+    decay_biases: false
+    lr_multipliers: {weight: 3, bias: 2}
+  label_smoothing: 0.1
+  clip_grad_norm: 5
+  precision: bfloat16
+  warmup_epochs: 0.5
+  schedule: {kind: cosine, final_lr: 0.001}
+"""
+
+
+def test_windows_and_recipe_in_every_form() -> None:
+    lines = squeezed(table(compile_text(WINDOWS)).splitlines())
+    for row in (
+        "conv1 conv2d 3x5 1x2 t1 l2 r1 4 x 39 x 20",
+        "conv2 conv2d 3 1 0x1 4 x 37 x 20",
+        "pool avg_pool2d 4 4 1 4 x 9 x 5",
+        "rate 0.01, after a rise from 0 over 0.5 epochs, half a cosine down to",
+        "training 1 epoch, batch 12 in 4 passes, SGD, momentum 0.9, weight decay 0.1",
+        "(weights only), label smoothing 0.1, gradients clipped at 5, bfloat16",
+        "0.001, times 3 for weights, times 2 for biases",
+        "bfloat16.",
+    ):
+        assert row in lines
+
+
+def test_notebooks_show_an_escaped_table() -> None:
+    text = LAYERS.replace("summary: ", 'summary: "<script>\\e[31m" #')
+    program = compile_text(text)
+    shown = make_plan(program.spec, program.placed)._repr_html_()
+    assert "&lt;script&gt;\\x1b[31m" in shown
+    assert "<script" not in shown
+    tree = ElementTree.fromstring(f"<body>{shown}</body>")
+    layers, memory = tree.findall("table")
+    rows = [[cell.text or "" for cell in row] for row in layers.iter("tr")]
+    assert len(rows) == 1 + 1 + 24 + 1
+    window = ["11", "4", "b3 r3", ""]
+    costs = ["34,944", "105,415,200"]
+    assert rows[2] == ["conv1", "conv2d", *window, "96 x 55 x 55", *costs, "gpu0"]
+    assert rows[-1] == ["total", *[""] * 6, "60,965,224", "724,406,816", ""]
+    assert [cell.text for cell in memory.findall("tbody/tr/td")][:2] == [
+        "gpu0",
+        "60,965,224",
+    ]
 
 
 def test_a_summary_cannot_write_to_the_terminal() -> None:

@@ -222,7 +222,6 @@ def test_without_tensorboard_nothing_is_missing(
     assert (ended.code, ended.err) == (0, "")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in torch.compile's own code
 def test_switches_change_no_more_than_the_last_digits(
     data: Path, tmp_path: Path
 ) -> None:

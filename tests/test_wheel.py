@@ -11,6 +11,15 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FROM_PYTHON = """
+import specgen
+spec = specgen.load("small.yaml", set={"training.epochs": 3})
+assert spec.plan(batch_size=2).images == 2
+assert (spec.build("out") / "model.py").is_file()
+(change,) = specgen.load("small.yaml").diff(spec).changes
+assert (change.path, change.tier) == ("training.epochs", specgen.Tier.RECIPE)
+assert "site-packages" in specgen.__file__
+"""
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +38,9 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     templates = ROOT.glob("templates/**/*.j2")
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
     expected |= {f"specgen/{path.relative_to(ROOT).as_posix()}" for path in templates}
-    assert names == expected | {"specgen/py.typed"}
+    others = {"specgen/py.typed", "specgen/runtime/requirements.txt"}
+    others |= {"specgen/docs/errors.md", "specgen/backends/lookalikes.txt"}
+    assert names == expected | others
 
 
 def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
@@ -45,11 +56,16 @@ def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, wheel)
     run(python, "-c", "import importlib.util as i; assert not i.find_spec('torch')")
     run(specgen, "build", ROOT / "specs" / "alexnet.yaml", "--output", "out")
-    committed = ROOT / "generated" / "alexnet"
-    files = {
-        path.name: path.read_bytes() for path in committed.iterdir() if path.is_file()
-    }
-    built = {
-        path.name: path.read_bytes() for path in Path(tmp_path, "out/alexnet").iterdir()
-    }
-    assert built == files
+    (tmp_path / "small.yaml").write_bytes(
+        (ROOT / "specs" / "alexnet_mini.yaml").read_bytes()
+    )
+    run(python, "-c", FROM_PYTHON)
+    for name in ("alexnet", "runtime"):
+        committed, built = ROOT / "generated" / name, tmp_path / "out" / name
+        assert contents(built) == contents(committed)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is generated; the lock says where the spec is, which differs."""
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return {path.name: path.read_bytes() for path in files if path.suffix != ".lock"}

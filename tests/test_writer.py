@@ -1,60 +1,26 @@
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from written import build_net, contents, drift, files, names, snapshot, write
 
 from specgen import lock, writer
-from specgen.diagnostics import SpecError
-
-
-def files(**contents: str) -> dict[str, bytes]:
-    """Return the files `<name>.py` of a build, with their lock."""
-    outputs = {f"{name}.py": text.encode() for name, text in contents.items()}
-    spec = Path("net.yaml")
-    return outputs | {lock.NAME: lock.dump(spec, {spec: b""}, [], outputs)}
-
-
-def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return content and time of change of everything below the folder."""
-    return {
-        path.relative_to(folder).as_posix(): (
-            path.read_bytes(),
-            path.stat().st_mtime_ns,
-        )
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: content for name, (content, _) in snapshot(folder).items()}
-
-
-def messages(error: pytest.ExceptionInfo[SpecError]) -> list[str]:
-    return [diagnostic.message for diagnostic in error.value.diagnostics]
 
 
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
-    """Return a folder with a build of a, b and c."""
-    folder = tmp_path / "generated" / "net"
-    writer.write(folder, files(a="1", b="2", c="3"))
-    for path in folder.iterdir():
-        os.utime(path, (0, 0))
-    return folder
+    return build_net(tmp_path / "generated")
 
 
 def test_writes_a_new_folder(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "er" / "net"
     new = files(a="1", b="2")
-    assert set(writer.write(folder, new).written) == set(new)
+    assert set(names(write(folder, new).changed)) == set(new)
     assert contents(folder) == new
     umask = os.umask(0)
     os.umask(umask)
@@ -65,14 +31,14 @@ def test_writes_a_new_folder(tmp_path: Path) -> None:
 def test_a_build_that_changes_nothing_touches_nothing(built: Path) -> None:
     built.chmod(0o555)
     before = snapshot(built), built.stat().st_mtime_ns
-    changes = writer.write(built, files(a="1", b="2", c="3"))
-    assert changes == writer.Changes((), (), ())
+    changes = write(built, files(a="1", b="2", c="3"))
+    assert changes == writer.Written()
     assert (snapshot(built), built.stat().st_mtime_ns) == before
 
 
 def test_equal_files_are_untouched_and_old_ones_removed(built: Path) -> None:
-    changes = writer.write(built, files(a="1", b="new", d="4"))
-    assert changes == writer.Changes(("b.py", "d.py", lock.NAME), ("c.py",), ())
+    changes = write(built, files(a="1", b="new", d="4"))
+    assert names(changes.changed) == ["b.py", "d.py", lock.NAME, "-c.py"]
     assert contents(built) == files(a="1", b="new", d="4")
     assert (built / "a.py").stat().st_mtime == 0
 
@@ -80,38 +46,103 @@ def test_equal_files_are_untouched_and_old_ones_removed(built: Path) -> None:
 def test_other_files_of_the_folder_stay(built: Path) -> None:
     (built / "notes.md").write_text("mine")
     (built / "runs").mkdir()
-    writer.write(built, files(a="new"))
+    write(built, files(a="new"))
     assert contents(built) == files(a="new") | {"notes.md": b"mine"}
     assert (built / "runs").is_dir()
 
 
+def test_what_an_older_version_left_is_removed(built: Path) -> None:
+    (built / ".specgen-x1y2").mkdir()
+    (built / ".specgen-x1y2" / "a.py").write_text("old")
+    write(built, files(a="1", b="2", c="3"))
+    assert contents(built) == files(a="1", b="2", c="3")
+    assert {path.name for path in built.iterdir()} == contents(built).keys()
+
+
 def test_a_file_that_went_missing_is_written_again(built: Path) -> None:
     (built / "a.py").unlink()
-    assert writer.write(built, files(a="1", b="2", c="3")).written == ("a.py",)
+    assert names(write(built, files(a="1", b="2", c="3")).changed) == ["a.py"]
     assert contents(built) == files(a="1", b="2", c="3")
 
 
-def test_edited_files_are_never_overwritten(built: Path) -> None:
+def test_an_edited_file_is_kept_and_all_others_are_written(built: Path) -> None:
     (built / "a.py").write_text("mine")
     (built / "c.py").write_text("mine")
-    before = snapshot(built)
-    new = files(a="new", b="new")  # c is to be removed
-    with pytest.raises(SpecError) as error:
-        writer.write(built, new)
-    assert messages(error) == [
+    new = files(a="new", b="new", d="4")  # c is to be removed
+    done = write(built, new)
+    assert names(done.changed) == ["b.py", "d.py", lock.NAME]
+    assert names(done.refused) == ["a.py", "-c.py"]
+    problems = [writer.problem(built.parent, change) for change in done.refused]
+    assert [problem.message for problem in problems] == [
         f"{built / 'a.py'} was edited by hand",
         f"{built / 'c.py'} was edited by hand",
     ]
-    assert "--force" in str(error.value.diagnostics[0].help)
+    assert "--force" in str(problems[0].help)
+    mine = {"a.py": b"mine", "c.py": b"mine"}
+    before = snapshot(built)
+    assert contents(built) == new | mine | {lock.NAME: contents(built)[lock.NAME]}
+    assert names(write(built, new).refused) == ["a.py", "-c.py"]
     assert snapshot(built) == before
 
-    assert writer.write(built, new, force=True).edited == ("a.py", "c.py")
-    assert contents(built) == new
+
+def test_an_edit_that_is_taken_back_is_none(built: Path) -> None:
+    for name in ("a.py", "c.py"):
+        (built / name).write_text("mine")
+    write(built, files(a="new", b="new"))
+    (built / "a.py").write_text("1")
+    (built / "c.py").write_text("3")
+    done = write(built, files(a="new", b="new"))
+    assert names(done.changed) == ["a.py", lock.NAME, "-c.py"]
+    assert contents(built) == files(a="new", b="new")
+
+
+def test_force_keeps_a_copy_and_never_overwrites_one(built: Path) -> None:
+    for number, copy in enumerate(["a.py.orig", "a.py.2.orig", "a.py.3.orig"]):
+        (built / "a.py").write_text(f"mine {number}")
+        done = write(built, files(a="new"), force=True)
+        assert done.backups == [f"net/{copy}"]
+        assert done.refused == []
+        assert (built / "a.py").read_text() == "new"
+        assert (built / copy).read_text() == f"mine {number}"
+    assert names(write(built, files(b="2")).changed) == ["b.py", lock.NAME, "-a.py"]
+    assert len(list(built.glob("*.orig"))) == 3
+
+
+def test_no_copy_of_what_nobody_edited(built: Path) -> None:
+    assert write(built, files(a="new"), force=True).backups == []
 
 
 def test_an_edit_that_the_build_also_makes_is_no_edit(built: Path) -> None:
     (built / "a.py").write_text("new")
-    assert "a.py" not in writer.write(built, files(a="new")).written
+    assert "a.py" not in names(write(built, files(a="new")).changed)
+
+
+def test_line_ends_are_no_edit(built: Path) -> None:
+    old = files(a="x\ny\n", b="1\n") | {"model.onnx": b"\n\0"}
+    old[lock.NAME] = lock.dump(Path("net.yaml"), {}, [], without_lock(old))
+    write(built, old)
+    for name in ("a.py", "b.py", lock.NAME):
+        (built / name).write_bytes(old[name].replace(b"\n", b"\r\n"))
+    before = snapshot(built)
+    assert drift(built, old) == []
+    assert write(built, old) == writer.Written()
+    assert snapshot(built) == before
+    new = files(a="x\nz\n", b="1\n") | {"model.onnx": b"\n\0"}
+    assert names(write(built, new).changed) == ["a.py", lock.NAME]
+    assert (built / "a.py").read_bytes() == b"x\nz\n"
+
+
+def test_line_ends_of_a_binary_file_are_an_edit(built: Path) -> None:
+    graph = {"model.onnx": b"\n\0"}
+    content = lock.dump(Path("net.yaml"), {}, [], graph)
+    write(built, graph | {lock.NAME: content})
+    (built / "model.onnx").write_bytes(b"\r\n\0")
+    (problem,) = drift(built, graph | {lock.NAME: content})
+    assert problem.code == "edited-file"
+
+
+def without_lock(contents: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: text for name, text in contents.items() if name != lock.NAME}
 
 
 @pytest.mark.parametrize("broken", ["<<<<<<< ours", None])
@@ -122,174 +153,45 @@ def test_without_a_lock_every_other_file_is_a_persons(
         (built / lock.NAME).unlink()
     else:
         (built / lock.NAME).write_text(broken)
-    with pytest.raises(SpecError) as error:
-        writer.write(built, files(a="1", b="new", c="new"))
-    assert [m.split()[0] for m in messages(error)] == [
-        str(built / "b.py"),
-        str(built / "c.py"),
-    ]
-    writer.write(built, files(a="1", b="2", c="3"))
+    for _ in range(2):
+        done = write(built, files(a="1", b="new", c="new"))
+        assert names(done.refused) == ["b.py", "c.py"]
+    write(built, files(a="1", b="2", c="3"))
     assert contents(built) == files(a="1", b="2", c="3")
 
 
-def fail_at(count: int, operation: Callable[..., object]) -> Callable[..., object]:
-    """Return the operation, out of disk space from its `count`-th call on, once."""
-    calls = iter(range(1_000_000))
-
-    def planted(*args: object, **kwargs: object) -> object:
-        if next(calls) == count:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return operation(*args, **kwargs)
-
-    return planted
-
-
-@pytest.mark.parametrize(
-    ("operation", "count"),
-    [
-        *[("write_bytes", count) for count in range(3)],
-        *[("replace", count) for count in range(3)],
-        ("unlink", 0),
-        *[("mkdir", count) for count in range(3)],
-    ],
-)
-def test_a_failure_leaves_everything_as_it_was(
-    built: Path, monkeypatch: pytest.MonkeyPatch, operation: str, count: int
-) -> None:
-    before = snapshot(built)
-    monkeypatch.setattr(Path, operation, fail_at(count, getattr(Path, operation)))
-    with pytest.raises(SpecError) as error:
-        writer.write(built, files(a="1", b="new", d="4"))
-    monkeypatch.undo()
-    assert messages(error) == [f"cannot write {built}: No space left on device"]
-    assert snapshot(built) == before
-    assert {path.name for path in built.iterdir()} == set(before)
-
-
-@pytest.mark.parametrize("operation", ["write_bytes", "replace"])
-def test_a_failure_leaves_no_new_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
-) -> None:
-    monkeypatch.setattr(Path, operation, fail_at(1, getattr(Path, operation)))
-    with pytest.raises(SpecError):
-        writer.write(tmp_path / "generated" / "net", files(a="1", b="2"))
-    assert not any(tmp_path.iterdir())
-
-
-def test_an_interrupt_leaves_everything_as_it_was(
-    built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = snapshot(built)
-
-    def interrupt(path: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "unlink", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        writer.write(built, files(a="new"))
-    monkeypatch.undo()
-    assert snapshot(built) == before
-
-
-def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
-    (tmp_path / "net").write_text("mine")
-    for folder in (tmp_path / "net", tmp_path / "net" / "deeper"):
-        with pytest.raises(SpecError) as error:
-            writer.write(folder, files(a="1"))
-        reason = f"{tmp_path / 'net'} is a file"
-        assert messages(error) == [f"cannot write {folder}: {reason}"]
-    assert contents(tmp_path) == {"net": b"mine"}
-
-
-def test_a_name_that_no_folder_can_have(tmp_path: Path) -> None:
-    folder = tmp_path / ("a" * 300) / "net"
-    with pytest.raises(SpecError, match="File name too long"):
-        writer.write(folder, files(a="1"))
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_read_only_folder(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str, mode: int = 0o777) -> None:  # chmod does not stop root
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
-    monkeypatch.setattr(os, "mkdir", refuse)
-    with pytest.raises(SpecError) as error:
-        writer.write(built, files(a="new"))
-    assert messages(error) == [f"cannot write {built}: Permission denied"]
-
-
-def test_a_folder_where_a_file_should_be(built: Path) -> None:
-    (built / "a.py").unlink()
-    (built / "a.py").mkdir()
-    before = snapshot(built)
-    for force in (False, True):
-        with pytest.raises(SpecError) as error:
-            writer.write(built, files(a="new", b="new"), force=force)
-        assert messages(error) == [f"{built / 'a.py'} is a folder"]
-        assert "move it" in str(error.value.diagnostics[0].help)
-    assert snapshot(built) == before
-    assert (built / "a.py").is_dir()
-
-
-def test_a_folder_where_the_lock_should_be(tmp_path: Path) -> None:
-    lock_file = tmp_path / lock.NAME
-    lock_file.mkdir()
-    for force in (False, True):
-        with pytest.raises(SpecError) as error:
-            writer.write(tmp_path, files(a="1"), force=force)
-        assert messages(error) == [f"{lock_file} is a folder"]
-    assert list(tmp_path.iterdir()) == [lock_file]
-
-
-def test_a_link_is_replaced_and_its_target_kept(built: Path) -> None:
-    target = built.parent / "target.py"
-    target.write_text("mine")
-    (built / "a.py").unlink()
-    (built / "a.py").symlink_to(target)
-    with pytest.raises(SpecError, match=r"a\.py was edited by hand"):
-        writer.write(built, files(a="new"))
-    writer.write(built, files(a="new"), force=True)
-    assert not (built / "a.py").is_symlink()
-    assert target.read_text() == "mine"
-
-
-def test_a_failure_keeps_a_link(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (built / "b.py").unlink()
-    (built / "b.py").symlink_to(built / "a.py")
-    monkeypatch.setattr(Path, "replace", fail_at(2, Path.replace))
-    with pytest.raises(SpecError):
-        writer.write(built, files(a="new", b="new"), force=True)
-    assert (built / "b.py").readlink() == built / "a.py"
-    assert (built / "a.py").read_text() == "1"
-
-
-def test_a_dangling_link_is_not_written_through(built: Path) -> None:
-    (built / "d.py").symlink_to(built.parent / "nowhere")
-    with pytest.raises(SpecError, match=r"d\.py was edited by hand"):
-        writer.write(built, files(d="4"))
-    assert not (built.parent / "nowhere").exists()
-
-
-def test_a_linked_folder_is_written_into(built: Path) -> None:
-    link = built.parent / "link"
-    link.symlink_to(built, target_is_directory=True)
-    writer.write(link, files(a="new"))
-    assert link.is_symlink()
-    assert contents(built) == files(a="new")
-
-
-def test_a_pipe_is_not_waited_for(built: Path) -> None:
-    os.mkfifo(built / "d.py")
-    for force in (False, True):
-        with pytest.raises(SpecError, match=r"d\.py is not a file"):
-            writer.write(built, files(d="4"), force=force)
+def test_a_difference_is_shown_as_text(built: Path) -> None:
+    (built / "a.py").write_bytes(b"1\n2\n\x1b[31m3\n")
+    (built / "b.py").write_bytes(b"\xff")
+    new = files(a="1\n2\nthree", b="b", d="4\n")
+    changes = writer.compare(built.parent, {"net": new})
+    shown = {c.path: writer.difference(Path("generated"), c) for c in changes}
+    assert shown["net/a.py"].splitlines() == [
+        "--- generated/net/a.py",
+        "+++ generated/net/a.py",
+        "@@ -1,3 +1,3 @@",
+        " 1",
+        " 2",
+        "-\\x1b[31m3",
+        "+three",
+        "\\ No newline at end of file",
+    ]
+    assert shown["net/b.py"] == "binary file generated/net/b.py differs"
+    assert shown["net/c.py"].splitlines()[:2] == [
+        "--- generated/net/c.py",
+        "+++ /dev/null",
+    ]
+    assert shown["net/d.py"].splitlines()[:2] == [
+        "--- /dev/null",
+        "+++ generated/net/d.py",
+    ]
 
 
 def test_drift_names_what_a_build_would_change(built: Path) -> None:
-    assert writer.drift(built, files(a="1", b="2", c="3")) == []
+    assert drift(built, files(a="1", b="2", c="3")) == []
     (built / "a.py").write_text("mine")
     before = snapshot(built)
-    found = writer.drift(built, files(a="1", b="new", d="4"))
+    found = drift(built, files(a="1", b="new", d="4"))
     assert [diagnostic.message for diagnostic in found] == [
         f"{built / 'a.py'} was edited by hand",
         f"{built / 'b.py'} is out of date",
@@ -298,18 +200,19 @@ def test_drift_names_what_a_build_would_change(built: Path) -> None:
         f"{built / 'c.py'} is no longer generated",
     ]
     assert snapshot(built) == before
-    assert len(writer.drift(built.parent / "other", files(a="1"))) == 2
+    assert len(drift(built.parent / "other", files(a="1"))) == 2
 
 
 builds = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "1", "2"]))
 
 
+@settings(max_examples=30)
 @given(history=st.lists(builds, min_size=1, max_size=4))
 def test_the_folder_holds_the_last_build(
     tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("net")
     for build in history:
-        writer.write(folder, files(**build))
-        assert contents(folder) == files(**build)
-        assert writer.drift(folder, files(**build)) == []
+        write(folder / "net", files(**build))
+        assert contents(folder / "net") == files(**build)
+        assert drift(folder / "net", files(**build)) == []

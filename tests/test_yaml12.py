@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -233,9 +233,36 @@ def test_too_many_errors_stop_the_reading() -> None:
 # --- limits
 
 
-@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "{[", "[? "])
 def test_deep_nesting_is_an_error(opening: str) -> None:
-    assert errors("a:\n  " + opening * 10_000)[-1].code == "too-deep"
+    text = "a:\n  " + opening * 10_000
+    error = errors(text)[-1]
+    assert error.code == "too-deep"
+    assert error.message == f"values nest deeper than {MAX_DEPTH} levels"
+    assert error.span
+    assert error.span.line == 2
+    assert error.span.column > MAX_DEPTH  # where a limit, ours or libyaml's, is passed
+    assert len(render_text([error])) < 500
+
+
+@pytest.mark.parametrize("reads_ahead", [True, False])
+def test_the_parser_may_stop_at_a_depth_by_itself(
+    monkeypatch: pytest.MonkeyPatch, reads_ahead: bool
+) -> None:
+    """New libyaml may give no event of what it finds too deep; old ones give all."""
+    text = "a:\n  " + "[" * 100
+
+    def parse(text: str, loader: Any) -> Iterator[Any]:
+        if reads_ahead:
+            mark = yaml.Mark("", 84, 1, 80, None, 0)
+            problem = "exceeded maximum nesting depth"
+            raise yaml.scanner.ScannerError("", mark, problem, mark)
+        yield from original(text, yaml.SafeLoader)
+
+    original = yaml.parse
+    monkeypatch.setattr(yaml, "parse", parse)
+    column = 81 if reads_ahead else MAX_DEPTH + 3
+    assert places(text) == [("too-deep", 2, column, 1)]
 
 
 def test_aliases_count_towards_the_depth() -> None:

@@ -3,13 +3,13 @@
 AlexNet as published, two towers on two GPUs. Krizhevsky, Sutskever & Hinton, NIPS 2012.
 
 60,965,224 parameters, 724,406,816 multiply-accumulates per image.
-Compiled from a spec by specgen: change the spec and build again.
+Generated from a spec by specgen: to change the network, edit the spec and build again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 1000
 
-# The standard deviation of a layer's initial weights, and its initial bias.
+# Initialization of each layer: the standard deviation of the weights, and the bias.
 START = {
     "conv1": (0.01, 0),
     "conv2": (0.01, 1),
@@ -32,8 +32,8 @@ START = {
     "fc8": (0.01, 0),
 }
 
-# Layers that are split along the first axis of their parameters, and the letters of the
-# shares: conv1 is conv1a and conv1b.
+# Layers that are split along the first axis of their parameters, and the letters of
+# their shares: conv1 becomes conv1a and conv1b.
 SHARES = {
     "conv1": "ab",
     "conv2": "ab",
@@ -46,11 +46,11 @@ SHARES = {
 
 
 class AlexNet(nn.Module):
-    """Images (N, 3, 224, 224) to logits (N, 1000).
+    """Maps images (N, 3, 224, 224) to logits (N, 1000).
 
     Args:
-        devices: a torch device for gpu0 and gpu1 each; equal ones will do.
-        seed: of the initial weights, which do not depend on the devices.
+        devices: torch devices for gpu0 and gpu1; they may be the same.
+        seed: for the initial weights, which do not depend on the devices.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AlexNet(nn.Module):
         # 224 gives the paper's 55 x 55 only if the last stride is completed with zeros.
         self.conv1a = nn.Conv2d(3, 48, 11, stride=4, device=self.gpu0)
         self.conv1b = nn.Conv2d(3, 48, 11, stride=4, device=self.gpu1)
-        # Each tower normalises over its own maps only.
+        # Each tower normalizes over its own maps only.
         self.norm1 = LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=2.0)
         # Overlapping pooling: the window is wider than the stride (Section 3.4).
         self.pool1 = nn.MaxPool2d(3, stride=2)
@@ -96,9 +96,9 @@ class AlexNet(nn.Module):
         self.reset_parameters(seed)
 
     def reset_parameters(self, seed: int) -> None:
-        """Draw the initial weights, whole and in order, on the CPU.
+        """Draw the initial weights on the CPU, one whole tensor after another.
 
-        So a seed starts the same network wherever its layers are placed.
+        A seed gives the same network wherever its layers are placed.
         """
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
@@ -110,6 +110,13 @@ class AlexNet(nn.Module):
                 whole.normal_(0, std, generator=generator)
             tensors[name] = whole
         self.load_state_dict(tensors)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Update the devices as well, so that `.to(device)` moves the whole network."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.gpu0 = fn(torch.empty(0, device=self.gpu0)).device
+        self.gpu1 = fn(torch.empty(0, device=self.gpu1)).device
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, 1000) on gpu0."""
@@ -149,26 +156,26 @@ class AlexNet(nn.Module):
         return x
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """Return the softmax (N, 1000) over the classes."""
+        """Return the probabilities of the classes (N, 1000)."""
         logits: Tensor = self(x)
         return F.softmax(logits, dim=1)
 
 
 def gather(*shares: Tensor, to: torch.device) -> Tensor:
-    """Join shares along channels or features on one device."""
+    """Concatenate shares along channels or features, on one device."""
     return torch.cat([share.to(to) for share in shares], dim=1)
 
 
 def exchange(*shares: Tensor) -> list[Tensor]:
-    """Give the device of every share all of them, joined."""
+    """Give each share's device all the shares, concatenated."""
     return [gather(*shares, to=share.device) for share in shares]
 
 
 class LocalResponseNorm(nn.Module):
-    """y = x / (k + alpha / size * sum of squares) ** beta, (N, C, *) to the same.
+    """y = x / (k + alpha / size * sum of squares) ** beta, for x (N, C, *).
 
-    The sum is over the `size` (odd) channels centred on y's own, as far as they lie in
-    its own of `groups` equal groups of channels. For one group this is
+    The sum is over `size` channels, an odd number, centered on y's own; it does not
+    cross the borders of the `groups` equal groups of channels. With one group this is
     torch.nn.LocalResponseNorm, which takes over four times as long on a CPU.
     """
 
@@ -185,14 +192,14 @@ class LocalResponseNorm(nn.Module):
         return _normalize(x, self).flatten(1, 2)
 
     def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
-        """Yield, for each place in the window, channels and the channels seen there."""
+        """Yield, for each offset in the window, channels and those that they see."""
         reach = min(self.size // 2, channels - 1)
         for shift in range(-reach, reach + 1):
             low, high = max(shift, 0), min(shift, 0)
             yield slice(-high, channels - low), slice(low, channels + high)
 
     def power(self, base: Tensor) -> Tensor:
-        """Return base ** -beta as a new tensor; roots take half the time of a power."""
+        """Return base ** -beta as a new tensor; roots take half as long as a power."""
         if self.beta == 0.75:
             return base.sqrt().mul_(base).rsqrt_()
         return base.pow(-self.beta)
@@ -201,9 +208,9 @@ class LocalResponseNorm(nn.Module):
 class _Normalize(torch.autograd.Function):
     """The formula and its gradient, on (N, groups, channels, *).
 
-    Keeps x, which a ReLU before it keeps anyway, and the base of the power. Sums are
-    float32 at least and no matrix products: neither autocast nor TF32 touches them.
-    In-place steps: on a CPU, new memory costs more than the arithmetic that fills it.
+    Saves x, which a ReLU before it saves anyway, and the base of the power. Sums are in
+    float32 or wider, without matrix products: neither autocast nor TF32 affects them.
+    Steps are in place: on a CPU, new memory costs more than the arithmetic.
     """
 
     @staticmethod
@@ -215,7 +222,10 @@ class _Normalize(torch.autograd.Function):
             base[:, :, at].addcmul_(x[:, :, seen], x[:, :, seen], value=scale)
         ctx.save_for_backward(x, base)
         ctx.norm = norm
-        return norm.power(base).mul_(x).to(x.dtype)
+        # torch 2.11 compiles a last step that is in place, or changes nothing, with a
+        # gradient of 0: https://github.com/pytorch/pytorch/issues/180642
+        y = norm.power(base) * x
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -235,7 +245,7 @@ _normalize: Callable[[Tensor, LocalResponseNorm], Tensor] = _Normalize.apply
 
 
 def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the shares of split layers to whole tensors, in order, on the CPU."""
+    """Join the shares of split layers into whole tensors, on the CPU."""
     layers = {layer + a: layer for layer, shares in SHARES.items() for a in shares}
     parts: dict[str, list[Tensor]] = {}
     for name, tensor in tensors.items():
@@ -246,7 +256,7 @@ def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def cut_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Cut whole tensors into the shares of split layers: undoes `join_shares`."""
+    """Cut whole tensors into the shares of split layers; inverse of `join_shares`."""
     cut = {}
     for name, tensor in tensors.items():
         layer, _, leaf = name.rpartition(".")
@@ -257,7 +267,7 @@ def cut_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _join(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    """Let `state_dict` give whole tensors, so that every placement can load them."""
+    """Make `state_dict` return whole tensors, which any placement can load."""
     own = [name for name in state if name.startswith(prefix)]
     shares = {name.removeprefix(prefix): state.pop(name) for name in own}
     for name, tensor in join_shares(shares).items():
@@ -274,7 +284,7 @@ def _cut(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Let `load_state_dict` take whole tensors; its errors name these."""
+    """Make `load_state_dict` accept whole tensors, and name them in its errors."""
     own = module.state_dict()
     names = [name for name in state if name.startswith(prefix)]
     given = {name.removeprefix(prefix): state.pop(name) for name in names}

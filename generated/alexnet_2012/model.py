@@ -1,16 +1,17 @@
 """AlexNet on gpu0 and gpu1.
 
 AlexNet as the code of 2012 ran it, which is not quite what the paper says.
-layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025.
+layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025; sections are
+those of Krizhevsky, Sutskever & Hinton, NIPS 2012.
 
 60,965,224 parameters, 724,406,816 multiply-accumulates per image.
-Compiled from a spec by specgen: change the spec and build again.
+Generated from a spec by specgen: to change the network, edit the spec and build again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 1000
 
-# The standard deviation of a layer's initial weights, and its initial bias.
+# Initialization of each layer: the standard deviation of the weights, and the bias.
 START = {
     "conv1": (0.01, 0),
     "conv2": (0.01, 1),
@@ -33,8 +34,8 @@ START = {
     "fc8": (0.01, 0),
 }
 
-# Layers that are split along the first axis of their parameters, and the letters of the
-# shares: conv1 is conv1a and conv1b.
+# Layers that are split along the first axis of their parameters, and the letters of
+# their shares: conv1 becomes conv1a and conv1b.
 SHARES = {
     "conv1": "ab",
     "conv2": "ab",
@@ -47,11 +48,11 @@ SHARES = {
 
 
 class AlexNet(nn.Module):
-    """Images (N, 3, 224, 224) to logits (N, 1000).
+    """Maps images (N, 3, 224, 224) to logits (N, 1000).
 
     Args:
-        devices: a torch device for gpu0 and gpu1 each; equal ones will do.
-        seed: of the initial weights, which do not depend on the devices.
+        devices: torch devices for gpu0 and gpu1; they may be the same.
+        seed: for the initial weights, which do not depend on the devices.
     """
 
     def __init__(
@@ -68,14 +69,14 @@ class AlexNet(nn.Module):
         # 224 gives the paper's 55 x 55 only if the last stride is completed with zeros.
         self.conv1a = nn.Conv2d(3, 48, 11, stride=4, device=self.gpu0)
         self.conv1b = nn.Conv2d(3, 48, 11, stride=4, device=self.gpu1)
-        # Each tower normalises over its own maps only.
+        # Each tower normalizes over its own maps only.
         self.norm1 = LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=2.0)
         # Overlapping pooling: the window is wider than the stride (Section 3.4).
         self.pool1 = nn.MaxPool2d(3, stride=2)
         self.conv2a = nn.Conv2d(48, 128, 5, padding=2, device=self.gpu0)
         self.conv2b = nn.Conv2d(48, 128, 5, padding=2, device=self.gpu1)
         self.norm2 = LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=2.0)
-        # cnorm2: a second normalisation, now within each map (layer-params-145.cfg).
+        # cnorm2: a second normalization, now within each map (layer-params-145.cfg).
         self.spatial_norm2 = SpatialResponseNorm(5, alpha=0.001, beta=0.75, k=1.0)
         self.pool2 = nn.MaxPool2d(3, stride=2)
         # Reads both towers. From here to conv5, layers-145.cfg has initW=0.03.
@@ -99,9 +100,9 @@ class AlexNet(nn.Module):
         self.reset_parameters(seed)
 
     def reset_parameters(self, seed: int) -> None:
-        """Draw the initial weights, whole and in order, on the CPU.
+        """Draw the initial weights on the CPU, one whole tensor after another.
 
-        So a seed starts the same network wherever its layers are placed.
+        A seed gives the same network wherever its layers are placed.
         """
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
@@ -113,6 +114,13 @@ class AlexNet(nn.Module):
                 whole.normal_(0, std, generator=generator)
             tensors[name] = whole
         self.load_state_dict(tensors)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Update the devices as well, so that `.to(device)` moves the whole network."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.gpu0 = fn(torch.empty(0, device=self.gpu0)).device
+        self.gpu1 = fn(torch.empty(0, device=self.gpu1)).device
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, 1000) on gpu0."""
@@ -154,26 +162,26 @@ class AlexNet(nn.Module):
         return x
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """Return the softmax (N, 1000) over the classes."""
+        """Return the probabilities of the classes (N, 1000)."""
         logits: Tensor = self(x)
         return F.softmax(logits, dim=1)
 
 
 def gather(*shares: Tensor, to: torch.device) -> Tensor:
-    """Join shares along channels or features on one device."""
+    """Concatenate shares along channels or features, on one device."""
     return torch.cat([share.to(to) for share in shares], dim=1)
 
 
 def exchange(*shares: Tensor) -> list[Tensor]:
-    """Give the device of every share all of them, joined."""
+    """Give each share's device all the shares, concatenated."""
     return [gather(*shares, to=share.device) for share in shares]
 
 
 class LocalResponseNorm(nn.Module):
-    """y = x / (k + alpha / size * sum of squares) ** beta, (N, C, *) to the same.
+    """y = x / (k + alpha / size * sum of squares) ** beta, for x (N, C, *).
 
-    The sum is over the `size` (odd) channels centred on y's own, as far as they lie in
-    its own of `groups` equal groups of channels. For one group this is
+    The sum is over `size` channels, an odd number, centered on y's own; it does not
+    cross the borders of the `groups` equal groups of channels. With one group this is
     torch.nn.LocalResponseNorm, which takes over four times as long on a CPU.
     """
 
@@ -190,14 +198,14 @@ class LocalResponseNorm(nn.Module):
         return _normalize(x, self).flatten(1, 2)
 
     def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
-        """Yield, for each place in the window, channels and the channels seen there."""
+        """Yield, for each offset in the window, channels and those that they see."""
         reach = min(self.size // 2, channels - 1)
         for shift in range(-reach, reach + 1):
             low, high = max(shift, 0), min(shift, 0)
             yield slice(-high, channels - low), slice(low, channels + high)
 
     def power(self, base: Tensor) -> Tensor:
-        """Return base ** -beta as a new tensor; roots take half the time of a power."""
+        """Return base ** -beta as a new tensor; roots take half as long as a power."""
         if self.beta == 0.75:
             return base.sqrt().mul_(base).rsqrt_()
         return base.pow(-self.beta)
@@ -206,9 +214,9 @@ class LocalResponseNorm(nn.Module):
 class _Normalize(torch.autograd.Function):
     """The formula and its gradient, on (N, groups, channels, *).
 
-    Keeps x, which a ReLU before it keeps anyway, and the base of the power. Sums are
-    float32 at least and no matrix products: neither autocast nor TF32 touches them.
-    In-place steps: on a CPU, new memory costs more than the arithmetic that fills it.
+    Saves x, which a ReLU before it saves anyway, and the base of the power. Sums are in
+    float32 or wider, without matrix products: neither autocast nor TF32 affects them.
+    Steps are in place: on a CPU, new memory costs more than the arithmetic.
     """
 
     @staticmethod
@@ -220,7 +228,10 @@ class _Normalize(torch.autograd.Function):
             base[:, :, at].addcmul_(x[:, :, seen], x[:, :, seen], value=scale)
         ctx.save_for_backward(x, base)
         ctx.norm = norm
-        return norm.power(base).mul_(x).to(x.dtype)
+        # torch 2.11 compiles a last step that is in place, or changes nothing, with a
+        # gradient of 0: https://github.com/pytorch/pytorch/issues/180642
+        y = norm.power(base) * x
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -240,10 +251,10 @@ _normalize: Callable[[Tensor, LocalResponseNorm], Tensor] = _Normalize.apply
 
 
 class SpatialResponseNorm(nn.Module):
-    """y = x / (k + alpha * mean of squares) ** beta, (N, C, H, W) to the same.
+    """y = x / (k + alpha * mean of squares) ** beta, for x (N, C, H, W).
 
-    The mean is over the `size` x `size` (odd) values of its own map centred on y's own;
-    outside the map there are zeros, which count.
+    The mean is over a window of `size` x `size` values (odd) of the same map, centered
+    on y's own; zeros outside the map count.
     """
 
     def __init__(self, size: int, *, alpha: float, beta: float, k: float) -> None:
@@ -260,9 +271,9 @@ class SpatialResponseNorm(nn.Module):
 
 
 class _NormalizeMaps(torch.autograd.Function):
-    """The formula and its gradient. Keeps x and the base of the power.
+    """The formula and its gradient. Saves x and the base of the power.
 
-    Sums are float32 at least, also with autocast.
+    Sums are in float32 or wider, even under autocast.
     """
 
     @staticmethod
@@ -271,7 +282,10 @@ class _NormalizeMaps(torch.autograd.Function):
         base = norm.mean(wide.square()).mul_(norm.alpha).add_(norm.k)
         ctx.save_for_backward(x, base)
         ctx.norm = norm
-        return base.pow(-norm.beta).mul_(x).to(x.dtype)
+        # torch 2.11 compiles a last step that is in place, or changes nothing, with a
+        # gradient of 0: https://github.com/pytorch/pytorch/issues/180642
+        y = base.pow(-norm.beta) * x
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -289,7 +303,7 @@ _normalize_maps: Callable[[Tensor, SpatialResponseNorm], Tensor] = _NormalizeMap
 
 
 def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the shares of split layers to whole tensors, in order, on the CPU."""
+    """Join the shares of split layers into whole tensors, on the CPU."""
     layers = {layer + a: layer for layer, shares in SHARES.items() for a in shares}
     parts: dict[str, list[Tensor]] = {}
     for name, tensor in tensors.items():
@@ -300,7 +314,7 @@ def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def cut_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Cut whole tensors into the shares of split layers: undoes `join_shares`."""
+    """Cut whole tensors into the shares of split layers; inverse of `join_shares`."""
     cut = {}
     for name, tensor in tensors.items():
         layer, _, leaf = name.rpartition(".")
@@ -311,7 +325,7 @@ def cut_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _join(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    """Let `state_dict` give whole tensors, so that every placement can load them."""
+    """Make `state_dict` return whole tensors, which any placement can load."""
     own = [name for name in state if name.startswith(prefix)]
     shares = {name.removeprefix(prefix): state.pop(name) for name in own}
     for name, tensor in join_shares(shares).items():
@@ -328,7 +342,7 @@ def _cut(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Let `load_state_dict` take whole tensors; its errors name these."""
+    """Make `load_state_dict` accept whole tensors, and name them in its errors."""
     own = module.state_dict()
     names = [name for name in state if name.startswith(prefix)]
     given = {name.removeprefix(prefix): state.pop(name) for name in names}

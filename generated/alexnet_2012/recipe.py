@@ -1,4 +1,8 @@
-"""How AlexNet learns: recipe and update rule."""
+"""How AlexNet is trained: recipe and update rule.
+
+layers/layers-145.cfg of the AlexNet source, Computer History Museum, 2025; sections are
+those of Krizhevsky, Sutskever & Hinton, NIPS 2012.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the spec says. Flags of the same names change the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     # layer-params-145.cfg, notes at its end: killed at epoch 91.
     epochs: int = 91
@@ -36,15 +40,16 @@ class Recipe:
 
 
 def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
-    """Return the optimizer, its velocity v at 0.
+    """Return SGD with momentum, starting from a velocity v of 0.
 
     v <- momentum * v + lr * (gradient + weight_decay * w)
     w <- w - multiplier * v
 
-    As in the paper (Section 5, where v has the other sign) the rate is inside. SGD has
-    it outside, which differs after each change of the rate until the old gradients have
-    faded. But inside it has a factor, 1 - dampening, which `update` makes the rate; its
-    own lr is the multiplier.
+    Each gradient enters the velocity multiplied by the learning rate of its step, as in
+    Krizhevsky, Sutskever & Hinton (NIPS 2012), Section 5, where v has the other sign.
+    torch.optim.SGD multiplies the whole velocity by the current rate instead. It also
+    multiplies each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
+    own lr stays at the multiplier.
     """
     named = list(net.named_parameters())
     weights = [w for name, w in named if not name.endswith(".bias")]
@@ -64,20 +69,20 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
         weight_decay=recipe.weight_decay,
         fused=fused,
     )
-    for w in net.parameters():  # left to itself, SGD would not dampen its first step
+    for w in net.parameters():  # without this, SGD would not dampen its first step
         sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
     return sgd
 
 
 def update(sgd: torch.optim.SGD, lr: float) -> None:
-    """Take a step of `optimizer` at this rate."""
+    """Take a step at this learning rate."""
     for group in sgd.param_groups:
         group["dampening"] = 1 - lr
     sgd.step()
 
 
 def learning_rate(recipe: Recipe, run: Run) -> float:
-    """Return the rate of the next step.
+    """Return the learning rate of the next step.
 
     It drops after each of `drop_epochs`.
     """

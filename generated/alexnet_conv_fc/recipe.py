@@ -1,4 +1,7 @@
-"""How AlexNet learns: recipe and update rule."""
+"""How AlexNet is trained: recipe and update rule.
+
+Krizhevsky, Sutskever & Hinton, NIPS 2012.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the spec says. Flags of the same names change the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     # Section 5: roughly.
     epochs: int = 90
@@ -34,15 +37,16 @@ class Recipe:
 
 
 def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
-    """Return the optimizer, its velocity v at 0.
+    """Return SGD with momentum, starting from a velocity v of 0.
 
     v <- momentum * v + lr * (gradient + weight_decay * w)
     w <- w - v
 
-    As in the paper (Section 5, where v has the other sign) the rate is inside. SGD has
-    it outside, which differs after each change of the rate until the old gradients have
-    faded. But inside it has a factor, 1 - dampening, which `update` makes the rate; its
-    own lr is 1.
+    Each gradient enters the velocity multiplied by the learning rate of its step, as in
+    Krizhevsky, Sutskever & Hinton (NIPS 2012), Section 5, where v has the other sign.
+    torch.optim.SGD multiplies the whole velocity by the current rate instead. It also
+    multiplies each gradient by 1 - dampening: `update` sets that to the rate, and SGD's
+    own lr stays at 1.
     """
     sgd = torch.optim.SGD(
         net.parameters(),
@@ -51,22 +55,22 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
         weight_decay=recipe.weight_decay,
         fused=fused,
     )
-    for w in net.parameters():  # left to itself, SGD would not dampen its first step
+    for w in net.parameters():  # without this, SGD would not dampen its first step
         sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)
     return sgd
 
 
 def update(sgd: torch.optim.SGD, lr: float) -> None:
-    """Take a step of `optimizer` at this rate."""
+    """Take a step at this learning rate."""
     for group in sgd.param_groups:
         group["dampening"] = 1 - lr
     sgd.step()
 
 
 def learning_rate(recipe: Recipe, run: Run) -> float:
-    """Return the rate of the next step.
+    """Return the learning rate of the next step.
 
-    It drops when top-1 accuracy has had no new best for `patience` epochs.
+    It drops after `patience` epochs without a new best validation accuracy (top-1).
     """
     best, stalled, drops = -1.0, 0, 0
     for accuracy in [row["top1"] for row in run.history if row["split"] == "val"]:

@@ -1,9 +1,4 @@
-"""Writes down the placed graph as the statements of `forward`.
-
-A tensor on one device is called `x`; shares on several devices are called by their
-device's letter: a, b, ... A layer with parameters begins a statement, and the layers
-without that follow it are wrapped around it as long as the line holds.
-"""
+"""Prints the schedule of a placed graph as the statements of `forward`."""
 
 from __future__ import annotations
 
@@ -13,68 +8,68 @@ from specgen.backends import moves
 from specgen.backends.layout import bracketed, comments, enumeration, fits
 from specgen.graph import INPUT, Placed, PlacedGraph, Share
 from specgen.ops.base import Call, Shape
-from specgen.passes.shares import letters
+from specgen.passes.schedule import Apply, Fetch, Pad, X, schedule
 
 INDENT = 8
 
 
 class Forward:
-    """The body of `forward`: `lines`, and the names of the functions they call.
-
-    A final softmax stays out of it; what that reads is fetched all the same.
-    """
+    """The body of `forward`: `lines`, and the names of the functions they call."""
 
     def __init__(self, placed: PlacedGraph) -> None:
         self.helpers: set[str] = set()
         self.functional = False  # whether some call is of torch.nn.functional
-        self._letters = letters(placed.devices)
-        self._held = {INPUT: "x"}  # the variable of each value
+        self._devices = placed.devices
         self._paragraphs: list[list[str]] = [[]]
-        self._growing: dict[str, str] = {}  # expressions, by their variable
-        self._shape: Shape = ()  # of what grows
-        for layer in placed.layers:
-            self._fetch(layer)
-            if not layer.node.op.after_logits:
-                self._compute(layer)
-        self._flush()
-        self._write("return x", "")
+        previous: Placed | None = None
+        for step in schedule(placed):
+            first = step.layers[0] if isinstance(step, Apply) else step.layer
+            begins = len(first.shares) > 1 and bool(first.node.parameters())
+            if begins and first is not previous and not isinstance(step, Fetch):
+                self._paragraph()
+            match step:
+                case Fetch():
+                    self._fetch(step)
+                case Pad():
+                    self._pad(step)
+                case Apply():
+                    self._apply(step)
+            previous = first
+        self._paragraphs[-1].append(f"{' ' * INDENT}return {X}")
 
     @property
     def lines(self) -> list[str]:
         """The statements, with blank lines between paragraphs."""
         return "\n\n".join(map("\n".join, self._paragraphs)).split("\n")
 
-    def _fetch(self, layer: Placed) -> None:
-        """Give each share its input, and begin a new statement where that is due."""
-        found = moves.fetches(layer, self._targets(layer), self._held)
-        begins = bool(layer.node.parameters())
-        if found or begins:
-            self._flush()
-        if found:
-            self._explain(layer)
-            shape = _shape(layer.shares[0].input_shape)
-            self._paragraphs[-1] += moves.statements(found, shape)
-            self.helpers |= moves.helpers(found)
-        elif begins and len(layer.shares) > 1:
-            self._paragraph()
+    def _fetch(self, step: Fetch) -> None:
+        """Give each share its input, and say why."""
+        found = moves.fetches(step)
+        self._explain(step.layer)
+        shape = _shape(step.layer.shares[0].input_shape)
+        self._paragraphs[-1] += moves.statements(found, shape)
+        self.helpers |= moves.helpers(found)
 
-    def _compute(self, layer: Placed) -> None:
-        """Apply the layer to what its shares have fetched."""
-        targets, shares = self._targets(layer), layer.shares
-        x = shares[0].input_shape
-        if pad := shares[0].op.torch(x).pad:
-            call = Call("F.pad", (str(pad),))
-            self._grow(targets, [call] * len(targets), _padded(x, pad))
-            self._flush()
-        calls = [self._call(layer, share) for share in shares]
-        self._grow(targets, calls, shares[0].shape)
-        self._held |= {s.name: to for s, to in zip(shares, targets, strict=True)}
+    def _pad(self, step: Pad) -> None:
+        """Add zeros to the input of each share."""
+        share = step.layer.shares[0]
+        pad = share.op.torch(share.input_shape).pad
+        assert pad, "it has been scheduled"
+        call = Call("F.pad", (str(pad),))
+        shape = _padded(share.input_shape, pad)
+        self._write(step.variables, [[call]] * len(step.variables), shape)
 
-    def _targets(self, layer: Placed) -> list[str]:
-        """The variable of each share."""
-        if len(layer.shares) == 1:
-            return ["x"]
-        return [self._letters[share.device] for share in layer.shares]
+    def _apply(self, step: Apply) -> None:
+        """Apply the layers to what their shares have fetched."""
+        chains = zip(*(layer.shares for layer in step.layers), strict=True)
+        calls = [
+            [
+                _call(layer, share)
+                for layer, share in zip(step.layers, chain, strict=True)
+            ]
+            for chain in chains
+        ]
+        self._write(step.variables, calls, step.layers[-1].shares[0].shape)
 
     def _explain(self, layer: Placed) -> None:
         """Begin a paragraph with why something moves; the input needs no words."""
@@ -100,46 +95,68 @@ class Forward:
 
     def _several(self, devices: tuple[str, ...]) -> str:
         """Name devices, or say that it is all of many."""
-        if len(devices) > 2 and set(devices) == set(self._letters):
+        if len(devices) > 2 and set(devices) == set(self._devices):
             return f"all {len(devices)} devices"
         return enumeration(devices)
 
-    def _call(self, layer: Placed, share: Share) -> Call:
-        form = share.op.torch(share.input_shape)
-        if form.function:
-            return form.function
-        own = bool(layer.node.parameters())
-        return Call(f"self.{share.name if own else layer.node.name}")
-
-    def _grow(self, targets: list[str], calls: Sequence[Call], shape: Shape) -> None:
-        """Wrap the calls around the growing expressions, or begin new ones."""
-        pairs = list(zip(targets, calls, strict=True))
-        self.functional |= any(call.name.startswith("F.") for call in calls)
-        grown = {to: _apply(call, self._growing.get(to, to)) for to, call in pairs}
-        lines = (f"{to} = {value}" for to, value in grown.items())
-        if not all(fits(line, INDENT, _shape(shape)) for line in lines):
-            self._flush()
-            grown = {to: _apply(call, to) for to, call in pairs}
-        self._growing, self._shape = grown, shape
-
-    def _flush(self) -> None:
-        """Write the growing statements; the shares' shape stands once."""
-        comment = _shape(self._shape)
-        for to, value in self._growing.items():
-            self._write(f"{to} = {value}", comment)
+    def _write(
+        self, variables: Sequence[str], calls: Sequence[Sequence[Call]], shape: Shape
+    ) -> None:
+        """Write a statement for each variable; the shares' shape stands once."""
+        self.functional |= any(call.name.startswith("F.") for call in calls[0])
+        comment = _shape(shape)
+        for variable, nested in zip(variables, calls, strict=True):
+            self._paragraphs[-1] += _statement(variable, nested, comment)
             comment = ""
-        self._growing = {}
-
-    def _write(self, line: str, comment: str) -> None:
-        self._paragraphs[-1] += bracketed(line, [], "", INDENT, comment)
 
     def _paragraph(self) -> None:
         if self._paragraphs[-1]:
             self._paragraphs.append([])
 
 
-def _apply(call: Call, x: str) -> str:
-    return f"{call.name}({', '.join((x, *call.args))})"
+def _call(layer: Placed, share: Share) -> Call:
+    form = share.op.torch(share.input_shape)
+    if form.function:
+        return form.function
+    own = bool(layer.node.parameters())
+    return Call(f"self.{share.name if own else layer.node.name}")
+
+
+def _statement(variable: str, calls: Sequence[Call], comment: str) -> list[str]:
+    """Return `variable = outer(inner(variable))`, as the formatter breaks it."""
+    start = f"{variable} = "
+    line = start + _expression(calls, variable)
+    if fits(line, INDENT, comment) or len(calls) == 1:
+        return bracketed(line, [], "", INDENT, comment)
+    above = [f"{' ' * INDENT}# {comment}"] if comment else []
+    return above + _broken(start, calls, variable, "", INDENT)
+
+
+def _broken(
+    before: str, calls: Sequence[Call], x: str, after: str, indent: int
+) -> list[str]:
+    pad, inner = " " * indent, indent + 4
+    line = before + _expression(calls, x) + after
+    if fits(line, indent) or len(calls) == 1:
+        return [pad + line]
+    *others, outer = calls
+    lines = [f"{pad}{before}{outer.name}("]
+    body = ", ".join((_expression(others, x), *outer.args))
+    if fits(body, inner):
+        lines.append(" " * inner + body)
+    elif outer.args:
+        lines += _broken("", others, x, ",", inner)
+        lines += [f"{' ' * inner}{argument}," for argument in outer.args]
+    else:
+        lines += _broken("", others, x, "", inner)
+    return [*lines, f"{pad}){after}"]
+
+
+def _expression(calls: Sequence[Call], x: str) -> str:
+    """Return calls around a variable, the first innermost."""
+    for call in calls:
+        x = f"{call.name}({', '.join((x, *call.args))})"
+    return x
 
 
 def _shape(shape: Shape) -> str:

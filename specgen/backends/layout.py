@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from specgen.backends.prose import prose, width
+
 WIDTH = 88
 INDENT = "    "
-
-# Comments that tools obey; a spec's words are only for people.
-_PRAGMA = re.compile(
-    r"# *(type|fmt|ruff|flake8|mypy|pyright|pylint|isort|yapf|noqa|nosec|nosemgrep"
-    r"|pragma|coding)\b *(:|=|$)",
-    re.IGNORECASE,
-)
 
 
 def fits(line: str, indent: int, comment: str = "") -> bool:
@@ -27,8 +21,9 @@ def bracketed(
 ) -> list[str]:
     """Return `before items after` in one line, or as the formatter breaks it.
 
-    `before` ends with the bracket of a call, `after` begins with the closing one. A
-    comment that does not fit behind a whole statement goes above it.
+    `before` ends with the bracket of a call or, behind a space, of a tuple; `after`
+    begins with the closing one. A comment that does not fit behind a whole statement
+    goes above it.
     """
     pad, inner = " " * indent, " " * (indent + len(INDENT))
     above = [f"{pad}# {comment}"] if comment else []
@@ -38,7 +33,7 @@ def bracketed(
     if fits(line, indent) or not items:
         return [*above, f"{pad}{line}"]
     body = ", ".join(items)
-    if fits(body, indent + len(INDENT)):
+    if fits(body, indent + len(INDENT)) and not before.endswith(" ("):
         return [*above, f"{pad}{before}", f"{inner}{body}", f"{pad}{after}"]
     return [*above, f"{pad}{before}", *listed(items, indent), f"{pad}{after}"]
 
@@ -48,17 +43,9 @@ def listed(items: Iterable[str], indent: int) -> list[str]:
     return [f"{' ' * indent}{INDENT}{item}," for item in items]
 
 
-def prose(text: str) -> str:
-    """One line of a spec's words, harmless in a docstring or a comment."""
-    text = " ".join(text.split())
-    text = "".join(c for c in text if c.isprintable())
-    return text.replace("\\", "/").replace('"', "'")
-
-
 def paragraph(text: str, indent: int = 0) -> list[str]:
     """Words of a spec, filled to the width, for a docstring."""
-    lines = textwrap.wrap(prose(text), WIDTH - indent)
-    return [" " * indent + line for line in lines]
+    return _filled(prose(text), " " * indent)
 
 
 def hanging(text: str, indent: int) -> list[str]:
@@ -68,16 +55,23 @@ def hanging(text: str, indent: int) -> list[str]:
 
 
 def comments(texts: Iterable[str], indent: int) -> list[str]:
-    """Comments of a spec as comments of the code, without what tools would obey."""
+    """Comments of a spec as comments of the code."""
     prefix = " " * indent + "# "
-    lines: list[str] = []
-    for text in map(prose, texts):
-        filled = textwrap.wrap(
-            text, WIDTH, initial_indent=prefix, subsequent_indent=prefix
-        )
-        if not any(map(_PRAGMA.search, filled)):
-            lines += filled
-    return lines
+    return [line for text in texts for line in _filled(prose(text), prefix)]
+
+
+def _filled(text: str, prefix: str) -> list[str]:
+    """Fill lines that begin with a prefix up to the width."""
+    # textwrap counts characters: a filler before each wide one, taken out at the end,
+    # makes it count columns, save where a line breaks between the two.
+    padded = "".join("\0" * (width(c) - 1) + c for c in text)
+    lines = textwrap.wrap(
+        padded,
+        WIDTH - ("\0" in padded),
+        initial_indent=prefix,
+        subsequent_indent=prefix,
+    )
+    return [line.replace("\0", "").rstrip() for line in lines]
 
 
 def enumeration(names: Sequence[str]) -> str:

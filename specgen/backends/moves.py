@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from specgen.backends.layout import bracketed, fits
-from specgen.graph import Move, Placed
+from specgen.graph import Move
+from specgen.passes import schedule
 
 INDENT = 8
 
@@ -41,19 +42,14 @@ class Fetch:
         return len(self.parts) > 1
 
 
-def fetches(
-    layer: Placed, targets: Sequence[str], held: Mapping[str, str]
-) -> list[Fetch]:
-    """What it takes to have the input of each share in its variable, if anything.
-
-    `held` names the variable of every value.
-    """
-    moves = {move.name: move for move in layer.moves}
+def fetches(step: schedule.Fetch) -> list[Fetch]:
+    """What it takes to have the input of each share in its variable."""
+    moves = {move.name: move for move in step.layer.moves}
     found = []
-    for share, target in zip(layer.shares, targets, strict=True):
+    for share, target in zip(step.layer.shares, step.variables, strict=True):
         if share.input in moves:
-            found.append(_fetch(target, moves[share.input], held))
-        elif (source := held[share.input]) != target:
+            found.append(_fetch(target, moves[share.input], step.held))
+        elif (source := step.held[share.input]) != target:
             found.append(Fetch(target, (source,), (source,), None))
     return found
 

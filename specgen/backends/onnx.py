@@ -35,9 +35,13 @@ def render(graph: Graph, name: str) -> dict[str, bytes]:
 
 
 def to_text(model: onnx.ModelProto) -> str:
-    """Return what `onnx.parser.parse_model` reads, with a line for each tensor."""
+    """Return what `onnx.parser.parse_model` reads, with a line for each tensor.
+
+    No line ends with a space: hooks that take those away would change the file.
+    """
     text: str = printer.to_text(model)
-    return re.sub(r", (?=(float|int64)[\[ ])", ",\n   ", text) + "\n"
+    text = re.sub(r", (?=(float|int64)[\[ ])", ",\n   ", text)
+    return re.sub(r" +$", "", text, flags=re.MULTILINE).strip() + "\n"
 
 
 def build(graph: Graph, name: str) -> onnx.ModelProto:

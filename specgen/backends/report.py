@@ -1,228 +1,236 @@
-"""What is known of a network before it runs: as data, and as a table for people.
+"""The plan as tables for people: what `specgen show` prints.
 
-`specgen show` gives both. Layers are logical (conv1, not conv1a), shapes are without
-the batch. The table is plain ASCII, to survive any terminal, log and mail.
+Everything fits 80 columns where the names of a spec let it.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
-from specgen.backends.layout import prose
-from specgen.graph import INPUT, Placed, PlacedGraph
-from specgen.ops.base import Shape, volume
-from specgen.passes import cost, memory
-from specgen.passes.memory import Memory
+from specgen.backends.prose import printable
+from specgen.graph import INPUT, Graph
+from specgen.ops.base import Shape
+from specgen.plan import DevicePlan, LayerPlan, Plan, plan_layer, window_cells
 from specgen.schema import readable
-from specgen.spec import Spec
+from specgen.spec.data import Data
+from specgen.spec.training import (
+    CosineSchedule,
+    PlateauSchedule,
+    StepSchedule,
+    Training,
+)
+from specgen.tables import Row, aligned, dimensions, ranges, with_share
 
-# One line of a table: a cell for each column, a rule, or nothing between paragraphs.
-Row = Sequence[str] | None
+WIDTH = 80
 
 
-def plan(
-    spec: Spec, placed: PlacedGraph, batch_size: int | None = None
-) -> dict[str, Any]:
-    """Return everything that the compiler promises of the network, ready for JSON.
+def table(plan: Plan, *, details: bool = False) -> str:
+    """Return the plan as tables, without a newline at the end.
 
-    `macs` are multiply-accumulates an image; `traffic` is what the forward pass copies
-    between devices in float32, by the layer that reads it, in layer order, then in the
-    order of the devices. Copying the input image is not traffic.
-
-    With a batch size, devices have their `memory` in bytes for so many images at once,
-    and edges `bytes_per_step`: what a training step copies over them, to and fro.
+    With `details`, memory is shown by what takes it, and the traffic of a training step
+    beside that of the forward pass.
     """
-    content = _plan(spec, placed)
-    if batch_size is not None:
-        half, budgets = spec.training.half, spec.placement.devices
-        held = memory.plan(placed, half=half)
-        for device in content["devices"]:
-            name = device["name"]
-            device["memory"] = _memory(held[name], batch_size, budgets[name].memory)
-        step = cost.step_traffic(placed, half=half)
-        for edge in content["traffic"]:
-            key = edge["before"], edge["from"], edge["to"]
-            edge["bytes_per_step"] = batch_size * step[key]
-    return content
-
-
-def _memory(held: Memory, images: int, budget: int | None) -> dict[str, int | None]:
-    return {
-        "weights": held.weights,
-        "gradients": held.weights,
-        "optimizer": held.weights,
-        "activations_training": held.activations(images),
-        "activations_inference": held.inference(images),
-        "training": held.training(images),
-        "inference": held.weights + held.inference(images),
-        "budget": budget,
-    }
-
-
-def _plan(spec: Spec, placed: PlacedGraph) -> dict[str, Any]:
-    graph = placed.graph
-    held = cost.device_parameters(placed)
-    return {
-        "name": spec.name,
-        "input_shape": list(graph.input_shape),
-        "output_shape": list(graph.nodes[-1].shape),
-        "parameters": cost.parameters(graph),
-        "macs": cost.macs(graph),
-        "layers": [_layer(layer) for layer in placed.layers],
-        "devices": [{"name": name, "parameters": n} for name, n in held.items()],
-        "traffic": [
-            {"before": before, "from": start, "to": end, "bytes_per_image": count}
-            for (before, start, end), count in _edges(placed)
-        ],
-    }
-
-
-def _layer(layer: Placed) -> dict[str, Any]:
-    node = layer.node
-    return {
-        "name": node.name,
-        "op": node.op.op,
-        "inputs": list(node.inputs),
-        "input_shapes": [list(shape) for shape in node.input_shapes],
-        "output_shape": list(node.shape),
-        "parameters": sum(map(volume, node.parameters().values())),
-        "macs": node.op.macs(node.x),
-        "devices": [share.device for share in layer.shares],
-    }
-
-
-def _edges(placed: PlacedGraph) -> list[tuple[tuple[str, str, str], int]]:
-    order = {node.name: index for index, node in enumerate(placed.graph.nodes)}
-    rank = {device: index for index, device in enumerate(placed.devices)}
-    return sorted(
-        cost.traffic(placed).items(),
-        key=lambda edge: (order[edge[0][0]], rank[edge[0][1]], rank[edge[0][2]]),
-    )
-
-
-def table(spec: Spec, placed: PlacedGraph, batch_size: int | None = None) -> str:
-    """Return the plan as a table, layer by layer, without a newline at the end."""
-    content = plan(spec, placed, batch_size)
-    title = ": ".join(filter(None, (spec.name, prose(spec.summary))))
-    paragraphs = [title, _layers(content)]
-    if len(placed.devices) > 1:
-        paragraphs.append(_devices(content))
-    if batch_size is not None:
-        paragraphs.append(_memories(content, batch_size, half=spec.training.half))
-    if len(placed.devices) > 1:
-        paragraphs.append(_traffic(content, half=spec.training.half))
+    title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
+    devices = [device.name for device in plan.devices]
+    paragraphs = [
+        title,
+        _layers(plan.layers, plan.input_shape),
+        _costs(plan.layers, devices),
+        _devices(plan),
+    ]
+    if details:
+        paragraphs.append(_memories(plan))
+    paragraphs[-1] += f"\n{_images(plan, details=details)}"
+    if plan.traffic:
+        paragraphs.append(_traffic(plan, details=details))
+    paragraphs.append("\n".join(_recipe(plan.data, plan.training, plan.input_shape)))
     return "\n\n".join(paragraphs)
 
 
-def _layers(content: dict[str, Any]) -> str:
-    layers, devices = content["layers"], [d["name"] for d in content["devices"]]
-    rows: list[Row] = [
-        ("layer", "op", "output", "parameters", "", "MACs", "", "devices"),
-        None,
-        (INPUT, "", dimensions(content["input_shape"]), "", "", "", "", ""),
+def beginning(graph: Graph, names: Sequence[str]) -> str:
+    """Return tables of the layers that are known before the first that is not.
+
+    `names` are those of all layers. Where they run is not shown: nothing was placed.
+    """
+    known = [
+        plan_layer(node)
+        for node, name in zip(graph.nodes, names, strict=False)
+        if node.name == name
     ]
-    totals = content["parameters"], content["macs"]
+    paragraphs = [_layers(known, graph.input_shape)]
+    if any(layer.parameters or layer.macs for layer in known):
+        paragraphs.append(_costs(known, ()))
+    if len(known) < len(names):
+        after = f"after {known[-1].name} " if known else ""
+        paragraphs.append(f"What comes {after}is not known.")
+    return "\n\n".join(paragraphs)
+
+
+def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
+    heads = ("kernel", "stride", "padding", "groups")
+    rows: list[Row] = [("layer", "op", *heads, "output"), None]
+    rows.append((INPUT, "", "", "", "", "", dimensions(input_shape)))
     for layer in layers:
-        costs = _with_share(layer["parameters"], totals[0]) + _with_share(
-            layer["macs"], totals[1]
-        )
-        on = _names(layer["devices"], devices)
-        rows.append(
-            (layer["name"], layer["op"], dimensions(layer["output_shape"]), *costs, on)
-        )
-    count = f"{len(layers)} layers"
-    rows += [None, ("total", count, "", f"{totals[0]:,}", "", f"{totals[1]:,}", "", "")]
-    return aligned(rows, "<<>>>>><")
+        shape = dimensions(layer.output_shape)
+        rows.append((layer.name, layer.op, *window_cells(layer), shape))
+    return aligned(rows, "<<>>>>>")
 
 
-def _devices(content: dict[str, Any]) -> str:
-    rows: list[Row] = [("device", "parameters", ""), None]
-    for device in content["devices"]:
-        held = _with_share(device["parameters"], content["parameters"])
-        rows.append((device["name"], *held))
-    return aligned(rows, "<>>")
+def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
+    """A row for each layer that costs something."""
+    parameters = sum(layer.parameters for layer in layers)
+    macs = sum(layer.macs for layer in layers)
+    rows: list[Row] = [("layer", "parameters", "", "MACs", "", "devices"), None]
+    for layer in layers:
+        if layer.parameters or layer.macs:
+            learned = with_share(layer.parameters, parameters)
+            work = with_share(layer.macs, macs)
+            on = " ".join(ranges(layer.devices, devices))
+            rows.append((layer.name, *learned, *work, on))
+    rows += [None, ("total", f"{parameters:,}", "", f"{macs:,}", "", "")]
+    if not devices:
+        rows = [row and row[:-1] for row in rows]
+    return aligned(rows, "<>>>><"[: 6 if devices else 5])
 
 
-def _memories(content: dict[str, Any], images: int, *, half: bool) -> str:
-    heads = ("weights", "gradients", "optimizer", "activations", "training")
-    rows: list[Row] = [("memory", *heads, "inference", "budget"), None]
-    for device in content["devices"]:
-        held = device["memory"]
-        keys = ("weights", "gradients", "optimizer", "activations_training")
-        sizes = [readable(held[key]) for key in (*keys, "training", "inference")]
-        budget = readable(held["budget"]) if held["budget"] else ""
-        rows.append((device["name"], *sizes, budget))
-    note = f"For {images} images at once, in float32; inference takes weights and the"
-    note += " largest activations."
-    if half:
-        note = f"For {images} images at once; training keeps activations, and a copy of"
-        note += " the weights,\nin bfloat16. Inference takes weights and the largest"
-        note += " activations, in float32."
-    return f"{aligned(rows, '<>>>>>>>')}\n{note}"
+def _devices(plan: Plan) -> str:
+    limited = any(device.memory.budget for device in plan.devices)
+    heads = ("device", "layers", "parameters", "", "training", "of budget", "")
+    rows: list[Row] = [heads[: 7 if limited else 5], None]
+    order = [layer.name for layer in plan.layers]
+    for device in plan.devices:
+        held = device.memory
+        on = [layer.name for layer in plan.layers if device.name in layer.devices]
+        row = [device.name, ", ".join(ranges(on, order))]
+        row += with_share(device.parameters, plan.parameters)
+        row.append(readable(held.training))
+        if held.budget:
+            row += [readable(held.budget), with_share(held.training, held.budget)[1]]
+        rows.append(row + [""] * (len(rows[0] or ()) - len(row)))
+    return aligned(rows, "<<>>>>>"[: 7 if limited else 5])
 
 
-def _traffic(content: dict[str, Any], *, half: bool) -> str:
+def _memories(plan: Plan) -> str:
+    """What takes the memory; the device's table has training as a whole."""
+    heads = ("weights", "gradients", "optimizer", "activations", "inference")
+    rows: list[Row] = [("memory", *heads), None]
+
+    def sizes(device: DevicePlan) -> Iterator[str]:
+        held = device.memory
+        yield readable(held.weights)
+        yield readable(held.gradients)
+        yield readable(held.optimizer)
+        yield readable(held.activations_training)
+        yield readable(held.inference)
+
+    rows += [(device.name, *sizes(device)) for device in plan.devices]
+    return aligned(rows, "<>>>>>")
+
+
+def _images(plan: Plan, *, details: bool) -> str:
+    """What the figures of memory are for."""
+    note = f"For {_some(plan.images, 'image')} at once"
+    if plan.training.half:
+        note += "; training keeps activations, and a copy of the weights, in bfloat16."
+        inference = " Inference takes weights and the largest activations, in float32."
+    else:
+        note += ", in float32."
+        inference = " Inference takes weights and the largest activations."
+    return "\n".join(textwrap.wrap(note + inference * details, WIDTH))
+
+
+def _traffic(plan: Plan, *, details: bool) -> str:
     """Edges from one device that carry as much to several others share a line."""
-    devices = [device["name"] for device in content["devices"]]
-    edges = content["traffic"]
-    kinds = [kind for kind in ("bytes_per_image", "bytes_per_step") if kind in edges[0]]
-    heads = [kind.replace("_", " ") for kind in kinds]
+    devices = [device.name for device in plan.devices]
+    heads = ["bytes per image", "bytes per step"][: 1 + details]
     rows: list[Row] = [("before", "from", "to", *heads), None]
     above = ""
-    for (before, start, *counts), group in groupby(
-        edges, lambda edge: (edge["before"], edge["from"], *(edge[k] for k in kinds))
+    for (before, source, *counts), group in groupby(
+        plan.traffic,
+        lambda edge: (
+            edge.before,
+            edge.source,
+            *(edge.bytes_per_image, edge.bytes_per_step)[: 1 + details],
+        ),
     ):
-        to = [edge["to"] for edge in group]
+        to = [edge.target for edge in group]
         times = f"{len(to)} x " if len(to) > 1 else ""
         numbers = [f"{times}{count:,}" for count in counts]
         layer = before if before != above else ""
-        rows.append((layer, start, _names(to, devices), *numbers))
+        rows.append((layer, source, " ".join(ranges(to, devices)), *numbers))
         above = before
-    totals = [f"{sum(edge[kind] for edge in edges):,}" for kind in kinds]
-    rows += [None, ("total", "", "", *totals)]
+    totals = [sum(edge.bytes_per_image for edge in plan.traffic)]
+    totals.append(sum(edge.bytes_per_step for edge in plan.traffic))
+    shown = [f"{total:,}" for total in totals[: 1 + details]]
+    rows += [None, ("total", "", "", *shown)]
     note = "Forward, in float32; the backward pass moves as much again."
-    if len(kinds) > 1:
+    if details:
         note = "In float32: forward an image; to and fro a training step."
-        if half:
+        if plan.training.half:
             note = (
                 "Forward an image in float32; to and fro a training step in bfloat16."
             )
-    return f"{aligned(rows, '<<<>' + '>' * (len(kinds) - 1))}\n{note}"
+    return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
 
 
-def dimensions(shape: Shape | list[int]) -> str:
-    """Return a shape as people write it: 96 x 55 x 55."""
-    return " x ".join(map(str, shape))
+def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:
+    """How it learns, in three lines: what it sees, what a step is, how large it is."""
+    _, height, width = input_shape
+    sees = [f"size {data.size}, crops of {height} x {width}"]
+    sees += ["flip"] if data.flip else []
+    sees += [f"color noise {data.color_noise:g}"] if data.color_noise else []
+    sees += [f"std {data.std:g}"] if data.std != 1 else []
+
+    sgd = training.optimizer
+    steps = [_some(training.epochs, "epoch"), f"batch {training.batch_size}"]
+    if training.accumulate > 1:
+        steps[-1] += f" in {training.accumulate} passes"
+    steps += ["SGD", f"momentum {sgd.momentum:g}"]
+    if sgd.weight_decay:
+        steps.append(f"weight decay {sgd.weight_decay:g}")
+        steps[-1] += "" if sgd.decay_biases else " (weights only)"
+    if training.label_smoothing:
+        steps.append(f"label smoothing {training.label_smoothing:g}")
+    if training.clip_grad_norm:
+        steps.append(f"gradients clipped at {training.clip_grad_norm:g}")
+    steps += [training.precision] if training.half else []
+    lines = {"data": sees, "training": steps, "rate": _rate(training)}
+    return [
+        "\n".join(
+            textwrap.wrap(
+                f"{name:10}{', '.join(texts)}", WIDTH, subsequent_indent=" " * 10
+            )
+        )
+        for name, texts in lines.items()
+    ]
 
 
-def _with_share(number: int, total: int) -> tuple[str, str]:
-    """A number and its percentage; nothing for 0, which most layers have."""
-    if number == 0:
-        return "", ""
-    share = number / total
-    return f"{number:,}", f"{share:.0%}" if share >= 0.005 else "<1%"
+def _rate(training: Training) -> Iterator[str]:
+    sgd, schedule = training.optimizer, training.schedule
+    yield f"{sgd.lr:g}"
+    if training.warmup_epochs:
+        epochs = f"{training.warmup_epochs:g}"
+        plural = "" if epochs == "1" else "s"
+        yield f"after a rise from 0 over {epochs} epoch{plural}"
+    match schedule:
+        case None:
+            yield "constant"
+        case StepSchedule():
+            epochs = ", ".join(map(str, schedule.epochs))
+            yield f"times {schedule.factor:g} after epochs {epochs}"
+        case PlateauSchedule():
+            stalled = f"{_some(schedule.patience, 'epoch')} without a new best"
+            yield f"times {schedule.factor:g} after {stalled}"
+            yield f"{_some(schedule.drops, 'time')} at most"
+        case CosineSchedule():
+            yield f"half a cosine down to {schedule.final_lr:g}"
+    multipliers = sgd.lr_multipliers
+    for what, times in (("weights", multipliers.weight), ("biases", multipliers.bias)):
+        if times != 1:
+            yield f"times {times:g} for {what}"
 
 
-def _names(some: list[str], devices: list[str]) -> str:
-    """Name devices; three or more neighbours become `gpu0..gpu3`."""
-    ranks = [devices.index(name) for name in some]
-    texts = []
-    for _, run in groupby(enumerate(ranks), lambda pair: pair[1] - pair[0]):
-        names = [devices[rank] for _, rank in run]
-        texts += names if len(names) < 3 else [f"{names[0]}..{names[-1]}"]
-    return " ".join(texts)
-
-
-def aligned(rows: Sequence[Row], sides: str) -> str:
-    """Columns two spaces apart, each to its side (< or >); None is a rule."""
-    cells = [row for row in rows if row]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-
-    def line(row: Sequence[str]) -> Iterator[str]:
-        for cell, width, side in zip(row, widths, sides, strict=True):
-            yield f"{cell:{side}{width}}"
-
-    return "\n".join("  ".join(line(row)).rstrip() if row else rule for row in rows)
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -27,15 +27,16 @@ from specgen.backends.layout import (
     hanging,
     listed,
     paragraph,
-    prose,
 )
-from specgen.graph import Placed, PlacedGraph
+from specgen.backends.prose import prose
+from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.ops.base import volume
 from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
 from specgen.passes.shares import letters
 from specgen.source import Source
 from specgen.spec import Spec
+from specgen.spec.data import Data
 
 # One template a file, in the order in which one reads them.
 FILES = (
@@ -72,20 +73,21 @@ HELPERS: dict[str, dict[str, set[str]]] = {
 class Net:
     """What the templates know of the network; lists of strings are finished lines."""
 
-    stem: str
+    stem: str  # of what training writes
     name: str
     title: str
     about: list[str]
+    reference: list[str]
     channels: int
     height: int
     width: int
     classes: int
-    parameters: str
-    macs: str
+    cost: list[str]
     devices: tuple[str, ...]
     device_names: list[str]
     devices_about: list[str]
     signature: list[str]
+    moved: list[str]
     modules: list[str]
     start: list[str]
     forward: list[str]
@@ -93,6 +95,7 @@ class Net:
     split: list[str]
     split_about: list[str]
     softmax: bool
+    softmax_comments: list[str]
     helpers: set[str]
     definitions: list[str]
     standard_imports: list[str]
@@ -106,12 +109,19 @@ def render(
     net = _view(spec, stem, placed)
     values = {
         "net": net,
-        "data": spec.data,
+        "data": _data(spec),
         "training": spec.training,
         "comment": partial(_comment, source),
         "bracketed": bracketed,
     }
     return {name: _template(name).render(values) for name in FILES}
+
+
+def _data(spec: Spec) -> Data:
+    """The data section with its size; no `std` if that would change nothing."""
+    size = spec.data.side(spec.input.height, spec.input.width)
+    std = spec.data.std if spec.data.std != 1 else None
+    return spec.data.model_copy(update={"size": size, "std": std})
 
 
 def _comment(source: Source, path: str, indent: int) -> str:
@@ -173,17 +183,18 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         stem=stem,
         name=spec.name,
         title=_title(spec.name, placed.devices),
-        about=_about(spec),
+        about=_sentences(spec.summary, spec.reference),
+        reference=_sentences(spec.reference),
         channels=channels,
         height=height,
         width=width,
         classes=layers[-1].node.shape[0],
-        parameters=f"{cost.parameters(graph):,}",
-        macs=f"{cost.macs(graph):,}",
+        cost=_cost(graph),
         devices=placed.devices,
         device_names=_names(placed.devices),
         devices_about=_devices_about(placed.devices),
         signature=_signature(placed.devices),
+        moved=_moved(placed.devices),
         modules=_modules(layers),
         start=_start(layers, spec.init),
         forward=forward.lines,
@@ -191,6 +202,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
         softmax=softmax,
+        softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
         helpers=forward.helpers.union(defined),
         definitions=[_file(name) for name in defined],
         standard_imports=[line for line in imports if "torch" not in line],
@@ -212,8 +224,12 @@ def _file(helper: str) -> str:
 
 def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[str]:
     """Lines that import what the file needs, beside torch itself, sorted."""
-    parts = [{"collections.abc": {"Sequence"}, "torch": {"Tensor", "nn"}}]
-    parts += [HELPERS[name] for name in defined]
+    parts = [
+        {"collections.abc": {"Callable", "Sequence"}},
+        {"torch": {"Tensor", "nn"}},
+        {"typing": {"Self"}},
+        *(HELPERS[name] for name in defined),
+    ]
     if split:
         parts.append({"collections.abc": {"Mapping"}, "typing": {"Any"}})
     if functional:
@@ -234,17 +250,25 @@ def _title(name: str, devices: tuple[str, ...]) -> str:
     return title if fits(title, len('"""')) else f"{name} on {len(devices)} devices."
 
 
-def _about(spec: Spec) -> list[str]:
-    sentences = [prose(text).rstrip(".") for text in (spec.summary, spec.reference)]
-    return paragraph(" ".join(f"{text}." for text in sentences if text))
+def _sentences(*words: str) -> list[str]:
+    """Words of the spec, for a docstring."""
+    texts = filter(None, map(prose, words))
+    return paragraph(" ".join(t if t[-1] in ".?!" else f"{t}." for t in texts))
+
+
+def _cost(graph: Graph) -> list[str]:
+    parameters, macs = cost.parameters(graph), cost.macs(graph)
+    return paragraph(
+        f"{parameters:,} parameters, {macs:,} multiply-accumulates per image."
+    )
 
 
 def _devices_about(devices: tuple[str, ...]) -> list[str]:
     """The docstring of the argument."""
-    text = f"devices: a torch device for {enumeration(devices)}"
-    if len(devices) > 1:
-        text += " each; equal ones will do"
-    return hanging(f"{text}.", 8)
+    if len(devices) == 1:
+        return hanging(f"devices: one torch device, for {devices[0]}.", 8)
+    text = f"devices: torch devices for {enumeration(devices)}; they may be the same."
+    return hanging(text, 8)
 
 
 def _signature(devices: tuple[str, ...]) -> list[str]:
@@ -257,6 +281,20 @@ def _signature(devices: tuple[str, ...]) -> list[str]:
     if fits(line, 8):
         return [f"        {line}"]
     return [f"        {start}", *listed(defaults, 8), "        ),"]
+
+
+def _moved(devices: tuple[str, ...]) -> list[str]:
+    """The devices after `fn`, which moves tensors."""
+    return [
+        line
+        for device in devices
+        for line in bracketed(
+            f"self.{device} = fn(",
+            [f"torch.empty(0, device=self.{device})"],
+            ").device",
+            8,
+        )
+    ]
 
 
 def _modules(layers: list[Placed]) -> list[str]:
@@ -311,7 +349,7 @@ def _split_about(layers: list[Placed]) -> list[str]:
         return []
     shares = enumeration([share.name for share in layers[0].shares])
     text = "Layers that are split along the first axis of their parameters, and the"
-    text = f"{text} letters of the shares: {layers[0].node.name} is {shares}."
+    text = f"{text} letters of their shares: {layers[0].node.name} becomes {shares}."
     return comments([text], 0)
 
 

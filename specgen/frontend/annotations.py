@@ -47,6 +47,16 @@ def tagged(union: Any, discriminator: str, tag: Key) -> Any:
     return None
 
 
+def tags(annotation: Any) -> list[str]:
+    """Return the tags of the members of a discriminated union."""
+    union, discriminator = plain(annotation)
+    found: list[str] = []
+    for member in members(union):
+        field = fields(plain(member)[0]).get(discriminator or "")
+        found += get_args(plain(field)[0])
+    return found
+
+
 def labelled(union: Any, label: Key) -> Any:
     """Return the member of a union that Pydantic calls by this label."""
     names = {_name(member): member for member in members(union)}

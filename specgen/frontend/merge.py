@@ -1,23 +1,33 @@
 """An overlay merged into its base: key by key, and layers by name.
 
-`null` removes; `after: NAME` places a new layer. A new layer must say its place: the
-end, after the softmax, is hardly ever meant, and a mistyped name is no new layer.
+`null` removes; `after: NAME` places a new layer. A new layer must say where it goes: at
+the end, after the softmax, is hardly ever right, and a mistyped name is no new layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from specgen.diagnostics import Diagnostic, Path, in_order, nearest_help, short
+from specgen.diagnostics import (
+    MOST_COMPARED,
+    Diagnostic,
+    Path,
+    in_order,
+    nearest_help,
+    short,
+)
+from specgen.frontend import ranges
 from specgen.graph import INPUT
 from specgen.source import Source
 
-WHOLE = {("placement",)}  # an overlay's replaces the base's
 LAYERS = ("layers",)
-MOST_HELP = 100  # errors; to find the nearest of ten thousand names takes 25 ms
+PLACED = ("placement", "layers")
+NETWORK = ("input", "layers")  # the sections that say what the network computes
 TAGS = ("op", "kind")  # where one changes, nothing is left of the old mapping
+BASED_ON = "Based on "
 
 
 class Merge:
@@ -30,8 +40,14 @@ class Merge:
         self.comments = dict(base.comments)
         self.files = dict(base.files)
         self.problems = list(base.problems)
-        # By layer, those that this overlay, or the options, put after it.
+        self.network_changed = False
+        self.compared = 0  # names, to find near ones
+        # By layer, those that this overlay puts after it; new ones that say no place.
         self.followers: dict[str, list[str]] = {}
+        self.lost: list[str] = []
+        # The layers with those that this overlay removes, and these.
+        self.order: list[str] = []
+        self.gone: set[str] = set()
 
     def result(self) -> Source:
         """Return the merged source; what has gone from it is no path of a problem."""
@@ -49,30 +65,16 @@ class Merge:
         )
 
     def overlay(self, top: Source) -> None:
-        """Merge a file into what there is."""
+        """Merge an overlay into what there is."""
         self.files |= top.files
         self.problems += top.problems
-        self.followers = {}
+        self.network_changed = False
+        self.followers, self.lost, self.order, self.gone = {}, [], [], set()
         data = {key: value for key, value in top.data.items() if key != "extends"}
         self._mapping(self.data, data, (), top)
-
-    def options(self, options: Iterable[tuple[tuple[str, ...], Source]]) -> None:
-        """Merge values at paths whose mapping must be there already."""
-        self.followers = {}
-        for path, top in options:
-            self.problems += top.problems
-            base, data = self.data, top.data
-            for depth, key in enumerate(path[:-1], 1):
-                if key not in base:
-                    self._missing("bad-set", "here", path[:depth], base, top)
-                    break
-                if not isinstance(base[key], dict):
-                    message = f"{short(key)} is not a mapping"
-                    self._report(top, Diagnostic("bad-set", message, path[:depth]))
-                    break
-                base, data = base[key], data[key]
-            else:
-                self._mapping(base, data, path[:-1], top)
+        self._update_placement(top)
+        if self.network_changed:
+            self._credit(data)
 
     def _mapping(
         self, base: dict[str, Any], over: dict[str, Any], path: Path, top: Source
@@ -93,11 +95,12 @@ class Merge:
         if path == LAYERS:
             self._arrange(base, removed)
         for key in removed:
+            self._touch((*path, key))
             self._forget(base.pop(key), (*path, key))
 
     def _value(self, base: dict[str, Any], value: Any, path: Path, top: Source) -> None:
         old = base.get(str(path[-1]))
-        if path not in WHOLE and _same_kind(old, value):
+        if same_kind(old, value) and not _is_whole(value, path):
             if path in top.comments:
                 self.comments[path] = top.comments[path]
             self._mapping(old, value, path, top)
@@ -142,13 +145,15 @@ class Merge:
             )
         elif after != INPUT and after not in layers:
             message = f"there is no layer {short(after)} to follow"
-            near = nearest_help(after, layers)
+            near = self._nearest(after, layers)
             problem = Diagnostic("new-layer", message, path, help=near, span=place)
         layer = _without_after(fields)
+        self._touch(path)
         self._adopt(layer, path, top)
         layers[name] = layer
         if problem:  # the layer stays at the end, so that it is checked
             self._report(top, problem)
+            self.lost.append(name)
         else:
             self.followers.setdefault(after, []).append(name)
 
@@ -163,13 +168,47 @@ class Merge:
         arranged = {name: layers[name] for name in order if name in layers}
         layers.clear()
         layers.update(arranged)
-        # What follows a removed layer has its place; nothing more can come after that.
-        gone = set(removed)
-        self.followers = {
-            after: [name for name in names if name not in gone]
-            for after, names in self.followers.items()
-            if after not in gone
-        }
+        self.order, self.gone = list(arranged), set(removed)
+
+    def _update_placement(self, top: Source) -> None:
+        """Let the base's placement follow the layers that go and come.
+
+        A range ends at what is left of it. A new layer that no entry names goes where
+        the layer before it is, the first where the layer behind it is.
+        """
+        placement = self.data.get("placement")
+        entries = placement.get("layers") if isinstance(placement, dict) else None
+        if not self.order or not isinstance(entries, dict) or not entries:
+            return
+        own = {path[-1] for path in top.keys if path[:-1] == PLACED}
+        at = {name: index for index, name in enumerate(self.order)}
+        kept = [name for name in self.order if name not in self.gone]
+        for key, value in list(entries.items()):
+            new_key = key if key in own else ranges.shrink(key, at, kept)
+            if new_key in entries:
+                new_key = key  # two keys for one layer are an error, found later
+            del entries[key]
+            if new_key is None:
+                self._forget(value, (*PLACED, key))
+            else:
+                entries[new_key] = value
+                self._move(value, (*PLACED, key), (*PLACED, new_key))
+        new = {name for names in self.followers.values() for name in names}
+        found = ranges.missing(entries, kept, new.union(self.lost))
+        for name, like in found.items():
+            entries[name] = deepcopy(entries[like])
+            for path in _paths(entries[name], ()):
+                self._inherit((*PLACED, like, *path), (*PLACED, name, *path))
+            self.keys[*PLACED, name] = self.keys[*LAYERS, name]
+
+    def _credit(self, over: dict[str, Any]) -> None:
+        """Say that what the base says of its network is of another one."""
+        for key in ("summary", "reference"):
+            text = self.data.get(key)
+            if key not in over and isinstance(text, str) and text:
+                if not text.startswith(BASED_ON):
+                    self.data[key] = BASED_ON + text
+                return
 
     def _replace(
         self, base: dict[str, Any], value: Any, path: Path, top: Source
@@ -177,6 +216,8 @@ class Merge:
         key = str(path[-1])
         if key in base:
             self._forget(base[key], path)
+        if key not in base or base[key] != value:
+            self._touch(path)
         base[key] = value
         self._adopt(value, path, top)
 
@@ -195,12 +236,31 @@ class Merge:
             self.keys.pop(here, None)
             self.comments.pop(here, None)
 
+    def _inherit(self, old: Path, new: Path) -> None:
+        """Give a path the places of another one."""
+        for places in (self.values, self.keys):
+            if old in places:
+                places[new] = places[old]
+
+    def _move(self, value: Any, old: Path, new: Path) -> None:
+        if old == new:
+            return
+        for path in _paths(value, ()):
+            self._inherit((*old, *path), (*new, *path))
+            if (*old, *path) in self.comments:
+                self.comments[*new, *path] = self.comments[*old, *path]
+        self._forget(value, old)
+
+    def _touch(self, path: Path) -> None:
+        """Note what this overlay changes."""
+        self.network_changed |= path[0] in NETWORK
+
     def _missing(
         self,
         code: str,
         what: str,
         path: Path,
-        there: Iterable[str],
+        there: Collection[str],
         top: Source,
         default: str | None = None,
     ) -> None:
@@ -208,10 +268,13 @@ class Merge:
         name = str(path[-1])
         kind = "layer " if path[:-1] == LAYERS else ""
         message = f"there is no {kind}{short(name)} {what}"
-        help = default
-        if len(self.problems) < MOST_HELP:
-            help = nearest_help(name, there) or default
+        help = self._nearest(name, there) or default
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))
+
+    def _nearest(self, name: str, there: Collection[str]) -> str | None:
+        """Return the help that gives the nearest name, while that takes no time."""
+        self.compared += len(there)
+        return nearest_help(name, there) if self.compared <= MOST_COMPARED else None
 
     def _report(self, top: Source, problem: Diagnostic) -> None:
         self.problems += top.locate([problem])
@@ -231,8 +294,16 @@ def _without_after(layer: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in layer.items() if key != "after"}
 
 
-def _same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
+def same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
     """Tell whether two values are mappings that can be merged."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return False
     return all(tag not in old or new.get(tag, old[tag]) == old[tag] for tag in TAGS)
+
+
+def _is_whole(value: dict[str, Any], path: Path) -> bool:
+    """Tell whether a mapping says all that one in its place can say.
+
+    A placement with devices and layers is another placement; one with less is a change.
+    """
+    return path == PLACED[:1] and value.keys() >= {"devices", "layers"}

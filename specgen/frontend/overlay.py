@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
@@ -17,19 +18,25 @@ from specgen.diagnostics import (
     nearest_help,
     short,
 )
-from specgen.frontend.merge import Merge
+from specgen.frontend.merge import Merge, same_kind
 from specgen.source import MAX_BYTES, Source, parse
 from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 
+# What the top folder of a project has.
+PROJECT = (".git", "pyproject.toml")
+
 DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range, conv1..pool2
 
 
-def load(path: FilePath, sets: Sequence[str] = ()) -> Source:
-    """Read a spec, merge it into what it extends, and apply each `--set KEY=VALUE`.
+def load(
+    path: FilePath, sets: Sequence[str] = (), root: FilePath | None = None
+) -> Source:
+    """Read a spec, merge it into what it extends, and change it by `--set KEY=VALUE`.
 
-    Every place in the result is in the file or the option that gave the value. What is
-    wrong with the merging is in ``problems``.
+    Bases lie in `root`; without one, in the project of the spec. Every place in the
+    result is in the file or the option that gave the value. What is wrong with the
+    merging is in ``problems``.
 
     Raises:
         SpecError: a file cannot be read.
@@ -43,7 +50,7 @@ def load(path: FilePath, sets: Sequence[str] = ()) -> Source:
         except SpecError as error:
             bad_options += error.diagnostics
     try:
-        for source in _chain(path):
+        for source in _chain(path, root):
             chain.append(source)
     except SpecError as error:
         errors += error.diagnostics
@@ -53,17 +60,18 @@ def load(path: FilePath, sets: Sequence[str] = ()) -> Source:
     merge = Merge(chain.pop())
     for overlay in reversed(chain):
         merge.overlay(overlay)
-    merge.options(options)
+    if options:
+        merge.overlay(_one_overlay(options))
     merge.problems += bad_options
-    return merge.result()
+    return replace(merge.result(), options=tuple(sets))
 
 
 # --- files
 
 
-def _chain(path: FilePath) -> Iterator[Source]:
+def _chain(path: FilePath, root: FilePath | None) -> Iterator[Source]:
     """Read the spec, its base, the base of that, and so on."""
-    folder = os.path.realpath(path.parent)
+    folder = os.path.realpath(root or _project(path.parent))
     seen = []
     span = None
     while True:
@@ -77,11 +85,21 @@ def _chain(path: FilePath) -> Iterator[Source]:
         if not FilePath(os.path.realpath(path)).is_relative_to(folder):
             _refuse(
                 "extends-outside",
-                "a base lies in the folder of the spec, or below it",
+                f"this base is outside of {short(folder)}",
                 span,
+                "copy the base into this folder, or give --root a folder that has both",
             )
         if os.path.realpath(path) in seen:
             _refuse("extends-cycle", f"{path} extends itself in the end", span)
+
+
+def _project(folder: FilePath) -> FilePath:
+    """Return the nearest folder upward that is a project's, or else the folder."""
+    folder = folder.resolve()
+    for parent in (folder, *folder.parents):
+        if any((parent / mark).exists() for mark in PROJECT):
+            return parent
+    return folder
 
 
 def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
@@ -89,7 +107,8 @@ def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
         _refuse("wrong-type", "expected the name of a file", span)
     if "\0" in name:
         _refuse("cannot-read", "no file has such a name", span)
-    return overlay.parent / name
+    # Names of files are UTF-8, also where the locale is C and knows ASCII only.
+    return overlay.parent / os.fsdecode(name.encode())
 
 
 def _read(path: FilePath, span: Span | None) -> bytes:
@@ -119,7 +138,29 @@ def _refuse(
 # --- options
 
 
-def _option(text: str) -> tuple[tuple[str, ...], Source]:
+def _one_overlay(options: Sequence[Source]) -> Source:
+    """Return the overlay that says what all options say; the last word counts."""
+    data: dict[str, Any] = {}
+    keys: dict[Path, Span] = {}
+    values: dict[Path, Span] = {}
+    problems: list[Diagnostic] = []
+    for option in options:
+        _add(data, option.data)
+        keys |= option.keys
+        values |= option.values
+        problems += option.problems
+    return Source(data, keys, values, {}, {}, tuple(problems))
+
+
+def _add(data: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if same_kind(data.get(key), value):
+            _add(data[key], value)
+        else:
+            data[key] = value
+
+
+def _option(text: str) -> Source:
     """Read KEY=VALUE as an overlay that says nothing else."""
     file = f"--set {text}"
     name, equals, value = text.partition("=")
@@ -157,7 +198,7 @@ def _option(text: str) -> tuple[tuple[str, ...], Source]:
         _refuse("bad-set", message, at(start, len(value)), help)
     for part in reversed(path):
         data = {part: data}
-    return path, Source(
+    return Source(
         data,
         {**keys, **reader.keys},
         {**keys, **reader.values},

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from specgen.diagnostics import (
+    LIMIT_HELP,
+    MOST_ERRORS,
     Diagnostic,
     Path,
+    Problems,
     Span,
-    SpecError,
     in_order,
     nearest,
     nearest_help,
     short,
 )
+from specgen.frontend import advice
 from specgen.frontend.annotations import (
     Key,
     element,
@@ -32,10 +36,12 @@ from specgen.frontend.annotations import (
     members,
     plain,
     tagged,
+    tags,
 )
+from specgen.frontend.foreign import our_key, value_help
 from specgen.source import Source
 
-Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 
 # What a value should have been, by the first word of Pydantic's error type.
 KINDS = {
@@ -61,50 +67,122 @@ LIMITS = {
     "string_too_short": "must have a length of at least {min_length}",
     "string_too_long": "must have a length of at most {max_length}",
 }
-LONGEST_LIST = 100  # characters of valid names that are enumerated
+OWN_LIMITS = {2**20, 2**60, 1e15, -1e15}  # not of what a field means
 
 
-def validate(source: Source, model: type[Model]) -> Model:
-    """Return the source's data as a ``model``.
+class Form(Generic[T]):
+    """A type that values of a spec are held against."""
 
-    A validator of the model may raise ValueError, or PydanticCustomError, whose type is
-    the error's code if it has a hyphen. A message that begins with "expected" is
-    completed by what the spec has instead.
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self.adapter: TypeAdapter[T] = TypeAdapter(annotation)
 
-    Raises:
-        SpecError: all that is wrong with the data, and the source's problems.
+
+def validate(form: Form[T], value: Any, path: Path, problems: Problems) -> T | None:
+    """Return the value at a path as its type, or None if it is not of its form.
+
+    Unknown keys are reported and left out. A validator of a model may raise ValueError,
+    or PydanticCustomError, whose type is the error's code if it has a hyphen. A message
+    that begins with "expected" is completed by what the spec has instead.
     """
-    found: list[Diagnostic] = []
     try:
-        result = model.model_validate(source.data)
+        return form.adapter.validate_python(value)
     except ValidationError as error:
-        raw = error.errors(include_url=False)
-        found = _translate(_Error.of(details, model) for details in raw)
-    else:
-        if not source.problems:
-            return result
+        raw = error.errors(include_url=False)[:MOST_ERRORS]
+    errors = (_Error.of(details, form.annotation, path) for details in raw)
     # A validator may have made several values of the one that the spec has.
-    placed = (replace(error, path=_known(error.path, source)) for error in found)
-    located = source.locate(dict.fromkeys(placed))
-    # Where a value cannot be read, the data has a stand-in: that is no second error.
+    found = [
+        replace(problem, path=_given(problem.path or (), value, path))
+        for problem in _translate(errors)
+    ]
+    problems.add(*dict.fromkeys(found))
+    unknown = [p.path[len(path) :] for p in found if p.path and p.code == "unknown-key"]
+    if len(unknown) < len(found):
+        return None
+    # What is missing now is what one of these keys was meant to be.
+    more = Problems()
+    known = validate(form, _without(value, unknown), path, more)
+    problems.add(*(problem for problem in more if problem.code != "missing-key"))
+    return known
+
+
+def validate_fields(
+    model: type[BaseModel],
+    data: Mapping[str, Any],
+    problems: Problems,
+    instead: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return each field of a model by itself; None is one that is missing or wrong.
+
+    Fields in `instead` are of another type than in the model.
+    """
+    types = fields(model)
+    found = {}
+    wrong = [
+        _Error("extra_forbidden", "", data[key], {}, (), None, model, (key,))
+        for key in data
+        if key not in types
+    ][:MOST_ERRORS]
+    for name, field in model.model_fields.items():
+        if name not in data:
+            found[name] = None if field.is_required() else field.default
+            if field.is_required():
+                wrong.append(_Error("missing", "", None, {}, (), None, model, (name,)))
+        elif data[name] is None:
+            error = _Error(
+                "null", "expected a value", None, {}, (), None, model, (name,)
+            )
+            wrong.append(error)
+            found[name] = None
+        else:
+            form = Form[Any](instead.get(name, types[name]))
+            found[name] = validate(form, data[name], (name,), problems)
+    problems.add(*_translate(wrong))
+    return found
+
+
+def located(source: Source, problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Return all problems in order of their places, those of the source included.
+
+    Where a value cannot be read, the data has a stand-in: that is no second error.
+    """
+    placed = source.locate(dict.fromkeys(problems))
     unread = {_start(problem) for problem in source.problems}
     unmerged = {
         p.path[:-1] for p in source.problems if p.path and p.code == "merge-key"
     }
     errors = [
         error
-        for error in located
-        if _start(error) not in unread
+        for error in placed
+        if not (error.span and _start(error) in unread)
         and not (error.code == "missing-key" and error.path in unmerged)
     ]
-    raise SpecError(in_order([*source.problems, *errors]))
+    return in_order([*source.problems, *errors])
 
 
-def _known(path: Path | None, source: Source) -> Path:
-    path = path or ()
-    while path not in source.values:
-        path = path[:-1]
-    return path
+def _without(data: Any, paths: Iterable[Path]) -> Any:
+    """Return a copy of the data without what is at these paths."""
+    copied = deepcopy(data)
+    for path in paths:
+        inner = copied
+        for key in path[:-1]:
+            inner = inner[key]
+        inner.pop(path[-1], None)
+    return copied
+
+
+def _given(place: Path, value: Any, path: Path) -> Path:
+    """Return as much of a place as there is in the value at a path."""
+    for depth, key in enumerate(place[len(path) :], len(path)):
+        there = key in value if isinstance(value, dict) else _has(value, key)
+        if not there:
+            return place[:depth]
+        value = value[key]
+    return place
+
+
+def _has(value: Any, key: Key) -> bool:
+    return isinstance(value, list) and isinstance(key, int) and key < len(value)
 
 
 def _start(error: Diagnostic) -> tuple[str, int, int] | None:
@@ -127,11 +205,12 @@ class _Error:
     at_key: bool = False
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any], model: type[BaseModel]) -> _Error:
+    def of(cls, raw: Mapping[str, Any], type: Any, path: Path) -> _Error:
         kind, context = raw["type"], raw.get("ctx", {})
         own = kind in ("value_error", "assertion_error")
         message = str(context["error"]) if own else raw["msg"]
-        return cls(kind, message, raw["input"], context, raw["loc"], model)
+        rest = raw["loc"]
+        return cls(kind, message, raw["input"], context, rest, type, None, path)
 
     def advance(self) -> _Error:
         """Read on to the end, or to a union whose next is a member's label."""
@@ -203,7 +282,7 @@ def _diagnostic(error: _Error) -> Diagnostic:
     if kind == "missing":
         return _missing_key(replace(error, path=error.path[:-1]), error.path[-1])
     if kind == "union_tag_not_found":
-        return _missing_key(error, context["discriminator"].strip("'"))
+        return _missing_tag(error, context["discriminator"].strip("'"))
     if kind == "union_tag_invalid":
         return _unknown_tag(error)
     if phrase := _expected(error):
@@ -216,7 +295,8 @@ def _diagnostic(error: _Error) -> Diagnostic:
             for name, bound in context.items()
         }
         message = f"{LIMITS[kind].format(**bounds)}, got {got}"
-        return error.diagnostic("out-of-range", message)
+        own = not OWN_LIMITS.isdisjoint(context.values())
+        return error.diagnostic("out-of-range", message, LIMIT_HELP if own else None)
     if kind == "string_pattern_mismatch":
         return error.diagnostic("bad-value", f"must match {context['pattern']}")
     code = kind if "-" in kind else "bad-value"
@@ -225,22 +305,27 @@ def _diagnostic(error: _Error) -> Diagnostic:
 
 def _unknown_key(error: _Error) -> Diagnostic:
     key = str(error.path[-1])
-    names = list(fields(error.owner))
-    help = nearest_help(key, names) or _enumerate(names)
-    if (name := key.partition(":")[0]) in names:  # {stride:2} is one long key
-        help = f"a space belongs after {name}:"
+    help = advice.for_key(key, error.value, error.owner)
     error = replace(error, at_key=True)
     return error.diagnostic("unknown-key", f"unknown key {short(key)}", help)
 
 
 def _meant(error: _Error) -> Path:
-    """Return the path of which an unknown key is a misspelling, or else its own."""
+    """Return the path of the key that an unknown one stands for, or else its own."""
     key = str(error.path[-1])
-    return (*error.path[:-1], nearest(key, fields(error.owner)) or key)
+    names = fields(error.owner)
+    return (*error.path[:-1], our_key(key, names) or nearest(key, names) or key)
 
 
 def _missing_key(error: _Error, key: Key) -> Diagnostic:
     return replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+
+
+def _missing_tag(error: _Error, tag: str) -> Diagnostic:
+    names = tags(error.type)
+    key, help = advice.for_missing_tag(tag, error.value, names)
+    path = error.path if key is None else (*error.path, key)
+    return replace(_missing_key(error, tag), path=path, help=help)
 
 
 def _unknown_tag(error: _Error) -> Diagnostic:
@@ -251,7 +336,7 @@ def _unknown_tag(error: _Error) -> Diagnostic:
     if not isinstance(value, str):
         return _mismatch(error, "a string", [])
     message = f"there is no {key} {short(tag)}"
-    help = nearest_help(tag, names) or _enumerate(names)
+    help = advice.for_op(key, tag, names)
     return error.diagnostic(
         "unknown-op" if key == "op" else "bad-choice", message, help
     )
@@ -259,12 +344,14 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
     message = f"expected {expected}, got {_got(error.value)}"
+    help = advice.for_value(error.value, expected, error.type)
     if not choices:
-        help = "leave the key out for its default" if error.kind == "null" else None
+        if error.kind == "null":
+            help = advice.for_nothing(error.owner, str(error.path[-1]))
         return error.diagnostic("wrong-type", message, help)
-    return error.diagnostic(
-        "bad-choice", message, nearest_help(str(error.value), choices)
-    )
+    word = str(error.value)
+    help = value_help(word, choices) or nearest_help(word, choices) or help
+    return error.diagnostic("bad-choice", message, help)
 
 
 def _expected(error: _Error) -> str | None:
@@ -286,11 +373,6 @@ def _choices(error: _Error) -> list[str]:
 def _listed(names: str) -> list[str]:
     """Return the names of which Pydantic makes "'a', 'b' or 'c'"."""
     return [name.strip("'") for name in re.split(", | or ", names)]
-
-
-def _enumerate(names: list[str]) -> str | None:
-    listed = ", ".join(names)
-    return f"valid names are {listed}" if 0 < len(listed) <= LONGEST_LIST else None
 
 
 def _got(value: Any) -> str:

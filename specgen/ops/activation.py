@@ -39,7 +39,9 @@ class Dropout(Op):
     """
 
     op: Literal["dropout"]
-    p: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    p: Annotated[
+        float, Field(ge=0, lt=1, description="share of the values that is zeroed")
+    ] = 0.5
     elementwise: ClassVar[bool] = True
     training_only: ClassVar[bool] = True
 

@@ -36,6 +36,16 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What slides over maps: (height, width); `padding` is top, bottom, left, right."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A Python call to write down: name and arguments as source text."""
 
@@ -45,12 +55,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What an op's forward pass keeps for its backward pass, on a CPU.
+    """What an op's forward pass saves for its backward pass, on a CPU.
 
     Of what is neither its input, its output nor a parameter, `other` counts the bytes
     per image, and `values` the values of the input's type. `weight` says that the
     weight is kept even where no gradient of the input is wanted. `view` says that the
-    output lies in the input's memory.
+    output lies in the input's memory. What is not saved is `scratch`, bytes per image
+    that the op takes only while it computes.
     """
 
     input: bool = False
@@ -59,6 +70,7 @@ class Saved:
     values: int = 0
     weight: bool = False
     view: bool = False
+    scratch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,10 @@ class Op(Strict):
     # Outside of training, its output is its input.
     training_only: ClassVar[bool] = False
 
+    def check_fields(self) -> Iterator[Diagnostic]:
+        """What is wrong whatever the input; paths are relative to the layer."""
+        yield from ()
+
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         """What is wrong with reading x; paths are relative to the layer."""
         yield from ()
@@ -135,6 +151,10 @@ class Op(Strict):
             Refusal: there is none.
         """
         return x
+
+    def window(self) -> Window | None:
+        """What slides over the maps, if something does."""
+        return None
 
     def parameters(self, x: Shape) -> dict[str, Shape]:
         """Whole parameter tensors by leaf name, in torch's order."""

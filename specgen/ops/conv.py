@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -19,6 +19,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
+    Window,
     divisors,
     need_maps,
     pair_schema,
@@ -35,10 +36,12 @@ class Sides(Strict):
     One number pads all sides, [height, width] both sides of each direction.
     """
 
-    top: Padding = 0
-    bottom: Padding = 0
-    left: Padding = 0
-    right: Padding = 0
+    top: Annotated[Padding, Field(description="rows of zeros above the maps")] = 0
+    bottom: Annotated[Padding, Field(description="rows of zeros below the maps")] = 0
+    left: Annotated[Padding, Field(description="columns of zeros left of the maps")] = 0
+    right: Annotated[
+        Padding, Field(description="columns of zeros right of the maps")
+    ] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -70,15 +73,23 @@ class Conv2d(Weighted):
     """
 
     op: Literal["conv2d"]
-    out_channels: Count
-    kernel_size: Pair
-    stride: Pair = (1, 1)
+    out_channels: Annotated[Count, Field(description="maps of the output")]
+    kernel_size: Annotated[
+        Pair, Field(description="the window: one number, or [height, width]")
+    ]
+    stride: Annotated[
+        Pair,
+        Field(description="how far the window moves: one number, or [height, width]"),
+    ] = (1, 1)
     padding: Sides = Sides()
-    dilation: Pair = (1, 1)
-    groups: Count = 1
+    dilation: Annotated[
+        Pair, Field(description="distance of the values in a window: 1 is side by side")
+    ] = (1, 1)
+    groups: Annotated[
+        Count, Field(description="parts of the channels that do not see each other")
+    ] = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
-        yield from super().check(x)
         for what, channels in (("output", self.out_channels), ("input", x[0])):
             if channels % self.groups:
                 yield Diagnostic(
@@ -107,6 +118,11 @@ class Conv2d(Weighted):
                 )
             size.append((length - reach) // self.stride[axis] + 1)
         return (self.out_channels, *size)
+
+    def window(self) -> Window:
+        pad = self.padding
+        sides = (pad.top, pad.bottom, pad.left, pad.right)
+        return Window(self.kernel_size, self.stride, sides, self.dilation)
 
     def weight(self, x: Shape) -> Shape:
         return (self.out_channels, x[0] // self.groups, *self.kernel_size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from specgen.ops.base import (
     Call,
@@ -25,7 +27,9 @@ class Linear(Weighted):
     """A fully connected layer (`torch.nn.Linear`); input features are inferred."""
 
     op: Literal["linear"]
-    out_features: Count
+    out_features: Annotated[
+        Count, Field(description="values of the output: in the last layer, one a class")
+    ]
 
     def output(self, x: Shape) -> Shape:
         if len(x) != 1:

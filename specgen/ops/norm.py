@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
@@ -34,10 +34,21 @@ class ResponseNorm(Op):
     ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
-    size: Count
-    alpha: Positive = 1e-4
-    beta: Positive = 0.75
-    k: Positive = 1.0
+    size: Annotated[
+        Count,
+        Field(
+            description="the window: an odd number of channels, or of rows and columns"
+        ),
+    ]
+    alpha: Annotated[Positive, Field(description="weight of the mean of squares")] = (
+        1e-4
+    )
+    beta: Annotated[Positive, Field(description="exponent of what is divided by")] = (
+        0.75
+    )
+    k: Annotated[
+        Positive, Field(description="added to the weighted mean of squares")
+    ] = 1.0
 
     @field_validator("size")
     @classmethod
@@ -51,6 +62,11 @@ class ResponseNorm(Op):
     def output(self, x: Shape) -> Shape:
         need_maps(self.op, x)
         return x
+
+    def _saved(self, x: Shape) -> Saved:
+        """Beside x, the base of the power; the power itself is soon multiplied by x."""
+        size = FLOAT32 * volume(x)
+        return Saved(input=True, other=size, scratch=size)
 
     def _form(self, saved: Saved, name: str, *more: str) -> TorchForm:
         """A class `name` that the generated file defines."""
@@ -68,7 +84,15 @@ class LocalResponseNorm(ResponseNorm):
     """
 
     op: Literal["local_response_norm"]
-    groups: Count = 1
+    # Each is a node of ONNX, of which there are not too many.
+    groups: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="parts of the channels that are normalized by themselves",
+        ),
+    ] = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         if x[0] % self.groups:
@@ -86,15 +110,14 @@ class LocalResponseNorm(ResponseNorm):
                 "cannot-split",
                 f"a window over {group} channels cannot be split"
                 f" into shares of {len(share)}",
-                "groups" if "groups" in self.model_fields_set else "op",
+                "groups" if self.groups > 1 else "op",
                 help=f"with groups: {x[0] // len(share)} each share is normalised by"
                 " itself (another function), or place the layer on one device",
             )
         return Part(self.model_copy(update={"groups": len(share) // group}), share)
 
     def torch(self, x: Shape) -> TorchForm:
-        # Beside x, the base of the power.
-        saved = Saved(input=True, other=FLOAT32 * volume(x))
+        saved = self._saved(x)
         more = [f"groups={self.groups}"] if self.groups > 1 else []
         return self._form(saved, "LocalResponseNorm", *more)
 
@@ -129,9 +152,7 @@ class SpatialResponseNorm(ResponseNorm):
     op: Literal["spatial_response_norm"]
 
     def torch(self, x: Shape) -> TorchForm:
-        # Beside x, the base of the power.
-        saved = Saved(input=True, other=FLOAT32 * volume(x))
-        return self._form(saved, "SpatialResponseNorm")
+        return self._form(self._saved(x), "SpatialResponseNorm")
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         reach = self.size // 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
@@ -17,6 +19,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
+    Window,
     need_maps,
     py,
     volume,
@@ -30,17 +33,29 @@ class Pool2d(Op):
     what lies outside takes no part.
     """
 
-    kernel_size: Pair
-    stride: Pair | None = None
-    padding: PaddingPair = (0, 0)
-    ceil_mode: bool = False
+    kernel_size: Annotated[
+        Pair, Field(description="the window: one number, or [height, width]")
+    ]
+    stride: Annotated[
+        Pair | None,
+        Field(
+            description="how far the window moves; if left out, as far as it is large"
+        ),
+    ] = None
+    padding: Annotated[
+        PaddingPair,
+        Field(description="pixels around the maps: one number, or [height, width]"),
+    ] = (0, 0)
+    ceil_mode: Annotated[
+        bool, Field(description="whether a last window may hang over the edge")
+    ] = False
 
     @property
     def _step(self) -> tuple[int, int]:
         """The stride: as in PyTorch, the window unless it is given."""
         return self.stride or self.kernel_size
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
+    def check_fields(self) -> Iterator[Diagnostic]:
         for pad, kernel in zip(self.padding, self.kernel_size, strict=True):
             if 2 * pad > kernel:
                 yield Diagnostic(
@@ -54,6 +69,10 @@ class Pool2d(Op):
     def output(self, x: Shape) -> Shape:
         need_maps(self.op, x)
         return (x[0], self._windows(x, 0), self._windows(x, 1))
+
+    def window(self) -> Window:
+        height, width = self.padding
+        return Window(self.kernel_size, self._step, (height, height, width, width))
 
     def _windows(self, x: Shape, axis: int) -> int:
         """Number of window positions along height (0) or width (1)."""
@@ -127,10 +146,12 @@ class AvgPool2d(Pool2d):
     """The mean of each window (`torch.nn.AvgPool2d`)."""
 
     op: Literal["avg_pool2d"]
-    count_include_pad: bool = True
+    count_include_pad: Annotated[
+        bool, Field(description="whether the mean counts the padding, as zeros")
+    ] = True
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
-        yield from super().check(x)
+    def check_fields(self) -> Iterator[Diagnostic]:
+        yield from super().check_fields()
         if self.padding == (0, 0) and not self.count_include_pad:
             yield Diagnostic(
                 "no-effect",

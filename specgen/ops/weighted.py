@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import Op, Shape
@@ -14,13 +16,15 @@ from specgen.schema import Figure, Positive, Strict
 class Normal(Strict):
     """Zero mean and this standard deviation."""
 
-    std: Positive
+    std: Annotated[Positive, Field(description="standard deviation")]
 
 
 class NormalWeight(Strict):
     """`{normal: {std: 0.01}}`."""
 
-    normal: Normal
+    normal: Annotated[
+        Normal, Field(description="draw from a normal distribution: {std: 0.01}")
+    ]
 
 
 class Init(Strict):
@@ -30,13 +34,19 @@ class Init(Strict):
     sqrt(2 / fan_in), which keeps the variance through ReLU (He et al., 2015).
     """
 
-    weight: NormalWeight | Literal["kaiming_normal"] | None = None
-    bias: Figure | None = None
+    weight: Annotated[
+        NormalWeight | Literal["kaiming_normal"] | None,
+        Field(description="{normal: {std: 0.01}}, or kaiming_normal: sqrt(2 / fan_in)"),
+    ] = None
+    bias: Annotated[Figure | None, Field(description="value of every bias")] = None
 
     def over(self, default: Init) -> Init:
         """This start, completed from `default`."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return default.model_copy(update=given)
+        return default.model_copy(update=self.given())
+
+    def given(self) -> dict[str, Any]:
+        """What this start says itself."""
+        return {name: value for name, value in self if value is not None}
 
     def std(self, fan_in: int) -> float:
         """Standard deviation of weights of which `fan_in` make one output."""
@@ -45,12 +55,26 @@ class Init(Strict):
         return round(math.sqrt(2 / fan_in), 6)  # reads well, and is close enough
 
 
-def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
-    """Yield what of the spec's `init` no layer starts with."""
+# How parameters start of which neither a layer nor the spec's `init` says it.
+DEFAULT_START = {"weight": "kaiming_normal", "bias": 0}
+
+
+def used_defaults(layers: Iterable[Op]) -> set[str]:
+    """What of the spec's `init` some layer starts with: weight, bias, or both."""
     weighted = [op for op in layers if isinstance(op, Weighted)]
     users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
-    for leaf in sorted(default.model_fields_set):
-        if all(leaf in op.init.model_fields_set for op in users[leaf]):
+    return {
+        leaf
+        for leaf, ops in users.items()
+        if not all(leaf in op.init.given() for op in ops)
+    }
+
+
+def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
+    """Yield what of the spec's `init` no layer starts with."""
+    used = used_defaults(layers)
+    for leaf in default.given():
+        if leaf not in used:
             yield Diagnostic(
                 "no-effect",
                 f"no layer starts with this {leaf}",
@@ -63,10 +87,15 @@ def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
 class Weighted(Op):
     """An op with a weight, whose first axis is its outputs, and perhaps a bias."""
 
-    bias: bool = True
-    init: Init = Init()
+    bias: Annotated[
+        bool, Field(description="whether a learned value is added to each output")
+    ] = True
+    init: Annotated[
+        Init,
+        Field(description="how the parameters start, if not as the spec's init says"),
+    ] = Init()
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
+    def check_fields(self) -> Iterator[Diagnostic]:
         if not self.bias and self.init.bias is not None:
             yield Diagnostic(
                 "no-effect",

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from specgen.diagnostics import Diagnostic, SpecError
+from specgen.diagnostics import Diagnostic, Problems
 from specgen.graph import PlacedGraph
 from specgen.passes import memory
 from specgen.passes.memory import Memory
 from specgen.schema import readable
-from specgen.spec import Spec
+from specgen.spec import Placement
 from specgen.spec.training import Training
 
 MOST = 4  # layers that an error names
 
 
-def check_budget(placed: PlacedGraph, spec: Spec) -> None:
-    """Plan the memory of devices that have a budget.
-
-    Raises:
-        SpecError: every device of which training on the spec's batches takes more.
-    """
-    devices, training = spec.placement.devices, spec.training
+def check_budget(
+    placed: PlacedGraph, placement: Placement, training: Training, problems: Problems
+) -> None:
+    """Report every device of which training on the spec's batches takes too much."""
+    devices = placement.devices
     budgets = {name: d.memory for name, d in devices.items() if d.memory is not None}
-    if not budgets:
-        return
-    plans = memory.plan(placed, half=training.half)
-    if problems := list(_over(plans, budgets, training)):
-        raise SpecError(problems)
+    if budgets:
+        plans = memory.plan(placed, half=training.half)
+        problems.add(*_over(plans, budgets, training))
 
 
 def _over(

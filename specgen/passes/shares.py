@@ -7,10 +7,11 @@ a move.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from specgen.graph import Move, Node, Piece, Placed, Share
-from specgen.ops.base import Refusal, divisors
+from specgen.ops.base import Part, Refusal, divisors
 
 # x is the tensor on a single device, l and o look like 1 and 0; with more letters, an
 # exchange among all would not fit a line.
@@ -22,12 +23,18 @@ def letters(devices: Collection[str]) -> dict[str, str]:
     return dict(zip(devices, LETTERS, strict=False))
 
 
-def cut(
-    node: Node, on: Sequence[str], letter: dict[str, str], held: Sequence[Piece]
-) -> Placed:
-    """Return the shares on these devices, and the moves that they need.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one device computes of a layer, wherever its input is."""
 
-    `held` are the pieces of the layer's input: equal, consecutive and all of it.
+    name: str
+    device: str
+    part: Part
+    span: range
+
+
+def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
+    """Return equal shares of a layer for these devices.
 
     Raises:
         Refusal: the layer cannot be split so.
@@ -41,20 +48,31 @@ def cut(
             help=f"{channels} can be shared by {divisors(channels)} devices",
         )
     size = channels // len(on)
-    moves, shares = [], []
+    cuts = []
     for index, device in enumerate(on):
         span = range(index * size, (index + 1) * size)
-        part = node.op.part(node.x, span)
         name = node.name + (letter[device] if len(on) > 1 else "")
-        read = _overlapping(part.reads, held)
-        if read[0].device == device and read[0].span == part.reads:
+        cuts.append(Cut(name, device, node.op.part(node.x, span), span))
+    return cuts
+
+
+def connect(node: Node, cuts: Sequence[Cut], held: Sequence[Piece]) -> Placed:
+    """Return the shares with their inputs, and the moves that these need.
+
+    `held` are the pieces of the layer's input: equal, consecutive and all of it.
+    """
+    moves, shares = [], []
+    for it in cuts:
+        reads = it.part.reads
+        read = _overlapping(reads, held)
+        if read[0].device == it.device and read[0].span == reads:
             source = read[0].value
         else:
-            source = f"{name}.input"
-            moves.append(_move(source, device, read, part.reads))
-        x = (len(part.reads), *node.x[1:])
-        shape = (size, *node.shape[1:])
-        shares.append(Share(name, device, part.op, source, x, shape, span))
+            source = f"{it.name}.input"
+            moves.append(_move(source, it.device, read, reads))
+        x = (len(reads), *node.x[1:])
+        shape = (len(it.span), *node.shape[1:])
+        shares.append(Share(it.name, it.device, it.part.op, source, x, shape, it.span))
     return Placed(node, tuple(moves), tuple(shares))
 
 

@@ -1,8 +1,7 @@
 """Every storage of one forward pass: how large, how long in use, and whether saved.
 
-Follows the generated `forward`: a variable keeps its value until a statement gives it
-another, and what is inside an expression is gone when it has been read. A statement is
-taken to go on to the next layer with parameters, as it does unless its line is full.
+Replays the schedule: a variable keeps its value until a statement gives it another, and
+what is inside an expression is gone when it has been read.
 
 With autocast, layers with parameters compute in bfloat16, and all that follows the
 first of them keeps that type; what this one reads is float32, and is cast.
@@ -10,11 +9,11 @@ first of them keeps that type; what this one reads is float32, and is cast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
+from specgen.passes.schedule import Apply, Fetch, Pad, X, schedule
 
 
 @dataclass(slots=True)
@@ -36,10 +35,14 @@ def trace(
     Only in training are some saved.
     """
     run = _Run(placed, training=training, half=half)
-    for layer in placed.layers:
-        run.fetch(layer)
-        if not layer.node.op.after_logits:
-            run.compute(layer)
+    for step in schedule(placed):
+        match step:
+            case Fetch():
+                run.fetch(step)
+            case Pad():
+                run.pad(step)
+            case Apply():
+                run.apply(step)
     run.end()
     return run.storages
 
@@ -56,30 +59,38 @@ class _Run:
         self._step = 0
         image = Storage(INPUT, 0, 0, 0)
         self._of = {INPUT: image}  # by value
-        self._variables = {"": image}  # by device; one for whichever has all
-        self._growing: dict[str, Storage] = {}  # what these will be given
+        self._variables = {X: image}
+        self._padded: dict[str, Storage] = {}  # inputs, by share
 
-    def fetch(self, layer: Placed) -> None:
-        """Give each share its input, in a new statement where something moves."""
-        if layer.moves or layer.node.parameters():
-            self._assign(self._growing)
-            self._growing = {}
-        for move in layer.moves:
-            self._move(layer, move)
-        if layer.moves:
-            self._assign({_variable(layer, s): self._of[s.input] for s in layer.shares})
+    def fetch(self, step: Fetch) -> None:
+        """Bring each share its input."""
+        for move in step.layer.moves:
+            self._move(step.layer, move)
+        for share, variable in zip(step.layer.shares, step.variables, strict=True):
+            self._assign(variable, self._of[share.input])
 
-    def compute(self, layer: Placed) -> None:
-        """Run every share."""
-        weighted, read = bool(layer.node.parameters()), self._item
-        self._learns |= self._training and weighted
-        self._item = self._computed if weighted else read
-        for share in layer.shares:
-            self._growing[_variable(layer, share)] = self._run(layer, share, read)
+    def pad(self, step: Pad) -> None:
+        """Pad the input of each share."""
+        for share, variable in zip(step.layer.shares, step.variables, strict=True):
+            self._step += 1
+            self._read(share.input)
+            size = self._item * _padded(share)
+            self._padded[share.name] = self._new(step.layer, share.device, size)
+            self._assign(variable, self._padded[share.name])
+
+    def apply(self, step: Apply) -> None:
+        """Run every share of the layers."""
+        for layer in step.layers:
+            weighted, read = bool(layer.node.parameters()), self._item
+            self._learns |= self._training and weighted
+            self._item = self._computed if weighted else read
+            for share in layer.shares:
+                self._of[share.name] = self._run(layer, share, read)
+        for share, variable in zip(step.layers[-1].shares, step.variables, strict=True):
+            self._assign(variable, self._of[share.name])
 
     def end(self) -> None:
         """Return: until then variables hold what they hold."""
-        self._assign(self._growing)
         for storage in self._variables.values():
             storage.last = self._step
 
@@ -101,17 +112,9 @@ class _Run:
     def _run(self, layer: Placed, share: Share, read: int) -> Storage:
         """Run one share, whose input has values of `read` bytes; return its output."""
         self._step += 1
-        form = share.op.torch(share.input_shape)
-        saved, size = form.saved, volume(share.input_shape)
-        x = self._read(share.input)
-        if form.pad:
-            left, right, top, bottom = form.pad
-            channels, height, width = share.input_shape
-            size = channels * (height + top + bottom) * (width + left + right)
-            x = self._new(layer, share.device, read * size)
-            self._assign({_variable(layer, share): x})
-            self._step += 1
-            x.last = self._step
+        saved, size = share.op.torch(share.input_shape).saved, _padded(share)
+        x = self._padded.get(share.name) or self._read(share.input)
+        x.last = self._step
         if read != self._item:
             x = self._new(layer, share.device, self._item * size)
         idle = share.op.training_only and not self._training
@@ -121,9 +124,10 @@ class _Run:
         values = 0 if idle else saved.values
         if other := saved.other + self._item * values:
             self._new(layer, share.device, other).saved = self._learns
+        if saved.scratch:
+            self._new(layer, share.device, saved.scratch)
         x.saved |= self._learns and saved.input
         output.saved |= self._learns and saved.output
-        self._of[share.name] = output
         return output
 
     def _new(self, layer: Placed, device: str, size: int) -> Storage:
@@ -136,13 +140,17 @@ class _Run:
         storage.last = self._step
         return storage
 
-    def _assign(self, values: Mapping[str, Storage]) -> None:
-        """Let go of what the variables held until now."""
-        for name, storage in values.items():
-            if name in self._variables:
-                self._variables[name].last = self._step
-            self._variables[name] = storage
+    def _assign(self, variable: str, value: Storage) -> None:
+        """Let go of what the variable held until now."""
+        if variable in self._variables:
+            self._variables[variable].last = self._step
+        self._variables[variable] = value
 
 
-def _variable(layer: Placed, share: Share) -> str:
-    return share.device if len(layer.shares) > 1 else ""
+def _padded(share: Share) -> int:
+    """Number of values that a share reads, with the zeros that `forward` adds."""
+    left, right, top, bottom = share.op.torch(share.input_shape).pad or (0, 0, 0, 0)
+    if not (left or right or top or bottom):
+        return volume(share.input_shape)
+    channels, height, width = share.input_shape
+    return channels * (height + top + bottom) * (width + left + right)

@@ -13,10 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .checksums import check_tensors, checksum, read_run, write_run
+from .console import readable
 from .errors import CheckpointError
 from .files import atomic_write
 
@@ -62,7 +66,8 @@ class Run:
 def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
     """Write a checkpoint, as write_file does."""
     saved = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"run": json.dumps(asdict(run))}
+    checksums = {name: checksum(as_bytes(tensor)) for name, tensor in saved.items()}
+    metadata = write_run(asdict(run), checksums)
     write_file(path, safetensors.torch.save(saved, metadata))
 
 
@@ -88,7 +93,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            run = json.loads((file.metadata() or {})["run"])
+            run, checksums = read_run(file.metadata())
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except KeyError:
@@ -101,16 +106,23 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
     wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
     if wrong or len(run["sums"]) != 4:
         name = wrong[0] if wrong else "sums"
-        value = json.dumps(run[name])[:40]
+        value = json.dumps(run[name])[:40]  # ASCII, so without escape sequences
         raise CheckpointError(f"{path} is damaged: its {name} cannot be {value}")
+    arrays = {name: as_bytes(tensor) for name, tensor in tensors.items()}
+    if problems := check_tensors(arrays, checksums):
+        raise CheckpointError(f"{path} is damaged: {problems[0]}")
     return tensors, Run(**run)
+
+
+def as_bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """Return the bytes of a tensor on the CPU, of any type; numpy knows no bfloat16."""
+    array: NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return array
 
 
 def fits(value: Any, kind: Any) -> bool:
     """Return whether JSON is of a type. Whole numbers are counts, from 0 to 2**32."""
     parts = get_args(kind)
-    if get_origin(kind) is Literal:
-        return value in parts
     if get_origin(kind) is list:
         return isinstance(value, list) and all(fits(item, *parts) for item in value)
     if get_origin(kind) is dict:
@@ -121,6 +133,8 @@ def fits(value: Any, kind: Any) -> bool:
         kinds = get_type_hints(Row)
         same = isinstance(value, dict) and value.keys() == kinds.keys()
         return same and all(fits(value[name], kinds[name]) for name in kinds)
+    if get_origin(kind) is Literal:
+        return value in parts
     if type(value) is int and kind in (int, float):
         return 0 <= value < 2**32
     return kind is Any or type(value) is kind
@@ -186,10 +200,15 @@ def refuse_differences(
     """Raise CheckpointError that says `what`, and what differs, if anything does."""
     here = json.loads(json.dumps(here))  # as a checkpoint has it: lists, no tuples
     differences = [
-        f"{name} is {there.get(name)} there and {here.get(name)} here"
+        f"{readable(name)} is {show(there, name)} there and {show(here, name)} here"
         for name in {**here, **there}
         if there.get(name) != here.get(name)
     ]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise CheckpointError(f"{what}: {', '.join(differences[:3])}{more}")
+
+
+def show(values: Mapping[str, Any], name: str) -> str:
+    """Return a value for people, who may not trust where it is from."""
+    return readable(str(values[name])) if name in values else "missing"

@@ -50,8 +50,13 @@ def printable(text: str) -> str:
 
 
 def readable(name: str) -> str:
-    """Return a name, in Python's quotes if it has line breaks or bytes of no text."""
-    return name if name.isprintable() else repr(name)
+    """Return text from an untrusted file such that it cannot write to the terminal.
+
+    With line breaks, escape sequences, or bytes that are not text, it is in Python's
+    quotes; the end of a long one is left out.
+    """
+    shown = name if name.isprintable() else repr(name)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 @contextlib.contextmanager

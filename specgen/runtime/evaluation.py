@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from . import checkpoint, console, parallel
 from .checkpoint import Run
-from .dataset import Images, batches, load, open_split
+from .dataset import Images, batches, open_split
 from .devices import sum_type
 from .errors import ADVICE, DataError, DivergedError
 from .images import explain
+from .loading import Loader
 
 # Images (N, 3, size, size) uint8, and the mean image, to one or more crops of each.
 Crops = Callable[[Tensor, Tensor], Iterable[Tensor]]
@@ -99,7 +100,7 @@ def evaluate(
     problems: list[str] = []
     rank, world_size = parallel.rank(), parallel.world_size()
     share = batches(len(images), batch_size)[rank::world_size]
-    loader = load(images, share, workers)
+    loader = Loader(images, share, workers)
     for batch in tqdm(loader, "evaluating", leave=False, disable=rank > 0 or None):
         problems += explain(batch.bad)
         pixels = batch.images.to(mean.device, non_blocking=True)

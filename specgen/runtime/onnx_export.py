@@ -2,14 +2,17 @@
 
 Its metadata holds what else prediction needs: the names of the classes (`classes`,
 JSON), how images become input (`data`, JSON), and the mean image (`mean`, float32 in
-base64, (3, size, size)).
+base64, (3, size, size)). Large weights are in a file beside it. It is named by their
+checksum: so the ONNX file, which is written last, never meets those of another export.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,12 @@ from onnx import TensorProto, helper
 from safetensors import SafetensorError, safe_open
 
 from . import console
+from .checksums import check_tensors, read_run
+from .console import readable
 from .errors import ExportError
-from .files import atomic_write
+from .files import atomic_write, exclusive
 from .onnx_norms import decompose_norms
+from .onnx_seal import seal
 
 Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
@@ -57,14 +63,8 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
         raise ExportError(f"{output} is a folder: give a file as --output")
     if output.exists() and not output.is_file():  # a pipe, a device: it would be lost
         raise ExportError(f"{output} is not a file: give another --output")
-    written = {output.resolve(), beside(output).resolve()}
-    if written & {checkpoint.resolve(), structure.resolve()}:
+    if output.resolve() in (checkpoint.resolve(), structure.resolve()):
         raise ExportError(f"{output} is what is read: give another --output")
-
-
-def beside(output: Path) -> Path:
-    """Return the file of large weights."""
-    return output.with_name(output.name + ".data")
 
 
 def load_structure(path: Path) -> onnx.ModelProto:
@@ -98,7 +98,7 @@ def load(
     wanted = {**shapes, "data.mean": (3, size, size)}
     try:
         with safe_open(path, framework="numpy") as file:
-            run = json.loads((file.metadata() or {})["run"])
+            run, checksums = read_run(file.metadata())
             names = file.keys()
             found = {
                 name: file.get_slice(name)
@@ -111,7 +111,8 @@ def load(
         raise ExportError(f"{path} was not written by train.py") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from None
-    refuse(f"{path} is damaged", damage(run, tensors))
+    problems = check_tensors(tensors, checksums)
+    refuse(f"{path} is damaged", problems or damage(run, tensors))
     mean = b64encode(tensors.pop("data.mean").tobytes()).decode()
     metadata = {name: json.dumps(run[name]) for name in ("classes", "data")}
     return tensors, metadata | {"mean": mean}
@@ -123,7 +124,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> list[s
     for name, tensor in found.items():
         shape, kind = tuple(tensor.get_shape()), tensor.get_dtype()
         if name not in wanted:
-            problems.append(f"{name} is unknown")
+            problems.append(f"{readable(name)} is unknown")
         elif shape != wanted[name]:
             problems.append(f"{name} is {shape}, not {wanted[name]}")
         elif kind != "F32":
@@ -150,37 +151,72 @@ def damage(run: Any, tensors: Weights) -> list[str]:
 def refuse(what: str, problems: list[str]) -> None:
     """Raise ExportError if there are problems."""
     if problems:
-        raise ExportError("\n  ".join([f"{what}:", *problems]))
+        raise ExportError(*(f"{what}: {problem}" for problem in problems))
 
 
 def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
-    """Write the model with its weights, if they are large to a data file beside it.
+    """Write the model with its weights, if they are large to a file beside it.
 
     Raises ExportError if it cannot; what was there before is then intact.
     """
     large = sum(array.nbytes for array in weights.values()) >= LARGE
-    data = beside(path)
+    try:
+        with exclusive(path.parent) as alone:
+            kept = None
+            if large:
+                kept = attach(path, model, weights)
+            else:
+                embed(model, weights)
+            with atomic_write(path) as file:
+                file.write(seal(model.SerializeToString()))
+            if alone:  # what earlier exports left
+                for data in path.parent.glob(f"{escape(path.name)}.????????.data"):
+                    if data != kept:
+                        data.unlink(missing_ok=True)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror}") from None
+
+
+def embed(model: onnx.ModelProto, weights: Weights) -> None:
+    """Put the weights into the model."""
+    for name, array in weights.items():
+        model.graph.initializer.add(
+            name=name,
+            data_type=TensorProto.FLOAT,
+            dims=array.shape,
+            raw_data=array.tobytes(),
+        )
+
+
+def attach(path: Path, model: onnx.ModelProto, weights: Weights) -> Path:
+    """Write the weights of the model at `path` to a file beside it; return that."""
+    digest = hashlib.sha256()
+    for part in pages(weights):
+        digest.update(part)
+    checksum = digest.hexdigest()
+    data = path.with_name(f"{path.name}.{checksum[:8]}.data")
+    with atomic_write(data) as file:
+        for part in pages(weights):
+            file.write(part)
     offset = 0
     for name, array in weights.items():
         tensor = model.graph.initializer.add(
-            name=name, data_type=TensorProto.FLOAT, dims=array.shape
+            name=name,
+            data_type=TensorProto.FLOAT,
+            dims=array.shape,
+            data_location=TensorProto.EXTERNAL,
         )
-        if large:
-            tensor.data_location = TensorProto.EXTERNAL
-            place = {"location": data.name, "offset": offset, "length": array.nbytes}
-            for key, value in place.items():
-                tensor.external_data.add(key=key, value=str(value))
-            offset += array.nbytes + -array.nbytes % PAGE
-        else:
-            tensor.raw_data = array.tobytes()
-    try:
-        with atomic_write(path) as file:
-            file.write(model.SerializeToString())
-            file.flush()  # fails now, if the disk is full, and not after the data file
-            if large:
-                with atomic_write(data) as tail:
-                    for array in weights.values():
-                        tail.write(array.data)
-                        tail.write(bytes(-array.nbytes % PAGE))
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror}") from None
+        place = {"location": data.name, "offset": offset, "length": array.nbytes}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        offset += array.nbytes + -array.nbytes % PAGE
+    written = json.dumps({"file": data.name, "sha256": checksum})
+    model.metadata_props.add(key="weights", value=written)
+    return data
+
+
+def pages(weights: Weights) -> Iterator[memoryview | bytes]:
+    """Yield the bytes of the weights; each tensor is filled up to whole pages."""
+    for array in weights.values():
+        yield array.data.cast("B") if array.size else b""
+        yield bytes(-array.nbytes % PAGE)

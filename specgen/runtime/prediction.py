@@ -45,7 +45,7 @@ def answer(network: Network, paths: Iterable[Path], size: int, crops: Crops) -> 
     bad: dict[str, str] = {}
     for path in paths:
         try:
-            image = decode(path, size)
+            image = torch.from_numpy(decode(path, size))
         except ImageError as error:
             bad[str(path)] = str(error)
             continue
@@ -67,16 +67,17 @@ def open_onnx(
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
-    try:  # only here, as checkpoints do not need it
+    try:  # only here, as checkpoints do not need them
         onnxruntime: Any = import_module("onnxruntime")
-    except ImportError:
-        raise CheckpointError(f"{path} needs onnxruntime: install it") from None
+        onnx_seal: Any = import_module(".onnx_seal", __package__)
+    except ImportError as error:
+        raise CheckpointError(f"{path} needs {error.name}: install it") from None
+    metadata = onnx_seal.verify(path)
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from None
     try:
-        metadata = session.get_modelmeta().custom_metadata_map
         classes, data = (json.loads(metadata[name]) for name in ("classes", "data"))
         mean = np.frombuffer(b64decode(metadata["mean"]), np.float32)
         mean = mean.reshape(mean_shape)

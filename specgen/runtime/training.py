@@ -19,11 +19,12 @@ from tqdm import tqdm
 
 from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
-from .dataset import SKIP, Batch, Images, batches, fingerprint
+from .dataset import SKIP, Images, batches, fingerprint
 from .errors import ADVICE, CheckpointError, DataError, DivergedError, UserError
 from .evaluation import Crops, Scores, default_workers
 from .files import lock_folder
 from .images import explain
+from .loading import Batch
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
 LARGEST = 2**24  # of the outputs: beyond it float32 does not tell 1 from 2

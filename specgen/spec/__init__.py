@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from specgen.ops import AnyOp
@@ -17,9 +17,13 @@ from specgen.spec.training import Training
 class Input(Strict):
     """One image as the network sees it, in pixels."""
 
-    channels: Count
-    height: Count
-    width: Count
+    channels: Annotated[Count, Field(description="3: images are RGB")]
+    height: Annotated[
+        Count, Field(description="rows of the crop that the network reads")
+    ]
+    width: Annotated[
+        Count, Field(description="columns of the crop that the network reads")
+    ]
 
 
 class Device(Strict):
@@ -28,13 +32,18 @@ class Device(Strict):
     `memory` is what training on the spec's own batches may take there at most.
     """
 
-    memory: Bytes | None = None
+    memory: Annotated[
+        Bytes | None,
+        Field(description="what training may take there at most: 3GiB, 512MiB, ..."),
+    ] = None
 
 
 class Split(Strict):
     """Layers split over some of the devices, along channels or features."""
 
-    split: list[str]
+    split: Annotated[
+        list[str], Field(description="names of the devices, each with an equal share")
+    ]
 
 
 class Placement(Strict):
@@ -44,8 +53,15 @@ class Placement(Strict):
     are a device, `split` for all devices, or `{split: [gpu0, gpu1]}`.
     """
 
-    devices: dict[str, Device]
-    layers: dict[str, str | Split]
+    devices: dict[str, Device] = Field(
+        default_factory=lambda: {"gpu0": Device()},
+        description="logical devices by name, each with its budget: {memory: 3GiB}",
+    )
+    layers: dict[str, str | Split] = Field(
+        default_factory=dict,
+        description="where each layer, or range first..last, is: the name of a device,"
+        " split for all devices, or {split: [gpu0, gpu1]}",
+    )
 
 
 def _version(value: object) -> object:
@@ -55,16 +71,30 @@ def _version(value: object) -> object:
     raise PydanticCustomError("version", "expected 1")
 
 
-class Spec(Strict):
+class Spec(Strict, defer_build=True):  # its sections are checked one by one
     """A network: its layers, their start, their devices, its data and its training."""
 
-    specgen: Annotated[Literal[1], BeforeValidator(_version)]
-    name: str
-    summary: str = ""
-    reference: str = ""
+    specgen: Annotated[
+        Literal[1],
+        BeforeValidator(_version),
+        Field(description="version of the spec language: 1"),
+    ]
+    name: Annotated[str, Field(description="of the generated class, in CapWords")]
+    summary: Annotated[
+        str,
+        Field(description="one line about the network, for the generated docstring"),
+    ] = ""
+    reference: Annotated[
+        str, Field(description="where the network is from, for the generated docstring")
+    ] = ""
     input: Input
-    layers: dict[str, AnyOp]
-    init: Init = Init()
-    placement: Placement = Placement(devices={"gpu0": Device()}, layers={})
+    layers: Annotated[
+        dict[str, AnyOp],
+        Field(description="the layers by name, in order: each reads the one before it"),
+    ]
+    init: Annotated[
+        Init, Field(description="how parameters start whose layer does not say it")
+    ] = Init()
+    placement: Placement = Placement()
     data: Data = Data()
     training: Training = Training()

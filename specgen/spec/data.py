@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
-from specgen.diagnostics import Diagnostic
-from specgen.schema import Count, Strict
+from specgen.diagnostics import LIMIT_HELP, Diagnostic
+from specgen.schema import Count, Positive, Strict
 
 
 class Data(Strict):
     """How image files become the network's input.
 
-    An image is scaled until its shorter side is `size` pixels, and its centre,
+    An image is scaled until its shorter side is `size` pixels, and its center,
     `size` x `size`, is kept. Training reads crops of that at random places, as large as
-    the input; evaluation reads the centre, or ten crops. The mean image of the training
-    set is subtracted.
+    the input; evaluation reads the center, or ten crops. The mean image of the training
+    set is subtracted, and the result divided by `std`.
     """
 
     size: Annotated[
-        Count, Field(description="pixels of an image's side, of which crops are read")
-    ] = 256
+        Count | None,
+        Field(
+            description="pixels of an image's side, of which crops are read; by default"
+            " 8/7 of the input's longer side, as 256 for 224"
+        ),
+    ] = None
     flip: Annotated[
         bool, Field(description="mirror half of the images, for training")
     ] = False
@@ -31,18 +36,21 @@ class Data(Strict):
         Field(
             gt=0,
             le=1e15,
-            description="add random shares of the colours' principal components, for"
-            " training: their standard deviation, in eigenvalues (the paper: 0.1)",
+            description="add random shares of the colors' principal components, for"
+            " training: their standard deviation, in eigenvalues (AlexNet: 0.1)",
         ),
     ] = None
     std: Annotated[
-        float | None,
+        Positive,
         Field(
-            gt=0,
-            le=1e15,
-            description="divide the pixels by so many grey levels (the paper does not)",
+            description="divide the pixels, from 0 to 255, by this; 1 leaves them as"
+            " they are (AlexNet)"
         ),
-    ] = None
+    ] = 64.0
+
+    def side(self, height: int, width: int) -> int:
+        """Pixels of an image's side, for an input of this height and width."""
+        return self.size or math.ceil(max(height, width) * 8 / 7)
 
 
 def check(data: Data, channels: int, height: int, width: int) -> Iterator[Diagnostic]:
@@ -52,12 +60,14 @@ def check(data: Data, channels: int, height: int, width: int) -> Iterator[Diagno
             "data-mismatch",
             f"images have 3 channels, and the input has {channels}",
             ("input", "channels"),
+            help=LIMIT_HELP,
         )
-    if data.size < max(height, width):
+    side = data.side(height, width)
+    if side < max(height, width):
         yield Diagnostic(
             "data-mismatch",
             f"the input, {height} x {width}, cannot be cut out of"
-            f" {data.size} x {data.size} pixels",
+            f" {side} x {side} pixels",
             ("data", "size"),
             help=f"size must be at least {max(height, width)}",
         )

@@ -17,8 +17,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class LrMultipliers(Strict):
     """What the rate is multiplied by for weights and for biases."""
 
-    weight: Positive = 1.0
-    bias: Positive = 1.0
+    weight: Annotated[Positive, Field(description="factor for weights")] = 1.0
+    bias: Annotated[Positive, Field(description="factor for biases")] = 1.0
 
 
 class Sgd(Strict):
@@ -30,8 +30,13 @@ class Sgd(Strict):
 
     kind: Literal["sgd"] = "sgd"
     lr: Annotated[Positive, Field(description="the rate before any schedule")] = 0.01
-    momentum: Share = 0.9
-    weight_decay: NotNegative = 0.0
+    momentum: Annotated[
+        Share, Field(description="share of the velocity that a step keeps")
+    ] = 0.9
+    weight_decay: Annotated[
+        NotNegative,
+        Field(description="share of a weight, times the rate, that a step takes off"),
+    ] = 0.0
     decay_biases: Annotated[
         bool, Field(description="whether weight_decay is for biases, too")
     ] = True
@@ -42,8 +47,17 @@ class StepSchedule(Strict):
     """The rate is multiplied by `factor` after each of these epochs."""
 
     kind: Literal["step"]
-    epochs: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
-    factor: Share = 0.1
+    epochs: Annotated[
+        tuple[Count, ...],
+        Field(
+            min_length=1,
+            strict=False,
+            description="after each of these epochs the rate drops, such as [30, 60]",
+        ),
+    ]
+    factor: Annotated[
+        Share, Field(description="what the rate is multiplied by at a drop")
+    ] = 0.1
 
 
 class PlateauSchedule(Strict):
@@ -53,16 +67,21 @@ class PlateauSchedule(Strict):
     """
 
     kind: Literal["plateau"]
-    patience: Count
+    patience: Annotated[
+        Count,
+        Field(description="epochs without a new best, after which the rate drops"),
+    ]
     drops: Annotated[Count, Field(description="at most so many")]
-    factor: Share = 0.1
+    factor: Annotated[
+        Share, Field(description="what the rate is multiplied by at a drop")
+    ] = 0.1
 
 
 class CosineSchedule(Strict):
     """The rate follows half a cosine down to `final_lr`, over all epochs."""
 
     kind: Literal["cosine"]
-    final_lr: NotNegative = 0.0
+    final_lr: Annotated[NotNegative, Field(description="the rate at the end")] = 0.0
 
 
 Schedule = Annotated[
@@ -78,7 +97,10 @@ class Training(Strict):
     accumulate: Annotated[
         Count, Field(description="forward and backward passes that make a step")
     ] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[
+        int,
+        Field(ge=0, lt=2**32, description="of the start, the order, crops and dropout"),
+    ] = 0
     optimizer: Sgd = Sgd()
     schedule: Annotated[
         Schedule | None, Field(description="of the rate; without one it is constant")
@@ -86,7 +108,10 @@ class Training(Strict):
     warmup_epochs: Annotated[
         NotNegative, Field(description="over which the rate rises from 0 in a line")
     ] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the loss for the other classes"),
+    ] = 0.0
     clip_grad_norm: Annotated[
         Positive | None,
         Field(description="bound on the norm of all gradients together"),
@@ -103,14 +128,17 @@ class Training(Strict):
 
 
 def check_biases(training: Training) -> Iterator[Diagnostic]:
-    """Yield what is said of biases, for a network that has none."""
+    """Yield what is said of biases, for a network that has none.
+
+    As everywhere, saying a default is as if it were not said.
+    """
     sgd = training.optimizer
-    given = {
-        ("decay_biases",): "decay_biases" in sgd.model_fields_set and sgd.weight_decay,
-        ("lr_multipliers", "bias"): "bias" in sgd.lr_multipliers.model_fields_set,
+    said = {
+        ("decay_biases",): not sgd.decay_biases and sgd.weight_decay > 0,
+        ("lr_multipliers", "bias"): sgd.lr_multipliers.bias != 1,
     }
-    for path, said in given.items():
-        if said:
+    for path, is_said in said.items():
+        if is_said:
             place = ("training", "optimizer", *path)
             yield Diagnostic("no-effect", "no layer has a bias", place, at_key=True)
 
@@ -119,7 +147,7 @@ def check(training: Training) -> Iterator[Diagnostic]:
     """Yield the figures of a recipe that contradict each other or change nothing."""
     here = ("training",)
     sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
-    if "decay_biases" in sgd.model_fields_set and not sgd.weight_decay:
+    if not sgd.decay_biases and not sgd.weight_decay:
         yield Diagnostic(
             "no-effect",
             "without weight_decay there is none on biases either",

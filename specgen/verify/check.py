@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from operator import eq
 from typing import Any
 
-from specgen.backends.report import Row, aligned, dimensions
 from specgen.diagnostics import printable
+from specgen.tables import Row, aligned, dimensions
 
 LONGEST = 300  # characters of a reason
 MOST = 8  # lines of details of one check

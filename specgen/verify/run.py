@@ -8,15 +8,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
-from specgen.backends import report
 from specgen.compiler import Program, render
-from specgen.passes import memory
-from specgen.passes.placement import place
-from specgen.spec import Placement
+from specgen.passes.placement import on_one_device
+from specgen.plan import Plan, make_plan
 from specgen.verify import measure, runtime
 from specgen.verify.check import Check, compare, in_order, within
 from specgen.verify.saved import saved
@@ -42,7 +40,7 @@ def run(program: Program, files: Mapping[str, bytes]) -> Iterator[Check]:
 
 def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     """What takes time or can fail is made once, when a check first asks for it."""
-    plan = report.plan(program.spec, program.placed)
+    plan = make_plan(program.spec, program.placed, measure.IMAGES)
     model, graph = folder / "model.py", folder / "model.onnx"
     several = len(program.placed.devices) > 1
 
@@ -50,10 +48,10 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     reference = _once(lambda: measure.on_cpu(folder / "reference.py", one))
     planned_state = {
         name: list(shape)
-        for node in program.graph.nodes
-        for name, shape in node.parameters().items()
+        for layer in plan.layers
+        for name, shape in layer.tensors.items()
     }
-    yield compare("parameters", plan["parameters"], lambda: measure.parameters(net()))
+    yield compare("parameters", plan.parameters, lambda: measure.parameters(net()))
     yield compare(
         "state_dict", planned_state, lambda: measure.state_shapes(net()), in_order
     )
@@ -68,11 +66,11 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     weights = _once(lambda: measure.draw_weights(reference(), one))
     loaded = _once(lambda: measure.with_weights(net(), weights()))
     seen = _once(lambda: measure.observe(loaded(), program))
-    shapes = {layer["name"]: layer["output_shape"] for layer in plan["layers"]}
-    flops = {n["name"]: 2 * n["macs"] for n in plan["layers"] if n["macs"]}
+    shapes = {layer.name: list(layer.output_shape) for layer in plan.layers}
+    flops = {layer.name: 2 * layer.macs for layer in plan.layers if layer.macs}
     in_torch = {name: shapes[name] for name in _modules(program)}
     yield compare("shapes in PyTorch", in_torch, lambda: seen().shapes)
-    yield compare("MACs", plan["macs"], lambda: sum(seen().flops.values()) // 2)
+    yield compare("MACs", plan.macs, lambda: sum(seen().flops.values()) // 2)
     yield compare("FLOPs by layer", flops, lambda: seen().flops)
 
     yield compare(
@@ -86,14 +84,13 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     )
 
     trip = _once(lambda: travel(model, program))
-    held = {device["name"]: device["parameters"] for device in plan["devices"]}
+    held = {device.name: device.parameters for device in plan.devices}
     forward, backward = _edges(program, plan)
     yield compare("parameters by device", held, lambda: trip().parameters)
     yield compare("traffic forward", forward, lambda: trip().forward)
     yield compare("traffic backward", backward, lambda: trip().backward)
 
-    plans = memory.plan(program.placed, half=program.spec.training.half)
-    kept = {name: held.activations(measure.IMAGES) for name, held in plans.items()}
+    kept = {d.name: d.memory.activations_training for d in plan.devices}
     yield compare(
         "saved activations", kept, lambda: saved(model, program, measure.IMAGES)
     )
@@ -117,10 +114,8 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
 
 def _on_one_device(program: Program) -> Program:
     """The reference: the same network, all of it on the first device."""
-    device = program.placed.devices[0]
-    devices = {device: program.spec.placement.devices[device]}
-    placement = Placement(devices=devices, layers={})
-    return replace(program, placed=place(program.graph, placement))
+    placed = on_one_device(program.graph, program.placed.devices[0])
+    return replace(program, placed=placed)
 
 
 def _modules(program: Program) -> list[str]:
@@ -129,32 +124,29 @@ def _modules(program: Program) -> list[str]:
     return [node.name for node in nodes if node.op.torch(node.x).module]
 
 
-def _edges(
-    program: Program, plan: dict[str, Any]
-) -> tuple[dict[str, int], dict[str, int]]:
+def _edges(program: Program, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
     """Planned traffic as `travel` can see it: edges end before the next module.
 
     A gradient goes back only to where there is something to learn.
     """
     modules = set(_modules(program))
-    layers = program.placed.layers
-    names = [layer.node.name for layer in layers]
+    names = [layer.name for layer in plan.layers]
     forward: Counter[str] = Counter()
     backward: Counter[str] = Counter()
-    for edge in plan["traffic"]:
-        before, start, end, count = edge.values()
+    for edge in plan.traffic:
+        start = names.index(edge.before)
         next_module = next(
             (
-                layer.node.name
-                for layer in layers[names.index(before) :]
-                if layer.node.name in modules
-                and end in [share.device for share in layer.shares]
+                layer.name
+                for layer in plan.layers[start:]
+                if layer.name in modules and edge.target in layer.devices
             ),
             OUTPUT,
         )
-        forward[f"{next_module}: {start} -> {end}"] += count
-        if any(layer.node.parameters() for layer in layers[: names.index(before)]):
-            backward[f"{end} -> {start}"] += count
+        count = edge.bytes_per_image
+        forward[f"{next_module}: {edge.source} -> {edge.target}"] += count
+        if any(layer.parameters for layer in plan.layers[:start]):
+            backward[f"{edge.target} -> {edge.source}"] += count
     return dict(forward), dict(backward)
 
 

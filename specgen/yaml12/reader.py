@@ -12,7 +12,15 @@ from typing import Any, NoReturn
 
 import yaml
 
-from specgen.diagnostics import Diagnostic, Path, Span, SpecError, in_order, short
+from specgen.diagnostics import (
+    LIMIT_HELP,
+    Diagnostic,
+    Path,
+    Span,
+    SpecError,
+    in_order,
+    short,
+)
 from specgen.yaml12.scalars import scalar
 
 try:
@@ -27,10 +35,16 @@ MAX_ERRORS = 100  # then reading stops
 # The anchor and tag before a value; bounded, as it may be tried at every character.
 PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
+# A key and its value without a space between them, which is one text.
+TIGHT = re.compile(r"[A-Za-z_]\w*:[^\s:].*")
+
 # What is meant, most often, by parts of the parser's messages.
 ADVICE = {
     "mapping values are not allowed": "a text with ': ' in it needs quotes",
     "cannot start any token": "a text that begins with this character needs quotes",
+    "unexpected ':'": "put a space after the colon",
+    "expected ',' or '}'": "put a comma between two keys, and a } at the end",
+    "expected ',' or ']'": "put a comma between two values, and a ] at the end",
 }
 
 TAG = "tag:yaml.org,2002:"
@@ -123,7 +137,8 @@ class Reader:
         data: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key_span = self._event_span(event)
-            key = self._key(event, path, key_span)
+            numbers = start.flow_style and self._second_number(data, key_span)
+            key = self._key(event, path, key_span, numbers or None)
             here = (*path, key)
             if key in data:
                 first = self.keys[here]
@@ -158,7 +173,19 @@ class Reader:
         if start.flow_style and end.end_mark.line == line:
             self.values[path] = self._span(line, column, end.end_mark.column - column)
 
-    def _key(self, event: Any, path: Path, span: Span) -> str:
+    @staticmethod
+    def _second_number(data: dict[str, Any], key: Span) -> str | None:
+        """Return what is meant by {kernel_size: 3,3}, where the second 3 is a key."""
+        if not data:
+            return None
+        name, first = next(reversed(data.items()))
+        text = key.text[key.column - 1 :]
+        second = text[: key.length]
+        if not isinstance(first, int | float) or text[key.length :].lstrip()[:1] == ":":
+            return None
+        return f"two numbers need brackets: {short(name)}: [{first}, {second}]"
+
+    def _key(self, event: Any, path: Path, span: Span, help: str | None = None) -> str:
         """Read a key; the text of one that is not a string stands in for it."""
         if not isinstance(event, yaml.ScalarEvent):
             here = (*path, "")
@@ -184,7 +211,7 @@ class Reader:
                 f"a key must be a string, but {short(text) or 'nothing'} is not",
                 span,
                 here,
-                help=f'write "{short(text)}"' if text else None,
+                help=help or (f'write "{short(text)}"' if text else None),
             )
         return text
 
@@ -253,9 +280,14 @@ class Reader:
                 f"the file has more than {MAX_VALUES} values",
                 span,
                 notes=("what an alias (*) names is counted each time it is used",),
+                help=LIMIT_HELP,
             )
         if len(path) > MAX_DEPTH:
-            self.fail("too-deep", f"values nest deeper than {MAX_DEPTH} levels", span)
+            self._too_deep(span)
+
+    def _too_deep(self, span: Span) -> NoReturn:
+        message = f"values nest deeper than {MAX_DEPTH} levels"
+        self.fail("too-deep", message, span, help=LIMIT_HELP)
 
     def _check_tag(self, event: Any, path: Path, allowed: str) -> None:
         if event.tag not in (None, "!", allowed):
@@ -313,9 +345,15 @@ class Reader:
         span = self._span(mark.line, mark.column, 1) if mark else self._span(0, 0, 1)
         if note and start and start.line + 1 != span.line:
             note += f" that starts at line {start.line + 1}"
+        if "maximum nesting depth" in problem:
+            # Since 0.2.6 libyaml stops at a depth of 1,000 by itself. It reads ahead,
+            # so that may be before it gives the event that is too deep for us.
+            self._too_deep(span)
         advice = [help for part, help in ADVICE.items() if part in problem]
         if span.text[span.column - 1 : span.column] == "\t":
             advice = ["indent with spaces, not tabs"]
+        elif tight := self._without_space(span):
+            advice = [tight]
         self.fail(
             "yaml-syntax",
             problem,
@@ -323,6 +361,16 @@ class Reader:
             notes=(note,) if note else (),
             help=next(iter(advice), None),
         )
+
+    def _without_space(self, span: Span) -> str | None:
+        """Return the help for a `key:value` in the line before an unexpected colon."""
+        before = self.lines[span.line - 2].strip() if span.line > 1 else ""
+        if span.text[span.column - 1 : span.column] != ":" or not TIGHT.fullmatch(
+            before
+        ):
+            return None
+        key, _, value = before.partition(":")
+        return f"put a space after the colon in the line before: {key}: {short(value)}"
 
     def _error(
         self, code: str, message: str, span: Span, path: Path, **more: Any

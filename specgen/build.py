@@ -1,0 +1,160 @@
+"""Build several specs at once: all of them, or none if one is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specgen import cache, lock, runtime_files
+from specgen.diagnostics import Diagnostic, SpecError
+
+if TYPE_CHECKING:  # it takes too long for a build that has nothing to do
+    from specgen.compiler import Program
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """Return the spec files, each once; a folder stands for the specs in it.
+
+    Raises:
+        SpecError: a folder without specs, or two specs of one name.
+    """
+    problems: list[Diagnostic] = []
+    specs: dict[Path, Path] = {}
+    for path in paths:
+        for spec in _specs(path, problems) if path.is_dir() else [path]:
+            specs.setdefault(Path(spec).resolve(), spec)
+    stems: dict[str, Path] = {}
+    for spec in specs.values():
+        first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
+        if first is not spec:
+            message = f"{first} and {spec} would go into one folder"
+            cure = "rename one of them, or build them with another --output each"
+            problems.append(Diagnostic("folder-taken", message, help=cure))
+    if problems:
+        raise SpecError(problems)
+    return list(specs.values())
+
+
+def compile_all(
+    specs: Sequence[Path],
+    root: Path,
+    sets: Sequence[str],
+    *,
+    project: Path | None = None,
+    onnx_devices: bool = False,
+    force: bool = False,
+) -> dict[str, dict[str, bytes]]:
+    """Compile the specs and return the files of each folder below `root`.
+
+    What the specs extend lies in `project`; without one, in the nearest folder upward
+    that is a project.
+
+    Raises:
+        SpecError: everything that is wrong with any of them; also, unless `force`, a
+            folder that belongs to another spec.
+    """
+    from specgen.compiler import compile_file
+
+    # What is wrong with a base of several is said once.
+    problems = dict.fromkeys([] if force else _taken(specs, root))
+    programs: dict[Path, Program] = {}
+    for spec in specs:
+        try:
+            programs[spec] = compile_file(spec, sets, project)
+        except SpecError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise SpecError(problems)
+    return outputs(programs, sets, onnx_devices=onnx_devices)
+
+
+def outputs(
+    programs: Mapping[Path, Program],
+    sets: Sequence[str],
+    *,
+    onnx_devices: bool,
+) -> dict[str, dict[str, bytes]]:
+    """Return the files of each folder below `root`, given the programs by their specs.
+
+    The first is that of the run-time modules, which they share.
+    """
+    from specgen.compiler import render
+
+    shared = runtime_files.read()
+    shared[lock.NAME] = lock.dump_runtime(shared)
+    runtime = lock.digest(lock.NAME, shared[lock.NAME])
+    folders = {lock.RUNTIME: shared}
+    for spec, program in programs.items():
+        files = render(program, onnx_devices=onnx_devices)
+        files[lock.NAME] = lock.dump(
+            spec,
+            program.source.files,
+            sets,
+            files,
+            runtime=runtime,
+            onnx_devices=onnx_devices,
+        )
+        folders[program.stem] = files
+    return folders
+
+
+def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
+    """Return the other folders of `root` that need another runtime than this one."""
+    now = lock.digest(lock.NAME, folders[lock.RUNTIME][lock.NAME])
+    others = [path.parent for path in sorted(root.glob(f"*/{lock.NAME}"))]
+    return [
+        path
+        for path in others
+        if path.name not in folders and lock.load(path).runtimes - {now}
+    ]
+
+
+def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
+    """Find folders that belong to other specs, which are still there."""
+    for spec in specs:
+        folder = root / spec.stem
+        other = cache.built_from(folder) or _recorded(folder, spec)
+        if other and other.is_file() and spec.is_file() and not other.samefile(spec):
+            if other.is_relative_to(here := Path.cwd()):
+                other = other.relative_to(here)
+            message = f"{folder} belongs to another spec, {other}"
+            cure = "rename one of the two specs or give another --output"
+            help = f"{cure}; --force replaces what is there"
+            yield Diagnostic("folder-taken", message, help=help)
+
+
+def _recorded(folder: Path, spec: Path) -> Path | None:
+    """Return a spec near the output that has the bytes of the one that was built.
+
+    A lock file is the same wherever it is built, so it cannot name the spec's place.
+    """
+    known = lock.load(folder).sources.get(spec.name)
+    if not known:
+        return None
+    project = folder.absolute().parent.parent
+    with suppress(OSError):
+        for place in [spec.parent, project, *sorted(project.iterdir())]:
+            path = place / spec.name
+            if path.is_file() and lock.digest(path.name, path.read_bytes()) in known:
+                return path
+    return None
+
+
+def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
+    """Yield the specs in a folder, not those of folders below it."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        message = f"cannot read {folder}: {error.strerror}"
+        problems.append(Diagnostic("cannot-read", message))
+        return
+    found = [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
+    yield from (folder / name for name in found)
+    if not found:
+        message = f"there is no spec in {folder}"
+        cure = "a spec is a YAML file, such as alexnet.yaml"
+        problems.append(Diagnostic("no-specs", message, help=cure))

@@ -1,0 +1,207 @@
+"""Compares two compiled specs: what differs, how far it reaches, what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from specgen.compiler import Program
+from specgen.diagnostics import Path
+from specgen.diff.difference import (
+    Change,
+    CheckpointChange,
+    Difference,
+    Figure,
+    Reshaped,
+    ShapeChange,
+)
+from specgen.diff.function import Meaning, computed
+from specgen.diff.layers import Found, Layers
+from specgen.diff.match import Matching, match
+from specgen.diff.placement import placement_changes
+from specgen.diff.tiers import Tier
+from specgen.diff.values import differing
+from specgen.frontend.merge import BASED_ON
+from specgen.plan import LayerPlan, Plan, make_plan
+from specgen.source import Source
+
+TEXTS = ("name", "summary", "reference")
+
+
+def compare(old: Program, new: Program) -> Difference:
+    """Return everything that differs between two networks."""
+    matching = match(old.graph, new.graph)
+    plans = make_plan(old.spec, old.placed), make_plan(new.spec, new.placed)
+    found = sorted(
+        [*_texts(old, new), *_sections(old, new, matching)],
+        key=lambda change: _order(change.path, old, new),
+    )
+    checkpoint = _checkpoint(*plans, matching)
+    return Difference(
+        tier=max([_whole(old, new, checkpoint), *(change.tier for change in found)]),
+        changes=tuple(
+            Change(
+                ".".join(map(str, change.path)),
+                change.tier,
+                change.before,
+                change.after,
+                _place(change.path, new.source, old.source),
+            )
+            for change in found
+        ),
+        figures=tuple(_figures(*plans)),
+        shapes=tuple(_shapes(*plans, matching)),
+        checkpoint=checkpoint,
+        budgets={
+            device.name: device.memory.budget
+            for device in plans[1].devices
+            if device.memory.budget
+        },
+    )
+
+
+def _whole(old: Program, new: Program, checkpoint: CheckpointChange) -> Tier:
+    """How far all changes reach together, which can be further than any by itself."""
+    ends = [
+        (graph.input_shape, graph.nodes[-1].shape, graph.has_probabilities)
+        for graph in (old.graph, new.graph)
+    ]
+    if ends[0] != ends[1]:
+        return Tier.INTERFACE
+    if not checkpoint.fits:
+        return Tier.CHECKPOINT
+    numbers: dict[Meaning, int] = {}
+    same = computed(old.graph, numbers) == computed(new.graph, numbers)
+    return Tier.SAME if same else Tier.FUNCTION
+
+
+def _texts(old: Program, new: Program) -> Iterator[Found]:
+    """What only people read."""
+    for name in TEXTS:
+        before, after = getattr(old.spec, name), getattr(new.spec, name)
+        # What an overlay says of another network by itself is no change of the text.
+        if before.removeprefix(BASED_ON) != after.removeprefix(BASED_ON):
+            yield Found((name,), before or None, after or None, Tier.SAME)
+    comments = old.source.comments, new.source.comments
+    for path in {**comments[0], **comments[1]}:
+        # Those of a key that comes or goes come and go with it.
+        if path in old.source.values and path in new.source.values:
+            said = [" ".join(c.get(path, ())) for c in comments]
+            if said[0] != said[1]:
+                before, after = (f"# {text}" if text else None for text in said)
+                yield Found(path, before, after, Tier.SAME)
+
+
+def _sections(old: Program, new: Program, matching: Matching) -> Iterator[Found]:
+    yield from Layers(old, new, matching).changes()
+    yield from placement_changes(old, new, matching)
+    for section in ("data", "training"):
+        pairs = differing(
+            getattr(old.spec, section), getattr(new.spec, section), (section,)
+        )
+        for path, before, after in pairs:
+            yield Found(path, before, after, Tier.RECIPE)
+
+
+def _order(path: Path, old: Program, new: Program) -> tuple[int, float, str]:
+    """In the order of the sections, layers as they run, the rest by name."""
+    names = list(type(new.spec).model_fields)
+    section = names.index(str(path[0]))
+    if path[0] != "layers":
+        return section, 0, str(path[1:])
+    layers = list(new.spec.layers)
+    name = str(path[1])
+    if name in new.spec.layers:
+        return section, layers.index(name), ""
+    before = list(old.spec.layers)
+    for index in reversed(range(before.index(name))):
+        if before[index] in new.spec.layers:
+            return section, layers.index(before[index]) + 0.5, ""
+    return section, -0.5, ""
+
+
+def _place(path: Path, *sources: Source) -> str:
+    """Return the place in the first of the sources whose file, not an option, has it.
+
+    A path that no file has gets the place of its nearest ancestor.
+    """
+    while path:
+        for source in sources:
+            span = source.keys.get(path) or source.values.get(path)
+            if span and not span.file.startswith("--set "):
+                return f"{span.file}:{span.line}"
+        path = path[:-1]
+    return ""
+
+
+def _figures(old: Plan, new: Plan) -> Iterator[Figure]:
+    yield Figure("parameters", old.parameters, new.parameters)
+    yield Figure("macs", old.macs, new.macs)
+    for name in ("bytes_per_image", "bytes_per_step"):
+        before, after = (
+            sum(getattr(edge, name) for edge in plan.traffic) for plan in (old, new)
+        )
+        yield Figure(f"traffic_{name}", before, after)
+    yield Figure("images", old.images, new.images)
+    before_by, after_by = (
+        {device.name: device.memory for device in plan.devices} for plan in (old, new)
+    )
+    for name in {**before_by, **after_by}:
+        for what in ("training", "inference"):
+            numbers = (
+                getattr(memory[name], what) if name in memory else None
+                for memory in (before_by, after_by)
+            )
+            yield Figure(f"{what}_bytes.{name}", *numbers)
+
+
+def _layers(plan: Plan) -> dict[str, LayerPlan]:
+    return {layer.name: layer for layer in plan.layers}
+
+
+def _checkpoint(old: Plan, new: Plan, matching: Matching) -> CheckpointChange:
+    before, after = _layers(old), _layers(new)
+    loads: list[str] = []
+    reshaped: list[Reshaped] = []
+    missing: list[str] = []
+    unexpected: list[str] = []
+    renamed: dict[str, str] = {}
+    new_names = {b: a for a, b in matching.pairs.items()}
+    for name, layer in after.items():
+        known = before[new_names[name]] if name in new_names else None
+        for tensor, shape in layer.tensors.items():
+            leaf = tensor.removeprefix(f"{name}.")
+            was = f"{known.name}.{leaf}" if known else ""
+            if known is None or was not in known.tensors:
+                missing.append(tensor)
+                continue
+            if was != tensor:
+                renamed[was] = tensor
+            if known.tensors[was] != shape:
+                reshaped.append(Reshaped(tensor, known.tensors[was], shape))
+            elif was == tensor:
+                loads.append(tensor)
+    here = {*loads, *renamed, *(tensor.name for tensor in reshaped)}
+    for layer in old.layers:
+        unexpected += [tensor for tensor in layer.tensors if tensor not in here]
+    return CheckpointChange(
+        tuple(loads), tuple(reshaped), tuple(missing), tuple(unexpected), renamed
+    )
+
+
+def _shapes(old: Plan, new: Plan, matching: Matching) -> Iterator[ShapeChange]:
+    """Outputs that have another shape, and layers that make the old one of a new."""
+    before, after = _layers(old), _layers(new)
+    rows: list[tuple[str, bool, tuple[int, ...], tuple[int, ...]]] = []
+    for was, name in matching.pairs.items():
+        a, b = before[was], after[name]
+        if a.output_shape != b.output_shape:
+            rows.append((name, False, a.output_shape, b.output_shape))
+        elif a.input_shapes != b.input_shapes and len(a.input_shapes) == len(
+            b.input_shapes
+        ):
+            for x, y in zip(a.input_shapes, b.input_shapes, strict=True):
+                if x != y:
+                    rows.append((name, True, x, y))
+    for key, group in groupby(rows, lambda row: row[1:]):
+        yield ShapeChange(tuple(name for name, *_ in group), *key)

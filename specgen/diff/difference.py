@@ -1,0 +1,144 @@
+"""What differs between two networks, as typed data, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specgen.diff.tiers import Tier
+from specgen.ops.base import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference of the specs.
+
+    Attributes:
+        path: the keys of the spec to it: `layers.conv3.out_channels`.
+        tier: how far it reaches, with what follows from it.
+        before: the old value as plain data; None where there was none.
+        after: the new one.
+        place: where the spec says so, as `file:line`; "" where none does.
+    """
+
+    path: str
+    tier: Tier
+    before: Any
+    after: Any
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number of both networks; None where one of them has no such device."""
+
+    name: str
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeChange:
+    """Layers whose output, or whose input alone, has another shape than before.
+
+    `layers` come one after the other, and have the same shapes before and after.
+    """
+
+    layers: tuple[str, ...]
+    reads: bool
+    before: Shape
+    after: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Reshaped:
+    """A tensor of another shape; `name` is its new one."""
+
+    name: str
+    before: Shape
+    after: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointChange:
+    """The tensors of an old checkpoint and what the new network makes of them.
+
+    Attributes:
+        loads: those that load as they are.
+        reshaped: those of another shape.
+        missing: new ones, which an old checkpoint does not have.
+        unexpected: old ones, which the new network has not.
+        renamed: new names by old ones, whatever their shapes.
+    """
+
+    loads: tuple[str, ...]
+    reshaped: tuple[Reshaped, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    renamed: Mapping[str, str]
+
+    @property
+    def fits(self) -> bool:
+        """Whether an old checkpoint loads as it is."""
+        others = (self.reshaped, self.missing, self.unexpected, self.renamed)
+        return not any(others)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Everything that differs between two networks.
+
+    Attributes:
+        tier: the furthest that anything reaches.
+        changes: in the order of the spec.
+        figures: parameters, macs, images at once, bytes crossing devices, and bytes of
+            memory by device, before and after.
+        shapes: what changes downstream, in the order of the new layers.
+        checkpoint: what becomes of an old checkpoint.
+        budgets: the memory that the new spec allows training, by device, in bytes.
+    """
+
+    tier: Tier
+    changes: tuple[Change, ...]
+    figures: tuple[Figure, ...]
+    shapes: tuple[ShapeChange, ...]
+    checkpoint: CheckpointChange
+    budgets: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return `{"tier", "changes", "figures", "checkpoint"}` for JSON."""
+        checkpoint = self.checkpoint
+        return {
+            "tier": str(self.tier),
+            "changes": [
+                {
+                    "path": change.path,
+                    "tier": str(change.tier),
+                    "before": change.before,
+                    "after": change.after,
+                }
+                for change in self.changes
+            ],
+            "figures": {
+                figure.name: [figure.before, figure.after] for figure in self.figures
+            },
+            "checkpoint": {
+                "loads": list(checkpoint.loads),
+                "reshaped": [tensor.name for tensor in checkpoint.reshaped],
+                "missing": list(checkpoint.missing),
+                "unexpected": list(checkpoint.unexpected),
+                "renamed": dict(checkpoint.renamed),
+            },
+        }
+
+    def __str__(self) -> str:
+        from specgen.diff.text import text
+
+        return text(self)
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        from specgen.diff.markdown import markdown
+
+        return markdown(self)

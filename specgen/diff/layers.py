@@ -1,0 +1,226 @@
+"""What differs between the layers of two networks, and how far each change reaches.
+
+A change of a layer reaches what follows from it: the tensors of the layers below, if
+these read another shape because of it, and the number of classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from specgen.compiler import Program
+from specgen.diagnostics import Path
+from specgen.diff.function import meaning
+from specgen.diff.match import Matching
+from specgen.diff.tiers import Tier
+from specgen.diff.values import differing, plain
+from specgen.graph import INPUT, Node
+from specgen.ops.base import Op, Refusal, Shape, volume
+from specgen.ops.weighted import Init, Weighted
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A change, before it is told where it stands."""
+
+    path: Path
+    before: Any
+    after: Any
+    tier: Tier
+
+
+class Layers:
+    """The changes of the input, the layers and their start.
+
+    Layers are walked in the new order. `_reshaping` has, by layer, the changes that its
+    output has another shape because of; a tensor that is reshaped, or the network's
+    output, raises these to its tier.
+    """
+
+    def __init__(self, old: Program, new: Program, matching: Matching) -> None:
+        self._old, self._new, self._matching = old, new, matching
+        self._before = {node.name: node for node in old.graph.nodes}
+        self._after = {node.name: node for node in new.graph.nodes}
+        self._was = {b: a for a, b in matching.pairs.items()}
+        self._found: list[Found] = []
+        self._reshaping: dict[str, set[int]] = {}
+
+    def changes(self) -> list[Found]:
+        """Return every change, each with its tier."""
+        self._reshaping[INPUT] = {
+            self._add(path, before, after, Tier.INTERFACE)
+            for path, before, after in differing(
+                self._old.spec.input, self._new.spec.input, ("input",)
+            )
+        }
+        self._default_start()
+        gone = {name: self._removed(name) for name in self._matching.removed}
+        for name, node in self._after.items():
+            causes = set().union(*(self._reshaping[value] for value in node.inputs))
+            if name in self._was:
+                self._kept(self._before[self._was[name]], node, causes, gone)
+            else:
+                self._added(node, causes)
+        last, was = self._new.graph.nodes[-1], self._old.graph.nodes[-1]
+        if last.shape != was.shape:
+            causes = self._reshaping[last.name] | self._behind(was.name, gone)
+            self._raise(causes, Tier.INTERFACE)
+        return self._found
+
+    def _add(self, path: Path, before: Any, after: Any, tier: Tier) -> int:
+        self._found.append(Found(path, before, after, tier))
+        return len(self._found) - 1
+
+    def _raise(self, causes: set[int], tier: Tier) -> None:
+        for index in causes:
+            found = self._found[index]
+            self._found[index] = replace(found, tier=max(found.tier, tier))
+
+    def _removed(self, name: str) -> int:
+        node = self._before[name]
+        return self._add(("layers", name), plain(node.op), None, _own_tier(node))
+
+    def _added(self, node: Node, causes: set[int]) -> None:
+        path = ("layers", node.name)
+        index = self._add(path, None, plain(node.op), _own_tier(node))
+        own = {index} if node.shape != node.x else set()
+        self._reshaping[node.name] = causes | own
+
+    def _kept(
+        self, old: Node, new: Node, causes: set[int], gone: dict[str, int]
+    ) -> None:
+        """Compare a layer that is in both networks."""
+        own: set[int] = set()
+        if old.name != new.name:
+            tier = Tier.CHECKPOINT if old.parameters() else Tier.SAME
+            self._add(("layers", old.name), old.name, new.name, tier)
+        if new.name in self._matching.moved:
+            tier = Tier.RECIPE if new.op.training_only else Tier.FUNCTION
+            path = ("layers", new.name, "after")
+            own.add(self._add(path, old.inputs[0], new.inputs[0], tier))
+        if old.op != new.op:
+            own |= self._fields(old, new)
+        above = causes | set().union(
+            *(self._behind(value, gone) for value in old.inputs)
+        )
+        if old.op.parameters(old.x) != new.op.parameters(new.x):
+            blamed = {i for i in own if self._found[i].tier >= Tier.CHECKPOINT}
+            if not blamed or _parameters(new.op, old.x) != new.op.parameters(new.x):
+                blamed |= above
+            self._raise(blamed or own, Tier.CHECKPOINT)
+        self._reshaping[new.name] = set()
+        if old.shape != new.shape:
+            self._reshaping[new.name] = own | (above if old.x != new.x else set())
+
+    def _behind(self, value: str, gone: dict[str, int]) -> set[int]:
+        """The removals and moves behind an old value that can change its shape."""
+        found: set[int] = set()
+        while value in self._before:
+            node = self._before[value]
+            if value in gone:
+                found |= {gone[value]} if node.shape != node.x else set()
+            elif self._matching.pairs[value] not in self._matching.moved:
+                break
+            value = node.inputs[0]
+        return found
+
+    def _fields(self, old: Node, new: Node) -> set[int]:
+        """Add the fields that differ; return those that can change the output's shape.
+
+        A field reaches as far as it does by itself, in the old layer or in the new one.
+        """
+        path = ("layers", new.name)
+        if old.op.op != new.op.op:
+            tier = max(_own_tier(old), _own_tier(new))
+            return {self._add(path, plain(old.op), plain(new.op), tier)}
+        reshaping = set()
+        for field in type(new.op).model_fields:
+            values = getattr(old.op, field), getattr(new.op, field)
+            for where, before, after in differing(*values, (*path, field)):
+                if field == "init":
+                    starts = self._start(old, self._old), self._start(new, self._new)
+                    leaf = str(where[3])
+                    same = starts[0].get(leaf) == starts[1].get(leaf)
+                    tier = Tier.SAME if same else Tier.RECIPE
+                    self._add(where, before, after, tier)
+                    continue
+                to, back = ({field: values[i]} for i in (1, 0))
+                effects = (
+                    _effect(old.op, old.op.model_copy(update=to), old.x),
+                    _effect(new.op, new.op.model_copy(update=back), new.x),
+                )
+                index = self._add(where, before, after, max(t for t, _ in effects))
+                if any(reshapes for _, reshapes in effects):
+                    reshaping.add(index)
+        return reshaping
+
+    def _default_start(self) -> None:
+        """Add what differs in the spec's own `init`; layers may start as before."""
+        pairs = self._matching.pairs.items()
+        starts = [
+            (
+                self._start(self._before[a], self._old),
+                self._start(self._after[b], self._new),
+            )
+            for a, b in pairs
+        ]
+        for path, before, after in differing(
+            self._old.spec.init, self._new.spec.init, ("init",)
+        ):
+            leaf = str(path[1])
+            same = all(a.get(leaf) == b.get(leaf) for a, b in starts)
+            self._add(path, before, after, Tier.SAME if same else Tier.RECIPE)
+
+    def _start(self, node: Node, program: Program) -> dict[str, float]:
+        """The numbers that a layer's tensors start with, by leaf.
+
+        A start that depends on the size of a tensor is another one by itself.
+        """
+        if not isinstance(node.op, Weighted):
+            return {}
+        init: Init = node.op.init.over(program.spec.init)
+        start = {"weight": init.std(volume(node.op.weight(node.x)[1:]))}
+        if node.op.bias:
+            start["bias"] = init.bias or 0.0
+        return start
+
+
+def _own_tier(node: Node) -> Tier:
+    """How far it reaches that a layer comes or goes, by itself."""
+    if node.op.training_only:
+        return Tier.RECIPE
+    if node.op.after_logits:
+        return Tier.INTERFACE
+    return Tier.CHECKPOINT if node.parameters() else Tier.FUNCTION
+
+
+def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
+    """How far the change of an op reaches alone; whether its output is reshaped."""
+    if old.parameters(x) != new.parameters(x):
+        return Tier.CHECKPOINT, _output(old, x) != _output(new, x)
+    if _output(old, x) != _output(new, x):
+        return Tier.FUNCTION, True
+    if old.training_only:
+        return Tier.RECIPE, False
+    same = _meaning(old, x) == _meaning(new, x)
+    return (Tier.SAME if same else Tier.FUNCTION), False
+
+
+def _output(op: Op, x: Shape) -> Shape | None:
+    try:
+        return op.output(x)
+    except Refusal:
+        return None
+
+
+def _meaning(op: Op, x: Shape) -> object:
+    try:
+        return meaning(op, x)
+    except Refusal:
+        return None
+
+
+def _parameters(op: Op, x: Shape) -> dict[str, Shape] | None:
+    """None where the op cannot read x at all."""
+    return None if _output(op, x) is None else op.parameters(x)

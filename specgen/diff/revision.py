@@ -1,0 +1,146 @@
+"""Specs as git has them: `REV:path`, with the bases of the same revision.
+
+The files are written into a temporary folder, in their places, and compiled there; what
+is said of them names them as git does. Nothing in the work tree is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from specgen.compiler import Program, compile_file
+from specgen.diagnostics import Diagnostic, Span, SpecError, printable, short
+from specgen.source import MAX_BYTES, Source, parse
+
+LONGEST_CHAIN = 100  # of bases; a cycle is the compiler's to find
+
+
+def compile_all(
+    specs: Iterable[tuple[str, Sequence[str]]], root: Path | None = None
+) -> list[Program]:
+    """Compile specs, each with its `--set` options; see `compile_at`.
+
+    Raises:
+        SpecError: everything that is wrong with any of them; once, if several have it.
+    """
+    programs: list[Program] = []
+    problems: dict[Diagnostic, None] = {}
+    for spec, sets in specs:
+        try:
+            programs.append(compile_at(spec, sets, root))
+        except SpecError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise SpecError(problems)
+    return programs
+
+
+def compile_at(
+    spec: str, sets: Sequence[str] = (), root: Path | None = None
+) -> Program:
+    """Compile a file, or `REV:path` as in `git show`, with `--set` options.
+
+    What a file extends lies in `root`, what a REV extends in its repository. A file
+    whose name has a colon is that file. Without a REV, `:path` is in the index;
+    `REV:./path` counts from the current folder, `REV:path` from the top.
+
+    Raises:
+        SpecError: everything that is wrong with it, or that git cannot read it.
+    """
+    if ":" not in spec or os.path.lexists(spec):
+        return compile_file(Path(spec), sets, root)
+    revision, _, path = spec.partition(":")
+    if spec.startswith("-") or not spec.isprintable():  # for git, an option, or two
+        raise _unreadable(spec, "git has no such names")
+    if path.startswith(("./", "../")):
+        path = _git("rev-parse", "--show-prefix").decode().strip() + path
+    path = posixpath.normpath(path)
+    if _outside(path):
+        raise _unreadable(spec, "it is outside of the repository")
+    with TemporaryDirectory(prefix="specgen-") as folder:
+        top = Path(folder).resolve()
+        try:
+            _check_out(revision, path, top)
+            program = compile_file(top / path, sets, top)
+        except SpecError as error:
+            raise SpecError(
+                _renamed(diagnostic, top, revision) for diagnostic in error.diagnostics
+            ) from None
+        return replace(program, source=_renamed_source(program.source, top, revision))
+
+
+def _check_out(revision: str, path: str, root: Path) -> None:
+    """Write a spec and all its bases, as they are in a revision, below a folder.
+
+    What is wrong with a base, or where it is, is left to the compiler to say.
+    """
+    content = _git("cat-file", "blob", f"{revision}:{path}")
+    for _ in range(LONGEST_CHAIN):
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content[: MAX_BYTES + 1])
+        with suppress(SpecError):
+            base = parse(content, path).data.get("extends")
+            if not isinstance(base, str) or "\0" in base:
+                return
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), base))
+            if not _outside(path) and not (root / path).exists():
+                content = _git("cat-file", "blob", f"{revision}:{path}")
+                continue
+        return
+
+
+def _outside(path: str) -> bool:
+    return path == ".." or path.startswith(("../", "/"))
+
+
+def _git(*arguments: str) -> bytes:
+    name = arguments[-1]
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    except OSError as error:
+        raise _unreadable(name, f"git does not run: {error.strerror}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise _unreadable(name, said[-1].removeprefix("fatal: ") if said else "unknown")
+    return done.stdout
+
+
+def _unreadable(name: str, reason: str) -> SpecError:
+    message = f"cannot read {short(printable(name))}: {printable(reason)}"
+    return SpecError([Diagnostic("cannot-read", message)])
+
+
+def _name(text: str, root: Path, revision: str) -> str:
+    return text.replace(f"{root}/", f"{revision}:").replace(str(root), f"{revision}:")
+
+
+def _renamed(diagnostic: Diagnostic, root: Path, revision: str) -> Diagnostic:
+    span = diagnostic.span
+    return replace(
+        diagnostic,
+        message=_name(diagnostic.message, root, revision),
+        span=span and replace(span, file=_name(span.file, root, revision)),
+    )
+
+
+def _renamed_source(source: Source, root: Path, revision: str) -> Source:
+    def named(span: Span) -> Span:
+        return replace(span, file=_name(span.file, root, revision))
+
+    return replace(
+        source,
+        keys={path: named(span) for path, span in source.keys.items()},
+        values={path: named(span) for path, span in source.values.items()},
+        files={
+            Path(_name(str(path), root, revision)): content
+            for path, content in source.files.items()
+        },
+    )

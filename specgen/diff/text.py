@@ -1,0 +1,272 @@
+"""A difference as text for a terminal: 80 columns, color only where it is wanted.
+
+What comes from a spec is escaped: it cannot write to the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from specgen.diagnostics import printable
+from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
+from specgen.diff.tiers import MEANING, Tier
+from specgen.diff.values import size
+from specgen.ops.base import Shape
+from specgen.schema import SIZE, readable
+from specgen.tables import aligned, dimensions
+
+WIDTH = 80
+MOST = 12  # lines of one kind
+RED, GREEN, YELLOW, BOLD = "31", "32", "33", "1"
+Paint = Callable[[str, str], str]  # words, and the code of their color
+# Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
+PLAIN = re.compile(
+    rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
+)
+ODD = re.compile(r": | #|:$|\s$")
+COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
+
+
+def text(difference: Difference, *, color: bool = False) -> str:
+    """Return the difference as text, without a newline at the end."""
+    paint = _paint if color else _plain
+    paragraphs = [_head(difference, paint)]
+    groups = groupby(sorted(difference.changes, key=_rank), _rank)
+    for index, (rank, group) in enumerate(groups):
+        tier = Tier(-rank)
+        if index or tier != difference.tier:
+            note = " (without effect on the network)" if tier == Tier.SAME else ""
+            paragraphs.append(f"{_tier(tier, paint)}{note}:")
+        paragraphs.append("\n".join(_changes(list(group), paint)))
+        if not index and difference.shapes:
+            paragraphs[-1] += "\n" + "\n".join(shape_lines(difference.shapes))
+    if difference.changes:
+        paragraphs.append("\n".join(_indented(figure_lines(difference))))
+        if not difference.checkpoint.fits:
+            paragraphs.append("\n".join(_indented(checkpoint_lines(difference))))
+    return "\n\n".join(paragraphs)
+
+
+def _rank(change: Change) -> int:
+    return -change.tier
+
+
+def _plain(words: str, code: str) -> str:
+    return words
+
+
+def _paint(words: str, code: str) -> str:
+    return f"\x1b[{code}m{words}\x1b[0m"
+
+
+def _tier(tier: Tier, paint: Paint) -> str:
+    return paint(str(tier), f"{BOLD};{COLORS.get(tier, GREEN)}")
+
+
+def _head(difference: Difference, paint: Paint) -> str:
+    said = MEANING[difference.tier] if difference.changes else "nothing differs"
+    return f"{_tier(difference.tier, paint)}: {said}"
+
+
+# --- changes
+
+
+def _changes(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
+    """Lines of changes of one tier; what is short stands in one line."""
+    short = [change for change in changes if _in_one_line(change)]
+    width = max((len(printable(change.path)) for change in short), default=0)
+    for change in changes:
+        path, place = printable(change.path), printable(change.place)
+        before, after = value(change.before), value(change.after)
+        if _in_one_line(change):
+            values = f"   {before} -> {after}"
+            if 2 + width + len(values) + 2 + len(place) <= WIDTH:
+                path = f"{path:{width}}"
+            length = 2 + len(path) + len(values)
+            values = f"   {paint(before, RED)} -> {paint(after, GREEN)}"
+            yield _with_place(f"  {path}{values}", length, place)
+            continue
+        yield _with_place(f"  {path}", len(path) + 2, place)
+        sides = (("-", change.before, RED), ("+", change.after, GREEN))
+        for sign, found, code in sides:
+            for line in _wrapped(f"{sign} {value(found)}") if found is not None else ():
+                yield f"    {paint(line[4:], code)}"
+
+
+def _in_one_line(change: Change) -> bool:
+    """Whether both values are short, and neither is a mapping or a comment."""
+    values = change.before, change.after
+    if any(isinstance(v, dict) or str(v).startswith("# ") for v in values):
+        return False
+    texts = (printable(change.path), value(change.before), value(change.after))
+    return sum(map(len, texts)) + len("  " + "   " + " -> ") <= WIDTH
+
+
+def _with_place(line: str, length: int, place: str) -> str:
+    """Put the place at the right edge, below a line that leaves it no room."""
+    if not place:
+        return line
+    room = WIDTH - length - len(place)
+    return f"{line}{' ' * room}{place}" if room >= 2 else f"{line}\n      {place}"
+
+
+def _wrapped(words: str) -> list[str]:
+    return textwrap.wrap(
+        words,
+        WIDTH,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 6,
+        break_on_hyphens=False,
+    )
+
+
+def value(found: Any) -> str:
+    """Return a value as a spec has it: YAML in one line, escaped."""
+    match found:
+        case None:
+            return "none"
+        case bool():
+            return str(found).lower()
+        case float():
+            return f"{found:g}" if float(f"{found:g}") == found else repr(found)
+        case str():
+            plain = PLAIN.fullmatch(found) and not ODD.search(found)
+            words = found if plain or found.startswith("# ") else _quoted(found)
+            return printable(words)
+        case dict():
+            items = (f"{printable(key)}: {value(item)}" for key, item in found.items())
+            return "{" + ", ".join(items) + "}"
+        case list():
+            return "[" + ", ".join(map(value, found)) + "]"
+    return str(found)
+
+
+def _quoted(words: str) -> str:
+    return json.dumps(words, ensure_ascii=False)
+
+
+# --- what follows
+
+
+def shape_lines(shapes: Sequence[ShapeChange]) -> list[str]:
+    """Lines of the shapes that change downstream, those with the same one together."""
+    rows = []
+    for change in shapes:
+        names = change.layers
+        name = names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"
+        before, after = dimensions(change.before), dimensions(change.after)
+        reads = "reads " if change.reads else ""
+        rows.append((f"    {printable(name)}", f" {reads}{before} -> {after}"))
+    more = len(rows) - MOST
+    lines = aligned(rows[:MOST], "<<").splitlines()
+    return [*lines, f"    and {more} more"] if more > 0 else lines
+
+
+def figure_lines(difference: Difference) -> list[str]:
+    """A line a figure: before, after, and how much that is."""
+    if all(figure.before == figure.after for figure in difference.figures):
+        return ["parameters, MACs, memory and traffic are as before"]
+    rows = [
+        (f"{device}, {what}" if device else what, before, "->", after, percent, note)
+        for device, what, before, after, percent, note in figure_rows(difference)
+    ]
+    lines = aligned(rows, "<><>><").splitlines()
+    return [line.replace("  ->  ", " -> ", 1) for line in lines]
+
+
+def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
+    """Yield the figures that people want: device, what, before, after, percent, note.
+
+    The first is "" where the figure is of no device; before and after are equal where
+    nothing has changed.
+    """
+    images = {figure.name: figure for figure in difference.figures}["images"]
+    for figure in difference.figures:
+        kind, _, device = figure.name.partition(".")
+        if kind not in LABELS or not (figure.before or figure.after):
+            continue
+        what, note = LABELS[kind]
+        if device:
+            note = _memory_note(difference, device, images)
+        before, after = (_figure(kind, n) for n in (figure.before, figure.after))
+        yield printable(device), what, before, after, _percent(figure), note
+
+
+LABELS = {
+    "parameters": ("parameters", ""),
+    "macs": ("MACs", "an image"),
+    "training_bytes": ("training", ""),
+    "traffic_bytes_per_image": ("between devices", "an image"),
+}
+
+
+def _memory_note(difference: Difference, device: str, images: Figure) -> str:
+    parts = []
+    if device in difference.budgets:
+        parts.append(f"of {size(difference.budgets[device])}")
+    if images.before == images.after:
+        parts.append(f"{images.after} images")
+    else:
+        parts.append(f"{images.before} -> {images.after} images")
+    return ", ".join(parts)
+
+
+def _figure(kind: str, number: int | None) -> str:
+    if number is None:
+        return "none"
+    if kind.startswith("traffic"):
+        return f"{number:,} B"
+    return readable(number) if "bytes" in kind else f"{number:,}"
+
+
+def _percent(figure: Figure) -> str:
+    """How much larger or smaller a figure has become; nothing where it has not."""
+    if figure.before == figure.after or not figure.before or figure.after is None:
+        return ""
+    change = 100 * (figure.after / figure.before - 1)
+    return f"{change:+.1f}%" if abs(change) >= 0.05 else "<0.1%"
+
+
+def checkpoint_lines(difference: Difference) -> list[str]:
+    """Lines of what becomes of an old checkpoint; one that loads has one line."""
+    found = difference.checkpoint
+    again = {tensor.name for tensor in found.reshaped}
+    others = [name for name in found.renamed.values() if name not in again]
+    tensors = sum(map(len, (found.loads, found.reshaped, found.missing, others)))
+    lines = [f"loads       {len(found.loads)} of {tensors} tensors"]
+    renamed = [f"{old} -> {new}" for old, new in found.renamed.items()]
+    for label, names in (
+        ("reshaped", map(_reshaped, found.reshaped)),
+        ("renamed", renamed),
+        ("missing", found.missing),
+        ("left over", found.unexpected),
+    ):
+        lines += _listed(label, names)
+    return lines
+
+
+def _reshaped(tensor: Reshaped) -> str:
+    return f"{tensor.name} {_tuple(tensor.before)} -> {_tuple(tensor.after)}"
+
+
+def _tuple(shape: Shape) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _listed(label: str, names: Iterable[str]) -> list[str]:
+    """A line a name; the label stands before the first."""
+    lines = [f"{' ' * 12}{printable(name)}" for name in names]
+    if (more := len(lines) - MOST) > 0:
+        lines[MOST:] = [f"{' ' * 12}and {more} more"]
+    if lines:
+        lines[0] = f"{label:12}{lines[0].lstrip()}"
+    return lines
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

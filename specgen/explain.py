@@ -1,0 +1,43 @@
+"""The page of an error, out of docs/errors.md."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+LINK = re.compile(r"\[([^]]+)\]\([^)]*\)")
+
+
+def codes() -> list[str]:
+    """Return the codes of all errors."""
+    return list(_sections())
+
+
+def explain(code: str) -> str:
+    """Return what the page says of an error, as plain text; examples are indented.
+
+    Raises:
+        KeyError: there is no such error.
+    """
+    lines = [f"error[{code}]"]
+    example = False
+    for line in LINK.sub(r"\1", _sections()[code]).rstrip().splitlines():
+        if line.startswith("```"):
+            example = not example
+        else:
+            lines.append(f"    {line}".rstrip() if example else line)
+    return "\n".join(lines)
+
+
+@cache
+def _sections() -> dict[str, str]:
+    parts = re.split(r"^## (\S+)\n", _page().read_text(encoding="utf-8"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _page() -> Path:
+    """Return the file: in the package if from a wheel, else beside it."""
+    package = Path(__file__).resolve().parent
+    installed = package / "docs" / "errors.md"
+    return installed if installed.is_file() else package.parent / "docs" / "errors.md"

@@ -1,0 +1,178 @@
+"""How to write what was meant: help for values and keys of the wrong form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from specgen.diagnostics import nearest_help, short
+from specgen.frontend.annotations import fields, members, plain, tags
+from specgen.frontend.foreign import key_help, our_tag, tag_help, value_help
+from specgen.schema import UNITS
+from specgen.yaml12.scalars import scalar
+
+YES = {"yes", "on", "y", "true"}
+NO = {"no", "off", "n", "false"}
+NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+PAIR = re.compile(rf"[(\[]?\s*({NUMBER})\s*[,x\u00d7*; ]\s*({NUMBER})\s*[)\]]?")
+CALL = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?")  # conv2d(64, 3)
+BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]+)")
+KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
+THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
+PERCENT = re.compile(rf"({NUMBER}) ?%")
+POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
+INDENT = "what belongs to it is indented by two spaces, or stands in {braces}"
+# Under what other programs write the kind of a thing.
+TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
+
+
+def for_value(value: Any, expected: str, annotation: Any) -> str | None:
+    """Return how to write a value of which something else was `expected`.
+
+    `annotation` is the type of what belongs here.
+    """
+    tag = plain(annotation)[1]
+    if isinstance(value, str):
+        return _for_text(value.strip(), expected, tag)
+    if tag and isinstance(value, list):
+        return f"write {{{tag}: NAME, ...}}; {listing(tags(annotation))}"
+    if isinstance(value, float) and "whole number" in expected and value.is_integer():
+        return f"write {int(value)}"
+    if isinstance(value, list) and "number" in expected:
+        alone = len(value) == 1 and isinstance(value[0], int | float)
+        return f"write {value[0]}, without brackets" if alone else None
+    if isinstance(value, list) and "a mapping" in expected:
+        return "write name: value for each, without dashes and [brackets]"
+    if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
+        return "the values of a list are given together: [1, 2]"  # --set stride.0=2
+    if value is None and expected == "a mapping":
+        return INDENT
+    if value is None:
+        return "give it a value, or leave the key out"
+    return None
+
+
+def for_nothing(owner: Any, key: str) -> str:
+    """Return what to do about a key of a model that has no value."""
+    for name, field in getattr(owner, "model_fields", {}).items():
+        if key == (field.alias or name) and field.is_required():
+            return INDENT
+    return "leave the key out for its default"
+
+
+def _for_text(text: str, expected: str, tag: str | None) -> str | None:
+    if "a mapping" in expected and (found := KEY_AND_VALUE.fullmatch(text)):
+        return _space(found)
+    if tag and (called := CALL.fullmatch(text)):
+        more = ", ..." if called[2] else ""
+        return f"write {{{tag}: {short(called[1])}{more}}}"
+    if "bytes" in expected and (size := BYTES.fullmatch(text)):
+        units = {unit.casefold(): unit for unit in UNITS}
+        unit = units.get(size[2].casefold()) or units.get(f"{size[2].casefold()}ib")
+        return f"write {size[1]}{unit}" if unit else None
+    if "true or false" in expected and text.casefold() in YES | NO:
+        return f"write {str(text.casefold() in YES).lower()}"
+    if "number" in expected and (number := _number(text, expected)):
+        return number
+    return value_help(text)
+
+
+def _number(text: str, expected: str) -> str | None:
+    """Return how to write a number, or two of them."""
+    if _is_number(text):
+        return f"write {text}, without quotes"
+    if "[height, width]" in expected:
+        if found := PAIR.fullmatch(text):
+            return f"write [{found[1]}, {found[2]}]"
+        if text[:1] == "(":
+            return "two numbers are written in [brackets]"
+    if THOUSANDS.fullmatch(text):
+        return f"write {re.sub('[^0-9]', '', text)}"
+    if found := PERCENT.fullmatch(text):
+        return f"write {float(found[1]) / 100:g}" if _is_number(found[1]) else None
+    if found := POWER.fullmatch(text):
+        return f"write {int(found[1]) ** int(found[2]):g}"
+    if (number := text.replace(",", ".")) != text and _is_number(number):
+        return f"write {number}"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number = scalar(text)
+    except ValueError:
+        return False
+    return isinstance(number, int | float) and not isinstance(number, bool)
+
+
+def for_key(key: str, value: Any, owner: Any) -> str:
+    """Return what an unknown key of a mapping should be, or all that it can be."""
+    names = list(fields(owner))
+    found = KEY_AND_VALUE.fullmatch(key)
+    if found and value is None and found[1] in names:
+        return _space(found)
+    if value is None and key.endswith(")"):
+        return "a list is written in [brackets]"
+    if home := next(_homes(owner, key), None):
+        return f"it belongs in {home}"
+    return key_help(key, names) or nearest_help(key, names) or listing(names)
+
+
+def for_op(tag: str, word: str, names: Collection[str]) -> str:
+    """Return which op, or which kind of something else, an unknown one may be."""
+    return tag_help(tag, word, names) or nearest_help(word, names) or listing(names)
+
+
+def for_missing_tag(
+    tag: str, data: Mapping[str, Any], names: Collection[str]
+) -> tuple[str | None, str]:
+    """Return the key of a mapping without `tag` that stands for it, and the help."""
+    for key, value in data.items():
+        found = KEY_AND_VALUE.fullmatch(key)
+        if found and found[1] == tag and value is None:
+            return key, _space(found, *_tight(data, key))
+        if key in names:
+            return key, f"write {tag}: {key}"
+    for key in TAG_KEYS:
+        value = data.get(key)
+        if isinstance(value, str):
+            name = value if value in names else our_tag(tag, value, names)
+            if name or key in ("type", "kind"):
+                return key, f"write {tag}: {short(name or value)}"
+    return None, f"write {tag}: NAME; {listing(names)}"
+
+
+def listing(names: Collection[str]) -> str:
+    """Return all valid names."""
+    return f"valid names are {', '.join(names)}"
+
+
+def _tight(data: Mapping[str, Any], but: str) -> Iterator[re.Match[str]]:
+    """Yield the other keys that have their values in them."""
+    for key, value in data.items():
+        found = KEY_AND_VALUE.fullmatch(key)
+        if found and value is None and key != but:
+            yield found
+
+
+def _space(*found: re.Match[str]) -> str:
+    """Return how to write what has no space behind its colon, or = in its place."""
+    written = ", ".join(
+        f"{key}: {short(value.strip())}"
+        for key, _, value in (match.groups() for match in found)
+    )
+    if found[0][2] == "=":
+        return f"write {written}"
+    where = "the colon" if len(found) == 1 else "each colon"
+    return f"put a space after {where}: {written}"
+
+
+def _homes(owner: Any, key: str, path: str = "") -> Iterator[str]:
+    """Yield the paths below a model at which it has such a key."""
+    for name, annotation in fields(owner).items():
+        inner, _ = plain(annotation)
+        for model in members(inner) or [inner]:
+            if key in fields(plain(model)[0]):
+                yield f"{path}{name}"
+            yield from _homes(plain(model)[0], key, f"{path}{name}.")

@@ -1,0 +1,282 @@
+"""What PyTorch, torchvision, Keras and Caffe call things, and what they are here.
+
+Data for help: which of our names is meant, or that there is none. A name of ours counts
+only where it is valid; as soon as an op exists, it is what help gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+from specgen.diagnostics import LIMITS
+
+# Ours, and what others say, without case, `_` and `-`, and without `nn.` and the like.
+OPS = """
+conv2d: conv convolution convolution2d spatialconvolution conv2dnormactivation
+conv2d: lazyconv2d convolutional
+linear: dense innerproduct fc fullyconnected gemm affine lazylinear
+relu: rectifier rectifiedlinear rectifiedlinearunit
+local_response_norm: lrn localresponsenormalization cmrnorm responsenorm crossmaplrn2d
+spatial_response_norm: rnorm withinchannel samemap
+max_pool2d: maxpool maxpooling maxpooling2d pooling pool spatialmaxpooling
+avg_pool2d: avgpool averagepool averagepooling averagepooling2d avgpooling meanpool
+dropout: featuredropout drop
+flatten: view reshape innerflatten
+softmax: softmax2d softmaxwithloss logsoftmax
+batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatchnorm2d
+add: eltwise sum addition residual shortcut elementwise
+multiply: mul product
+concat: cat concatenate concatenation depthconcat route
+adaptive_avg_pool2d: adaptiveaveragepooling2d globalaveragepooling2d gap
+adaptive_avg_pool2d: globalaveragepool globalavgpool
+global_avg_pool2d: adaptiveavgpool2d globalaveragepooling2d globalaveragepool gap
+adaptive_max_pool2d: globalmaxpooling2d globalmaxpool
+leaky_relu: leakyrelu leaky
+relu6: clippedrelu
+sigmoid: logistic
+silu: swish swish1
+gelu: gelutanh geluapproximate
+tanh: hyperbolictangent
+group_norm: groupnormalization
+layer_norm: layernormalization layernorm2d
+instance_norm2d: instancenorm instancenormalization
+conv_transpose2d: deconvolution deconv conv2dtranspose
+upsample: upsampling2d interpolate resize
+"""
+NO_OPS = """
+absval activityregularization adaptivemaxpool2dwithindices
+additiveattention affinegrid alphadropout argmax attention average batchreindex bias
+bidirectional bilinear binarycrossentropy binarycrossentropywithlogits bnll celu
+channelshuffle clip container convlstm2d convtbc cosinesimilarity crop cropping2d
+dataparallel deformconv2d dot dropblock2d dropout2d dummydata einsum einsumdense elu
+embed embedding embeddingbag exp featurealphadropout featurepyramidnetwork filter fold
+fractionalmaxpool2d fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout
+gaussiannoise glu gridsample groupedmm gru gumbelsoftmax hardshrink hardsigmoid
+hardswish hardtanh hdf5data hdf5output im2col kldiv lambda layerscale
+lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
+masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mish mlp
+module multiheadattention multiheadattentionforward mvn nativechannelshuffle
+normalization normalize onehot pad pairwisedistance parameter patchembed pdist permute
+pixelshuffle pixelunshuffle power prelu psroipool python recurrent reduction
+repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase roialign roipool rrelu
+scale scaledgroupedmm scaledmm scaleddotproductattention selu separableconv2d
+separableconvolution2d silence simplernn slice softmin softplus softshrink softsign
+spatialdropout2d spectralnormalization split spp squeezeexcitation stochasticdepth
+subtract syncbatchnorm tanhshrink textvectorization threshold tile timedistributed
+transformer transformerdecoder transformerdecoderlayer transformerencoder
+transformerencoderlayer transpose unflatten unfold unitnormalization upsamplebilinear
+upsamplenearest upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
+"""
+# Whole families of them: for signals and volumes, losses, steps of recurrent networks.
+NO_OP = re.compile(
+    r".*(?:[13]d(?:withindices|transpose)?|loss|loss2d|cell|list|dict)"
+    r"|(?:circular|constant|random|reflection|replication|zero)pad.*|random.*"
+)
+OP_HINTS = {
+    "depthwiseconv2d": "write conv2d with as many groups as it reads channels",
+    "crossentropyloss": "the loss is cross-entropy by itself: leave this layer out",
+    "nllloss": "the loss is cross-entropy by itself: leave this layer out",
+    "softmaxcrossentropy": "the loss is cross-entropy by itself: leave this layer out",
+    "crossentropy": "the loss is cross-entropy by itself: leave this layer out",
+    "accuracy": "training measures the accuracy by itself: leave this layer out",
+    "activation": "an activation is a layer of its own: {op: relu}",
+    "identity": "leave this layer out",
+    "linearactivation": "leave this layer out",
+    "input": "the image is given by the section input: leave this layer out",
+    "inputlayer": "the image is given by the section input: leave this layer out",
+    "data": "images are given by the section data: leave this layer out",
+    "imagedata": "images are given by the section data: leave this layer out",
+    "zeropad2d": "give padding to the layer that reads it",
+    "zeropadding2d": "give padding to the layer that reads it",
+    "constantpad2d": "give padding to the layer that reads it",
+    "sequential": "layers are a chain by themselves: list them under layers",
+}
+
+KEYS = """
+out_channels: filters numoutput nout outplanes outch nfilters nbfilter channels
+out_channels: numfilters features outputchannels planes
+out_features: units numoutput nout outputdim features hiddensize outputs
+kernel_size: kernel kernelshape filtersize ksize size window windowsize poolsize k field
+kernel_size: poolingsize kernelh kernelw
+stride: strides strideh stridew step subsample subsampling
+padding: pad pads padh padw bordermode
+dilation: dilations dilationrate atrousrate rate holesize
+groups: group ngroup ngroups numgroups
+bias: usebias biasterm withbias hasbias
+init: kernelinitializer weightinitializer weightfiller weightinit
+init: biasfiller biasinitializer
+p: rate dropoutratio dropoutrate prob probability drop dropprob
+size: localsize n nsize windowsize window neighborhood
+k: bias knorm
+ceil_mode: ceil ceilmode roundmode
+count_include_pad: countincludepad includepad
+lr: learningrate baselr initiallr lrinit lr0 eta
+weight_decay: decay l2 wd weightdecayrate regularization
+lr_multipliers: lrmult lrmults
+epochs: numepochs nbepoch nepochs maxepochs maxepoch milestones stepvalue
+batch_size: batch batchsize bs trainbatchsize minibatch minibatchsize
+accumulate: gradientaccumulationsteps accumulategradbatches itersize accumsteps
+schedule: scheduler lrscheduler lrschedule lrpolicy learningrateschedule
+warmup_epochs: warmup numwarmupepochs lrwarmupepochs
+label_smoothing: smoothing labelsmoothingfactor
+clip_grad_norm: clipgradients gradclip clipnorm maxgradnorm gradientclipval clip maxnorm
+precision: dtype amp fp16 bf16 mixedprecision halfprecision autocast
+seed: randomseed rngseed manualseed randomstate
+optimizer: optim solver solvertype
+factor: gamma decayfactor drop
+final_lr: etamin minlr endlr minimumlr
+patience: wait
+drops: maxdrops ndrops
+kind: type name policy
+flip: mirror hflip horizontalflip randomhorizontalflip randomflip
+color_noise: colorjitter pcanoise lighting colornoise pca
+std: scale stddev
+size: resize imagesize imgsize shorterside resizesize
+channels: c depth inchannels
+height: h rows
+width: w cols columns
+memory: mem budget ram vram memorylimit
+layers: network model modules architecture net layer
+name: classname title modelname
+summary: description doc docstring comment
+reference: paper citation source
+input: inputs inputshape inputsize image
+placement: devices device parallel
+data: dataset augmentation transforms preprocessing transform
+training: train recipe hyperparameters hparams trainer fit
+extends: base inherits parent include from
+mean: mu
+normal: gaussian randomnormal normal_
+weight: weights kernel w
+"""
+KEY_HINTS = {
+    "inchannels": "it is inferred from the layer before: leave it out",
+    "infeatures": "it is inferred from the layer before: leave it out",
+    "inputchannels": "it is inferred from the layer before: leave it out",
+    "inputdim": "it is inferred from the layer before: leave it out",
+    "numinput": "it is inferred from the layer before: leave it out",
+    "numfeatures": "it is inferred from the layer before: leave it out",
+    "inputshape": "it is inferred from the layer before: leave it out",
+    "activation": "an activation is a layer of its own: relu1: {op: relu}",
+    "nonlinearity": "an activation is a layer of its own: relu1: {op: relu}",
+    "keepprob": "p is the share that is dropped: write p, 1 minus this",
+    "depthradius": "write size: twice this and one more",
+    "inplace": "what is generated needs none: leave it out",
+    "device": "where layers are stands in the section placement",
+    "name": "the key of the layer is its name",
+    "startdim": "it is always 1: leave it out",
+    "enddim": "it is always -1: leave it out",
+    "dim": "it is always 1: leave it out",
+    "axis": "it is always 1: leave it out",
+    "loss": "the loss is always cross-entropy: leave it out",
+    "criterion": "the loss is always cross-entropy: leave it out",
+    "meanfile": "the mean of the training set is subtracted by itself: leave it out",
+    "meansubtraction": "the mean of the training set is subtracted by itself",
+    "cropsize": "crops are as large as the section input says: leave it out",
+    "numclasses": "the out_features of the last linear layer say it: leave it out",
+    "classes": "the out_features of the last linear layer say it: leave it out",
+    "maxiter": "training counts epochs: write epochs",
+    "numworkers": "an option of the generated train.py: --workers",
+    "workers": "an option of the generated train.py: --workers",
+    "output": "an option of the generated train.py: --output",
+}
+NO_KEYS = """
+activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer
+centered cropping cutmix cutout dampening dataformat dilation divisoroverride dtype
+earlystopping ema engine eps globalpooling gradientcheckpointing kernelconstraint
+kernelregularizer mixup nesterov paddingmode padmode randaugment randomerasing
+randomrotation returnindices rotation shear trackrunningstats zoom
+"""
+
+VALUES = """
+cosine: cosineannealing cosineannealinglr cosinedecay cosinelr
+plateau: reducelronplateau onplateau reduceonplateau
+step: multistep multisteplr steplr steps piecewiseconstant piecewise
+sgd: momentum sgdmomentum stochasticgradientdescent
+kaiming_normal: he henormal msra kaiming hekaiming
+bfloat16: bf16 mixedbfloat16 mixed amp autocast
+float32: fp32 float single full 32
+split: all both sharded parallel
+"""
+VALUE_HINTS = {
+    "same": "give the number: kernel_size // 2 keeps the size at stride 1",
+    "valid": "write 0, or leave padding out",
+    "kaimingnormal": "write kaiming_normal",
+    "none": "leave the key out",
+}
+NO_VALUES = """
+adadelta adafactor adagrad adam adamax adamw asgd bilinear chainedscheduler circular
+constant constantlr cosineannealingwarmrestarts cyclic cycliclr dirac double exp
+exponential exponentiallr float16 float64 float8 fp16 fp64 fp8 glorot glorotnormal
+glorotuniform half heuniform identity int8 inv kaiminguniform lamb lambdalr lars lbfgs
+lecunnormal lecununiform linear linearlr lion multiplicativelr muon nadam nesterov
+onecycle onecyclelr ones orthogonal poly polynomial polynomialdecay polynomiallr radam
+reflect replicate rmsprop rprop sequentiallr sigmoid sparse sparseadam tf32
+truncatednormal truncnormal uniform xavier xaviernormal xavieruniform zeros
+"""
+
+PREFIX = re.compile(r"^(?:(?:torch|nn|f|tf|keras|layers|functional|ops)\.)+")
+
+
+def tag_help(tag: str, word: str, valid: Collection[str]) -> str | None:
+    """Return the help for an op, or a kind, that others have."""
+    if tag == "op":
+        return _help(word, valid, OPS, OP_HINTS, NO_OPS)
+    return value_help(word, valid)
+
+
+def key_help(word: str, valid: Collection[str]) -> str | None:
+    """Return the help for a key that others have where `valid` are possible."""
+    return _help(word, valid, KEYS, KEY_HINTS, NO_KEYS)
+
+
+def value_help(word: str, valid: Collection[str] = ()) -> str | None:
+    """Return the help for a value that others have, such as a kind of optimizer."""
+    return _help(word, valid, VALUES, VALUE_HINTS, NO_VALUES)
+
+
+def our_key(word: str, valid: Collection[str]) -> str | None:
+    """Return the one of the `valid` keys that others call like this."""
+    return next((name for name in _ours(word, KEYS) if name in valid), None)
+
+
+def our_tag(tag: str, word: str, valid: Collection[str]) -> str | None:
+    """Return the one of the `valid` ops, or kinds, that others call like this."""
+    table = OPS if tag == "op" else VALUES
+    return next((name for name in _ours(word, table) if name in valid), None)
+
+
+def _help(
+    word: str, valid: Collection[str], ours: str, hints: dict[str, str], without: str
+) -> str | None:
+    names = list(_ours(word, ours))
+    for name in names:
+        if name in valid:
+            return f"it is called {name} here"
+    said = _plain(word)
+    if said in hints:
+        return hints[said]
+    unknown = ours is OPS and (names or NO_OP.fullmatch(said))
+    if unknown or said in without.split():
+        return f"it is not supported: see {LIMITS}"
+    return None
+
+
+def _ours(word: str, table: str) -> Iterator[str]:
+    """Yield what a word may be called here, whether it is possible or not."""
+    said = _plain(word)
+    for name, others in _lines(table):
+        if said in others or said == _plain(name):
+            yield name
+
+
+def _lines(table: str) -> Iterator[tuple[str, list[str]]]:
+    for line in table.strip().splitlines():
+        name, _, others = line.partition(": ")
+        yield name, others.split()
+
+
+def _plain(word: str) -> str:
+    """Return a name without what is written differently from one to the other."""
+    return re.sub("[^a-z0-9.]", "", PREFIX.sub("", word[:100].casefold()))

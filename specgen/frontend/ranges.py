@@ -1,0 +1,61 @@
+"""Ranges of layers in a placement, `first..last`, when layers come and go."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+
+def shrink(key: str, at: Mapping[str, int], kept: Sequence[str]) -> str | None:
+    """Return the key for what is left of the layers that it names, None for nothing.
+
+    `at` has the index of every layer before some are removed, `kept` the others, in
+    order. A key that names no such layers stays as it is.
+    """
+    first, last = _ends(key)
+    if first not in at or last not in at or at[first] > at[last]:
+        return key
+    start = bisect_left(kept, at[first], key=at.__getitem__)
+    stop = bisect_right(kept, at[last], key=at.__getitem__)
+    if start == stop:
+        return None
+    ends = kept[start], kept[stop - 1]
+    if ends == (first, last):
+        return key
+    return ends[0] if ends[0] == ends[1] else "..".join(ends)
+
+
+def missing(
+    keys: Iterable[str], layers: Sequence[str], new: Collection[str]
+) -> dict[str, str]:
+    """Return the new layers that no key names, with the key of the layer before each.
+
+    That of the first ones is the key of the next layer that has one.
+    """
+    at = {name: index for index, name in enumerate(layers)}
+    pieces = []
+    for key in keys:
+        first, last = _ends(key)
+        if first in at and last in at:
+            pieces.append((at[first], at[last], key))
+    pieces.sort()
+    starts = [start for start, _, _ in pieces]
+
+    def placed(index: int) -> str | None:
+        piece = bisect_right(starts, index) - 1
+        return pieces[piece][2] if piece >= 0 and pieces[piece][1] >= index else None
+
+    said = [placed(index) for index in range(len(layers))]
+    like: str | None = next(filter(None, said), None)
+    found: dict[str, str] = {}
+    for name, its_key in zip(layers, said, strict=True):
+        if its_key is None and name in new and like is not None:
+            found[name] = like
+        else:  # an old layer that no key names is the spec's own mistake
+            like = its_key
+    return found
+
+
+def _ends(key: str) -> tuple[str, str]:
+    first, dots, last = (part.strip() for part in key.partition(".."))
+    return (first, last) if dots else (first, first)

@@ -1,0 +1,101 @@
+"""Whether the parts of a spec go together: ending, starts, recipe, images, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from specgen.diagnostics import Diagnostic, Problems
+from specgen.frontend.elaborate import Draft
+from specgen.graph import Graph, PlacedGraph
+from specgen.ops.base import Op
+from specgen.ops.weighted import Weighted, check_default
+from specgen.passes.budget import check_budget
+from specgen.passes.placement import MOST_STEPS, TOO_LARGE
+from specgen.spec import data, training
+
+
+def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
+    """Report what each part alone does not show, as far as the parts are known."""
+    refused = {problem.path for problem in problems}
+    inside = list(_check_softmax(draft))
+    problems.add(*(found for found in inside if found.path not in refused))
+    if graph := draft.network:
+        problems.add(*_check_ending(graph))
+        problems.add(*_check_size(graph))
+    if draft.ops is not None:
+        problems.add(*_check_starts(draft, draft.ops))
+    if draft.data and draft.input:
+        size = draft.input
+        problems.add(*data.check(draft.data, size.channels, size.height, size.width))
+    if draft.training:
+        problems.add(*training.check(draft.training))
+    if placed and not inside:
+        _check_whole(placed, problems)
+        if draft.placement and draft.training:
+            check_budget(placed, draft.placement, draft.training, problems)
+
+
+def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
+    for (name, op), (after, _) in pairwise(draft.layers.items()):
+        if op and op.after_logits and after not in draft.unplaced:
+            yield Diagnostic(
+                "softmax-inside",
+                f"{name}: softmax ends a network, and here {after} reads it",
+                ("layers", name, "op"),
+                help="move it to the end; `forward` gives the logits before it",
+            )
+
+
+def _check_size(graph: Graph) -> Iterator[Diagnostic]:
+    """A group of a norm, for one, is an ONNX node."""
+    steps = 0
+    for node in graph.nodes:
+        steps += len(node.op.onnx(node.x))
+        if steps > MOST_STEPS:
+            yield TOO_LARGE
+            return
+
+
+def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
+    """The loss and `probabilities` need one score a class at the end."""
+    nodes = graph.nodes
+    if not any(node.parameters() for node in nodes):
+        message = "no layer has parameters: nothing can learn"
+        yield Diagnostic("no-layers", message, ("layers",))
+    if graph.has_probabilities and len(nodes) == 1:
+        yield Diagnostic("no-layers", "nothing comes before the softmax", ("layers",))
+    last = nodes[-1]
+    if len(last.shape) != 1:
+        yield Diagnostic(
+            "no-classes",
+            f"the network ends in maps {last.shape}, not in one score a class",
+            ("layers", last.name),
+            help="end it with flatten, linear and softmax layers",
+        )
+    if last.shape == (1,):
+        name = next((n.name for n in reversed(nodes) if n.parameters()), last.name)
+        yield Diagnostic(
+            "no-classes",
+            "the network ends in one score: its loss is 0 whatever it learns",
+            ("layers", name, "out_features"),
+            help="there must be two classes at least",
+        )
+
+
+def _check_starts(draft: Draft, ops: Sequence[Op]) -> Iterator[Diagnostic]:
+    """What is said of parameters must be of some that there are."""
+    if draft.init:
+        yield from check_default(draft.init, ops)
+    biases = any(isinstance(op, Weighted) and op.bias for op in ops)
+    if draft.training and not biases:
+        yield from training.check_biases(draft.training)
+
+
+def _check_whole(placed: PlacedGraph, problems: Problems) -> None:
+    last = placed.layers[-1]
+    if len(last.shares) > 1:
+        name = last.node.name
+        message = f"{name} ends the network, and the loss reads it whole"
+        help = "place it on one device"
+        problems.add(Diagnostic("cannot-split", message, ("layers", name), help=help))

@@ -1,0 +1,274 @@
+"""What is known of a network before it runs, as typed data.
+
+`specgen show`, `verify`, `diff` and reports read this and nothing else. Layers are
+logical (conv1, not conv1a). Shapes are without the batch: (channels, height, width), or
+(features,). `Plan.as_json` makes JSON of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from specgen.graph import INPUT, Node, PlacedGraph
+from specgen.ops.base import Shape, Window, volume
+from specgen.passes import cost, memory
+from specgen.schema import readable
+from specgen.spec import Spec
+from specgen.spec.data import Data
+from specgen.spec.training import Training
+from specgen.tables import dimensions, html, ranges
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """One layer.
+
+    Attributes:
+        name: as in the spec.
+        op: as in the spec: conv2d.
+        inputs: the layers that it reads, or `input`.
+        input_shapes: their shapes.
+        output_shape: its own.
+        window: what slides over the maps, where something does.
+        groups: into how many its channels are divided, if its op can divide them.
+        tensors: shapes of the whole tensors that it owns, by their key in a checkpoint.
+        parameters: how many numbers it learns.
+        macs: multiply-accumulates in its matrix products, an image, forward.
+        devices: where it runs; several share its channels or features equally.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    window: Window | None
+    groups: int | None
+    tensors: Mapping[str, Shape]
+    parameters: int
+    macs: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes that one device holds.
+
+    Attributes:
+        weights: of the parameters, in float32.
+        gradients: as much as the weights.
+        optimizer: the momentum, as much as the weights.
+        activations_training: what training keeps from forward to backward.
+        activations_inference: the most that is alive at once.
+        training: weights, gradients, optimizer and activations_training together.
+        inference: weights and activations_inference together.
+        budget: what the spec allows training; None where it does not say.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations_training: int
+    activations_inference: int
+    training: int
+    inference: int
+    budget: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """One device, by its name in the spec; `parameters` are how many live there."""
+
+    name: str
+    parameters: int
+    memory: MemoryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What is copied from one device to another before a layer runs.
+
+    Attributes:
+        before: the layer that reads it.
+        source: the device it comes from; `from` in JSON.
+        target: the device it goes to; `to` in JSON.
+        bytes_per_image: forward, in float32. The input image is not counted.
+        bytes_per_step: forward and backward over `Plan.images` images, in the precision
+            of the recipe.
+    """
+
+    before: str
+    source: str
+    target: str
+    bytes_per_image: int
+    bytes_per_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the compiler promises of a network.
+
+    Attributes:
+        name: the class.
+        summary: of the spec, one line.
+        input_shape: of one image.
+        output_shape: of the last layer.
+        parameters: how many numbers it learns.
+        macs: multiply-accumulates, an image, forward.
+        images: at once in memory; those of the recipe unless others were asked for.
+        layers: in the order in which they run.
+        devices: in the order of the spec.
+        traffic: by layer, then by the order of the devices.
+        data: how images become input.
+        training: how it learns.
+    """
+
+    name: str
+    summary: str
+    input_shape: Shape
+    output_shape: Shape
+    parameters: int
+    macs: int
+    images: int
+    layers: tuple[LayerPlan, ...]
+    devices: tuple[DevicePlan, ...]
+    traffic: tuple[Transfer, ...]
+    data: Data
+    training: Training
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as data for JSON; a transfer goes `from` and `to` a device."""
+        content = asdict(self)
+        names = {"source": "from", "target": "to"}  # `from` is a word of Python
+        content["traffic"] = [
+            {names.get(key, key): value for key, value in edge.items()}
+            for edge in content["traffic"]
+        ]
+        content["data"] = self.data.model_dump(mode="json")
+        content["training"] = self.training.model_dump(mode="json")
+        return content
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        return _html(self)
+
+
+def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Plan:
+    """Plan a placed network, memory and traffic for so many images at once."""
+    graph, training = placed.graph, spec.training
+    if images is None:
+        images = -(-training.batch_size // training.accumulate)
+    return Plan(
+        name=spec.name,
+        summary=spec.summary,
+        input_shape=graph.input_shape,
+        output_shape=graph.nodes[-1].shape,
+        parameters=cost.parameters(graph),
+        macs=cost.macs(graph),
+        images=images,
+        layers=tuple(
+            plan_layer(layer.node, (share.device for share in layer.shares))
+            for layer in placed.layers
+        ),
+        devices=tuple(_devices(spec, placed, images)),
+        traffic=tuple(_traffic(placed, images, half=training.half)),
+        data=spec.data,
+        training=training,
+    )
+
+
+def plan_layer(node: Node, devices: Iterable[str] = ()) -> LayerPlan:
+    """Plan one layer by itself, on these devices."""
+    tensors = node.parameters()
+    return LayerPlan(
+        name=node.name,
+        op=node.op.op,
+        inputs=node.inputs,
+        input_shapes=node.input_shapes,
+        output_shape=node.shape,
+        window=node.op.window(),
+        groups=getattr(node.op, "groups", None),
+        tensors=tensors,
+        parameters=sum(map(volume, tensors.values())),
+        macs=node.op.macs(node.x),
+        devices=tuple(devices),
+    )
+
+
+def _devices(spec: Spec, placed: PlacedGraph, images: int) -> Iterator[DevicePlan]:
+    parameters = cost.device_parameters(placed)
+    for name, held in memory.plan(placed, half=spec.training.half).items():
+        yield DevicePlan(
+            name,
+            parameters[name],
+            MemoryPlan(
+                weights=held.weights,
+                gradients=held.weights,
+                optimizer=held.weights,
+                activations_training=held.activations(images),
+                activations_inference=held.inference(images),
+                training=held.training(images),
+                inference=held.weights + held.inference(images),
+                budget=spec.placement.devices[name].memory,
+            ),
+        )
+
+
+def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transfer]:
+    order = {node.name: index for index, node in enumerate(placed.graph.nodes)}
+    rank = {device: index for index, device in enumerate(placed.devices)}
+    step = cost.step_traffic(placed, half=half)
+    edges = sorted(
+        cost.traffic(placed).items(),
+        key=lambda edge: (order[edge[0][0]], rank[edge[0][1]], rank[edge[0][2]]),
+    )
+    for (before, source, target), count in edges:
+        both = images * step[before, source, target]
+        yield Transfer(before, source, target, count, both)
+
+
+def window_cells(layer: LayerPlan) -> tuple[str, str, str, str]:
+    """Kernel, stride, padding and groups as a table has them; defaults are left out."""
+    window = layer.window
+    groups = str(layer.groups) if layer.groups not in (None, 1) else ""
+    if window is None:
+        return "", "", "", groups
+    top, bottom, left, right = window.padding
+    if top == bottom and left == right:
+        padding = _pair((top, left)) if top or left else ""
+    else:
+        sides = zip("tblr", window.padding, strict=True)
+        padding = " ".join(f"{side}{size}" for side, size in sides if size)
+    return _pair(window.kernel_size), _pair(window.stride), padding, groups
+
+
+def _pair(sizes: tuple[int, int]) -> str:
+    """One number where both are equal, as PyTorch reads it."""
+    height, width = sizes
+    return str(height) if height == width else f"{height}x{width}"
+
+
+def _html(plan: Plan) -> str:
+    windows = ("kernel", "stride", "padding", "groups")
+    heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
+    rows: list[Sequence[str]] = [heads]
+    rows.append((INPUT, *[""] * 5, dimensions(plan.input_shape), "", "", ""))
+    devices = [device.name for device in plan.devices]
+    for layer in plan.layers:
+        costs = [f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)]
+        shape = dimensions(layer.output_shape)
+        on = " ".join(ranges(layer.devices, devices))
+        rows.append((layer.name, layer.op, *window_cells(layer), shape, *costs, on))
+    totals = (f"{plan.parameters:,}", f"{plan.macs:,}")
+    rows.append(("total", *[""] * 6, *totals, ""))
+    title = ": ".join(filter(None, (plan.name, plan.summary)))
+    memories = [("device", "parameters", "training", "inference", "budget")]
+    for device in plan.devices:
+        held = device.memory
+        budget = readable(held.budget) if held.budget else ""
+        sizes = (readable(held.training), readable(held.inference), budget)
+        memories.append((device.name, f"{device.parameters:,}", *sizes))
+    about = f"Memory for {plan.images} images at once"
+    return f"{html(title, rows, '<<>>>>>>><')}\n{html(about, memories, '<>>>>')}"

@@ -1,0 +1,50 @@
+"""Checksums of what a checkpoint holds, without torch: export.py does not need it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def write_run(run: Mapping[str, Any], checksums: Mapping[str, int]) -> dict[str, str]:
+    """Return the metadata of a checkpoint: JSON and, as a last line, its CRC-32."""
+    text = json.dumps({**run, "checksums": dict(checksums)})
+    return {"run": f"{text}\n{zlib.crc32(text.encode())}"}
+
+
+def read_run(metadata: Mapping[str, str] | None) -> tuple[Any, dict[str, Any]]:
+    """Return where a run stands, as JSON has it, and the checksums of its tensors.
+
+    Raises KeyError if train.py did not write it, and ValueError if it is damaged.
+    """
+    text, newline, found = (metadata or {})["run"].rpartition("\n")
+    if not newline:
+        raise KeyError("run")
+    if found != str(zlib.crc32(text.encode("utf-8", "surrogatepass"))):
+        raise ValueError("its metadata are damaged")
+    run = json.loads(text)
+    checksums = run.pop("checksums", None) if isinstance(run, dict) else None
+    if not isinstance(checksums, dict):
+        raise KeyError("checksums")
+    return run, checksums
+
+
+def checksum(array: NDArray[Any]) -> int:
+    """Return the CRC-32 of the bytes of an array."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def check_tensors(
+    tensors: Mapping[str, NDArray[Any]], checksums: Mapping[str, int]
+) -> list[str]:
+    """Return what is wrong with tensors that have these checksums."""
+    return [
+        f"{name} is not what was written"
+        for name, array in tensors.items()
+        if checksums.get(name) != checksum(array)
+    ]

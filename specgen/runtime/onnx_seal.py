@@ -1,0 +1,69 @@
+"""Checksums of an exported ONNX file, and of the weights beside it.
+
+The last bytes of the file are one more entry of its metadata: `sha256`, of all bytes
+before them. What one appends to a Protobuf message is merged into it. The entry
+`weights`, JSON, has the name of the file of the weights and its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from .console import readable
+from .errors import CheckpointError
+
+# ModelProto.metadata_props, 74 bytes: key (6 bytes), value (64 bytes).
+HEAD = b"\x72\x4a\x0a\x06sha256\x12\x40"
+LENGTH = len(HEAD) + 64
+
+
+def seal(content: bytes) -> bytes:
+    """Return a serialized model with its checksum."""
+    return content + HEAD + hashlib.sha256(content).hexdigest().encode()
+
+
+def verify(path: Path) -> dict[str, str]:
+    """Return an exported file's metadata. Its weights are those of the export.
+
+    Raises CheckpointError if the file was not written by export.py, or if it or the
+    file beside it has changed since.
+    """
+    try:
+        whole = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    content = whole[:-LENGTH]
+    if whole[-LENGTH:].startswith(HEAD) and seal(content) != whole:
+        raise CheckpointError(f"{path} is damaged: its checksum is wrong")
+    try:
+        model = onnx.load_model_from_string(whole)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        weights: Any = json.loads(metadata.get("weights", "null"))
+    except Exception:  # protobuf's, which onnx does not name, and JSON's
+        raise CheckpointError(f"{path} is not an ONNX file of export.py") from None
+    if "sha256" not in metadata:
+        raise CheckpointError(f"{path} was not written by export.py")
+    if seal(content) != whole:
+        raise CheckpointError(f"{path} has been changed since export.py wrote it")
+    if weights is not None:
+        _verify_weights(path, weights["file"], weights["sha256"])
+    return metadata
+
+
+def _verify_weights(path: Path, name: str, expected: str) -> None:
+    """Raise CheckpointError unless the file of the weights is that of the export."""
+    shown = readable(name)
+    try:
+        with path.with_name(name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        problem = f"the weights of {path} are missing: {shown} belongs beside it"
+        raise CheckpointError(problem) from None
+    if found != expected:
+        problem = f"{shown} does not have the weights of {path}: export again"
+        raise CheckpointError(problem)

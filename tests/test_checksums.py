@@ -1,0 +1,122 @@
+"""Exports and checkpoints that were cut, mixed or damaged are refused."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exporting import NET, Exporter
+from helpers import compile_text
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specgen.runtime import checkpoint, onnx_export, onnx_seal
+from specgen.runtime.errors import CheckpointError
+
+
+@pytest.fixture
+def exporter(tmp_path: Path) -> Exporter:
+    return Exporter(compile_text(NET), tmp_path / "net")
+
+
+def test_the_file_and_its_weights_are_those_of_one_export(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two leaves the export before; the next one cleans up."""
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    exporter.run()
+    first = exporter.files()
+    exporter.save({k: v + 1 for k, v in exporter.net.state_dict().items()})
+
+    def killed(content: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "seal", killed)
+        with pytest.raises(KeyboardInterrupt):
+            exporter.run()
+    left = exporter.files()
+    assert first.keys() < left.keys()
+    assert {name: left[name] for name in first if "safe" not in name} == {
+        name: content for name, content in first.items() if "safe" not in name
+    }
+    onnx_seal.verify(exporter.output)
+    exporter.run()
+    onnx_seal.verify(exporter.output)
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+
+
+def test_exports_at_once_do_not_mix(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    structure = exporter.script.with_name("model.onnx")
+
+    def export(value: int) -> None:
+        model = onnx_export.load_structure(structure)
+        shapes = onnx_export.take_parameters(model.graph)
+        weights = {k: np.full(s, value, np.float32) for k, s in shapes.items()}
+        onnx_export.save(exporter.output, model, weights)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(export, range(20)))
+    onnx_seal.verify(exporter.output)
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+
+
+def test_weights_of_another_export_are_refused(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    exporter.run()
+    (data,) = exporter.script.parent.glob("run.onnx.*.data")
+    other = bytearray(data.read_bytes())
+    other[7] ^= 1
+    data.write_bytes(other)
+    with pytest.raises(CheckpointError, match=f"{data.name} does not have the weights"):
+        onnx_seal.verify(exporter.output)
+    data.unlink()
+    with pytest.raises(CheckpointError, match=f"missing: {data.name} belongs beside"):
+        onnx_seal.verify(exporter.output)
+
+
+@given(data=st.data())
+def test_every_flipped_bit_of_an_export_is_found(
+    data: st.DataObject, sealed: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.onnx"
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    damaged = bytearray(sealed)
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError):
+        onnx_seal.verify(path)
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    exporter = Exporter(compile_text(NET), tmp_path_factory.mktemp("sealed") / "net")
+    exporter.run()
+    return exporter.output.read_bytes()
+
+
+def test_a_flipped_bit_of_the_weights_is_found(exporter: Exporter) -> None:
+    whole = bytearray(exporter.checkpoint.read_bytes())
+    weight = exporter.net.state_dict()["fc3.weight"].numpy().tobytes()
+    whole[whole.index(weight) + 5] ^= 1
+    exporter.checkpoint.write_bytes(whole)
+    expected = f"{exporter.checkpoint} is damaged: fc3.weight is not what was written"
+    assert exporter.refusal() == f"error: {expected}"
+    with pytest.raises(CheckpointError, match=r"fc3\.weight is not what was written"):
+        checkpoint.load(exporter.checkpoint)
+
+
+def test_names_in_a_checkpoint_cannot_write_to_the_terminal(exporter: Exporter) -> None:
+    state = exporter.net.state_dict()
+    exporter.save(state | {"\x1b[2J\nerror: all is well": torch.ones(1)})
+    said = exporter.refusal()
+    assert said.isprintable()
+    assert r"'\x1b[2J\nerror: all is well' is unknown" in said

@@ -1,0 +1,286 @@
+"""How a difference is shown: text, Markdown, JSON; and what can be compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from edits import edited, plain, rename
+from helpers import ROOT, compile_data
+
+from specgen import cli
+from specgen.compiler import compile_file
+from specgen.diff import Difference, Tier, compare
+from specgen.diff.markdown import markdown
+from specgen.diff.text import text
+
+ALEXNET = Path("specs/alexnet.yaml")
+PAGE = (ROOT / "docs/diff.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def at_the_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places are relative, as people see them."""
+    monkeypatch.chdir(ROOT)
+
+
+def changed(*sets: str, stem: str = "alexnet") -> Difference:
+    path = Path(f"specs/{stem}.yaml")
+    return compare(compile_file(path), compile_file(path, sets))
+
+
+def squeezed(words: str) -> list[str]:
+    return [" ".join(line.split()) for line in words.splitlines()]
+
+
+# --- the page
+
+
+EXAMPLES = re.findall(r"```console\n\$ specgen ([^\n]*)\n(.*?)```", PAGE, re.S)
+
+
+@pytest.mark.parametrize(("command", "output"), EXAMPLES, ids=[e[0] for e in EXAMPLES])
+def test_the_page_shows_what_is_printed(
+    command: str, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(shlex.split(command)) == 0
+    assert capsys.readouterr().out == output
+
+
+def test_the_page_has_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
+    (command,) = re.findall(r"This is of `specgen (.*)`", PAGE)
+    assert cli.main([*shlex.split(command), "--format", "json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads(shown)
+
+
+def test_the_page_names_every_tier() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.M) == [str(tier) for tier in Tier]
+    assert [str(tier) for tier in Tier] == list(cli.TIERS)
+
+
+# --- text
+
+
+def test_what_fits_a_line_stands_in_one() -> None:
+    lines = text(changed("layers.conv3.out_channels=256")).splitlines()
+    assert lines[0] == "checkpoint: an old checkpoint does not load as it is"
+    assert lines[2].startswith("  layers.conv3.out_channels   384 -> 256    ")
+    assert lines[2].endswith("specs/alexnet.yaml:22")
+    assert max(map(len, lines[3:])) <= 80
+
+
+def test_figures_of_a_recipe_are_as_before() -> None:
+    lines = squeezed(text(changed("training.epochs=30")))
+    assert "parameters, MACs, memory and traffic are as before" in lines
+    assert not any("loads" in line for line in lines[1:])
+    lines = squeezed(text(changed("training.batch_size=64")))
+    assert (
+        "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3GiB, 128 -> 64 images"
+    ) in lines
+
+
+def test_devices_that_come_and_go() -> None:
+    lines = squeezed(
+        text(changed("placement={devices: {solo: {}}, layers: {conv1..prob: solo}}"))
+    )
+    assert "gpu1, training 901.03 MiB -> none 128 images" in lines
+    assert "solo, training none -> 1.71 GiB 128 images" in lines
+    assert "between devices 234,496 B -> 0 B -100.0% an image" in lines
+    assert lines[2].startswith("placement.devices [gpu0, gpu1] -> [solo]")
+
+
+def test_budgets_are_written_as_in_a_spec() -> None:
+    sets = ["placement.devices.gpu0={memory: 4000MB}", "training.batch_size=64"]
+    shown = text(changed(*sets))
+    lines = squeezed(shown)
+    assert any(
+        line.startswith("placement.devices.gpu0.memory 3GiB -> 4GB ") for line in lines
+    )
+    assert any(line.endswith("of 3GiB, 128 -> 64 images") for line in lines)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_many_shapes_and_tensors_are_cut() -> None:
+    data = plain(compile_file(ALEXNET))
+    old = compile_data(data)
+    for index, name in enumerate(list(data["layers"])):
+        data = rename(data, name, f"layer{index}")
+    difference = compare(old, compile_data(data))
+    lines = squeezed(text(difference))
+    assert "loads 0 of 16 tensors" in lines
+    assert "renamed conv1.weight -> layer0.weight" in lines
+    assert "and 4 more" in lines
+
+
+def test_nothing_differs() -> None:
+    difference = changed()
+    assert text(difference) == "same: nothing differs"
+    assert markdown(difference) == "**same**: nothing differs"
+    assert difference.as_json()["changes"] == []
+
+
+def test_a_summary_that_nobody_wrote_is_no_change() -> None:
+    program = compile_file(ALEXNET, ["layers.norm1.k=3"])
+    assert program.spec.summary.startswith("Based on ")
+    (change,) = compare(compile_file(ALEXNET), program).changes
+    assert change.path == "layers.norm1.k"
+
+
+def test_color_only_repeats_what_the_text_says() -> None:
+    for difference in (changed("layers.norm1.alpha=1"), changed("layers.norm1=null")):
+        colored = text(difference, color=True)
+        assert "\x1b[31m" in colored
+        assert re.sub(r"\x1b\[[\d;]*m", "", colored) == text(difference)
+    assert str(difference) == text(difference)
+
+
+def test_values_look_as_in_a_spec() -> None:
+    difference = changed(
+        "layers.conv1.padding={bottom: null, right: null, top: 1}",
+        "layers.pool1.stride=[2, 3]",
+        "layers.norm1.alpha=1e-5",
+        "data.flip=false",
+        "data.std=64",
+        "training.clip_grad_norm=2",
+        "training.optimizer.lr=0.3",
+        "summary='true'",
+        "reference='#1: x'",
+    )
+    lines = squeezed(text(difference))
+    places = re.compile(r" specs/alexnet.yaml:\d+$")
+    lines = [places.sub("", line) for line in lines]
+    for line in (
+        "- {bottom: 3, right: 3}",
+        "+ {top: 1}",
+        "layers.pool1.stride 2 -> [2, 3]",
+        "layers.norm1.alpha 0.0001 -> 1e-05",
+        "data.flip true -> false",
+        "data.std 1 -> 64",
+        "training.clip_grad_norm none -> 2",
+        "training.optimizer.lr 0.01 -> 0.3",
+        'summary AlexNet as published, two towers on two GPUs -> "true"',
+        'reference Krizhevsky, Sutskever & Hinton, NIPS 2012 -> "#1: x"',
+    ):
+        assert line in lines
+
+
+def test_a_long_place_stands_below() -> None:
+    path = ROOT / ALEXNET
+    sets = ["training.optimizer.weight_decay=0.25", "layers.norm2=null"]
+    lines = text(compare(compile_file(path), compile_file(path, sets))).splitlines()
+    for start in (
+        "  training.optimizer.weight_decay   0.0005 -> 0.25",
+        "  layers.norm2",
+    ):
+        (index,) = [i for i, line in enumerate(lines) if line.startswith(start)]
+        found = lines[index] + lines[index + 1]
+        assert str(path) in found
+        assert len(lines[index]) <= 80
+
+
+# --- hostile text
+
+
+EVIL = "| `` <img src=x> @all #1 \x1b[31m\n[x](http://y) ~~~ ``` &lt; \\| _z_ "
+
+
+def hostile() -> Difference:
+    data = plain(compile_file(ALEXNET))
+    data["reference"] = "```"
+    old = compile_data(data)
+    data = edited(data, ("summary",), EVIL)
+    return compare(old, compile_data(data | {"reference": "`|` \x9b2J \u202e"}))
+
+
+def test_a_spec_cannot_write_to_the_terminal() -> None:
+    shown = text(hostile())
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert "\\u001b[31m" in shown
+    assert "\\u202e" in shown
+
+
+def test_a_spec_cannot_write_to_a_comment() -> None:
+    """Every value is one code span in one cell, whatever is in it."""
+    shown = markdown(hostile())
+    rows = [line for line in shown.splitlines() if line.startswith("| `")]
+    assert len(rows) == 2
+    for row in rows:
+        cells = re.split(r"(?<!\\)\|", row)[1:-1]
+        assert len(cells) == 4
+        for cell in cells[:3]:
+            span = re.fullmatch(r" (`+)(.*?)\1 ", cell)
+            assert span, cell
+            assert span[1] not in re.findall("`+", span[2])
+    assert all(line.isprintable() for line in shown.splitlines())
+
+
+def test_fences_are_longer_than_any_inside() -> None:
+    shown = markdown(changed("layers.conv3.out_channels=256"))
+    assert shown.count("```text\n") == 2
+    assert shown.count("<details>") == shown.count("</details>") == 2
+    assert shown.count("|---|---:|---:|---|") == 1  # one table
+    assert "| parameters | 60,965,224 | 60,449,000 | -0.8% |" in shown
+    assert "between devices" not in shown  # as before
+
+
+# --- the command
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [("same", 1), ("recipe", 1), ("function", 1), ("checkpoint", 0), ("interface", 0)],
+)
+def test_fail_on(limit: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["diff", str(ALEXNET), "--set", "layers.norm1.k=3", "--fail-on", limit]
+    assert cli.main(command) == status
+    assert capsys.readouterr().out.startswith("function: ")
+
+
+def test_the_second_spec_is_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    specs = [str(ALEXNET), "specs/alexnet_1gpu.yaml"]
+    command = ["diff", *specs, "--set", "training.epochs=3", "--format", "json"]
+    assert cli.main(command) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert list(content) == ["tier", "changes", "figures", "checkpoint"]
+    paths = [change["path"] for change in content["changes"]]
+    assert "training.epochs" in paths
+    assert "placement.devices" in paths
+
+
+def test_one_spec_alone_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["diff", str(ALEXNET)])
+    assert "give a second spec to compare with" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_both_is_said_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["diff", "a.yaml", "b.yaml"]) == 1
+    said = capsys.readouterr().err
+    assert "cannot read a.yaml" in said
+    assert "cannot read b.yaml" in said
+    sets = ["--set", "layers.conv1.groups=7"]
+    assert cli.main(["diff", str(ALEXNET), *sets]) == 1
+    assert "2 errors\n" in capsys.readouterr().err
+
+
+def test_color_is_for_terminals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["diff", str(ALEXNET), "--set", "layers.norm1.k=3"]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert cli.main(command) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert cli.main(command) == 0
+    assert "\x1b" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert cli.main(command) == 0
+    assert "\x1b" not in capsys.readouterr().out

@@ -1,0 +1,50 @@
+"""`specgen explain CODE`, and the errors that name it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specgen.cli import main
+from specgen.explain import codes, explain
+
+
+@pytest.mark.parametrize("code", codes())
+def test_every_error_is_explained_as_plain_text(code: str) -> None:
+    text = explain(code)
+    assert text.startswith(f"error[{code}]\n\n")
+    assert text.strip() == text
+    assert "](" not in text
+    assert "```" not in text
+    assert "\n## " not in text
+
+
+def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "no-layers"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        shown == "error[no-layers]\n\nThere is nothing to compute.\n\n    layers: {}\n"
+    )
+
+
+def test_a_code_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "shape-missmatch"])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "there is no error shape-missmatch" in message
+    assert message.endswith("the nearest name is shape-mismatch")
+
+
+def test_errors_name_what_explains_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text("specgen: 2\nname: Net\nname: Twice\n")
+    assert main(["show", str(spec)]) == 1
+    *_, count, more = capsys.readouterr().err.splitlines()
+    assert count == "4 errors"
+    assert more == "To learn more, run: specgen explain missing-key"
+    assert main(["show", str(spec), "--errors", "github"]) == 1
+    assert "specgen explain" not in capsys.readouterr().err

@@ -1,0 +1,31 @@
+"""Names that generated code cannot carry."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import refused
+
+from specgen import names
+from specgen.runtime import checkpoint, onnx_export
+
+NET = """
+specgen: 1
+name: Net
+input: {{channels: 3, height: 4, width: 4}}
+layers:
+  flat: {{op: flatten}}
+  {name}: {{op: linear, out_features: 10}}
+data: {{size: 4}}
+"""
+
+
+def test_reserved_are_all_prefixes_of_tensors_that_are_no_weights() -> None:
+    prefixes = {f"{part}." for part in names.CHECKPOINT_PARTS}
+    assert {checkpoint.VELOCITY, checkpoint.STATISTICS} == prefixes
+    assert set(onnx_export.OTHERS) == prefixes
+
+
+@pytest.mark.parametrize("name", sorted(names.CHECKPOINT_PARTS))
+def test_a_layer_is_not_called_like_a_part_of_a_checkpoint(name: str) -> None:
+    (found,) = refused(NET.format(name=name))
+    assert found.message == f"{name!r} already names tensors of a checkpoint"
