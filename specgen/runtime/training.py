@@ -48,17 +48,10 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
     add("--lr", type=float, metavar="RATE", help=f"learning rate [{recipe.lr}]")
     add("--steps", type=int, metavar="N", help="stop after N steps in all")
-    add(
-        "--devices",
-        metavar="A,B",
-        help="one for all, or one each [CUDA if there is any]",
-    )
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes that decode images [one per core]",
-    )
+    help = "one for all, or one each [CUDA if there is any]"
+    add("--devices", metavar="A,B", help=help)
+    help = "processes that decode images [one per core]"
+    add("--workers", type=int, metavar="N", help=help)
     add("--output", type=Path, metavar="DIR", help=f"[{folder}]")
     help = "resume from CHECKPOINT [the one in --output, if there is one]"
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
