@@ -85,6 +85,14 @@ def imported_units(code: str, package: str) -> set[str]:
     return {part if part in ORDER else "__init__" for part in parts}
 
 
+def at_start(code: str) -> str:
+    """Return the imports that stand in no function."""
+    lines = ast.parse(code).body
+    return "\n".join(
+        map(ast.unparse, (n for n in lines if "Import" in type(n).__name__))
+    )
+
+
 def outputs_and_exits(code: str) -> set[str]:
     """Return what prints or ends the process: print, sys.exit, SystemExit, ..."""
     found: set[str] = set()
@@ -145,6 +153,13 @@ def test_a_module_imports_only_from_above(path: Path) -> None:
     assert not imported_units(path.read_text(), package) & set(below)
 
 
+@each([path for path in SOURCES if unit(path) == "cli"])
+def test_the_command_line_starts_at_once(path: Path) -> None:
+    """What takes time to import, a command imports when it runs."""
+    light = {"__init__", "cli", "diagnostics", "names"}
+    assert imported_units(at_start(path.read_text()), "specgen.cli") <= light
+
+
 @each([path for path in SOURCES if unit(path) == "ops"])
 def test_ops_know_no_template(path: Path) -> None:
     assert not re.search(r"jinja|template|\.j2", path.read_text(), re.IGNORECASE)
@@ -201,6 +216,7 @@ def test_planted_faults_are_found() -> None:
     assert imported_units("from .. import cli", "specgen.ops") == {"cli"}
     assert imported_units("from . import conv", "specgen.ops") == {"ops"}
     assert imported_units("from specgen import __version__", "specgen") == {"__init__"}
+    assert at_start("import a\ndef f():\n import b") == "import a"
     assert outputs_and_exits("import sys\nsys.exit(print())") == {"print", "sys.exit"}
     assert outputs_and_exits("raise SystemExit(1)") == {"SystemExit"}
     assert arithmetic("a\n{{ 1 if x else n - 1 }} {{ a ~ b }}") == [2]

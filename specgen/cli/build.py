@@ -1,0 +1,116 @@
+"""`specgen build`: write the generated folders, or check them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from specgen.cli import arguments
+from specgen.diagnostics import SpecError
+from specgen.names import RUNTIME
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.set_defaults(fail=command.error)
+    command.add_argument(
+        "specs",
+        type=Path,
+        nargs="+",
+        metavar="SPEC",
+        help="a spec, a YAML file, or a folder of them; if one is wrong, none is built",
+    )
+    arguments.changes(command)
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("generated"),
+        metavar="DIR",
+        help="write into a folder of DIR that is named after the spec: DIR/alexnet for"
+        " alexnet.yaml (default: generated)",
+    )
+    command.add_argument(
+        "--onnx-devices",
+        action="store_true",
+        help="write the placement into model.onnx (IR 11, multi-device annotations)",
+    )
+    either = command.add_mutually_exclusive_group()
+    either.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; fail if a folder is not what its spec says",
+    )
+    either.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite files that were edited by hand, and keep copies: model.py.orig",
+    )
+    command.add_argument(
+        "--diff",
+        action="store_true",
+        help="with --check, show how each file would change",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build, or check."""
+    from specgen import build, cache, lock
+
+    if options.diff and not options.check:
+        options.fail("--diff is an option of --check")
+    root: Path = options.output
+    devices: bool = options.onnx_devices
+    specs = build.find(options.specs)
+    if not options.check:
+        for spec in list(specs):
+            folder = root / spec.stem
+            if cache.is_current(spec, options.set, folder, onnx_devices=devices):
+                print(f"{folder} is up to date")
+                specs.remove(spec)
+        if not specs:
+            return 0
+
+    folders = build.compile_all(
+        specs, root, options.set, project=options.root, onnx_devices=devices
+    )
+    if options.check:
+        return _check(root, folders, differences=options.diff)
+
+    from specgen.writer import difference, problem, write
+
+    done = write(root, folders, force=options.force)
+    for copy in done.backups:
+        print(f"kept {root / copy}")
+    for change in done.changed:
+        print(f"{'wrote' if change.new else 'removed'} {root / change.path}")
+    for change in done.refused:
+        print(difference(root, change))
+    changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}
+    for name, files in folders.items():
+        if name not in changed and name != RUNTIME:
+            print(f"{root / name} is up to date")
+        cache.remember(root / name, files[lock.NAME])
+    for folder in build.stale(root, folders):
+        print(f"{folder} needs a build, too: it was built with another runtime")
+    if done.refused:
+        raise SpecError(problem(root, change) for change in done.refused)
+    return 0
+
+
+def _check(
+    root: Path, folders: Mapping[str, Mapping[str, bytes]], *, differences: bool
+) -> int:
+    from specgen.writer import compare, difference, problem
+
+    problems, changes = compare(root, folders)
+    problems += [problem(root, change) for change in changes]
+    if differences:
+        for change in changes:
+            print(difference(root, change))
+    if problems:
+        raise SpecError(problems)
+    for name in folders:
+        if name != RUNTIME:
+            print(f"{root / name} is what the spec says")
+    return 0
