@@ -20,19 +20,21 @@ from typing import Any
 import torch
 from common import generated, photos
 
-data, dataset, packing = generated("alexnet", "data", "runtime.dataset", "runtime.pack")
+data, dataset, loading, packing = generated(
+    "alexnet", "data", "runtime.dataset", "runtime.loading", "runtime.pack"
+)
 
 BATCH_SIZE = 64
 COPIES = 8  # of 44 samples, so that the start of the worker does not count for much
 
 
 def make_tree(root: Path) -> None:
-    """Link the samples into one class; Pillow has to decode every copy anew."""
+    """Link the samples into two classes; Pillow has to decode every copy again."""
     samples = photos("oddjpeg/decodable/real_imagenet")
     for split, copies in (("train", COPIES), ("val", 1)):
-        folder = root / split / "samples"
-        folder.mkdir(parents=True)
-        for path in samples.iterdir():
+        for number, path in enumerate(samples.iterdir()):
+            folder = root / split / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
             for copy in range(copies):
                 (folder / f"{copy} {path.name}").symlink_to(path)
 
@@ -40,7 +42,7 @@ def make_tree(root: Path) -> None:
 def read(split: Any, times: int = 1) -> int:
     """Read all images some times by one worker; return how many these are."""
     todo = dataset.batches(len(split), BATCH_SIZE, seed=0) * times
-    return sum(len(batch.images) for batch in dataset.load(split, todo, workers=1))
+    return sum(len(batch.images) for batch in loading.Loader(split, todo, workers=1))
 
 
 def rate(work: Callable[[], int]) -> float:
@@ -63,7 +65,7 @@ def main() -> None:
         files, _ = dataset.open_data(tree, data.SIZE)
         shards, val = dataset.open_data(packed, data.SIZE)
         statistics, _ = data.measure(shards, val, workers=0)
-        (batch,) = dataset.load(shards, [list(range(BATCH_SIZE))], workers=0)
+        (batch,) = loading.Loader(shards, [list(range(BATCH_SIZE))], workers=0)
 
         def augment() -> int:
             for step in range(4):

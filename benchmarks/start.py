@@ -28,7 +28,9 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
 
-data, dataset = generated("alexnet_1gpu", "data", "runtime.dataset")
+data, dataset, loading = generated(
+    "alexnet_1gpu", "data", "runtime.dataset", "runtime.loading"
+)
 
 STARTS = {"paper": 0.01, "code": 0.03}  # sigma of conv3-5
 COLORS = {"paper": "tab:gray", "code": "tab:blue"}
@@ -66,7 +68,7 @@ def first_batch(root: Path) -> tuple[Tensor, Tensor]:
     train, val = dataset.open_data(root, data.SIZE)
     statistics, _ = data.measure(train, val, 0)
     order = dataset.batches(len(train), BATCH_SIZE, 0, 0)[:1]
-    (batch,) = dataset.load(train, order, 0)
+    (batch,) = loading.Loader(train, order, 0)
     crops = data.augment(batch.images, statistics, data.draw(BATCH_SIZE, 0, 0))
     return crops, batch.labels
 

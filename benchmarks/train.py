@@ -38,13 +38,14 @@ from common import generated as modules
 from PIL import Image
 from torch import Tensor, nn
 
-model, train, data, recipe, dataset, parallel, errors = modules(
+model, train, data, recipe, dataset, loading, parallel, errors = modules(
     "alexnet_1gpu",
     "model",
     "train",
     "data",
     "recipe",
     "runtime.dataset",
+    "runtime.loading",
     "runtime.parallel",
     "runtime.errors",
 )
@@ -298,7 +299,7 @@ def waiting(device: str, workers: int, steps: int = 200) -> tuple[float, float]:
         statistics = statistics.to(torch.device(device))
         first = 2 * workers  # batches that are read ahead while the workers start
         order = dataset.batches(len(shards), ON_CUDA, seed=0) * (first + steps)
-        loader = dataset.load(shards, order[: first + steps], workers)
+        loader = loading.Loader(shards, order[: first + steps], workers)
         waited = copied = 0.0
         asked = began = time.perf_counter()
         for number, batch in enumerate(loader):

@@ -30,7 +30,10 @@ Value = None | bool | int | float | str | Sequence["Value"] | Mapping[str, "Valu
 
 
 def load(
-    path: str | os.PathLike[str], *, set: Mapping[str, Value] | None = None
+    path: str | os.PathLike[str],
+    *,
+    set: Mapping[str, Value] | None = None,
+    root: str | os.PathLike[str] | None = None,
 ) -> CompiledSpec:
     """Read and compile a spec.
 
@@ -38,6 +41,8 @@ def load(
         path: a file, or `REV:path` of git, as in `git show`.
         set: values by their paths, such as `{"layers.conv1.kernel_size": 7}`: the same
             as `--set` on the command line. None removes a key.
+        root: the folder that the spec and all that it extends lie in; by default the
+            nearest one upward with `.git` or `pyproject.toml`, or that of the spec.
 
     Raises:
         SpecError: the spec is wrong or cannot be read; `diagnostics` has all errors.
@@ -45,7 +50,8 @@ def load(
     """
     options = tuple(f"{key}={_yaml(value)}" for key, value in (set or {}).items())
     text = os.fspath(path)
-    return CompiledSpec(text, options, compile_at(text, options))
+    program = compile_at(text, options, Path(root) if root else None)
+    return CompiledSpec(text, options, program)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,27 +97,28 @@ class CompiledSpec:
     ) -> Path:
         """Write the generated files and return their folder.
 
-        That is a folder in `folder` that is named after the spec, as with `--output`;
-        `runtime`, beside it, has what all networks share. Equal files are not touched.
+        That is a folder in `folder` that is named after the spec, beside the run-time
+        modules that it shares with others, as with `--output`. Equal files are not
+        touched.
 
         Args:
             folder: where it goes.
             onnx_devices: write the placement into `model.onnx`.
-            force: overwrite files that were edited by hand.
+            force: overwrite files that were edited by hand, and keep copies.
 
         Raises:
-            SpecError: a file was edited by hand, and was left as it is, or a file
-                cannot be written.
+            SpecError: files that were edited by hand, which are left while all others
+                are written; or nothing could be written.
         """
-        root = Path(folder)
-        spec = list(self.program.source.files)[-1]  # bases come first
+        root, program = Path(folder), self.program
+        spec = list(program.source.files)[-1]  # bases come first
         folders = build.outputs(
-            {spec: self.program}, root, self.options, onnx_devices=onnx_devices
+            {spec: program}, self.options, onnx_devices=onnx_devices
         )
         done = write(root, folders, force=force)
         if done.refused:
             raise SpecError(problem(root, change) for change in done.refused)
-        return root / self.program.stem
+        return root / program.stem
 
     def diff(self, other: CompiledSpec) -> Difference:
         """Return what differs in another spec, from this one to that."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specgen import lock, runtime_files
+from specgen import cache, lock, runtime_files
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.names import RUNTIME
 
 if TYPE_CHECKING:  # it takes too long for a build that has nothing to do
     from specgen.compiler import Program
@@ -31,7 +31,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for spec in specs.values():
         first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
         if first is not spec:
-            message = f"{first} and {spec} would be built into one folder"
+            message = f"{first} and {spec} would go into one folder"
             cure = "rename one of them, or build them with another --output each"
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if problems:
@@ -44,8 +44,9 @@ def compile_all(
     root: Path,
     sets: Sequence[str],
     *,
-    project: Path | None,
-    onnx_devices: bool,
+    project: Path | None = None,
+    onnx_devices: bool = False,
+    force: bool = False,
 ) -> dict[str, dict[str, bytes]]:
     """Compile the specs and return the files of each folder below `root`.
 
@@ -53,11 +54,13 @@ def compile_all(
     that is a project.
 
     Raises:
-        SpecError: everything that is wrong with any of them.
+        SpecError: everything that is wrong with any of them; also, unless `force`, a
+            folder that belongs to another spec.
     """
     from specgen.compiler import compile_file
 
-    problems: dict[Diagnostic, None] = {}  # what is wrong with a base is said once
+    # What is wrong with a base of several is said once.
+    problems = dict.fromkeys([] if force else _taken(specs, root))
     programs: dict[Path, Program] = {}
     for spec in specs:
         try:
@@ -66,12 +69,11 @@ def compile_all(
             problems |= dict.fromkeys(error.diagnostics)
     if problems:
         raise SpecError(problems)
-    return outputs(programs, root, sets, onnx_devices=onnx_devices)
+    return outputs(programs, sets, onnx_devices=onnx_devices)
 
 
 def outputs(
     programs: Mapping[Path, Program],
-    root: Path,
     sets: Sequence[str],
     *,
     onnx_devices: bool,
@@ -85,12 +87,11 @@ def outputs(
     shared = runtime_files.read()
     shared[lock.NAME] = lock.dump_runtime(shared)
     runtime = lock.digest(lock.NAME, shared[lock.NAME])
-    folders = {RUNTIME: shared}
+    folders = {lock.RUNTIME: shared}
     for spec, program in programs.items():
         files = render(program, onnx_devices=onnx_devices)
         files[lock.NAME] = lock.dump(
             spec,
-            root,
             program.source.files,
             sets,
             files,
@@ -103,13 +104,44 @@ def outputs(
 
 def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
     """Return the other folders of `root` that need another runtime than this one."""
-    now = lock.digest(lock.NAME, folders[RUNTIME][lock.NAME])
+    now = lock.digest(lock.NAME, folders[lock.RUNTIME][lock.NAME])
     others = [path.parent for path in sorted(root.glob(f"*/{lock.NAME}"))]
     return [
         path
         for path in others
         if path.name not in folders and lock.load(path).runtimes - {now}
     ]
+
+
+def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
+    """Find folders that belong to other specs, which are still there."""
+    for spec in specs:
+        folder = root / spec.stem
+        other = cache.built_from(folder) or _recorded(folder, spec)
+        if other and other.is_file() and spec.is_file() and not other.samefile(spec):
+            if other.is_relative_to(here := Path.cwd()):
+                other = other.relative_to(here)
+            message = f"{folder} belongs to another spec, {other}"
+            cure = "rename one of the two specs or give another --output"
+            help = f"{cure}; --force replaces what is there"
+            yield Diagnostic("folder-taken", message, help=help)
+
+
+def _recorded(folder: Path, spec: Path) -> Path | None:
+    """Return a spec near the output that has the bytes of the one that was built.
+
+    A lock file is the same wherever it is built, so it cannot name the spec's place.
+    """
+    known = lock.load(folder).sources.get(spec.name)
+    if not known:
+        return None
+    project = folder.absolute().parent.parent
+    with suppress(OSError):
+        for place in [spec.parent, project, *sorted(project.iterdir())]:
+            path = place / spec.name
+            if path.is_file() and lock.digest(path.name, path.read_bytes()) in known:
+                return path
+    return None
 
 
 def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
@@ -123,6 +155,6 @@ def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
     found = [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
     yield from (folder / name for name in found)
     if not found:
-        message = f"{folder} has no specs"
-        cure = "a spec is a file with a name like alexnet.yaml"
+        message = f"there is no spec in {folder}"
+        cure = "a spec is a YAML file, such as alexnet.yaml"
         problems.append(Diagnostic("no-specs", message, help=cure))

@@ -21,24 +21,21 @@ from typing import Any, NamedTuple
 from specgen import __version__
 
 NAME = "specgen.lock"
+RUNTIME = "runtime"  # the folder of what all networks share
 STAGE = ".specgen-stage"  # beside the folders, only while their files are swapped
 PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that does not lead out of its folder
 
-_LINE = re.compile(r'\s*("(?:[^"\\]|\\.)*"): ("(?:[^"\\]|\\.)*"|[{\[]),?\s*')
-
 
 class Lock(NamedTuple):
-    """What a lock file records. After a merge, `outputs` can have several hashes."""
+    """What a lock file records: after a merge, perhaps several hashes of a file."""
 
-    specs: set[str]
     runtimes: set[str]
-    sources: list[str]
+    sources: dict[str, set[str]]
     outputs: dict[str, set[str]]
 
 
 def dump(
     spec: Path,
-    root: Path,
     sources: Mapping[Path, bytes],
     sets: Sequence[str],
     outputs: Mapping[str, bytes],
@@ -46,7 +43,7 @@ def dump(
     runtime: str = "",
     onnx_devices: bool = False,
 ) -> bytes:
-    """Return the lock file of a network's folder below `root`.
+    """Return the lock file of a network's folder.
 
     `sources` are all files that were read for `spec`, itself among them; they are
     named relative to its folder. `outputs` are the files beside the lock, by name.
@@ -56,7 +53,7 @@ def dump(
     names = {os.path.relpath(path, spec.parent): path for path in sources}
     return _text(
         {
-            "spec": _place(spec, root),
+            "spec": spec.name,
             "set": list(sets),
             **({"onnx_devices": True} if onnx_devices else {}),
             **({"runtime": runtime} if runtime else {}),
@@ -96,52 +93,41 @@ def parse(content: bytes) -> Lock:
     A line that says nothing of use is passed over, and so is an output with a name
     that leads out of the folder.
     """
-    lock = Lock(set(), set(), [], {})
+    lock = Lock(set(), {}, {})
     section = before = ""
     for line in content.decode(errors="replace").splitlines():
         if line.startswith("<<<<<<<"):
             before = section
         elif line.startswith(("|||||||", "=======")):  # the same place once more
             section = before
-        elif match := _LINE.fullmatch(line):
+        else:
+            key, _, value = line.strip().removesuffix(",").partition('": ')
+            opens = value in ("{", "[")
+            if not (key.startswith('"') and (opens or value.startswith('"'))):
+                continue
             try:
-                key, value = json.loads(match[1]), match[2]
-                text = "" if value in "{[" else json.loads(value)
+                key, text = json.loads(f'{key}"'), "" if opens else json.loads(value)
             except ValueError:
                 continue
-            if value in "{[":
+            if opens:
                 section = key
             elif section == "outputs" and PLAIN.fullmatch(key):
                 lock.outputs.setdefault(key, set()).add(text)
-            elif section == "sources" and key not in lock.sources:
-                lock.sources.append(key)
-            elif key == "spec":
-                lock.specs.add(text)
+            elif section == "sources":
+                lock.sources.setdefault(key, set()).add(text)
             elif key == "runtime":
                 lock.runtimes.add(text)
     return lock
 
 
 def plain(name: str, content: bytes) -> bytes:
-    """Return the content of a file whatever line ends git checked it out with."""
+    """Return the content of a file whatever line endings git checked it out with."""
     return content if name.endswith(".onnx") else content.replace(b"\r\n", b"\n")
 
 
 def digest(name: str, content: bytes) -> str:
     """Return the SHA-256 of a file's plain content in hexadecimal."""
     return sha256(plain(name, content)).hexdigest()
-
-
-def _place(spec: Path, root: Path) -> str:
-    """Return the spec's path from the root if they are near, else only its name.
-
-    A longer way between them is one of this machine, not of the project.
-    """
-    try:
-        path = Path(os.path.relpath(spec, root))
-    except ValueError:  # on another drive of Windows
-        return spec.name
-    return path.as_posix() if path.parts.count("..") <= 1 else spec.name
 
 
 def _text(origin: Mapping[str, Any], outputs: Mapping[str, bytes]) -> bytes:

@@ -50,12 +50,9 @@ class Merges:
         for ref, (theirs, base) in UNFINISHED.items():
             if self._git("rev-parse", "--verify", "--quiet", ref):
                 yield Merge("HEAD", base or self._base("HEAD", theirs), theirs)
-        latest = self._git("rev-list", "-1", "--merges", "--first-parent", "HEAD")
-        if latest:
-            ours, theirs = (
-                f"{latest.decode().strip()}^1",
-                f"{latest.decode().strip()}^2",
-            )
+        latest = self._git("rev-list", f"-{LATEST}", "--merges", "HEAD") or b""
+        for commit in latest.decode().split():
+            ours, theirs = f"{commit}^1", f"{commit}^2"
             yield Merge(ours, self._base(ours, theirs), theirs)
 
     def _base(self, ours: str, theirs: str) -> str | None:

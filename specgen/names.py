@@ -8,17 +8,18 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256
 
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
-CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
-STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from specgen.lock import RUNTIME
+
+IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
+CLASS = r"[A-Z][A-Za-z0-9]*"
+STEM = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 40
 # Of a folder on any system: a dot at the end is lost on some.
 VARIANT = re.compile(r"[A-Za-z0-9._=-]*[A-Za-z0-9_]")
 NOT_VARIANT = re.compile(r"[^A-Za-z0-9._=-]+")
 
-RUNTIME = "runtime"  # the folder of what all generated networks share
 # What Windows takes for a device, whatever follows after a dot.
-WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.I)
+WINDOWS_DEVICE = r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 
 # Public attributes of torch.nn.Module, and of the generated class: a layer or a device
 # of that name would hide them. A test compares with torch.
@@ -64,22 +65,22 @@ def class_problem(name: str) -> str | None:
         return f"{name!r} already means something in the generated code"
     if problem := _identifier_problem(name):
         return problem
-    if not CLASS.fullmatch(name):
+    if not re.fullmatch(CLASS, name):
         return f"{name!r} is not written as classes are: CapWords, without underscores"
     return None
 
 
 def stem_problem(stem: str) -> str | None:
     """Why a file's stem cannot name a generated folder, or None."""
-    if len(stem) > LONGEST or not STEM.fullmatch(stem):
+    if len(stem) > LONGEST or not re.fullmatch(STEM, stem):
         return (
             f"{stem!r} cannot name a generated folder: at most {LONGEST} letters,"
             " digits, dots, dashes and underscores, beginning with a letter or digit"
         )
-    if stem.endswith(".") or WINDOWS_DEVICE.fullmatch(stem):
-        return f"{stem!r} cannot name a generated folder: Windows can have no such one"
+    if stem.endswith(".") or re.fullmatch(WINDOWS_DEVICE, stem):
+        return f"{stem!r} cannot name a generated folder: Windows does not allow it"
     if stem.casefold() == RUNTIME:
-        return f"{stem!r} already names the folder of what all networks share"
+        return f"{stem!r} is the name of the folder that all networks share"
     return None
 
 
@@ -103,7 +104,7 @@ def _identifier_problem(name: str) -> str | None:
         return f"a name can have at most {LONGEST} characters"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return f"{name!r} is a word of the Python language"
-    if not IDENTIFIER.fullmatch(name):
+    if not re.fullmatch(IDENTIFIER, name):
         return (
             f"{name!r} is not a name: letters, digits and single underscores,"
             " beginning with a letter"

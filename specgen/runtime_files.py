@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from specgen.names import RUNTIME
+from specgen.lock import RUNTIME
 
 
 def read() -> dict[str, bytes]:

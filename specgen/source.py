@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from specgen.diagnostics import Diagnostic, Path, Span, SpecError, in_order
+from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Span, SpecError, in_order
 from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 
@@ -67,10 +67,8 @@ def parse(text: bytes, file: str) -> Source:
     """
     if len(text) > MAX_BYTES:
         start = Span(file, 1, 1, 1, "")
-        limit = f"{MAX_BYTES // 2**20} MiB"
-        raise SpecError(
-            [Diagnostic("too-large", f"the file is larger than {limit}", span=start)]
-        )
+        message = f"the file is larger than {MAX_BYTES // 2**20} MiB"
+        raise SpecError([Diagnostic("too-large", message, span=start, help=LIMIT_HELP)])
     # Bytes that are not UTF-8 become surrogates, which are refused with the rest.
     decoded = text.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     lines = LINE_BREAK.split(decoded)

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.lock import PLAIN, STAGE
 
 PATIENCE = 30.0  # seconds; a swap takes some milliseconds
+LEFT = ".specgen-"  # begins what a command that was killed can leave in a folder
 LOCK_FILE = ".specgen-lock"  # only where a folder cannot be locked: on NFS, on Windows
-# A journal that is not there, or is none of ours.
-UNREADABLE = (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError)
 
 if sys.platform == "win32":
     import msvcrt
@@ -44,11 +44,13 @@ else:
 def reading(root: Path) -> Iterator[None]:
     """Hold the root, if it is there, with no interrupted command in it."""
     held = None
-    with suppress(FileNotFoundError):
-        held = _hold(root)
     try:
-        if held is not None:
-            _recover(root)
+        held = _hold(root)
+    except OSError as error:  # it is not there, or nobody can write to it
+        if error.errno not in (errno.ENOENT, errno.EROFS, errno.EACCES):
+            raise
+    try:
+        _recover(root)
         yield
     finally:
         if held is not None:
@@ -73,6 +75,12 @@ def writing(root: Path) -> Iterator[None]:
         raise
     finally:
         os.close(held)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what killed commands have left in a folder; those of 0.1 left folders."""
+    for left in folder.glob(f"{LEFT}*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def swap(
@@ -105,7 +113,7 @@ def swap(
         for folder in made:
             (root / folder).mkdir()
         for number, name in enumerate(new):
-            (stage / f"{number}.new").replace(root / name)
+            _move(stage / f"{number}.new", root / name)
         for name in removed:
             (root / name).unlink()
         (stage / "journal").unlink()
@@ -124,22 +132,45 @@ def _copy(path: Path, copy: Path) -> None:
         shutil.copy2(path, copy, follow_symlinks=False)
 
 
+def _move(path: Path, target: Path) -> None:
+    """Replace the target in one step, also if its folder is a link to another disk."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = target.with_name(f"{LEFT}{target.name}")
+        shutil.copy2(path, near, follow_symlinks=False)
+        near.replace(target)
+
+
 def _recover(root: Path) -> None:
     """Put back what a command that did not end has moved, and remove its stage."""
     stage = root / STAGE
     if not os.path.lexists(stage):
         return
-    with suppress(*UNREADABLE):
-        journal = json.loads((stage / "journal").read_bytes())
-        # A stage that was copied along, say by git, tells nothing of this folder.
-        if journal["inode"] == root.stat().st_ino:
-            for number, (name, new) in enumerate(journal["files"]):
-                _put_back(root, name, new, stage / f"{number}.old")
-            for folder in filter(PLAIN.fullmatch, journal["made"]):
-                with suppress(OSError):
-                    (root / folder).rmdir()
+    if journal := _journal(root):
+        for number, (name, new) in enumerate(journal["files"]):
+            _put_back(root, name, new, stage / f"{number}.old")
+        for folder in filter(PLAIN.fullmatch, journal["made"]):
+            with suppress(OSError):
+                (root / folder).rmdir()
         (stage / "journal").unlink()
     shutil.rmtree(stage)
+
+
+def _journal(root: Path) -> dict[str, Any] | None:
+    """Return the journal, if files of this folder have been moved.
+
+    A stage that was copied along, say by git, tells nothing of it.
+    """
+    path = root / STAGE / "journal"
+    try:
+        record = json.loads(path.read_bytes()) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(record, dict) and record.get("inode") == root.stat().st_ino
+    return record if ours else None
 
 
 def _put_back(root: Path, name: str, new: str | None, old: Path) -> None:
@@ -152,7 +183,7 @@ def _put_back(root: Path, name: str, new: str | None, old: Path) -> None:
         return
     if os.path.lexists(old):
         path.parent.mkdir(exist_ok=True)
-        old.replace(path)
+        _move(old, path)
     else:
         path.unlink(missing_ok=True)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from specgen import lock
-from specgen.diagnostics import Diagnostic, SpecError, printable
+from specgen.diagnostics import TAB, Diagnostic, SpecError, printable
 from specgen.merges import Merges
-from specgen.transaction import reading, swap, writing
+from specgen.transaction import reading, swap, tidy, writing
 
 Folders = Mapping[str, Mapping[str, bytes]]
 """The files of each folder by their names, its lock file among them."""
@@ -53,19 +53,16 @@ class Written:
 def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
     """Make the folders below `root` hold these files.
 
-    A file that is equal already, up to its line ends, is not touched. One that a
+    A file that is equal already, up to line endings, is not touched. One that a
     folder's old lock names and `folders` does not is removed. A file that was edited
     since it was generated is refused, all others are written; with `force`, a copy of
     it is kept beside it and it is written too.
 
     Raises:
-        SpecError: with everything as it was: a folder belongs to another spec (unless
-            `force`), or something cannot be written.
+        SpecError: with everything as it was: something cannot be written.
     """
     done = Written()
     with _reported(root, folders), writing(root):
-        if problems := [] if force else list(_taken(root, folders)):
-            raise SpecError(problems)
         for change in _compare(root, folders):
             keeps = change.owner is Owner.NO_FILE or (
                 change.owner is Owner.PERSON and not force
@@ -75,26 +72,29 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
             raise SpecError(problem(root, change) for change in locks)
         done.changed = list(_as_written(done))
         _swap_in(root, done)
+        for folder in folders:
+            tidy(root / folder)
     return done
 
 
 def drift(root: Path, folders: Folders) -> list[Diagnostic]:
     """Return one diagnostic for each file of the folders that `write` would change."""
-    taken, changes = compare(root, folders)
-    return taken + [problem(root, change) for change in changes]
+    return [problem(root, change) for change in compare(root, folders)]
 
 
-def compare(root: Path, folders: Folders) -> tuple[list[Diagnostic], list[Change]]:
-    """Return the folders that belong to other specs, and the files that differ."""
+def compare(root: Path, folders: Folders) -> list[Change]:
+    """Return the files of the folders that differ."""
     with _reported(root, folders), reading(root):
-        return list(_taken(root, folders)), _compare(root, folders)
+        return _compare(root, folders)
 
 
 def problem(root: Path, change: Change) -> Diagnostic:
     """Say what keeps a file from being what the build gives."""
     path = root / change.path
     if change.owner is Owner.PERSON:
-        cure = "take the edit to the spec; --force overwrites the file and keeps a copy"
+        cure = (
+            "move the change into the spec, or --force overwrites it and keeps a copy"
+        )
         return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
     if change.owner is Owner.NO_FILE:
         kind = "a folder" if path.is_dir() else "not a file"
@@ -112,19 +112,26 @@ def difference(root: Path, change: Change) -> str:
     from difflib import unified_diff
 
     path = (root / change.path).as_posix()
-    texts = []
-    for content in (change.old, change.new):
-        try:
-            texts.append(lock.plain(path, content or b"").decode())
-        except UnicodeDecodeError:
-            return f"binary file {path} differs"
-    if any("\0" in text for text in texts):
+    try:
+        old, new = (
+            _lines(path, content or b"") for content in (change.old, change.new)
+        )
+    except UnicodeDecodeError:
         return f"binary file {path} differs"
-    old, new = ([line.rstrip("\n") for line in text.split("\n")] for text in texts)
     before = "/dev/null" if change.old is None else path
     after = "/dev/null" if change.new is None else path
-    lines = unified_diff(old, new, before, after, lineterm="")
-    return "\n".join(printable(line.replace("\t", "    ")) for line in lines)
+    return "\n".join(unified_diff(old, new, before, after, lineterm=""))
+
+
+def _lines(path: str, content: bytes) -> list[str]:
+    """Return the lines of a text as a terminal can show them."""
+    if b"\0" in content:
+        raise UnicodeDecodeError("utf-8", content, 0, 1, "a text has no NUL")
+    *lines, last = lock.plain(path, content).decode().split("\n")
+    lines = [printable(line.replace("\t", TAB)) for line in lines]
+    return (
+        [*lines, f"{printable(last)}\n\\ No newline at end of file"] if last else lines
+    )
 
 
 def _compare(root: Path, folders: Folders) -> list[Change]:
@@ -154,28 +161,6 @@ def _compare(root: Path, folders: Folders) -> list[Change]:
     return changes
 
 
-def _taken(root: Path, folders: Folders) -> Iterator[Diagnostic]:
-    """Find folders that were built from another spec, which is still there."""
-    for folder, files in folders.items():
-        here = _places(root, lock.parse(files[lock.NAME]))
-        there = _places(root, lock.load(root / folder))
-        if there and not any(a.samefile(b) for a in here for b in there):
-            yield taken(root / folder, there[0])
-
-
-def taken(folder: Path, spec: Path) -> Diagnostic:
-    """Say that a folder belongs to another spec."""
-    cure = "rename one of the two specs or give another --output; --force replaces it"
-    message = f"{folder} was built from {spec}, another spec"
-    return Diagnostic("folder-taken", message, help=cure)
-
-
-def _places(root: Path, record: lock.Lock) -> list[Path]:
-    """Return the specs that a lock names and that are there."""
-    paths = [Path(os.path.normpath(root / place)) for place in sorted(record.specs)]
-    return [path for path in paths if path.is_file()]
-
-
 def _swap_in(root: Path, done: Written) -> None:
     """Write and remove what is not refused, with a copy of what a person wrote."""
     new: dict[str, bytes | Path] = {}
@@ -198,16 +183,16 @@ def _as_written(done: Written) -> Iterator[Change]:
     for change in done.changed:
         folder, _, name = change.path.partition("/")
         last = {
-            path.removeprefix(f"{folder}/"): refused.known
+            path.name: refused.known
             for refused in done.refused
-            if (path := refused.path).startswith(f"{folder}/")
+            if (path := PurePath(refused.path)).parent.name == folder
         }
-        if name == lock.NAME and change.new is not None and last:
-            content = lock.amend(change.new, last)
-            if change.old is None or lock.plain(name, change.old) != content:
-                yield replace(change, new=content)
-        else:
+        if name != lock.NAME or change.new is None or not last:
             yield change
+            continue
+        content = lock.amend(change.new, last)
+        if change.old is None or lock.plain(name, change.old) != content:
+            yield replace(change, new=content)
 
 
 def _free(root: Path, path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from specgen import names, runtime_files
+from specgen import lock, runtime_files
 from specgen.compiler import Program, compile_source, render
 from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.frontend.validate import located
@@ -82,7 +82,7 @@ def spec_text(stem: str) -> str:
 
 def write(program: Program, folder: Path) -> Path:
     """Write what is generated, and the run-time modules beside it."""
-    runtime = folder.parent / names.RUNTIME
+    runtime = folder.parent / lock.RUNTIME
     for target, files in ((folder, render(program)), (runtime, runtime_files.read())):
         target.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

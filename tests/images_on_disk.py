@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from helpers import compile_data, write
 from PIL import Image
+
+from specgen.runtime import console, pack
 
 SIZE, HEIGHT, WIDTH = 24, 16, 20
 ALL = {"size": SIZE, "flip": True, "color_noise": 0.1, "std": 64.0}
@@ -40,6 +43,7 @@ def imported(folder: Path, name: str) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder.parent)
         patch.syspath_prepend(folder)
+        patch.delitem(sys.modules, name, raising=False)  # another folder's
         yield importlib.import_module(name)
     for other, module in list(sys.modules.items()):
         file = str(getattr(module, "__file__", None))
@@ -66,3 +70,22 @@ def make_tree(root: Path) -> Path:
                 suffix = ("png", "jpg", "bmp")[index % 3]
                 picture(seed, 40 + seed, 30).save(folder / f"{index}.{suffix}")
     return root
+
+
+def run_pack(*arguments: object) -> int:
+    """Run `python pack.py ARGUMENTS`; return its exit status."""
+    main = partial(pack.main, pack.__doc__, SIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["pack.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            console.run(main)
+    code = ended.value.code
+    if isinstance(code, str):  # what the interpreter does with a message
+        print(code, file=sys.stderr)
+        return 1
+    return code or 0
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Return the content of each file."""
+    return {path.name: path.read_bytes() for path in out.iterdir()}

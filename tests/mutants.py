@@ -98,6 +98,28 @@ def layers(draw: random.Random, text: str) -> str:
     return text.replace("layers:\n", f"layers:\n{new}", 1)
 
 
+def placement(draw: random.Random, text: str) -> str:
+    """Place the layers anywhere, on any number of devices, some with a budget."""
+    names = re.findall(r"^  (\w+): \{op: ", text, re.MULTILINE)
+    if not names:
+        return text
+    devices = [f"d{n}" for n in range(draw.choice([1, 2, 2, 3, 4, 8, 23, 24]))]
+    budgets = draw.choice(["{}", "{}", "{memory: 1GiB}", "{memory: 1B}"])
+    ends = sorted(draw.sample(range(1, len(names) + 1), min(3, len(names))))
+    entries, start = [], 0
+    for end in [*ends, len(names)]:
+        if start < end:
+            some = draw.sample(devices, draw.randint(1, len(devices)))
+            on = ["split", some[0], f"{{split: [{', '.join(some)}]}}"]
+            place = draw.choice([on[0], on[1], on[1], on[2]])
+            entries.append(f"    {names[start]}..{names[end - 1]}: {place}\n")
+        start = max(start, end)
+    held = "".join(f"    {device}: {budgets}\n" for device in devices)
+    placed = f"placement:\n  devices:\n{held}  layers:\n{''.join(entries)}"
+    rest = re.sub(r"^placement:.*\n(?:[ #].*\n|\n)*", "", text, flags=re.MULTILINE)
+    return rest.rstrip("\n") + "\n" + placed
+
+
 def cut(draw: random.Random, text: str) -> str:
     """End anywhere."""
     return text[: draw.randrange(len(text) + 1)]
@@ -105,7 +127,7 @@ def cut(draw: random.Random, text: str) -> str:
 
 MUTATIONS: tuple[Mutation, ...] = (
     *(token, token, token, number, number, exchanged, exchanged),
-    *(character, line, field, layers, cut),
+    *(placement, placement, character, line, field, layers, cut),
 )
 
 

@@ -176,6 +176,7 @@ def test_help_knows_the_field(right: str, wrong: str, help: str) -> None:
             "{op:linear,out_features:10}",
             "put a space after each colon: op: linear, out_features: 10",
         ),
+        ("stride: 1", "stride: {'0': 2}", "the values of a list are given together"),
         ("{kind: cosine}", "[3, 5]", "write {kind: NAME, ...}; valid names are step"),
         ("{size: 16, std: 64}", "", "leave the key out for its default"),
         ("{channels: 3, height: 12, width: 12}", "", "what belongs to it is indented"),
@@ -195,6 +196,14 @@ def test_help_with_other_forms(right: str, wrong: str, help: str) -> None:
     assert right in SPEC
     error, *_ = errors(SPEC.replace(right, wrong))
     assert (error.help or "").startswith(help)
+
+
+@pytest.mark.parametrize(
+    "std", ["0^-1", "999**99", "1.2.3%", "'1e999'", "[[1]]", "(", "1,,1"]
+)
+def test_help_tries_what_looks_like_a_number(std: str) -> None:
+    error, *_ = errors(SPEC.replace("std: 64", f"std: {std}"))
+    assert error.code in ("wrong-type", "yaml-syntax", "non-string-key")
 
 
 def test_a_list_that_stands_for_a_mapping() -> None:

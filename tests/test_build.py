@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from specgen import cli, names
+from specgen import cli, lock
 from specgen.compiler import compile_file, render
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +44,7 @@ def test_the_committed_folder_is_what_the_spec_says(spec: Path) -> None:
 
 def test_every_committed_folder_has_its_spec() -> None:
     folders = {path.name for path in (ROOT / "generated").iterdir() if path.is_dir()}
-    assert folders == {spec.stem for spec in SPECS} | {names.RUNTIME}
+    assert folders == {spec.stem for spec in SPECS} | {lock.RUNTIME}
 
 
 def test_equal_bytes_under_another_hash_seed_and_from_another_folder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 
 from specgen import build, cli, lock, writer
 from specgen.diagnostics import SpecError
-from specgen.names import RUNTIME
 
 ROOT = Path(__file__).parent.parent
 SPEC = """\
@@ -88,7 +88,7 @@ def test_a_folder_without_specs(
 ) -> None:
     Path(folder).mkdir()
     assert run(folder, "specs/one.yaml") == 1
-    assert f"error[no-specs]: {folder} has no specs" in capsys.readouterr().err
+    assert f"error[no-specs]: there is no spec in {folder}" in capsys.readouterr().err
     assert state() == {}
 
 
@@ -100,12 +100,12 @@ def test_two_specs_of_one_name_at_once(
     Path(other).write_text(SPEC)
     assert run("specs/one.yaml", other, "--force") == 1
     said = capsys.readouterr().err
-    assert f"[folder-taken]: specs/one.yaml and {other} would be built" in said
+    assert f"[folder-taken]: specs/one.yaml and {other} would go" in said
     assert state() == {}
 
 
 def test_two_specs_of_one_name_after_one_another(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other").mkdir()
     Path("other/one.yaml").write_text(SPEC.replace("Net", "Other"))
@@ -113,18 +113,37 @@ def test_two_specs_of_one_name_after_one_another(
     before = state()
     for options in ((), ("--check",)):
         assert run("other/one.yaml", *options) == 1
-        message = "generated/one was built from specs/one.yaml, another spec"
+        message = "generated/one belongs to another spec, specs/one.yaml"
         assert f"error[folder-taken]: {message}" in capsys.readouterr().err
         assert state() == before
+    shutil.rmtree(tmp_path / "cache")  # as on another machine
+    assert run("other/one.yaml") == 1
+    assert "belongs to another spec, specs/one.yaml" in capsys.readouterr().err
+    assert run("specs/one.yaml") == 0
     assert run("other/one.yaml", "--force") == 0
     assert run("other/one.yaml", "--check") == 0
     assert b"class Other" in state()["generated/one/model.py"]
 
 
+def test_two_specs_of_one_name_far_from_the_output(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("other").mkdir()
+    Path("other/one.yaml").write_text(SPEC.replace("Net", "Other"))
+    output = ("--output", str(tmp_path / "a" / "b" / "c"))
+    assert run("specs/one.yaml", *output) == 0
+    assert run("other/one.yaml", *output) == 1
+    assert "error[folder-taken]" in capsys.readouterr().err
+    assert run("specs/one.yaml", *output, "--check") == 0
+    assert run("other/one.yaml", *output, "--force") == 0
+    assert run("specs/one.yaml", *output) == 1
+
+
 def test_a_spec_that_moves_is_the_same(here: Path) -> None:
     assert run("specs/one.yaml") == 0
     Path("specs").rename("networks")
-    assert run("networks/one.yaml") == 0
+    assert run("networks/one.yaml", "--check") == 0
+    assert run("networks/one.yaml", "--set", "name=Other") == 0
     assert run("networks", "--check") == 1  # two and three are not built
 
 
@@ -175,7 +194,7 @@ def test_only_the_file_that_was_edited_is_refused(
 
     assert run("specs", "--force") == 0
     said = capsys.readouterr()
-    assert "kept generated/one/model.py.orig\n" in said.out
+    assert "saved the edited file as generated/one/model.py.orig\n" in said.out
     assert Path("generated/one/model.py.orig").read_text() == edited
     assert run("specs", "--check") == 0
     assert run("specs") == 0
@@ -216,16 +235,18 @@ def runtime(content: bytes) -> dict[str, bytes]:
 def test_other_networks_need_a_build_after_a_newer_runtime(tmp_path: Path) -> None:
     def network(shared: dict[str, bytes]) -> dict[str, bytes]:
         digest = lock.digest(lock.NAME, shared[lock.NAME])
-        text = lock.dump(Path("net.yaml"), tmp_path, {}, [], {}, runtime=digest)
+        text = lock.dump(Path("net.yaml"), {}, [], {}, runtime=digest)
         return {lock.NAME: text}
 
     old, new = runtime(b"old"), runtime(b"new")
-    writer.write(tmp_path, {RUNTIME: old, "a": network(old), "b": network(old)})
+    writer.write(tmp_path, {lock.RUNTIME: old, "a": network(old), "b": network(old)})
     writer.write(tmp_path, {"own": {lock.NAME: lock.dump_runtime({})}})
-    assert build.stale(tmp_path, {RUNTIME: old, "a": network(old)}) == []
-    writer.write(tmp_path, {RUNTIME: new, "a": network(new)})
-    assert build.stale(tmp_path, {RUNTIME: new, "a": network(new)}) == [tmp_path / "b"]
-    (problem,) = writer.drift(tmp_path, {RUNTIME: new, "b": network(new)})
+    assert build.stale(tmp_path, {lock.RUNTIME: old, "a": network(old)}) == []
+    writer.write(tmp_path, {lock.RUNTIME: new, "a": network(new)})
+    assert build.stale(tmp_path, {lock.RUNTIME: new, "a": network(new)}) == [
+        tmp_path / "b"
+    ]
+    (problem,) = writer.drift(tmp_path, {lock.RUNTIME: new, "b": network(new)})
     assert problem.message == f"{tmp_path / 'b' / lock.NAME} is out of date"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from specgen import cache, lock, templates, writer
-from specgen.names import RUNTIME
 
 
 class Build:
@@ -38,15 +37,14 @@ class Build:
         runtime[lock.NAME] = lock.dump_runtime(runtime)
         files[lock.NAME] = lock.dump(
             self.spec,
-            root,
             sources,
             self.sets,
             files,
             runtime=lock.digest(lock.NAME, runtime[lock.NAME]),
             onnx_devices=self.onnx_devices,
         )
-        writer.write(root, {RUNTIME: runtime, self.folder.name: files})
-        cache.remember(self.folder, files[lock.NAME])
+        writer.write(root, {lock.RUNTIME: runtime, self.folder.name: files})
+        cache.remember(self.folder, self.spec, files[lock.NAME])
 
     def is_current(self) -> bool:
         cache._generator.cache_clear()
@@ -95,7 +93,7 @@ def another_runtime(build: Build) -> None:
     """A newer generator has built another network beside."""
     runtime = {"shared.py": b"new"}
     runtime[lock.NAME] = lock.dump_runtime(runtime)
-    writer.write(build.folder.parent, {RUNTIME: runtime})
+    writer.write(build.folder.parent, {lock.RUNTIME: runtime})
 
 
 @pytest.mark.parametrize(
@@ -112,9 +110,9 @@ def another_runtime(build: Build) -> None:
         lambda build: build.template.with_name("new.py.j2").touch(),
         lambda build: build.template.unlink(),
         lambda build: (build.folder / lock.NAME).unlink(),
-        lambda build: rewrite(build.folder.parent / RUNTIME / "shared.py"),
-        lambda build: (build.folder.parent / RUNTIME / "shared.py").unlink(),
-        lambda build: shutil.rmtree(build.folder.parent / RUNTIME),
+        lambda build: rewrite(build.folder.parent / lock.RUNTIME / "shared.py"),
+        lambda build: (build.folder.parent / lock.RUNTIME / "shared.py").unlink(),
+        lambda build: shutil.rmtree(build.folder.parent / lock.RUNTIME),
         another_runtime,
         lambda build: (build.folder.parent / lock.STAGE).mkdir(),
         lambda build: build.__setattr__("sets", ()),
@@ -154,12 +152,11 @@ def test_line_ends_are_no_change(build: Build) -> None:
         path.write_bytes(b"a\n")
     build.spec.write_bytes(b"a\n")
     files = {"model.py": b"a\n"}
-    root = build.folder.parent
     sources = {build.spec: b"a\n"}
-    content = lock.dump(build.spec, root, sources, build.sets, files)
+    content = lock.dump(build.spec, sources, build.sets, files)
     lock_file = build.folder / lock.NAME
     lock_file.write_bytes(content)
-    cache.remember(build.folder, content)
+    cache.remember(build.folder, build.spec, content)
     assert build.is_current()
     for path in (build.spec, build.folder / "model.py", lock_file):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -176,10 +173,9 @@ def test_reverting_a_change_makes_it_current_again(build: Build) -> None:
 def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
     build: Build,
 ) -> None:
-    root = build.folder.parent
-    content = lock.dump(build.spec, root, {build.base: b"old"}, build.sets, {})
+    content = lock.dump(build.spec, {build.base: b"old"}, build.sets, {})
     (build.folder / lock.NAME).write_bytes(content)
-    cache.remember(build.folder, content)
+    cache.remember(build.folder, build.spec, content)
     assert not build.is_current()
 
 
@@ -215,6 +211,13 @@ def test_a_relative_cache_folder_is_ignored(
     build.run()
     assert build.is_current()
     assert len(list((tmp_path / "home" / ".cache" / "specgen").iterdir())) == 1
+
+
+def test_remembers_what_a_folder_was_built_from(build: Build) -> None:
+    assert cache.built_from(build.folder) == build.spec.resolve()
+    edit_lock(build)
+    assert cache.built_from(build.folder) is None
+    assert cache.built_from(build.folder.with_name("other")) is None
 
 
 def test_the_cache_does_not_grow(build: Build, tmp_path: Path) -> None:

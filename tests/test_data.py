@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,31 +28,25 @@ from specgen.spec.data import Data, check
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate(tmp_path_factory.mktemp("all"), ALL)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    yield from imported(generate(tmp_path_factory.mktemp("all") / "net", ALL), "data")
 
 
 @pytest.fixture(scope="module")
-def images(folder: Path) -> Iterator[Any]:
-    yield from imported(folder, "images")
+def dataset(data: Any) -> Any:
+    return importlib.import_module("runtime.dataset")
 
 
 @pytest.fixture(scope="module")
-def parallel(folder: Path) -> Iterator[Any]:
-    yield from imported(folder, "parallel")
+def loading(data: Any) -> Any:
+    return importlib.import_module("runtime.loading")
 
 
 @pytest.fixture(scope="module")
-def data(images: Any, parallel: Any, folder: Path) -> Iterator[Any]:
-    yield from imported(folder, "data")
-
-
-@pytest.fixture(scope="module")
-def plain(
-    images: Any, parallel: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
-    """The data.py of a spec that asks for nothing; its other files are the same."""
-    yield from imported(generate(tmp_path_factory.mktemp("plain"), PLAIN), "data")
+def plain(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The data.py of a spec that asks for nothing."""
+    folder = tmp_path_factory.mktemp("plain") / "net"
+    yield from imported(generate(folder, PLAIN), "data")
 
 
 @pytest.fixture
@@ -63,14 +58,14 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_every_broken_file_is_named_and_none_is_trained_on(
-    data: Any, images: Any, odd: Path, tree: Path
+    data: Any, dataset: Any, odd: Path, tree: Path
 ) -> None:
-    clean, _ = data.survey(*images.open_data(tree), 0)
+    clean, _ = data.measure(*dataset.open_data(tree, SIZE), 0)
     broken = sorted((odd / "broken").rglob("*.JPEG"))
     for path in broken:
         (tree / "train/dog" / path.name).write_bytes(path.read_bytes())
-    train, val = images.open_data(tree)
-    statistics, bad = data.survey(train, val, 2)
+    train, val = dataset.open_data(tree, SIZE)
+    statistics, bad = data.measure(train, val, 2)
 
     assert set(bad) == {f"train/dog/{path.name}" for path in broken}
     assert all(bad.values())
@@ -80,19 +75,19 @@ def test_every_broken_file_is_named_and_none_is_trained_on(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(
-    data: Any, images: Any, tree: Path, workers: int
+    data: Any, dataset: Any, loading: Any, tree: Path, workers: int
 ) -> None:
-    train, val = images.open_data(tree)
-    todo = images.batches(len(train), 4, seed=1, epoch=2)
+    train, val = dataset.open_data(tree, SIZE)
+    todo = dataset.batches(len(train), 4, seed=1, epoch=2)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    one = list(images.load(train, todo, 0))
-    many = list(images.load(train, todo, workers))
+    one = list(loading.Loader(train, todo, 0))
+    many = list(loading.Loader(train, todo, workers))
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(one, many, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
-    alone, _ = data.survey(train, val, 0)
-    helped, _ = data.survey(train, val, workers)
+    alone, _ = data.measure(train, val, 0)
+    helped, _ = data.measure(train, val, workers)
     assert all(torch.equal(*pair) for pair in zip(alone, helped, strict=True))
 
 
@@ -115,11 +110,12 @@ def random_statistics(module: Any, seed: int) -> Any:
 
 
 def test_statistics_are_those_of_the_training_images(
-    data: Any, plain: Any, images: Any, tree: Path
+    data: Any, dataset: Any, loading: Any, plain: Any, tree: Path
 ) -> None:
-    train, val = images.open_data(tree)
-    stack = np.stack([train.read(name).numpy() for name, _ in train.samples]) / 255.0
-    statistics, bad = data.survey(train, val, 0)
+    train, val = dataset.open_data(tree, SIZE)
+    (batch,) = loading.Loader(train, [list(range(len(train)))], 0)
+    stack = batch.images.numpy() / 255.0
+    statistics, bad = data.measure(train, val, 0)
     assert bad == {}
 
     assert np.abs(statistics.mean.numpy() / 255 - stack.mean(0)).max() < 1e-6
@@ -131,7 +127,7 @@ def test_statistics_are_those_of_the_training_images(
         assert np.linalg.norm(row) == pytest.approx(255 * value, abs=1e-5)
         assert covariance @ row == pytest.approx(value * row, abs=1e-5)
 
-    alone, _ = plain.survey(train, val, 0)
+    alone, _ = plain.measure(train, val, 0)
     assert alone._fields == ("mean",)
     assert torch.equal(alone.mean, statistics.mean)
 
@@ -190,7 +186,7 @@ def test_draws_are_what_the_paper_says(data: Any) -> None:
         assert not any(torch.equal(*pair) for pair in zip(draws, other, strict=True))
 
 
-def test_evaluation_reads_the_centre_or_ten_crops(data: Any, plain: Any) -> None:
+def test_evaluation_reads_the_center_or_ten_crops(data: Any, plain: Any) -> None:
     for module, std in ((data, 64), (plain, 1)):
         images, statistics = random_batch(2, 3), random_statistics(module, 3)
         x = (images - statistics.mean) / std
@@ -200,26 +196,27 @@ def test_evaluation_reads_the_centre_or_ten_crops(data: Any, plain: Any) -> None
             for left in (0, right):
                 corner = x[:, :, top : top + HEIGHT, left : left + WIDTH]
                 expected += [corner, corner.flip(3)]
-        centre = x[:, :, bottom // 2 : bottom // 2 + HEIGHT]
-        centre = centre[..., right // 2 : right // 2 + WIDTH]
-        expected += [centre, centre.flip(3)]
+        center = x[:, :, bottom // 2 : bottom // 2 + HEIGHT]
+        center = center[..., right // 2 : right // 2 + WIDTH]
+        expected += [center, center.flip(3)]
 
         crops = list(module.ten_crops(images, statistics.mean))
         assert len(crops) == 10
         assert all(torch.equal(*pair) for pair in zip(crops, expected, strict=True))
-        assert torch.equal(module.center_crop(images, statistics.mean), centre)
+        (crop,) = module.center_crop(images, statistics.mean)
+        assert torch.equal(crop, center)
 
 
 # The section of the spec.
 
 
 def test_a_file_holds_only_what_its_spec_uses(tmp_path: Path) -> None:
-    text = (generate(tmp_path, PLAIN) / "data.py").read_text()
+    text = (generate(tmp_path / "plain", PLAIN) / "data.py").read_text()
     for word in ("color", "flip(3)", "STD", "linalg"):
         assert (word in text) == (word == "flip(3)"), (
             word
         )  # ten crops have mirror images
-    text = (generate(tmp_path, ALL) / "data.py").read_text()
+    text = (generate(tmp_path / "all", ALL) / "data.py").read_text()
     assert "COLOR_NOISE = 0.1 " in text
     assert "STD = 64.0 " in text
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,8 @@ from helpers import ROOT, compile_data
 from specgen import cli
 from specgen.cli import diff as diff_command
 from specgen.compiler import compile_file
-from specgen.diagnostics import SpecError, render_text
 from specgen.diff import Difference, Tier, compare
 from specgen.diff.markdown import markdown
-from specgen.diff.revision import compile_at
 from specgen.diff.text import text
 
 ALEXNET = Path("specs/alexnet.yaml")
@@ -118,6 +114,13 @@ def test_nothing_differs() -> None:
     assert difference.as_json()["changes"] == []
 
 
+def test_a_summary_that_nobody_wrote_is_no_change() -> None:
+    program = compile_file(ALEXNET, ["layers.norm1.k=3"])
+    assert program.spec.summary.startswith("Based on ")
+    (change,) = compare(compile_file(ALEXNET), program).changes
+    assert change.path == "layers.norm1.k"
+
+
 def test_color_only_repeats_what_the_text_says() -> None:
     for difference in (changed("layers.norm1.alpha=1"), changed("layers.norm1=null")):
         colored = text(difference, color=True)
@@ -133,6 +136,7 @@ def test_values_look_as_in_a_spec() -> None:
         "layers.norm1.alpha=1e-5",
         "data.flip=false",
         "data.std=64",
+        "training.clip_grad_norm=2",
         "training.optimizer.lr=0.3",
         "summary='true'",
         "reference='#1: x'",
@@ -146,7 +150,8 @@ def test_values_look_as_in_a_spec() -> None:
         "layers.pool1.stride 2 -> [2, 3]",
         "layers.norm1.alpha 0.0001 -> 1e-05",
         "data.flip true -> false",
-        "data.std none -> 64",
+        "data.std 1 -> 64",
+        "training.clip_grad_norm none -> 2",
         "training.optimizer.lr 0.01 -> 0.3",
         'summary AlexNet as published, two towers on two GPUs -> "true"',
         'reference Krizhevsky, Sutskever & Hinton, NIPS 2012 -> "#1: x"',
@@ -211,133 +216,6 @@ def test_fences_are_longer_than_any_inside() -> None:
     assert shown.count("|---|---:|---:|---|") == 1  # one table
     assert "| parameters | 60,965,224 | 60,449,000 | -0.8% |" in shown
     assert "between devices" not in shown  # as before
-
-
-# --- revisions
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two commits: the second changes the base, and an overlay in a folder below."""
-    folder = tmp_path / "project"
-    (folder / "nets").mkdir(parents=True)
-    monkeypatch.chdir(folder)
-    for name in list(os.environ):
-        if name.startswith("GIT_"):
-            monkeypatch.delenv(name)
-    git("init", "--quiet")
-    text = (ROOT / "specs/alexnet_mini.yaml").read_text()
-    (folder / "nets/base.yaml").write_text(text)
-    (folder / "nets/top.yaml").write_text("extends: base.yaml\ntraining: {epochs: 5}\n")
-    commit("first")
-    wider = text.replace("out_features: 10,", "out_features: 12,")
-    assert wider != text
-    (folder / "nets/base.yaml").write_text(wider)
-    commit("second")
-    (folder / "nets/top.yaml").write_text("extends: base.yaml\ntraining: {epochs: 6}\n")
-    return folder
-
-
-def git(*arguments: str) -> None:
-    subprocess.run(["git", *arguments], check=True)
-
-
-def commit(message: str) -> None:
-    git("add", "--all")
-    who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
-    git(*who, "commit", "--quiet", "--no-gpg-sign", "-m", message)
-
-
-def classes(spec: str) -> tuple[int, int]:
-    program = compile_at(spec)
-    return program.graph.nodes[-1].shape[0], program.spec.training.epochs
-
-
-def test_bases_are_read_from_the_same_revision(repository: Path) -> None:
-    assert classes("HEAD~1:nets/top.yaml") == (10, 5)
-    assert classes("HEAD:nets/top.yaml") == (12, 5)
-    assert classes(":nets/top.yaml") == (12, 5)
-    assert classes("nets/top.yaml") == (12, 6)
-    assert compile_at("HEAD:nets/top.yaml").stem == "top"
-
-
-def test_paths_count_as_in_git(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(repository / "nets")
-    assert classes("HEAD~1:./top.yaml") == (10, 5)
-    assert classes("HEAD~1:nets/top.yaml") == (10, 5)
-    assert classes("HEAD~1:../nets/top.yaml") == (10, 5)
-
-
-def test_a_file_with_a_colon_is_a_file(repository: Path) -> None:
-    Path("HEAD:nets").mkdir()
-    Path("HEAD:nets/top.yaml").write_text(
-        Path("nets/base.yaml").read_text().replace("12", "13")
-    )
-    assert classes("HEAD:nets/top.yaml")[0] == 13
-
-
-def test_places_are_named_as_git_does(repository: Path) -> None:
-    old, new = compile_at("HEAD~1:nets/top.yaml"), compile_at("HEAD:nets/top.yaml")
-    (change,) = compare(old, new).changes
-    assert change.place.startswith("HEAD:nets/base.yaml:")
-    assert {str(path) for path in old.source.files} == {
-        "HEAD~1:nets/base.yaml",
-        "HEAD~1:nets/top.yaml",
-    }
-
-
-BAD = [
-    ("HEAD:nets/tip.yaml", "HEAD:nets/tip.yaml"),
-    ("nosuch:nets/top.yaml", "nosuch"),
-    ("HEAD:../../etc/passwd", "outside"),
-    ("HEAD:/etc/passwd", "outside"),
-    ("HEAD:nets", "HEAD:nets"),
-    ("-x:nets/top.yaml", "git has no such names"),
-    ("HEAD:nets/top.yaml\nHEAD", "git has no such names"),
-    ("HEAD:\0", "git has no such names"),
-]
-
-
-@pytest.mark.parametrize(("spec", "reason"), BAD)
-def test_what_git_cannot_read(spec: str, reason: str, repository: Path) -> None:
-    with pytest.raises(SpecError) as caught:
-        compile_at(spec)
-    (found,) = caught.value.diagnostics
-    assert found.code == "cannot-read"
-    assert reason in found.message
-    assert found.message.isprintable()
-
-
-def test_what_is_wrong_in_a_revision_is_located_there(repository: Path) -> None:
-    Path("nets/top.yaml").write_text("extends: gone.yaml\n")
-    Path("nets/base.yaml").write_text("specgen: 1\nlayers: {}\nnmae: x\n")
-    Path("nets/link.yaml").symlink_to("/etc/passwd")
-    commit("broken")
-    for name, place in (
-        ("top", "HEAD:nets/top.yaml:1"),
-        ("base", "HEAD:nets/base.yaml"),
-    ):
-        with pytest.raises(SpecError) as caught:
-            compile_at(f"HEAD:nets/{name}.yaml")
-        shown = render_text(caught.value.diagnostics)
-        assert place in shown
-        assert "specgen-" not in shown  # the temporary folder
-    with pytest.raises(SpecError):
-        compile_at("HEAD:nets/link.yaml")
-
-
-def test_outside_of_a_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(SpecError, match=r"cannot read HEAD:x.yaml: .*git repository"):
-        compile_at("HEAD:x.yaml")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SpecError, match="git does not run"):
-        compile_at("HEAD:x.yaml")
 
 
 # --- the command

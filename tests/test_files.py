@@ -1,19 +1,21 @@
-"""runtime/files.py: what the scripts write, and what they leave alone."""
+"""What the scripts write, and what they leave alone."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
 from scripts import finished, generate, photos, run
+
+from specgen.runtime.files import atomic_write, open_file
 
 LOCK = """
 import pathlib, sys
-from specgen.runtime.files import lock_folder
+from runtime.files import lock_folder
 print([lock_folder(pathlib.Path(folder)) for folder in sys.argv[1:]], flush=True)
 input()
 """
@@ -49,7 +51,7 @@ def test_a_folder_is_for_one_process_until_it_is_dead(
     flags = ("--data", data, "--resume", path, "--epochs", 3, "--workers", 1)
     with subprocess.Popen(
         [sys.executable, "-c", LOCK, output, packed],
-        cwd=ROOT,
+        cwd=code.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as other:
@@ -78,3 +80,62 @@ def test_an_export_leaves_a_pipe_in_its_place(
     expected = f"error: {pipe} is not a file: give another --output"
     assert (ended.code, ended.err) == (1, expected)
     assert pipe.is_fifo()
+
+
+def partials(path: Path) -> list[Path]:
+    return list(path.parent.glob(f"{path.name}.*.partial"))
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a[1]"
+    with ExitStack() as writers:
+        first = writers.enter_context(atomic_write(path))
+        with atomic_write(path) as second:
+            first.write(b"first")
+            second.write(b"second")
+            assert len(partials(path.parent / "*")) == 2
+        assert path.read_bytes() == b"second"
+        first.write(b", whole")
+    assert path.read_bytes() == b"first, whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_has_left_is_removed(tmp_path: Path) -> None:
+    path, other = tmp_path / "a[1]", tmp_path / "a[1].txt.0123abcd.partial"
+    other.touch()
+    (tmp_path / "a[1].0123abcd.partial").write_bytes(b"half")
+    with atomic_write(path) as file:
+        file.write(b"whole")
+    assert sorted(tmp_path.iterdir()) == [path, other]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_stands_at_the_name_of_a_partial_file_is_left_alone(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, precious = tmp_path / "a", tmp_path / "precious"
+    precious.write_text("precious")
+    names = iter(["0123abcd", "89abcdef"])
+    monkeypatch.setattr("secrets.token_hex", lambda _: next(names))
+    for taken in (tmp_path / "a.partial", tmp_path / "a.0123abcd.partial"):
+        taken.symlink_to(precious) if kind == "link" else os.mkfifo(taken)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert not path.is_symlink()
+    assert precious.read_text() == "precious"
+
+
+def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(TypeError), atomic_write(path) as file:
+        file.writelines([b"new" * 9999, 5])  # type: ignore[list-item]
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_opening_a_pipe_does_not_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is not a file"):
+        open_file(tmp_path / "pipe")

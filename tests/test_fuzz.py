@@ -15,8 +15,10 @@ import pytest
 from mutants import mutant
 
 from specgen import cli
+from specgen.backends import report
 from specgen.compiler import compile_file, render
 from specgen.diagnostics import SpecError, render_github, render_json, render_text
+from specgen.plan import make_plan
 
 COUNT = int(os.environ.get("SPECGEN_FUZZ", "300"))
 FIRST = int(os.environ.get("SPECGEN_FUZZ_FIRST", "0"))
@@ -26,7 +28,7 @@ HANGS = 120  # seconds after which nobody waits any longer, also on a busy machi
 def outcome(spec: Path) -> str:
     """Compile and render a spec; return the code of its first error, or `compiles`."""
     try:
-        files = render(compile_file(spec))
+        program = compile_file(spec)
     except SpecError as error:
         found = error.diagnostics
         assert found
@@ -35,7 +37,9 @@ def outcome(spec: Path) -> str:
         for shown in (render_text, render_json, render_github):
             assert shown(found).isascii() or shown(found)
         return found[0].code
-    for name, content in files.items():
+    assert report.table(make_plan(program.spec, program.placed, 128), details=True)
+    render(program, onnx_devices=True)
+    for name, content in render(program).items():
         if name.endswith(".py"):
             compile(content, name, "exec")
     return "compiles"

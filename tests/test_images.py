@@ -1,9 +1,10 @@
-"""The generated images.py: from files to batches of pixels."""
+"""From an image file to its pixels."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +13,33 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from images_on_disk import ALL, SIZE, generate, imported, make_tree, picture
+from images_on_disk import SIZE, picture
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    yield from imported(generate(tmp_path_factory.mktemp("all"), ALL), "images")
+from specgen.runtime import images, metadata
+from specgen.runtime.errors import ImageError
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return make_tree(tmp_path / "tree")
+def decode(path: Path) -> torch.Tensor:
+    return torch.from_numpy(images.decode(path, SIZE))
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
-def sentences(images: Any, root: Path) -> list[str]:
-    with pytest.raises(images.DataError) as caught:
-        images.open_data(root)
-    text = str(caught.value)
-    return text.replace(f"{root}/", "").replace(str(root), "ROOT").split("\n")
-
-
-# One file to pixels.
-
-
 @pytest.mark.parametrize("size", [(SIZE + 10, SIZE), (SIZE, SIZE + 6), (SIZE, SIZE)])
-def test_the_centre_is_cut_out_unchanged(
-    images: Any, tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_the_center_is_cut_out_unchanged(tmp_path: Path, size: tuple[int, int]) -> None:
     picture(1, *size).save(tmp_path / "a.png")
     left, top = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
     expected = pixels(picture(1, *size))[:, top : top + SIZE, left : left + SIZE]
-    assert torch.equal(images.decode(tmp_path / "a.png"), expected)
+    assert torch.equal(decode(tmp_path / "a.png"), expected)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_upright(
-    images: Any, tmp_path: Path, suffix: str, orientation: int
-) -> None:
+def test_images_are_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
     upright = picture(2, 57, 31)
     inverse = {5: 5, 6: 8, 8: 6}.get(orientation, orientation)
     turn = images.UPRIGHT.get(inverse)
@@ -66,8 +50,8 @@ def test_images_are_upright(
     stored.save(path, exif=exif, quality=100, lossless=True)
 
     upright.save(tmp_path / "b.png")
-    expected = images.decode(tmp_path / "b.png").int()
-    assert (images.decode(path).int() - expected).abs().max() <= 4
+    expected = decode(tmp_path / "b.png").int()
+    assert (decode(path).int() - expected).abs().max() <= 4
 
 
 @pytest.mark.parametrize(
@@ -82,35 +66,33 @@ def test_images_are_upright(
     ],
 )
 def test_every_mode_becomes_rgb(
-    images: Any, tmp_path: Path, mode: str, color: Any, expected: tuple[int, ...]
+    tmp_path: Path, mode: str, color: Any, expected: tuple[int, ...]
 ) -> None:
     path = tmp_path / "named.JPEG"
     Image.new(mode, (30, 40), color).save(path, format="PNG")
-    found = images.decode(path)
+    found = decode(path)
     assert found.dtype == torch.uint8
     assert torch.equal(
         found, torch.tensor(expected).byte().view(3, 1, 1).expand_as(found)
     )
 
 
-def test_a_cmyk_jpeg_is_not_inverted(images: Any, tmp_path: Path) -> None:
+def test_a_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
     Image.new("CMYK", (30, 40), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
-    red, green, blue = images.decode(tmp_path / "a.jpg").float().mean(dim=(1, 2))
+    red, green, blue = decode(tmp_path / "a.jpg").float().mean(dim=(1, 2))
     assert red > 240
     assert max(green, blue) < 15
 
 
-def test_a_transparent_colour_of_a_palette_is_white(
-    images: Any, tmp_path: Path
-) -> None:
+def test_a_transparent_color_of_a_palette_is_white(tmp_path: Path) -> None:
     image = Image.new("P", (30, 30), 1)
     image.putpalette([0, 0, 0, 200, 10, 10])
     image.save(tmp_path / "a.gif", transparency=1)
-    assert images.decode(tmp_path / "a.gif").min() == 255
+    assert decode(tmp_path / "a.gif").min() == 255
 
 
 def test_scaled_decoding_is_exact_enough(
-    images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
 
@@ -123,21 +105,19 @@ def test_scaled_decoding_is_exact_enough(
     image = picture(3, 800, 600)
     image.save(tmp_path / "a.jpg", quality=95)
     image.save(tmp_path / "a.png")
-    scaled, full = (images.decode(tmp_path / f"a.{kind}") for kind in ("jpg", "png"))
+    scaled, full = (decode(tmp_path / f"a.{kind}") for kind in ("jpg", "png"))
     assert (scaled.float() - full.float()).abs().mean() < 1
     assert decoded[0] == (100, 75)  # an eighth: the least that is twice SIZE
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_pixels_of_unknown_range_are_refused(
-    images: Any, tmp_path: Path, mode: str
-) -> None:
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (30, 30), 7).save(tmp_path / "a.tiff")
-    with pytest.raises(images.ImageError, match=f"no known range \\(mode {mode}\\)"):
-        images.decode(tmp_path / "a.tiff")
+    with pytest.raises(ImageError, match=f"no known range \\(mode {mode}\\)"):
+        decode(tmp_path / "a.tiff")
 
 
-def test_what_is_no_image_is_refused(images: Any, tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><body>404 Not Found</body></html>")
     (tmp_path / "empty").touch()
     (tmp_path / "program").write_text(
@@ -149,13 +129,13 @@ def test_what_is_no_image_is_refused(images: Any, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     reasons = {}
     for path in (*tmp_path.iterdir(), tmp_path / ("x" * 300)):
-        with pytest.raises(images.ImageError) as caught:
-            images.decode(path)
+        with pytest.raises(ImageError) as caught:
+            decode(path)
         reasons[path.name] = str(caught.value)
-    unknown = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF"
+    unknown = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
     assert reasons == {
         **dict.fromkeys(("page", "empty", "program"), unknown),
-        "pipe": "it is no file",
+        "pipe": "it is not a file",
         "folder": "it is a folder",
         "loop": "Too many levels of symbolic links",
         "dangling": "No such file or directory",
@@ -164,146 +144,143 @@ def test_what_is_no_image_is_refused(images: Any, tmp_path: Path) -> None:
 
 
 def test_a_decompression_bomb_is_refused(
-    images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture(4, 30, 30).save(tmp_path / "a.png")
     for limit in (600, 400):  # Pillow only warns up to twice its limit
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(images.ImageError, match="decompression bomb"):
-            images.decode(tmp_path / "a.png")
+        with pytest.raises(ImageError, match="decompression bomb"):
+            decode(tmp_path / "a.png")
+
+
+# What stands beside the pixels of a file.
+
+
+def chunk(kind: bytes, content: bytes, damage: int = 0) -> bytes:
+    """Return a PNG chunk; `damage` makes its checksum wrong."""
+    checksum = zlib.crc32(kind + content) ^ damage
+    return struct.pack(">I", len(content)) + kind + content + checksum.to_bytes(4)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """Return a JPEG segment."""
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+LONG = zlib.compress(bytes(2**21))  # more than Pillow unpacks
+PNG_METADATA = {
+    "long text": chunk(b"zTXt", b"Comment\0\0" + LONG),
+    "long international text": chunk(b"iTXt", b"Comment\0\1\0\0\0" + LONG),
+    "long profile": chunk(b"iCCP", b"sRGB\0\0" + LONG),
+    "damaged text": chunk(b"tEXt", b"Comment\0text", damage=1),
+    "damaged EXIF": chunk(b"eXIf", b"MM\0*", damage=1),
+    "short gamma": chunk(b"gAMA", b"\0\0"),
+    "short chromaticities": chunk(b"cHRM", b"\0\0"),
+    "short resolution": chunk(b"pHYs", b"\0\0"),
+    "short animation": chunk(b"acTL", b"\0\0"),
+}
+JPEG_METADATA = {
+    "short JFIF": segment(0xE0, b"JFIF\0\1"),
+    "short Adobe": segment(0xEE, b"Adobe\0"),
+    "short EXIF": segment(0xE1, b"Exif\0\0"),
+    "short profile": segment(0xE2, b"ICC_PROFILE\0"),
+    "short list of pictures": segment(0xE2, b"MPF\0"),
+    "short Photoshop": segment(0xED, b"Photoshop 3.0\0008BIM\4\4"),
+    "no comment": segment(0xFE, b""),
+}
+
+
+@pytest.mark.parametrize("what", [*PNG_METADATA, *JPEG_METADATA])
+def test_faults_beside_the_pixels_do_not_matter(tmp_path: Path, what: str) -> None:
+    suffix, start = ("png", 33) if what in PNG_METADATA else ("jpg", 20)
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    picture(7, 60, 40).save(path, exif=None if what == "damaged EXIF" else exif)
+    expected, data = decode(path), path.read_bytes()
+    wrong = (PNG_METADATA | JPEG_METADATA)[what]
+    for at in (start, 2) if suffix == "jpg" else (start, len(data) - 12):
+        path.write_bytes(data[:at] + wrong + data[at:])
+        assert torch.equal(decode(path), expected), at
+
+
+def test_a_png_whose_pixels_are_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture(8, 60, 40).save(path)
+    data = path.read_bytes()
+    start = data.index(b"IDAT") + 4
+    for at in range(start, len(data) - 16, 97):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        with pytest.raises(ImageError):
+            decode(path)
+
+
+@given(data=st.binary(max_size=80), jpeg=st.booleans())
+def test_stripping_takes_any_bytes(data: bytes, jpeg: bool) -> None:
+    start = metadata.JPEG if jpeg else metadata.PNG
+    stripped = metadata.strip(start + data)
+    assert stripped is not None
+    assert stripped.startswith(start)
+    assert len(stripped) <= len(start + data)
+
+
+@pytest.mark.parametrize(
+    ("header", "content", "expected"),
+    [
+        (b"P6 2 2 255\n", bytes([10, 20, 30] * 4), (10, 20, 30)),
+        (b"P5 2 2 255\n", bytes([40] * 4), (40, 40, 40)),
+        (b"P5 2 2 65535\n", bytes([128, 64] * 4), (128, 128, 128)),
+        (b"P5 2 2 1023\n", bytes([2, 0] * 4), (128, 128, 128)),
+        (b"P4 2 2\n", bytes([0, 0]), (255, 255, 255)),
+        (b"P3 1 1 255\n", b"1 2 3", (1, 2, 3)),
+    ],
+)
+def test_netpbm_files(
+    tmp_path: Path, header: bytes, content: bytes, expected: tuple[int, ...]
+) -> None:
+    path = tmp_path / "a.pnm"
+    path.write_bytes(header + content)
+    found = decode(path)
+    assert torch.equal(
+        found, torch.tensor(expected).byte().view(3, 1, 1).expand_as(found)
+    )
+    path.write_bytes(header + content[:-1])
+    if header[:2] != b"P3":
+        with pytest.raises(ImageError):
+            decode(path)
 
 
 @given(cut=st.integers(1, 1000))
 def test_no_truncated_file_passes(
-    images: Any, tmp_path_factory: pytest.TempPathFactory, cut: int
+    tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "a.jpg"
     picture(5, 90, 80).save(path, quality=95)
     data = path.read_bytes()
     path.write_bytes(data[: -(cut % len(data)) or None])
-    with pytest.raises(images.ImageError):
-        images.decode(path)
+    with pytest.raises(ImageError):
+        decode(path)
 
 
-def test_every_odd_file_loads_upright(images: Any, odd: Path, tmp_path: Path) -> None:
+def test_every_odd_file_loads_upright(odd: Path, tmp_path: Path) -> None:
     files = sorted((odd / "decodable").rglob("*.JPEG"))
     assert len(files) > 90
     turned = 0
     for path in files:
-        image = images.decode(path)
+        image = decode(path)
         assert (image.dtype, image.shape) == (torch.uint8, (3, SIZE, SIZE)), path
         if "orientation" in path.name:
             with Image.open(path) as stored:
                 ImageOps.exif_transpose(stored).save(tmp_path / "upright.png")
-            upright = images.decode(tmp_path / "upright.png")
+            upright = decode(tmp_path / "upright.png")
             assert (image.float() - upright.float()).abs().mean() < 3, path
             turned += 1
     assert turned > 15
 
 
-# A tree to batches.
-
-
-def test_finds_what_there_is(images: Any, tree: Path) -> None:
-    (tree / "train/.cache").mkdir()
-    (tree / "train/README").touch()
-    (tree / "train/cat/.DS_Store").touch()
-    (tree / "train/wolf").symlink_to(tree / "train/dog")
-    (tree / "val/wolf").symlink_to(tree / "val/dog")
-    train, val = images.open_data(tree)
-    assert train.classes == val.classes == ["cat", "dog", "owl", "wolf"]
-    assert (len(train), len(val)) == (20, 8)
-    assert train.samples[:6] == [
-        *((f"train/cat/{i}.{('png', 'jpg', 'bmp')[i % 3]}", 0) for i in range(5)),
-        ("train/dog/0.png", 1),
+def test_a_reason_cannot_forge_a_line() -> None:
+    bad = {"a\n.png": "broken\x1b[2J\nerror: none", "b": "fine"}
+    assert images.explain(bad) == [
+        r"cannot read 'a\n.png': 'broken\x1b[2J\nerror: none'",
+        "cannot read 'b': fine",
     ]
-    assert images.open_split(tree, "val").samples == val.samples
-
-
-def test_names_need_not_be_text(images: Any, tree: Path) -> None:
-    name = os.fsdecode(b"caf\xe9\n.png")
-    picture(6).save(tree / "train/cat" / name)
-    (tree / "val/cat" / name).touch()
-    train, val = images.open_data(tree)
-    (batch,) = images.load(train, [[5]], 0)
-    assert train.samples[5][0] == f"train/cat/{name}"
-    assert len(batch.images) == 1
-    (batch,) = images.load(val, [[2]], 1)
-    (sentence,) = images.explain(batch.bad)
-    assert sentence.startswith(r"cannot read 'val/cat/caf\udce9\n.png': it is none of")
-    sentence.encode()  # can be printed
-
-
-def test_all_problems_of_a_tree_are_told_at_once(images: Any, tree: Path) -> None:
-    (tree / "train/elk").mkdir()
-    (tree / "val/fox").mkdir()
-    assert sentences(images, tree) == [
-        "there is no image in 'train/elk'",
-        "there is no image in 'val/fox'",
-        "class 'elk' is in 'train' but not in 'val'",
-        "class 'fox' is in 'val' but not in 'train'",
-    ]
-
-
-def test_missing_folders(images: Any, tmp_path: Path) -> None:
-    assert sentences(images, tmp_path) == [
-        "there is no folder 'train'",
-        "there is no folder 'val'",
-    ]
-    (tmp_path / "train").mkdir()
-    assert sentences(images, tmp_path) == [
-        "there is no class folder in 'train'",
-        "there is no folder 'val'",
-    ]
-    with pytest.raises(images.DataError, match="there is no folder"):
-        images.open_split(tmp_path, "test")
-
-
-def test_an_unreadable_image_is_left_out_of_its_batch(images: Any, tree: Path) -> None:
-    (tree / "train/cat/1.jpg").write_bytes(b"")
-    (tree / "train/dog/sub").mkdir()
-    train, _ = images.open_data(tree)
-    (batch,) = images.load(train, [[0, 1, 2, 10, 6]], 0)
-    assert batch.bad == {
-        "train/cat/1.jpg": "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
-        "train/dog/sub": "it is a folder",
-    }
-    assert batch.labels.tolist() == [0, 0, 1]
-    assert batch.rows.tolist() == [0, 2, 4]
-    for image, index in zip(batch.images, (0, 2, 6), strict=True):
-        assert torch.equal(image, images.decode(tree / train.samples[index][0]))
-    (empty,) = images.load(train, [[1]], 0)
-    assert empty.images.shape == (0, 3, SIZE, SIZE)
-    assert len(empty.labels) == len(empty.rows) == 0
-
-
-def test_a_class_without_a_readable_image_is_an_error(images: Any, tree: Path) -> None:
-    _, val = images.open_data(tree)
-    cats = [name for name, label in val.samples if label == 0]
-    assert len(val.without(cats[:1])) == len(val.without([*cats[:1], "other"])) == 5
-    with pytest.raises(images.DataError) as caught:
-        val.without(cats)
-    assert str(caught.value) == "no image of class 'cat' in 'val' can be read"
-
-
-@given(
-    count=st.integers(0, 200),
-    batch_size=st.integers(1, 50),
-    seed=st.integers(0, 2**63),
-    epoch=st.integers(0, 100),
-)
-def test_an_epoch_has_every_image_once(
-    images: Any, count: int, batch_size: int, seed: int, epoch: int
-) -> None:
-    cut = images.batches(count, batch_size, seed, epoch)
-    assert sorted(index for batch in cut for index in batch) == list(range(count))
-    assert all(len(batch) == batch_size for batch in cut[:-1])
-    assert cut == images.batches(count, batch_size, seed, epoch)
-
-
-def test_each_epoch_and_seed_has_its_own_order(images: Any) -> None:
-    orders = [
-        images.batches(50, 50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)
-    ]
-    assert all(a != b for i, a in enumerate(orders) for b in orders[:i])
-    assert images.batches(5, 2) == [[0, 1], [2, 3], [4]]

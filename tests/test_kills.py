@@ -60,7 +60,8 @@ def stand(output: Path) -> str:
     """Tell where the checkpoint of a killed run stands."""
     with safe_open(output / "checkpoint.safetensors", "pt") as file:
         step = json.loads(file.metadata()["run"])["step"]
-    files = ", ".join(path.name for path in output.glob("*.partial"))
+    partial = [path.with_suffix("") for path in output.glob("*.partial")]
+    files = ", ".join(f"{path.stem}.partial" for path in partial)
     return f"step {step}" + (f", writing {files}" if files else "")
 
 
@@ -102,12 +103,13 @@ def test_a_kill_while_a_checkpoint_is_written(
 ) -> None:
     name, line, content, kill = MOMENTS[moment]
     killed = generate(tmp_path / "tiny", RECIPE)
-    text = (killed / name).read_text()
+    file = killed.parent / "runtime" / name
+    text = file.read_text()
     assert text.count(line) == 1
     kill = f"{AT_STEP_20!r} in {content} and {kill}"
     both = f"{line}; {kill}" if moment == "in its place" else f"{kill}; {line}"
     text = text.replace(line, both).replace("\nimport json\n", "\nimport json, os\n")
-    (killed / name).write_text(text)
+    file.write_text(text)
     output = tmp_path / "run"
     with start(killed, data, output) as training:
         training.wait()

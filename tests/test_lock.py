@@ -9,18 +9,18 @@ import pytest
 
 from specgen import __version__, lock
 
-SPEC, ROOT = Path("specs/net.yaml"), Path("generated")
+SPEC = Path("specs/net.yaml")
 SOURCES = {Path("specs/bases/base.yaml"): b"base", SPEC: b"net"}
 OUTPUTS = {"model.py": b"model", "data.py": b"data"}
 DIGESTS = {name: lock.digest(name, content) for name, content in OUTPUTS.items()}
-NOTHING = lock.Lock(set(), set(), [], {})
+NOTHING = lock.Lock(set(), {}, {})
 
 
 def test_names_everything_that_a_build_depends_on() -> None:
-    content = lock.dump(SPEC, ROOT, SOURCES, ["a.b=1"], OUTPUTS)
+    content = lock.dump(SPEC, SOURCES, ["a.b=1"], OUTPUTS)
     assert json.loads(content) == {
         "generator": f"specgen {__version__}",
-        "spec": "../specs/net.yaml",
+        "spec": "net.yaml",
         "set": ["a.b=1"],
         "sources": {
             "bases/base.yaml": lock.digest("base.yaml", b"base"),
@@ -32,8 +32,8 @@ def test_names_everything_that_a_build_depends_on() -> None:
 
 
 def test_an_option_that_changes_the_outputs_stands_in_it() -> None:
-    plain = json.loads(lock.dump(SPEC, ROOT, SOURCES, [], OUTPUTS))
-    asked = json.loads(lock.dump(SPEC, ROOT, SOURCES, [], OUTPUTS, onnx_devices=True))
+    plain = json.loads(lock.dump(SPEC, SOURCES, [], OUTPUTS))
+    asked = json.loads(lock.dump(SPEC, SOURCES, [], OUTPUTS, onnx_devices=True))
     assert asked == plain | {"onnx_devices": True}
 
 
@@ -41,36 +41,18 @@ def test_the_bytes_know_neither_order_nor_place(tmp_path: Path) -> None:
     elsewhere = {tmp_path / path: content for path, content in SOURCES.items()}
     backwards = dict(reversed(OUTPUTS.items()))
     sources = dict(reversed(elsewhere.items()))
-    content = lock.dump(tmp_path / SPEC, tmp_path / ROOT, sources, [], backwards)
-    assert content == lock.dump(SPEC, ROOT, SOURCES, [], OUTPUTS)
-
-
-@pytest.mark.parametrize(
-    ("spec", "root", "place"),
-    [
-        ("specs/net.yaml", "generated", "../specs/net.yaml"),
-        ("net.yaml", "generated", "../net.yaml"),
-        ("a/b/net.yaml", ".", "a/b/net.yaml"),
-        ("specs/net.yaml", "build/generated", "net.yaml"),
-        ("/elsewhere/net.yaml", "generated", "net.yaml"),
-    ],
-)
-def test_a_spec_is_named_from_the_output_if_it_is_near(
-    spec: str, root: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deep = tmp_path / "some" / "where"
-    deep.mkdir(parents=True)
-    monkeypatch.chdir(deep)
-    content = lock.dump(Path(spec), Path(root), {}, [], {})
-    assert lock.parse(content).specs == {place}
+    content = lock.dump(tmp_path / SPEC, sources, [], backwards)
+    assert content == lock.dump(SPEC, SOURCES, [], OUTPUTS)
 
 
 def test_loads_what_it_dumps(tmp_path: Path) -> None:
-    content = lock.dump(SPEC, ROOT, SOURCES, [], OUTPUTS, runtime="12")
+    content = lock.dump(SPEC, SOURCES, [], OUTPUTS, runtime="12")
     expected = lock.Lock(
-        {"../specs/net.yaml"},
         {"12"},
-        ["bases/base.yaml", "net.yaml"],
+        {
+            "bases/base.yaml": {lock.digest("base.yaml", b"base")},
+            "net.yaml": {lock.digest("net.yaml", b"net")},
+        },
         {name: {digest} for name, digest in DIGESTS.items()},
     )
     for text in (content, content.replace(b"\n", b"\r\n")):
@@ -81,7 +63,7 @@ def test_loads_what_it_dumps(tmp_path: Path) -> None:
 def test_both_sides_of_a_merge_are_read() -> None:
     content = b"""{
 <<<<<<< HEAD
-  "spec": "../a/net.yaml",
+  "spec": "a.yaml",
   "sources": {
     "net.yaml": "1"
   },
@@ -89,7 +71,7 @@ def test_both_sides_of_a_merge_are_read() -> None:
     "data.py": "1",
     "model.py": "1"
 ||||||| base
-  "spec": "../a/net.yaml",
+  "spec": "a.yaml",
   "sources": {
     "net.yaml": "0"
   },
@@ -97,7 +79,7 @@ def test_both_sides_of_a_merge_are_read() -> None:
     "data.py": "0",
     "model.py": "0"
 =======
-  "spec": "../b/net.yaml",
+  "spec": "b.yaml",
   "sources": {
     "net.yaml": "2",
     "more.yaml": "2"
@@ -108,9 +90,10 @@ def test_both_sides_of_a_merge_are_read() -> None:
   }
 }
 """
-    outputs = {"data.py": {"0", "1", "2"}, "model.py": {"0", "1"}}
     assert lock.parse(content) == lock.Lock(
-        {"../a/net.yaml", "../b/net.yaml"}, set(), ["net.yaml", "more.yaml"], outputs
+        set(),
+        {"net.yaml": {"0", "1", "2"}, "more.yaml": {"2"}},
+        {"data.py": {"0", "1", "2"}, "model.py": {"0", "1"}},
     )
 
 
@@ -135,7 +118,7 @@ def test_a_conflict_across_sections_keeps_them_apart() -> None:
 
 
 def test_amending_changes_some_outputs_only() -> None:
-    content = lock.dump(SPEC, ROOT, SOURCES, [], OUTPUTS)
+    content = lock.dump(SPEC, SOURCES, [], OUTPUTS)
     amended = lock.amend(content, {"model.py": "1", "data.py": None, "old.py": "2"})
     outputs = {"model.py": "1", "old.py": "2"}
     assert json.loads(amended) == json.loads(content) | {"outputs": outputs}

@@ -181,6 +181,15 @@ def test_after_a_merge_build_simply_builds(
     assert list(repository.folder.glob("*.orig")) == []
 
 
+def test_a_merge_that_was_merged_unbuilt_is_no_edit(repository: Repository) -> None:
+    end_with_one_side(repository)
+    repository.git("checkout", "-q", "-b", "later", "main")
+    repository.git("commit", "-q", "--allow-empty", "-m", "more")
+    repository.git("merge", "-q", "--no-edit", "ours")
+    assert repository.build() == 0
+    assert list(repository.folder.glob("*.orig")) == []
+
+
 @pytest.mark.parametrize("style", ["merge", "diff3", "zdiff3"])
 def test_a_conflict_in_the_code_is_no_edit(repository: Repository, style: str) -> None:
     repository.git("checkout", "-q", "-b", "neighbor", "main")

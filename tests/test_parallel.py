@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import LAYERS, TWO_DEVICES, Ended, generate, module, photos, rows
+from scripts import LAYERS, TWO_DEVICES, Ended, generate, photos, rows
 from torch import distributed, nn
+
+from specgen.runtime import devices, parallel
+from specgen.runtime.errors import UserError
 
 # 27 images make batches of 13, 13 and 1: shares of 7 and 6, and of 1 and none.
 RECIPE = {
@@ -107,16 +110,18 @@ def test_two_processes_learn_what_one_does(
     code: Path, data: Path, tmp_path: Path
 ) -> None:
     # Some images go bad after the survey, two of them in the same class.
-    spoilt = "train/class0/1.jpg train/class0/2.jpg train/class2/5.jpg val/class1/0.jpg"
+    spoiled = (
+        "train/class0/1.jpg train/class0/2.jpg train/class2/5.jpg val/class1/0.jpg"
+    )
     outputs = []
     for processes in (1, 2):
         output = tmp_path / str(processes)
         outputs.append(output)
         flags = ("--bad-images", "skip")
-        first, *others = train(processes, code, data, output, *flags, SPOILT=spoilt)
+        first, *others = train(processes, code, data, output, *flags, SPOILED=spoiled)
         assert first.code == 0, first.err
         assert first.err == ""
-        for name in spoilt.split():
+        for name in spoiled.split():
             assert first.out.count(name) == RECIPE["epochs"]
         assert others == [Ended(0, "", "")] * (processes - 1)
     assert_same_run(*outputs)
@@ -162,7 +167,9 @@ def test_a_signal_to_one_stops_all_after_the_same_step(
 ) -> None:
     stop = f"1 5 {signal.SIGTERM:d}"
     first, second = train(2, code, data, tmp_path, SIGNAL=stop)
-    assert first.out.splitlines()[-1].startswith("stopped after step 5 of 9; go on: ")
+    assert first.out.splitlines()[-1].startswith(
+        "stopped after step 5 of 9; resume with: "
+    )
     assert (first.code, first.err) == (130, "")
     assert second == Ended(130, "", "")
     for ended in train(2, code, data, tmp_path, "--resume"):
@@ -186,24 +193,20 @@ def test_they_end_cleanly(again: int, code: Path, data: Path, tmp_path: Path) ->
 
 
 def test_dropout_differs_between_processes_and_repeats(
-    code: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    script = module(code, "train")
     cpu = torch.device("cpu")
     drawn = []
     for rank in (0, 1, 2, 1):
-        monkeypatch.setattr(script.parallel, "rank", lambda rank=rank: rank)
-        script.seed_dropout(3, 7, [cpu, cpu])
+        monkeypatch.setattr(parallel, "rank", lambda rank=rank: rank)
+        devices.seed_dropout(3, 7, [cpu, cpu])
         drawn.append(torch.rand(4).tolist())
     assert drawn[1] == drawn[3]
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
 
 
-def test_dropout_differs_between_devices(
-    code: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = module(code, "train")
-    devices = [torch.device("cuda", index) for index in range(4)]
+def test_dropout_differs_between_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    four = [torch.device("cuda", index) for index in range(4)]
     seeds: dict[torch.device, int] = {}
     current = [torch.device("cpu")]
 
@@ -219,16 +222,16 @@ def test_dropout_differs_between_devices(
         seeds[current[-1]] = seed
 
     def seed_all(seed: int) -> None:
-        seeds.update(dict.fromkeys(devices, seed))
+        seeds.update(dict.fromkeys(four, seed))
 
     monkeypatch.setattr(torch.cuda, "manual_seed", seed_current)
     monkeypatch.setattr(torch, "manual_seed", seed_all)
-    script.seed_dropout(3, 7, devices)
+    devices.seed_dropout(3, 7, four)
     assert len(set(seeds.values())) == 4
     first = dict(seeds)
-    script.seed_dropout(3, 7, devices)
+    devices.seed_dropout(3, 7, four)
     assert seeds == first
-    script.seed_dropout(3, 8, devices)
+    devices.seed_dropout(3, 8, four)
     assert not set(seeds.values()) & set(first.values())
 
 
@@ -246,23 +249,21 @@ def test_each_process_takes_devices_of_its_own(
     names: str | None,
     cuda: int,
     chosen: list[str],
-    code: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(torch, "empty", lambda *_, device: torch.ones(1))  # all work
-    evaluate = module(code, "evaluate")
-    found = evaluate.choose_devices(names, process=1, processes=2)
+    monkeypatch.setattr(parallel, "identity", str)
+    monkeypatch.setattr(devices, "probe", lambda name: None)  # all work
+    monkeypatch.setattr(parallel, "rank", lambda: 1)
+    monkeypatch.setattr(parallel, "all_gather", lambda items: items * 2)
+    found = devices.choose_devices(names, ("gpu0", "gpu1"))
     assert [str(device) for device in found] == chosen
 
 
-def test_devices_of_two_types_are_refused(
-    code: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parallel = module(code, "parallel")
-    monkeypatch.setattr(parallel, "world", lambda: 2)
+def test_devices_of_two_types_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
     net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device="meta")])
-    with pytest.raises(SystemExit, match=r"want one type of device, not cpu and meta"):
+    with pytest.raises(UserError, match=r"devices of one type, not cpu and meta"):
         parallel.replicate(net)
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import write
 from safetensors import safe_open
 from safetensors.torch import load_file
 from scripts import importing, module, photos, run
 from test_specs import spec
 
-from specgen.compiler import render
+from specgen.runtime import checkpoint
 
 STEMS = ("alexnet_1gpu", "alexnet", "alexnet_2x4")  # on 1, 2 and 4 devices
 DEVICES = dict(zip(STEMS, (1, 2, 4), strict=True))
@@ -25,11 +26,7 @@ ROUND = (*STEMS, STEMS[0])
 def codes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What is generated for each placement of AlexNet, with fewer pixels."""
     folder = tmp_path_factory.mktemp("codes")
-    for stem in STEMS:
-        (folder / stem).mkdir()
-        for name, content in render(spec(stem, small=True)).items():
-            (folder / stem / name).write_bytes(content)
-    return {stem: folder / stem for stem in STEMS}
+    return {stem: write(spec(stem, small=True), folder / stem) for stem in STEMS}
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +53,12 @@ def through(code: Path, devices: int, source: Path, target: Path) -> None:
     with importing(code):
         script = importlib.import_module("train")
         net = script.model.AlexNet(["cpu"] * devices, seed=9)
-        velocity = {name: torch.ones_like(w) for name, w in net.named_parameters()}
-        run, statistics = script.resume(source, {}, net, velocity)
-        script.save(target, net, velocity, statistics, run)
+        sgd = script.optimizer(net, script.Recipe(), fused=False)
+        for velocity in script.velocities(net, sgd).values():
+            velocity.fill_(1.0)
+        tensors, run = checkpoint.load(source)
+        statistics = script.restore(source, tensors, net, sgd)
+        checkpoint.save(target, script.state(net, sgd, statistics), run)
 
 
 @pytest.mark.parametrize("steps", range(1, len(ROUND) + 1))

@@ -19,13 +19,19 @@ from safetensors.torch import load_file
 from scripts import importing, module, read_run, run, write_checkpoint
 
 from specgen import sample_data
+from specgen.runtime import images
 from specgen.runtime.checkpoint import Run, save
-from specgen.runtime.images import decode
 from specgen.runtime.onnx_seal import seal
 from specgen.runtime.prediction import Network, open_onnx, predict
 
 ROOT = Path(__file__).parent.parent
 MINI = ROOT / "generated" / "alexnet_mini"
+
+
+def decode(path: Path, size: int) -> torch.Tensor:
+    return torch.from_numpy(images.decode(path, size))
+
+
 CLASSES = [*sorted(sample_data.FORMS)[:8], "two\nlines"]  # of ten outputs
 
 
@@ -175,7 +181,7 @@ def test_unreadable_images_are_named_and_the_others_answered(
     assert ended.code == 1
     assert ended.err.splitlines() == [
         f"error: cannot read '{tmp_path}/page.jpg': "
-        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF",
+        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         f"error: cannot read '{tmp_path}': it is a folder",
         f"error: cannot read '{tmp_path}/none.jpg': No such file or directory",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 
 from specgen.compiler import render
 from specgen.names import LONGEST
+from specgen.runtime.checkpoint import Run
 from specgen.spec.training import Training, check
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
@@ -189,7 +191,7 @@ class TestRate:
         train = module(generate(folder, BASE | {"epochs": 4} | training), "train")
         recipe = train.Recipe()
         found = []
-        run = train.Run({}, {}, [], {}, 0)
+        run: Any = Run({}, {}, [], {}, 0)
         for run.step in range(20):
             run.epoch = run.step // 5
             run.history = [{"split": "val", "top1": 0.5}] * run.epoch
@@ -216,7 +218,7 @@ class TestRate:
         )
         # The second 0.2 in a row after the first is a stall, and 0.3 ends it.
         accuracies = [0.1, 0.2, 0.2, 0.2, 0.3, 0.3, 0.25, 0.2, 0.2, 0.2]
-        run = train.Run({}, {}, [], {}, 0)
+        run: Any = Run({}, {}, [], {}, 0)
         rates = []
         for run.epoch in range(len(accuracies) + 1):
             run.history = [
@@ -318,8 +320,8 @@ data:
     assert "    # Section 5.\n    lr: float = 0.02\n" in text
     assert "    # Three drops.\n    drop_epochs: tuple[int, ...] = (1, 2, 3)\n" in text
     assert "    # As many as fit.\n    batch_size: int = 64\n" in text
-    assert "\n# A thumbnail.\nSIZE = 14\n" in files["images.py"].decode()
     text = files["data.py"].decode()
+    assert "\n# A thumbnail.\nSIZE = 14 " in text
     assert '    # Left is right.\n    "flip": True,\n' in text
     assert "\n# Section 4.1.\nCOLOR_NOISE = 0.1 " in text
     assert "\n# A grey level or so.\nSTD = 64.0 " in text
@@ -357,7 +359,10 @@ def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
     for folder in (folders[0], folders[-1]):  # the least and the most
         command = [sys.executable, "-m", "mypy", "--strict", "train.py", "evaluate.py"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        beside = os.environ | {"MYPYPATH": str(folder.parent)}  # runtime/
+        done = subprocess.run(
+            command, cwd=folder, env=beside, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout
 
 

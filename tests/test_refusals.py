@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scripts import LAYERS, finished, generate, module, photos, run
+
+from specgen.runtime import parallel
+from specgen.runtime.dataset import SKIP
+from specgen.runtime.errors import UserError
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
@@ -63,7 +68,7 @@ class TestRefusals:
             error = refusal(code, "--data", data, "--devices", name)
             assert error.startswith(f"error: device {name} cannot be used: ")
             assert len(error.splitlines()) == 1
-        assert "2 devices or one" in refusal(
+        assert "2 devices, or one" in refusal(
             code, "--data", data, "--devices", "cpu,cpu,cpu"
         )
 
@@ -72,12 +77,12 @@ class TestRefusals:
         names = ("train/class0/3.jpg", "train/class2/1.jpg", "val/class1/0.jpg")
         for name in names:
             (data / name).write_bytes(b"")
-        reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF"
+        reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
         assert refusal(code, "--data", data, "--output", tmp_path / "run") == (
             "".join(f"error: cannot read {name!r}: {reason}\n" for name in names)
-            + "error: give --bad-images skip to go on without them"
+            + f"error: {SKIP}"
         )
-        assert not (tmp_path / "run").exists()
+        assert list((tmp_path / "run").glob("[!.]*")) == []
         flags = ("--data", data, "--output", tmp_path / "run", "--bad-images", "skip")
         ended = run(code / "train.py", *flags, "--steps", 1)
         assert ended.code == 0, ended.err
@@ -304,13 +309,10 @@ def test_a_number_that_a_flag_cannot_have_is_refused(
     assert ended.err.endswith(expected)
 
 
-def test_several_processes_cannot_compile(
-    code: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train = module(code, "train")
-    monkeypatch.setattr(train.parallel, "world", lambda: 2)
-    with pytest.raises(SystemExit, match="--compile is for one process"):
-        train.parallel.compiled(torch.nn.Linear(1, 1))
+def test_several_processes_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="--compile is for one process"):
+        parallel.compile_network(torch.nn.Linear(1, 1))
 
 
 def test_a_network_that_cannot_be_compiled_is_refused(
@@ -330,8 +332,8 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     ("content", "expected"),
     [
         (None, "No such file"),
-        ("a,b\n1,2\n", "is no metrics.csv"),
-        (COLUMNS + "\n1,4,val\n", "is no metrics.csv"),
+        ("a,b\n1,2\n", "is not a metrics.csv"),
+        (COLUMNS + "\n1,4,val\n", "is not a metrics.csv"),
     ],
 )
 def test_a_table_that_cannot_be_drawn_is_refused(
@@ -340,7 +342,7 @@ def test_a_table_that_cannot_be_drawn_is_refused(
     path = tmp_path / "table.csv"
     if content is not None:
         path.write_text(content)
-    ended = run(code / "report.py", path)
+    ended = run(code.parent / "runtime" / "__main__.py", path)
     assert ended.code == 1
     assert ended.err.startswith("error: ")
     assert expected in ended.err
@@ -357,15 +359,13 @@ def test_a_table_that_cannot_be_drawn_is_refused(
 def test_evaluate_ends_as_train_does(
     raised: str, exit_code: int, said: str, code: Path, data: Path, tmp_path: Path
 ) -> None:
-    for path in code.glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    text = (tmp_path / "checkpoint.py").read_text()
+    copy = shutil.copytree(code.parent, tmp_path / "copy")
+    checkpoint = copy / "runtime" / "checkpoint.py"
+    text = checkpoint.read_text()
     head = "    if not path.is_file():\n"
     assert text.count(head) == 1
-    (tmp_path / "checkpoint.py").write_text(
-        text.replace(head, f"    raise {raised}\n{head}")
-    )
-    ended = run(tmp_path / "evaluate.py", tmp_path / "any", "--data", data)
+    checkpoint.write_text(text.replace(head, f"    raise {raised}\n{head}"))
+    ended = run(copy / code.name / "evaluate.py", tmp_path / "any", "--data", data)
     assert (ended.code, ended.err) == (exit_code, said)
 
 
@@ -377,5 +377,5 @@ def test_bfloat16_over_devices_of_two_types(
     devices = [torch.device("cuda", 0), torch.device("cpu")]
     monkeypatch.setattr(script, "choose_devices", lambda *_: devices)
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", str(data)])
-    with pytest.raises(SystemExit, match="bfloat16 wants devices of one type"):
+    with pytest.raises(script.UserError, match="bfloat16 wants devices of one type"):
         script.main()

@@ -63,7 +63,7 @@ placement:
   devices: {gpu0: {}}
   layers: {}
 
-data: {size: 20, flip: false}
+data: {size: 20, flip: false, std: 64.0}
 
 training:
   epochs: 90
@@ -158,3 +158,13 @@ def test_origins_are_lines_options_and_defaults(
     text = capsys.readouterr().out
     assert "#" not in text.partition("epochs: 7")[2].partition("\n")[0]
     assert parse(text.encode(), "a.yaml").data["training"]["epochs"] == 7
+
+
+@pytest.mark.parametrize("other", [["--format", "json"], ["--batch-size", "3"]])
+def test_the_spec_is_not_the_plan(
+    other: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["show", "specs/alexnet.yaml", "--resolved", *other])
+    assert ended.value.code == 2
+    assert "nothing of the plan" in capsys.readouterr().err

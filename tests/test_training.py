@@ -28,6 +28,10 @@ from scripts import (
     run,
 )
 
+from specgen.runtime import checkpoint, curves, evaluation, report
+from specgen.runtime.dataset import open_split
+from specgen.runtime.errors import CheckpointError
+
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
 STEPS = 4  # an epoch: 27 images in batches of 8
@@ -118,7 +122,7 @@ def test_a_kill_before_validation_costs_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(
+def test_a_signal_saves_and_says_how_to_resume(
     number: signal.Signals, code: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "a run"
@@ -134,7 +138,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert train.returncode == 130, err
     assert "Traceback" not in err
     # The flags stay as they were, and the interpreter.
-    again = shlex.split(out.splitlines()[-1].partition("; go on: ")[2])
+    again = shlex.split(out.splitlines()[-1].partition("; resume with: ")[2])
     path = output / "checkpoint.safetensors"
     assert again == [*command, "--resume", str(path)]
     ended = subprocess.run([*again, "--epochs", "3"], capture_output=True, text=True)
@@ -240,7 +244,7 @@ def test_resume_before_the_first_checkpoint_is_a_start(
     )
     assert ended.code == 0, ended.err
     path = tmp_path / "checkpoint.safetensors"
-    assert f"there is no checkpoint {path} yet: starting anew\n" in ended.out
+    assert f"there is no checkpoint {path} yet: starting a new run\n" in ended.out
     assert rows(tmp_path)
 
 
@@ -283,13 +287,12 @@ def test_evaluate_repeats_the_last_validation(
     )
     ten = run(code / "evaluate.py", checkpoint, "--data", data, "--ten-crop")
     assert ten.code == 0, ten.err
-    assert "top-3" in ten.out
+    assert "top-5" in ten.out
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    code: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    checkpoint = module(code, "checkpoint")
     path = tmp_path / "checkpoint.safetensors"
     run_ = checkpoint.Run({}, {}, [], {}, 1)
     checkpoint.save(path, {"w": torch.zeros(10)}, run_)
@@ -297,9 +300,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full
     try:
-        with pytest.raises(
-            checkpoint.CheckpointError, match="the one before is intact"
-        ):
+        with pytest.raises(CheckpointError, match="the one before is intact"):
             checkpoint.save(path, {"w": torch.ones(1000)}, run_)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -307,13 +308,11 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_table_that_cannot_be_written_leaves_the_one_before(
-    code: Path, tmp_path: Path
-) -> None:
-    report = module(code, "report")
+def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     row = report.row(1, 4, "val", (1.0, 0.5, 0.9), 0.01, 100.0)
-    report.write_metrics(path, [row])
+    train_row = report.row(1, 4, "train", (1.0, 0.5, 0.9), 0.01, 100.0)
+    report.write_metrics(path, [train_row, row])
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full
@@ -321,7 +320,7 @@ def test_a_table_that_cannot_be_written_leaves_the_one_before(
         with pytest.raises(Exception, match=r"cannot write .*metrics\.csv"):
             report.write_metrics(path, [row] * 100)
         with pytest.raises(Exception, match=r"cannot write .*curves\.png"):
-            report.draw(path)
+            curves.draw([path], tmp_path / "curves.png")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
@@ -331,16 +330,15 @@ def test_a_table_that_cannot_be_written_leaves_the_one_before(
 def test_the_loss_of_ten_crops_is_finite_where_the_softmax_is_0(
     code: Path, data: Path
 ) -> None:
-    images = module(code, "images").open_split(data, "val")
-    evaluate, statistics = module(code, "evaluate"), module(code, "data").Statistics
-    mean = statistics(torch.zeros(3, 28, 28), torch.zeros(3, 3))
+    images = open_split(data, "val", 28)
+    ten_crops = module(code, "data").ten_crops
 
     class Certain(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[300.0, 0.0, 0.0, 0.0]]).expand(len(x), 4)
 
-    loss, top1, _, count = evaluate.evaluate(
-        Certain(), images, mean, 5, 0, ten_crop=True
+    loss, top1, _, count = evaluation.evaluate(
+        Certain(), images, torch.zeros(3, 28, 28), ten_crops, 5, 0
     )
     assert count == 12
     assert loss == pytest.approx(200)  # 0 for a third of the images, 300 for the others

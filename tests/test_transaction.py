@@ -32,7 +32,7 @@ def folders(**contents: str) -> dict[str, dict[str, bytes]]:
     """Return the folders of a network and of what it shares, each with these files."""
     outputs = {f"{name}.py": text.encode() for name, text in contents.items()}
     spec = Path("net.yaml")
-    net = lock.dump(spec, Path(), {spec: b""}, [], outputs)
+    net = lock.dump(spec, {spec: b""}, [], outputs)
     return {
         "net": outputs | {lock.NAME: net},
         "runtime": outputs | {lock.NAME: lock.dump_runtime(outputs)},
@@ -200,15 +200,16 @@ def test_a_journal_of_another_hand(root: Path, journal: str) -> None:
     if journal == "..":
         names = ("../outside.py", "net/../../outside.py", str(outside))
         journal = json.dumps(escape | {"files": [[name, digest] for name in names]})
+    (root.parent / "empty").mkdir()
     if journal == "made":
-        (root.parent / "empty").mkdir()
-        journal = json.dumps(escape | {"made": ["../empty", 1]})
+        journal = json.dumps(escape | {"made": ["../empty"]})
     stage = root / lock.STAGE
     stage.mkdir()
     (stage / "journal").write_text(journal)
     assert writer.drift(root, OLD) == []
     assert found(root) == OLD
     assert outside.read_text() == "mine"
+    assert (root.parent / "empty").is_dir()
 
 
 @pytest.mark.parametrize("again", range(ROUNDS))
@@ -236,6 +237,26 @@ def test_a_new_root_of_builds_at_once(tmp_path: Path) -> None:
         builds = [in_a_process(partial(write, root, state)) for state in states]
         assert [ended(build) for build in builds] == [0] * len(states)
         assert found(root) in states
+
+
+def test_a_root_that_goes_while_it_is_waited_for_is_made_again(tmp_path: Path) -> None:
+    root = tmp_path / "generated"
+
+    def write_soon() -> None:
+        while not root.exists():
+            time.sleep(0.001)
+        writer.write(root, NEW)
+
+    def fail_late() -> None:
+        with transaction.writing(root):
+            time.sleep(0.1)
+            raise SpecError([])  # the root is empty and goes
+
+    waiting = in_a_process(write_soon)
+    with pytest.raises(SpecError):
+        fail_late()
+    assert ended(waiting) == 0
+    assert found(root) == NEW
 
 
 def test_who_holds_a_folder_for_long_is_not_waited_for(
@@ -270,6 +291,17 @@ def test_a_disk_that_locks_no_folders(
         writer.write(root, OLD)
     (root / transaction.LOCK_FILE).unlink()
     assert found(root) == NEW
+
+    def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path.name == transaction.LOCK_FILE:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return os_open(path, flags, mode)
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", read_only)
+    assert writer.drift(root, NEW) == []
+    with pytest.raises(SpecError, match="Read-only file system"):
+        writer.write(root, OLD)
 
 
 def test_a_read_only_folder_can_be_checked(root: Path) -> None:

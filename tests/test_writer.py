@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from written import build_net, contents, drift, files, messages, names, snapshot, write
+from written import build_net, contents, drift, files, names, snapshot, write
 
 from specgen import lock, writer
-from specgen.diagnostics import SpecError
 
 
 @pytest.fixture
@@ -50,6 +49,14 @@ def test_other_files_of_the_folder_stay(built: Path) -> None:
     write(built, files(a="new"))
     assert contents(built) == files(a="new") | {"notes.md": b"mine"}
     assert (built / "runs").is_dir()
+
+
+def test_what_an_older_version_left_is_removed(built: Path) -> None:
+    (built / ".specgen-x1y2").mkdir()
+    (built / ".specgen-x1y2" / "a.py").write_text("old")
+    write(built, files(a="1", b="2", c="3"))
+    assert contents(built) == files(a="1", b="2", c="3")
+    assert {path.name for path in built.iterdir()} == contents(built).keys()
 
 
 def test_a_file_that_went_missing_is_written_again(built: Path) -> None:
@@ -112,7 +119,7 @@ def test_an_edit_that_the_build_also_makes_is_no_edit(built: Path) -> None:
 
 def test_line_ends_are_no_edit(built: Path) -> None:
     old = files(a="x\ny\n", b="1\n") | {"model.onnx": b"\n\0"}
-    old[lock.NAME] = lock.dump(Path("net.yaml"), Path(), {}, [], without_lock(old))
+    old[lock.NAME] = lock.dump(Path("net.yaml"), {}, [], without_lock(old))
     write(built, old)
     for name in ("a.py", "b.py", lock.NAME):
         (built / name).write_bytes(old[name].replace(b"\n", b"\r\n"))
@@ -127,7 +134,7 @@ def test_line_ends_are_no_edit(built: Path) -> None:
 
 def test_line_ends_of_a_binary_file_are_an_edit(built: Path) -> None:
     graph = {"model.onnx": b"\n\0"}
-    content = lock.dump(Path("net.yaml"), Path(), {}, [], graph)
+    content = lock.dump(Path("net.yaml"), {}, [], graph)
     write(built, graph | {lock.NAME: content})
     (built / "model.onnx").write_bytes(b"\r\n\0")
     (problem,) = drift(built, graph | {lock.NAME: content})
@@ -156,18 +163,18 @@ def test_without_a_lock_every_other_file_is_a_persons(
 def test_a_difference_is_shown_as_text(built: Path) -> None:
     (built / "a.py").write_bytes(b"1\n2\n\x1b[31m3\n")
     (built / "b.py").write_bytes(b"\xff")
-    new = files(a="1\n2\nthree\n", b="b", d="4\n")
-    _, changes = writer.compare(built.parent, {"net": new})
+    new = files(a="1\n2\nthree", b="b", d="4\n")
+    changes = writer.compare(built.parent, {"net": new})
     shown = {c.path: writer.difference(Path("generated"), c) for c in changes}
     assert shown["net/a.py"].splitlines() == [
         "--- generated/net/a.py",
         "+++ generated/net/a.py",
-        "@@ -1,4 +1,4 @@",
+        "@@ -1,3 +1,3 @@",
         " 1",
         " 2",
         "-\\x1b[31m3",
         "+three",
-        " ",
+        "\\ No newline at end of file",
     ]
     assert shown["net/b.py"] == "binary file generated/net/b.py differs"
     assert shown["net/c.py"].splitlines()[:2] == [
@@ -194,38 +201,6 @@ def test_drift_names_what_a_build_would_change(built: Path) -> None:
     ]
     assert snapshot(built) == before
     assert len(drift(built.parent / "other", files(a="1"))) == 2
-
-
-SPEC = "specgen: 1"
-
-
-def test_another_spec_does_not_take_the_folder(tmp_path: Path) -> None:
-    root = tmp_path / "generated"
-    specs = [tmp_path / name / "net.yaml" for name in ("one", "two")]
-    builds = []
-    for spec in specs:
-        spec.parent.mkdir()
-        spec.write_text(SPEC)
-        outputs = {"a.py": spec.parent.name.encode()}
-        record = lock.dump(spec, root, {spec: b""}, [], outputs)
-        builds.append({"net": outputs | {lock.NAME: record}})
-    writer.write(root, builds[0])
-    with pytest.raises(SpecError) as error:
-        writer.write(root, builds[1])
-    folder = root / "net"
-    message = f"{folder} was built from {specs[0]}, another spec"
-    assert messages(error) == [message]
-    assert "--force" in str(error.value.diagnostics[0].help)
-    assert writer.drift(root, builds[1])[0].message == message
-    assert contents(folder) == builds[0]["net"]
-
-    writer.write(root, builds[1], force=True)
-    assert contents(folder) == builds[1]["net"]
-    with pytest.raises(SpecError):
-        writer.write(root, builds[0])
-    specs[1].rename(tmp_path / "moved.yaml")  # a spec that has moved is no other one
-    writer.write(root, builds[0])
-    assert contents(folder) == builds[0]["net"]
 
 
 builds = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "1", "2"]))

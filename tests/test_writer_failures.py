@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from written import build_net, contents, drift, files, messages, names, snapshot, write
@@ -180,3 +181,21 @@ def test_a_pipe_is_not_waited_for(built: Path) -> None:
         (refused,) = write(built, files(d="4"), force=force).refused
         problem = writer.problem(built.parent, refused)
         assert problem.message == f"{built / 'd.py'} is not a file"
+
+
+def test_a_linked_folder_on_another_disk(tmp_path: Path) -> None:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other disk")
+    with TemporaryDirectory(dir=shm) as elsewhere:
+        (tmp_path / "net").symlink_to(elsewhere, target_is_directory=True)
+        for build in (files(a="1", b="2"), files(a="new", c="3")):
+            write(tmp_path / "net", build)
+            assert contents(Path(elsewhere)) == build
+        before = snapshot(Path(elsewhere))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "unlink", fail_at(0, Path.unlink))
+            with pytest.raises(SpecError):
+                write(tmp_path / "net", files(a="newer", d="4"))
+        assert snapshot(Path(elsewhere)) == before
+        assert list(tmp_path.iterdir()) == [tmp_path / "net"]

@@ -16,7 +16,7 @@ def files(**contents: str) -> dict[str, bytes]:
     """Return the files `<name>.py` of a build, with their lock."""
     outputs = {f"{name}.py": text.encode() for name, text in contents.items()}
     spec = Path("net.yaml")
-    return outputs | {lock.NAME: lock.dump(spec, Path(), {spec: b""}, [], outputs)}
+    return outputs | {lock.NAME: lock.dump(spec, {spec: b""}, [], outputs)}
 
 
 def write(

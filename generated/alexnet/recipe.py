@@ -15,7 +15,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters from the spec; flags of train.py override the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     # Section 5: roughly.
     epochs: int = 90

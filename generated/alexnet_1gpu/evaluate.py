@@ -37,8 +37,7 @@ def main() -> None:
     loss, top1, top5, count = evaluation.evaluate(
         net, images, mean, crops, args.batch_size, args.workers
     )
-    top = min(5, len(images.classes))
-    print(f"{count} images: loss {loss:.4f}, top-1 {top1:.4f}, top-{top} {top5:.4f}")
+    print(f"{count} images: loss {loss:.4f}, top-1 {top1:.4f}, top-5 {top5:.4f}")
 
 
 if __name__ == "__main__":

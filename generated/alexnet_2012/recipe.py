@@ -17,7 +17,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters from the spec; flags of train.py override the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     # layer-params-145.cfg, notes at its end: killed at epoch 91.
     epochs: int = 91

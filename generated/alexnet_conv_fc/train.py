@@ -13,6 +13,7 @@ a run that was stopped and resumed ends with the same bytes as one that never wa
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -23,6 +24,9 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU, a seventh of a step went into new memory in small pages: ask for huge ones.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+# Until torch is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import torch
 import torch.nn.functional as F
@@ -41,9 +45,10 @@ from data import (
 )
 from recipe import Recipe, learning_rate, optimizer, update
 from runtime import checkpoint, parallel, training
-from runtime.dataset import load, open_data
+from runtime.dataset import open_data
 from runtime.devices import choose_devices, seed_dropout
 from runtime.evaluation import check_outputs, evaluate, tally
+from runtime.loading import Loader
 
 FOLDER = "runs/alexnet_conv_fc"
 
@@ -64,7 +69,7 @@ def main() -> None:
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
 
     # Begin a run, or resume one from its checkpoint.
-    source = training.open_output(args)
+    source = training.open_output(args, net)
     if source:
         tensors, run = training.resume(
             source, args, Recipe(), SETTINGS, length_matters=False
@@ -85,7 +90,7 @@ def main() -> None:
     while session.has_more():
         # Learn for an epoch, or for what a stop has left of it.
         net.train()
-        for batch in load(train_set, session.batches(), args.workers):
+        for batch in Loader(train_set, session.batches(), args.workers):
             count = training.check_batch(batch, args.bad_images)
             draws = draw(recipe.batch_size, recipe.seed, run.step)
             draws = draws.take(batch.rows * parallel.world_size() + parallel.rank())
@@ -169,4 +174,4 @@ def velocities(net: nn.Module, sgd: torch.optim.SGD) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    parallel.run(main)
+    parallel.run(main, must_be_read=False)  # what it writes are files

@@ -13,7 +13,7 @@ from runtime.checkpoint import Run
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters from the spec; flags of train.py override the first three."""
+    """Hyperparameters from the spec. train.py has flags for some: see its --help."""
 
     epochs: int = 25
     batch_size: int = 32

@@ -1,7 +1,4 @@
-"""Draw the curves of a run, also while it goes on.
-
-python generated/runtime runs/NAME/metrics.csv
-"""
+"""Draw the curves of runs of train.py: `python generated/runtime RUN...`."""
 
 import runpy
 import sys
@@ -9,4 +6,4 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-runpy.run_module(f"{HERE.name}.report", run_name="__main__", alter_sys=True)
+runpy.run_module(f"{HERE.name}.curves", run_name="__main__", alter_sys=True)

@@ -29,12 +29,15 @@ VELOCITY = "momentum_buffer."
 STATISTICS = "data."
 
 
+Split = Literal["train", "val"]
+
+
 class Row(TypedDict):
     """A row of metrics.csv."""
 
     epoch: int
     step: int
-    split: Literal["train", "val"]
+    split: Split
     loss: float
     top1: float
     top5: float

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from .errors import UserError
 
 WORKERS_PER_CORE = 16  # at most: more of these processes only take memory
+INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
+UNREAD = 141  # and of one whose output nobody reads, like `predict.py ... | head`
 
 # What a script explains in a sentence; anything else is a fault of its own.
-EXPECTED = (UserError, FloatingPointError, OSError)
+EXPECTED = (UserError, OSError)
 
 
 def run(main: Callable[[], None]) -> None:
     """Run `main` and exit: 0 if it is done, 1 with what is wrong, 130 by Ctrl-C."""
-    escape_output()
     code: Any = None
     try:
-        main()
+        with output(must_be_read=True), interruptible():
+            main()
     except EXPECTED as error:
         code = explain(error)
     except KeyboardInterrupt:
-        code = 130  # as a program that Ctrl-C ended
+        code = INTERRUPTED
     sys.exit(code)
 
 
 def explain(error: Exception) -> str:
-    """Return what is wrong, a paragraph for each problem."""
-    problems = error.args if isinstance(error, UserError) else (error,)
-    sentences = (escape(str(problem)) for problem in problems)
-    return "\n".join(f"error: {sentence}" for sentence in sentences)
+    """Return what is wrong, a line for each problem."""
+    lines = error.args if isinstance(error, UserError) else [str(error)]
+    return "\n".join(f"error: {printable(str(line))}" for line in lines)
 
 
-def escape_output() -> None:
-    """Let print escape what the terminal cannot show, as the error output does."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+def printable(text: str) -> str:
+    r"""Return the text with \-escapes for all that a terminal would act on.
+
+    Text from files can have line breaks that forge a message, or control sequences.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def readable(name: str) -> str:
@@ -53,9 +59,87 @@ def readable(name: str) -> str:
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
-def escape(text: str) -> str:
-    """Return text whose line breaks and escape sequences show as Python writes them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, and a second one end the script at once.
+
+    It stays ignored where it was at the start, as in the background jobs of a script.
+    """
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if not ignored:
+        signal.signal(signal.SIGINT, interrupt)
+    yield
+    if not ignored:  # nothing is left to do that a traceback could tell of
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def output(*, must_be_read: bool, silent: bool = False) -> Iterator[None]:
+    """Let standard output and standard error be closed, and be what no one reads.
+
+    A script whose standard output `must_be_read` ends where it cannot be written. It is
+    not shown if `silent`.
+    """
+    out = Stream(None if silent else sys.stdout, must_be_read)
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(Stream(sys.stderr, must_be_read=False)),
+    ):
+        try:
+            yield
+        except BaseException:
+            out.must_be_read = False  # that is what to tell of
+            raise
+        finally:
+            out.flush()
+
+
+class Stream:
+    """Standard output or error, with escapes for what the terminal cannot show.
+
+    What is written after it has failed is dropped: its reader has gone (`| head`), its
+    terminal was closed, its disk is full. None is one that was closed from the start.
+    """
+
+    def __init__(self, stream: Any, must_be_read: bool) -> None:
+        # A file that is opened later must not get the number of a closed stream.
+        self._stream = stream or open(os.devnull, "w")  # noqa: SIM115
+        self.must_be_read = must_be_read
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text, if it can be written."""
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._fail(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, if it can be written."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Drop what is buffered and all that is still to come, or end the script."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        if self.must_be_read:
+            if isinstance(error, BrokenPipeError):
+                sys.exit(UNREAD)
+            raise error
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -72,21 +156,26 @@ def parse(
     """Parse the command line; end with an error if a number is out of its bounds."""
     args = parser.parse_args(arguments)
     for name, value in vars(args).items():
-        if type(value) is int and not is_sound(name, value):
+        if type(value) in (int, float) and not is_sound(name, value):
             least, most = bounds(name)
+            allowed = f"only {least} to {most}"
+            if name == "lr":
+                allowed = "only a positive number"
             flag = name.replace("_", "-")
-            parser.error(f"--{flag} cannot be {value}, only {least} to {most}")
+            parser.error(f"--{flag} cannot be {value}, {allowed}")
     return args
 
 
 def is_sound(name: str, value: object) -> bool:
-    """Return whether the flag of this name can have such a value, a whole number."""
+    """Return whether the flag of this name can have such a value."""
+    if name == "lr":
+        return type(value) is float and 0 < value < math.inf
     least, most = bounds(name)
     return type(value) is int and least <= value <= most
 
 
 def bounds(name: str) -> tuple[int, int]:
-    """Return the least and the most that the flag of this name can be."""
+    """Return the least and the most that the whole number of this name can be."""
     if name == "workers":
         return 0, WORKERS_PER_CORE * (os.cpu_count() or 1)
     if name == "batch_size":

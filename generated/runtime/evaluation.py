@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from . import checkpoint, console, parallel
 from .checkpoint import Run
-from .dataset import Images, batches, load, open_split
-from .errors import CheckpointError, DataError
+from .dataset import Images, batches, open_split
+from .devices import sum_type
+from .errors import ADVICE, DataError, DivergedError
 from .images import explain
+from .loading import Loader
 
 # Images (N, 3, size, size) uint8, and the mean image, to one or more crops of each.
 Crops = Callable[[Tensor, Tensor], Iterable[Tensor]]
@@ -52,7 +54,7 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
 
 def default_workers() -> int:
     """Return how many processes decode images for this one: its share of the cores."""
-    return max(1, (os.cpu_count() or 1) // parallel.LOCAL_WORLD)
+    return max(1, (os.cpu_count() or 1) // parallel.local_world_size())
 
 
 def open_val(
@@ -98,7 +100,7 @@ def evaluate(
     problems: list[str] = []
     rank, world_size = parallel.rank(), parallel.world_size()
     share = batches(len(images), batch_size)[rank::world_size]
-    loader = load(images, share, workers)
+    loader = Loader(images, share, workers)
     for batch in tqdm(loader, "evaluating", leave=False, disable=rank > 0 or None):
         problems += explain(batch.bad)
         pixels = batch.images.to(mean.device, non_blocking=True)
@@ -107,14 +109,18 @@ def evaluate(
         scores = logs.logsumexp(0) - math.log(len(logs))
         labels = batch.labels.to(scores.device, non_blocking=True)
         loss = F.nll_loss(scores, labels, reduction="sum")
-        sums = sums.to(loss.device) + tally(loss, scores, labels, top)
+        its = tally(loss, scores, labels, top)
+        sums = sums.to(its) + its
     for problem in parallel.all_gather(problems):
         tqdm.write(f"left out {problem}")
     loss_sum, top1, top5, count = parallel.all_reduce(sums.cpu()).tolist()
     if not count:
         raise DataError("no image of the validation set can be read")
     if not math.isfinite(loss_sum):
-        raise CheckpointError("the loss is not a number: the weights are useless")
+        raise DivergedError(
+            "the loss on the validation images is not a number: training has diverged",
+            ADVICE,
+        )
     return Scores(loss_sum / count, top1 / count, top5 / count, int(count))
 
 
@@ -122,4 +128,5 @@ def tally(loss: Tensor, scores: Tensor, labels: Tensor, top: int) -> Tensor:
     """Return the sums (4,) over a batch: loss, top-1 hits, top-`top` hits, images."""
     hits = scores.detach().topk(top).indices == labels[:, None]  # (N, top)
     count = torch.full((), len(labels), device=loss.device)  # tensor() would wait
-    return torch.stack([loss.detach().double(), hits[:, 0].sum(), hits.sum(), count])
+    loss_sum = loss.detach().to(sum_type(loss.device))
+    return torch.stack([loss_sum, hits[:, 0].sum(), hits.sum(), count])

@@ -1,31 +1,97 @@
-"""Files that are written as a whole or not at all, by one process at a time."""
+"""Files that are written whole or not at all, by one process at a time."""
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import errno
+import glob
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    LOCKS: Any = None
+else:
+    LOCKS = fcntl
+
+# Of Windows only, and of all others.
+BINARY = getattr(os, "O_BINARY", 0)
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def open_file(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises OSError for what is not a file: a plain `open` of a pipe waits forever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | BINARY | NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file")
+    file: BinaryIO = os.fdopen(descriptor, "rb", buffering)
+    return file
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name when all of it is on the disk.
 
-    At any moment `path` is the old file or the new one. Raises OSError if it cannot be
-    written.
+    At any moment `path` is the old file or the new one, also where several processes
+    write it. Raises OSError if it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    _remove_leftovers(path)
+    partial, file = _create_beside(path)
     try:
-        with partial.open("wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+            if LOCKS is None:
+                file.close()  # Windows cannot rename an open file
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
+    """Create a locked file of a new name; never through a link, or over a file."""
+    while True:
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        try:
+            file = partial.open("xb")
+        except FileExistsError:
+            continue
+        _lock(file)
+        if os.fstat(file.fileno()).st_nlink:
+            return partial, file
+        file.close()  # another process has taken it for a leftover, before the lock
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed have left of `path`."""
+    digits = "[0-9a-f]" * 8
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.{digits}.partial"):
+        with contextlib.suppress(OSError), open_file(partial) as file:
+            if _lock(file):  # its writer is dead
+                partial.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file until it is closed; False if another process has locked it."""
+    if LOCKS is None:  # Windows removes no file that is open
+        return True
+    try:
+        LOCKS.flock(file, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
+    except OSError:  # also where a file system has no locks
+        return False
+    return True
 
 
 def lock_folder(folder: Path) -> bool:
@@ -34,15 +100,14 @@ def lock_folder(folder: Path) -> bool:
     Returns False if another process has locked it. Where there are no such locks, as
     on Windows, nothing is kept. Raises OSError if the folder cannot be written to.
     """
-    try:
-        fcntl: Any = importlib.import_module("fcntl")
-    except ImportError:
+    if LOCKS is None:
         return True
-    # Left open: closing it would end the lock. Processes that read images do not share
+    # Left open: closing it would end the lock. A process that is forked does not share
     # it, so that a run can be resumed as soon as the main process is dead.
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    flags = os.O_RDWR | os.O_CREAT | NOFOLLOW | NONBLOCK
+    lock = os.open(folder / ".lock", flags, 0o666)
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        LOCKS.lockf(lock, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
     except (BlockingIOError, PermissionError):  # POSIX allows either
         os.close(lock)
         return False
@@ -57,15 +122,13 @@ def exclusive(folder: Path) -> Iterator[bool]:
 
     Yields whether that is certain: not where folders cannot be locked, as on Windows.
     """
-    try:
-        fcntl: Any = importlib.import_module("fcntl")
-    except ImportError:
+    if LOCKS is None:
         yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            LOCKS.flock(descriptor, LOCKS.LOCK_EX)
             locked = True
         except OSError:  # a file system without locks
             locked = False

@@ -18,20 +18,12 @@ from typing import Any
 from tqdm import tqdm
 
 from . import console
-from .dataset import (
-    INDEX,
-    SKIP,
-    Images,
-    batches,
-    load,
-    open_data,
-    read_list,
-    shard_path,
-    write_list,
-)
+from .dataset import SKIP, Images, batches, open_data
 from .errors import DataError, UserError
-from .files import atomic_write, lock_folder
+from .files import atomic_write, lock_folder, open_file
 from .images import explain
+from .loading import Loader
+from .shards import INDEX, Index, Listing, read_listing, shard_path, write_list
 
 SHARD = 1024  # images: what a stop costs at most
 
@@ -74,12 +66,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     _check_space(out, sum(map(len, splits)) * 3 * size**2)
     if not lock_folder(out):
         raise DataError(f"another pack.py writes to {str(out)!r}")
-    index: dict[str, Any] = {
-        "complete": False,
-        "size": size,
-        "classes": splits[0].classes,
-        "shards": {},
-    }
+    index = Index(complete=False, size=size, classes=splits[0].classes, shards={})
     write_list(out / INDEX, index)
 
     written = 0
@@ -91,10 +78,10 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
             for number, indices in enumerate(shards):
                 shard = shard_path(out, images.split, number)
                 files = _fingerprint(images, indices)
-                listing = _intact(shard, files, size)
+                listing = _intact(shard, images, indices, files)
                 if listing is None:
-                    listing = _write(shard, images, indices, workers, bar)
-                    write_list(shard.with_suffix(".json"), listing | {"files": files})
+                    listing = _write(shard, images, indices, files, workers, bar)
+                    write_list(shard.with_suffix(".json"), listing)
                     written += 1
                 else:
                     bar.update(len(indices))
@@ -103,7 +90,8 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     if bad and not skip:
         raise DataError(*explain(bad), SKIP)
     counts = [len(images.without(bad)) for images in splits]
-    write_list(out / INDEX, index | {"complete": True})
+    index["complete"] = True
+    write_list(out / INDEX, index)
     for sentence in explain(bad):
         print(f"left out {sentence}", file=sys.stderr)
     print(
@@ -114,7 +102,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
 
 def _check_space(out: Path, needed: int) -> None:
     """Raise DataError if the shards that are missing would fill the disk."""
-    needed -= sum(shard.stat().st_size for shard in out.glob("*.pixels"))
+    needed -= sum(shard.lstat().st_size for shard in out.glob("*.pixels"))
     free = shutil.disk_usage(out).free
     if needed > free:
         raise DataError(
@@ -127,40 +115,53 @@ def _fingerprint(images: Images, indices: Sequence[int]) -> str:
     digest = hashlib.sha256(str(images.size).encode())
     for index in indices:
         name, label = images.samples[index]
-        path = images.root / name
+        path = Path(images.source(name).path)
         status = path.stat() if path.is_file() else None
         state = (status.st_size, status.st_mtime_ns) if status else None
         digest.update(repr((name, label, state)).encode())
     return digest.hexdigest()
 
 
-def _intact(shard: Path, files: str, size: int) -> dict[str, Any] | None:
+def _intact(
+    shard: Path, images: Images, indices: list[int], files: str
+) -> Listing | None:
     """Return what a shard lists, if it is of these files and has its checksums."""
     try:
-        listing: dict[str, Any] = read_list(shard.with_suffix(".json"), "images")
-        pixels = memoryview(shard.read_bytes())
+        listing = read_listing(shard, images.classes)
+        bad = listing["bad"]
+        samples = [images.samples[index] for index in indices]
+        if listing["files"] != files or not bad.keys() <= {name for name, _ in samples}:
+            return None
+        good = [sample for sample in samples if sample[0] not in bad]
+        if good != [(name, label) for name, label, _ in listing["images"]]:
+            return None
+        with open_file(shard) as file:
+            for _, _, checksum in listing["images"]:
+                if zlib.crc32(file.read(3 * images.size**2)) != checksum:
+                    return None
+            return None if file.read(1) else listing
     except (DataError, OSError):
         return None
-    step = 3 * size**2
-    starts = range(0, len(pixels), step)
-    checksums = [zlib.crc32(pixels[start : start + step]) for start in starts]
-    same = checksums == [checksum for _, _, checksum in listing["images"]]
-    return listing if same and listing["files"] == files else None
 
 
 def _write(
-    shard: Path, images: Images, indices: list[int], workers: int, bar: tqdm[Any]
-) -> dict[str, Any]:
+    shard: Path,
+    images: Images,
+    indices: list[int],
+    files: str,
+    workers: int,
+    bar: tqdm[Any],
+) -> Listing:
     """Write a shard; return what it lists."""
-    listed: list[tuple[str, int, int]] = []
-    bad: dict[str, str] = {}
+    listing = Listing(images=[], bad={}, files=files)
     chunks = [indices[start : start + 32] for start in range(0, len(indices), 32)]
     with atomic_write(shard) as file:
-        for chunk, batch in zip(chunks, load(images, chunks, workers), strict=True):
-            bad |= batch.bad
+        for chunk, batch in zip(chunks, Loader(images, chunks, workers), strict=True):
+            listing["bad"] |= batch.bad
             bar.update(len(chunk))
             for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
                 pixels = image.numpy()
                 file.write(pixels)
-                listed.append((*images.samples[chunk[row]], zlib.crc32(pixels)))
-    return {"images": listed, "bad": bad}
+                name, label = images.samples[chunk[row]]
+                listing["images"].append([name, label, zlib.crc32(pixels)])
+    return listing

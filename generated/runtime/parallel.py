@@ -17,8 +17,10 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
@@ -32,13 +34,12 @@ from .errors import UserError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Of the processes on this machine, as torchrun counts them.
-LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))
-LOCAL_WORLD = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+JOIN_SECONDS = 300  # to wait for the other processes
+NOTICE_SECONDS = 10  # before this is said
 
 LOST = (
-    "error: a process of this run was lost: start all of them again, with --resume, "
-    "to go on from the last checkpoint"
+    "error: a process of this run was lost: start all of them again with --resume, "
+    "to continue from the last checkpoint"
 )
 
 
@@ -52,59 +53,138 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def local_world_size() -> int:
+    """Return the number of processes on this machine, as torchrun counts them."""
+    return variable("LOCAL_WORLD_SIZE", 1, world_size(), 1) if world_size() > 1 else 1
+
+
+def variable(name: str, least: int, most: int, default: int) -> int:
+    """Return the number in an environment variable; unset or empty it is the default.
+
+    Raises UserError if it is something else.
+    """
+    text = os.environ.get(name, "").strip() or str(default)
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise UserError(
+            f"the environment variable {name} cannot be {text!r}, only {least} to "
+            f"{most}: unset it, or start with torchrun, which sets it"
+        )
+    return int(text)
+
+
 def launch_command() -> list[str]:
     """Return the command that starts as many processes on one machine."""
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(LOCAL_WORLD)]
+    count = str(local_world_size())
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", count]
     return [sys.executable, *(torchrun if world_size() > 1 else [])]
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
     """Run `main` as console.run does, alone or with the processes torchrun started.
 
     Of all processes only the first that fails says why: in a sentence, if its user can
-    mend it, or if it is the loss of another process.
+    mend it, or if it is the loss of another process. What it prints `must_be_read`, or
+    it continues without.
     """
-    console.escape_output()
     code: Any = None
     store: Any = None
+    agreed = False  # whether all processes end here, in the same way
     try:
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            store = _join()
-        with open(os.devnull, "w") as nowhere:
-            out = nowhere if rank() else sys.stdout
-            with contextlib.redirect_stdout(out):
-                main()
+        store = join()
+        shown = console.output(must_be_read=must_be_read, silent=rank() > 0)
+        with shown, console.interruptible():
+            main()
+        agreed = True
     except console.EXPECTED as error:
         code = console.explain(error)
     except KeyboardInterrupt:
-        code = 130  # as a program that Ctrl-C ended
+        code = console.INTERRUPTED
     except SystemExit as end:
         code = end.code
-    except RuntimeError as error:
-        if not _is_loss(error):
+        agreed = code == console.INTERRUPTED
+    except Exception as error:
+        if _is_loss(error):
+            code = LOST
+        elif store is None:
             raise
-        code = LOST
-    if store:
-        # What DistributedDataParallel left must be gone before the group is, or now
-        # and then the process aborts.
-        gc.collect()
+        else:
+            traceback.print_exc()
+            code = 1
+    if store is not None:
         if isinstance(code, str) and not _is_first(store, without=code == LOST):
             code = 1
-        distributed.destroy_process_group()
+        _leave(code, agreed)
     sys.exit(code)
 
 
-def _join() -> Any:
-    """Join the other processes; return the store that they share."""
-    store, rank, world = next(rendezvous("env://"))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
+def join() -> Any:
+    """Join the processes of WORLD_SIZE; return the store they share, None if alone.
+
+    Raises UserError if other launchers' variables make no sense here, or if the others
+    do not come.
+    """
+    count = variable("WORLD_SIZE", 1, 2**20, 1)
+    if count == 1:
+        return None
+    alone = "to run in one process, unset WORLD_SIZE; to run in several, use torchrun"
+    others = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in others if not os.environ.get(name, "").strip()]:
+        unset = f"WORLD_SIZE is {count}, but not set: {', '.join(missing)}"
+        raise UserError(f"{unset}; {alone}")
+    number = variable("RANK", 0, count - 1, 0)
+    port = variable("MASTER_PORT", 1, 2**16 - 1, 0)
+    variable("LOCAL_WORLD_SIZE", 1, count, 1)
+    where = f"{os.environ['MASTER_ADDR']}:{port}"
+    said = f"waiting at {where} for all {count} processes of WORLD_SIZE"
+    notice = threading.Timer(
+        NOTICE_SECONDS, print, [f"{said}; {alone}"], {"file": sys.stderr, "flush": True}
+    )
+    notice.daemon = True
+    notice.start()
+    try:
+        timeout = timedelta(seconds=JOIN_SECONDS)
+        store, *_ = next(rendezvous("env://", timeout=timeout))
+        store.set(f"here {number}", "")
+        store.wait([f"here {each}" for each in range(count)], timeout)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(
+            backend, store=store, rank=number, world_size=count
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"cannot join the {count} processes of WORLD_SIZE at {where}: {reason}",
+            alone,
+        ) from None
+    finally:
+        notice.cancel()
     return store
 
 
-def _is_loss(error: RuntimeError) -> bool:
+def _leave(code: Any, agreed: bool) -> None:
+    """End this process of several; does not return unless all have `agreed` to end.
+
+    Else the group is not destroyed, for which nccl may wait forever for a process that
+    was lost.
+    """
+    if agreed:
+        # What DistributedDataParallel left must be gone before the group is, or now
+        # and then the process aborts.
+        gc.collect()
+        distributed.destroy_process_group()
+        return
+    if isinstance(code, str):
+        with console.output(must_be_read=False):
+            print(code, file=sys.stderr, flush=True)
+        code = 1
+    os._exit(code or 0)
+
+
+def _is_loss(error: Exception) -> bool:
     """Return whether a process cannot be reached: gloo has no error class for it."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    )
 
 
 def _is_first(store: Any, without: bool) -> bool:
@@ -143,10 +223,12 @@ def replicate(net: nn.Module) -> nn.Module:
     types = sorted({device.type for device in devices})
     if len(types) > 1:
         named = " and ".join(types)
-        raise UserError(f"several processes want one type of device, not {named}")
-    used = all_gather([(socket.gethostname(), str(device)) for device in devices])
+        raise UserError(f"several processes must have devices of one type, not {named}")
+    used = all_gather([identity(device) for device in devices])
     if types == ["cuda"] and len(set(used)) < len(used):
-        raise UserError("two processes cannot share a CUDA device: see --devices")
+        raise UserError(
+            "two processes cannot share a GPU: start fewer, or see --devices"
+        )
     return DistributedDataParallel(net, gradient_as_bucket_view=True)
 
 
@@ -204,10 +286,30 @@ def all_equal(value: object) -> bool:
     )
 
 
-def stop_on_signals() -> Callable[[], bool]:
-    """Return a function that tells all processes whether one of them should stop.
+def identity(device: str | torch.device) -> str:
+    """Return what tells a device from all others, also from those of other machines."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_properties(device).uuid)
+    return f"{device} of {socket.gethostname()}"
 
-    The first Ctrl-C or SIGTERM asks a process to; the second one kills it.
+
+def place_among_equals(value: object) -> tuple[int, int]:
+    """Return which of the processes with this value this one is, and their number."""
+    values = all_gather([value])
+    return values[: rank()].count(value), values.count(value)
+
+
+def any_of(flags: list[bool]) -> list[bool]:
+    """Return for each flag whether it is set in any process."""
+    return [count > 0 for count in all_reduce(torch.tensor(flags).int()).tolist()]
+
+
+def catch_signals() -> Callable[[], bool]:
+    """Return a function that tells whether a signal asks this process to stop.
+
+    Ctrl-C does, SIGTERM, and SIGHUP, as of a terminal that is closed; the second of a
+    kind ends it at once. What was ignored at the start, as by nohup, stays ignored.
     """
     asked = threading.Event()
 
@@ -215,6 +317,8 @@ def stop_on_signals() -> Callable[[], bool]:
         asked.set()
         signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return lambda: bool(all_reduce(torch.tensor(int(asked.is_set()))))
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)
+    return asked.is_set

@@ -45,7 +45,7 @@ def answer(network: Network, paths: Iterable[Path], size: int, crops: Crops) -> 
     bad: dict[str, str] = {}
     for path in paths:
         try:
-            image = decode(path, size)
+            image = torch.from_numpy(decode(path, size))
         except ImageError as error:
             bad[str(path)] = str(error)
             continue

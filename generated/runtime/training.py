@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import checkpoint, console, parallel, report
+from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
-from .dataset import SKIP, Batch, Images, batches, fingerprint
-from .errors import CheckpointError, DataError, UserError
+from .dataset import SKIP, Images, batches, fingerprint
+from .errors import ADVICE, CheckpointError, DataError, DivergedError, UserError
 from .evaluation import Scores, default_workers
 from .files import lock_folder
 from .images import explain
+from .loading import Batch
 
-FLAGS = ("epochs", "batch_size", "seed")  # what the user may change in the recipe
+FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
 OWN = {"data", "devices", "output", "workers"}  # what processes need not share
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
@@ -43,6 +45,7 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
     add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
+    add("--lr", type=float, metavar="RATE", help=f"learning rate [{recipe.lr}]")
     add("--steps", type=int, metavar="N", help="stop after so many steps in all")
     add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
     add("--workers", type=int, metavar="N", help="that decode images [one a core]")
@@ -63,6 +66,9 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
     parser.set_defaults(channels_last=True, fused=True, compile=False)
     args = console.parse(parser)
+    final_lr = getattr(recipe, "final_lr", 0)  # of a cosine
+    if args.lr is not None and args.lr <= final_lr:
+        parser.error(f"--lr must be more than the final_lr of the recipe, {final_lr}")
     flags = {name: getattr(args, name) for name in FLAGS}
     args.given = {name: value for name, value in flags.items() if value is not None}
     if args.workers is None:
@@ -81,25 +87,46 @@ def check_agreement(args: argparse.Namespace, train: Images, val: Images) -> Non
 
 
 @parallel.rank_zero_only
-def open_output(args: argparse.Namespace) -> Path | None:
+def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     """Lock the output folder; return the checkpoint to resume from, if there is one.
 
-    Raises UserError if another run writes there, or if it has a checkpoint that the
-    user did not ask to resume from.
+    Raises UserError if another run writes there, if it has a checkpoint that the user
+    did not ask to resume from, or if it cannot hold those of `net`.
     """
     output: Path = args.output
-    output.mkdir(parents=True, exist_ok=True)
-    if not lock_folder(output):
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        locked = lock_folder(output)
+    except OSError as error:
+        reason = "it is a file" if output.is_file() else error.strerror
+        raise UserError(f"cannot write to {output}: {reason}") from None
+    if not locked:
         raise UserError(f"another run writes to {output}")
+    # Only now: until it was locked, another run could still write one.
     path = output / "checkpoint.safetensors"
     source = Path(args.resume or path)
-    if path.exists() and (args.resume is None or source != path):
+    exists = path.exists()
+    if exists and (args.resume is None or source.resolve() != path.resolve()):
         raise UserError(f"{path} exists: give --resume, or another --output")
-    if args.resume or path.exists():
+    check_space(output, net, copies=1 if exists else 2)
+    if args.resume or exists:
         return source
     if args.resume is not None:
         print(f"there is no checkpoint {path} yet: starting a new run")
     return None
+
+
+def check_space(output: Path, net: nn.Module, copies: int) -> None:
+    """Refuse a disk without room for so many checkpoints: one, and the next one."""
+    weights = sum(weight.nbytes for weight in net.parameters())
+    size = 2 * weights  # and velocities
+    free = shutil.disk_usage(output).free
+    if free < copies * size:
+        have = f"{output} has {free / 1e6:,.0f} MB free"
+        raise UserError(
+            f"{have}, and checkpoints need {copies * size / 1e6:,.0f} MB: "
+            f"one takes {size / 1e6:,.0f} MB, and is kept until the next is written"
+        )
 
 
 def begin(
@@ -135,19 +162,23 @@ def resume(
     """Load a checkpoint; return its tensors, and where the run stands.
 
     Raises CheckpointError if it is of data prepared otherwise, or of another recipe
-    than this one with the flags that were given. Where the number of epochs changes
-    earlier steps, as a cosine's does, `length_matters`.
+    than this one with the flags that were given; the learning rate may change. Where
+    the number of epochs changes earlier steps, as a cosine's does, `length_matters`.
     """
     tensors, run = parallel.rank_zero_only(checkpoint.load)(path)
     checkpoint.refuse_differences(f"{path} is of other data", run.data, settings)
     there = run.recipe
     kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
     here = asdict(replace(recipe, **(kept | args.given)))
-    if not length_matters:
-        there = there | {"epochs": here["epochs"]}
-    checkpoint.refuse_differences(f"{path} is of another recipe", there, here)
-    run.recipe = here
+    free = ["lr"] if length_matters else ["epochs", "lr"]
+    changed = {name: here[name] for name in free}
+    checkpoint.refuse_differences(f"{path} is of another recipe", there | changed, here)
     print(f"resuming after step {run.step} of {path}")
+    if here["lr"] != there["lr"]:
+        print(f"the learning rate is now {here['lr']}, it was {there['lr']}")
+    elif here["lr"] != recipe.lr:
+        print(f"the learning rate stays {here['lr']}: --lr can change it")
+    run.recipe = here
     return tensors, run
 
 
@@ -155,7 +186,7 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     """Return what the run began with; name what it leaves out. Refuses other data."""
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
-        print(f"left out {problem}")
+        print(f"left out {console.printable(problem)}")
     if run.bad:
         print(f"{len(run.bad)} images are left out, {run.images} remain to learn from")
     train, val = train.without(run.bad), val.without(run.bad)
@@ -206,8 +237,9 @@ class Session:
         self.path = self.output / "checkpoint.safetensors"
         self.metrics = self.output / "metrics.csv"
         self.cut_short = False
-        self.stopped = parallel.stop_on_signals()
-        write_metrics(self.metrics, run.history)
+        self.rows = run.history  # of metrics.csv
+        self.signaled = parallel.catch_signals()
+        write_metrics(self.metrics, self.rows)
         self.board = report.Board(self.output, run.history)
         self.progress = report.Progress(run.step, self.last)
         self.progress.start(run.sums)
@@ -237,6 +269,18 @@ class Session:
         self.progress.add(parallel.all_reduce(sums))
         self.run.step += 1
 
+    def stopped(self) -> bool:
+        """Whether a signal has asked a process to stop.
+
+        Raises DivergedError, in all processes, if one has seen that the loss is not a
+        number.
+        """
+        flags = [self.signaled(), self.progress.diverged]
+        signaled, diverged = parallel.any_of(flags)
+        if diverged:
+            raise self._diverged("the loss")
+        return signaled
+
     def save_is_due(self) -> bool:
         """Whether to write a checkpoint within the epoch."""
         return self.run.step % int(self.args.checkpoint_every) == 0
@@ -244,14 +288,30 @@ class Session:
     def save(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
         """Write a checkpoint of where the run stands, with these tensors.
 
-        They are asked for in the first process only, which alone writes.
+        They are asked for in the first process only, which alone writes. Raises
+        DivergedError, and keeps the checkpoint before, if the loss or one of them is
+        not a number.
         """
-        self.run.sums = self.progress.read()
+        self.run.sums = self.progress.sums.tolist()
+        if not math.isfinite(self.run.sums[0]):
+            raise self._diverged("the loss")
         self.speed = self.progress.images_per_second()
         parallel.rank_zero_only(self._write)(tensors)
 
     def _write(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
-        checkpoint.save(self.path, tensors(), self.run)
+        found = tensors()
+        for name, tensor in found.items():
+            if not tensor.isfinite().all():
+                raise self._diverged(name)
+        checkpoint.save(self.path, found, self.run)
+
+    def _diverged(self, what: str) -> DivergedError:
+        """Return the error for a loss or a tensor that is not a number."""
+        return DivergedError(
+            f"{what} is not a number after step {self.run.step}: training diverged, "
+            f"with an lr of {self.run.lr:g}; the last checkpoint stays as it is",
+            ADVICE,
+        )
 
     def end_epoch(self, scores: Scores, began: float) -> bool:
         """Record an epoch, whose validation has these scores and began at this time.
@@ -266,14 +326,13 @@ class Session:
         at = run.epoch + 1, run.step
         train_row = report.row(*at, "train", train, run.lr, self.speed)
         val_row = report.row(*at, "val", scores[:3], run.lr, val_speed)
-        rows = [*run.history, train_row, val_row]
-        write_metrics(self.metrics, rows)
+        self.rows = [*run.history, train_row, val_row]
+        write_metrics(self.metrics, self.rows)
         self.board.add(train_row, val_row)
-        top = min(5, len(run.classes))
-        tqdm.write(report.describe(train_row, val_row, top))
+        tqdm.write(report.describe(train_row, val_row))
         self.cut_short = run.step < (run.epoch + 1) * self.epoch_steps
         if not self.cut_short:
-            run.history = rows
+            run.history = self.rows
             run.epoch += 1
             run.sums = [0.0] * 4
             self.progress.start(run.sums)
@@ -282,9 +341,13 @@ class Session:
     def close(self) -> None:
         """Draw the curves and say where everything is; exit 130 if a signal came."""
         self.progress.bar.close()
-        picture = parallel.rank_zero_only(report.draw)(self.metrics)
         print(f"checkpoint in {self.path}, metrics in {self.metrics}", end=", ")
-        print(f"curves in {picture}")
+        if self.rows:
+            picture = self.output / curves.PICTURE
+            parallel.rank_zero_only(curves.draw)([self.metrics], picture)
+            print(f"curves in {picture}")
+        else:
+            print("no curves: no epoch is complete yet")
         if self.stopped():
             # All flags as they were; of two --resume the last one counts.
             again = [*parallel.launch_command(), *sys.argv]

@@ -152,7 +152,7 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     sees = [f"size {data.size}, crops of {height} x {width}"]
     sees += ["flip"] if data.flip else []
     sees += [f"color noise {data.color_noise:g}"] if data.color_noise else []
-    sees += [f"std {data.std:g}"] if data.std else []
+    sees += [f"std {data.std:g}"] if data.std != 1 else []
 
     sgd = training.optimizer
     steps = [_some(training.epochs, "epoch"), f"batch {training.batch_size}"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from specgen.cli import arguments
 from specgen.diagnostics import SpecError
-from specgen.names import RUNTIME
+from specgen.lock import RUNTIME
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -72,7 +72,12 @@ def run(options: argparse.Namespace) -> int:
             return 0
 
     folders = build.compile_all(
-        specs, root, options.set, project=options.root, onnx_devices=devices
+        specs,
+        root,
+        options.set,
+        project=options.root,
+        onnx_devices=devices,
+        force=options.force,
     )
     if options.check:
         return _check(root, folders, differences=options.diff)
@@ -81,18 +86,19 @@ def run(options: argparse.Namespace) -> int:
 
     done = write(root, folders, force=options.force)
     for copy in done.backups:
-        print(f"kept {root / copy}")
+        print(f"saved the edited file as {root / copy}")
     for change in done.changed:
-        print(f"{'wrote' if change.new else 'removed'} {root / change.path}")
+        print("removed" if change.new is None else "wrote", root / change.path)
     for change in done.refused:
         print(difference(root, change))
     changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}
-    for name, files in folders.items():
+    for name in folders:
         if name not in changed and name != RUNTIME:
             print(f"{root / name} is up to date")
-        cache.remember(root / name, files[lock.NAME])
+    for spec in specs:
+        cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
     for folder in build.stale(root, folders):
-        print(f"{folder} needs a build, too: it was built with another runtime")
+        print(f"{folder} is out of date: it was built with another runtime")
     if done.refused:
         raise SpecError(problem(root, change) for change in done.refused)
     return 0
@@ -103,13 +109,12 @@ def _check(
 ) -> int:
     from specgen.writer import compare, difference, problem
 
-    problems, changes = compare(root, folders)
-    problems += [problem(root, change) for change in changes]
+    changes = compare(root, folders)
     if differences:
         for change in changes:
             print(difference(root, change))
-    if problems:
-        raise SpecError(problems)
+    if changes:
+        raise SpecError(problem(root, change) for change in changes)
     for name in folders:
         if name != RUNTIME:
             print(f"{root / name} is what the spec says")

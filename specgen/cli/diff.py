@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from specgen.cli import arguments
 from specgen.cli.terminal import colored
 
 # Those of `specgen.diff.Tier`, which takes too long to import for --help.
@@ -13,17 +14,16 @@ TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.set_defaults(usage=command.error)
+    command.set_defaults(fail=command.error)
     spec = "a spec: a file, or REV:path of git, as in `git show`"
     command.add_argument("spec", metavar="A", help=spec)
-    command.add_argument("other", nargs="?", metavar="B", help=spec)
     command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change B, or A where there is no B, e.g. layers.conv1.kernel_size=7",
+        "other",
+        nargs="?",
+        metavar="B",
+        help=f"{spec}; without it, B is A as --set changes it",
     )
+    arguments.changes(command)
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text"
     )
@@ -41,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
     from specgen.diff.revision import compile_all
 
     if options.other is None and not options.set:
-        options.usage("give a second spec to compare with, or --set what to change")
+        options.fail("give a second spec to compare with, or --set what to change")
     other = options.spec if options.other is None else options.other
-    found = compare(*compile_all((options.spec, ()), (other, options.set)))
+    specs = (options.spec, ()), (other, options.set)
+    found = compare(*compile_all(specs, options.root))
     if options.format == "json":
         print(json.dumps(found.as_json(), indent=2))
     elif options.format == "markdown":

@@ -21,6 +21,7 @@ from specgen.diff.match import Matching, match
 from specgen.diff.placement import placement_changes
 from specgen.diff.tiers import Tier
 from specgen.diff.values import differing
+from specgen.frontend.merge import BASED_ON
 from specgen.plan import LayerPlan, Plan, make_plan
 from specgen.source import Source
 
@@ -78,7 +79,7 @@ def _texts(old: Program, new: Program) -> Iterator[Found]:
     """What only people read."""
     for name in TEXTS:
         before, after = getattr(old.spec, name), getattr(new.spec, name)
-        if before != after:
+        if before != after and BASED_ON + before != after:  # which nobody has written
             yield Found((name,), before or None, after or None, Tier.SAME)
     comments = old.source.comments, new.source.comments
     for path in {**comments[0], **comments[1]}:

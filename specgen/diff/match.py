@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from specgen.graph import Graph, Node
 
+ALIKE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Matching:
@@ -71,18 +73,23 @@ def _gaps(names: Mapping[str, Node], anchors: Sequence[str]) -> Iterator[list[st
 
 def _renamed(lost: Sequence[Node], found: Sequence[Node]) -> Iterator[tuple[str, str]]:
     """Yield the pairs of the alignment that keeps the order and pairs most."""
+    # Heads that are alike belong together: without this, a thousand take seconds.
+    heads = 0
+    for a, b in zip(lost, found, strict=False):
+        if _likeness(a, b) < ALIKE:
+            break
+        yield a.name, b.name
+        heads += 1
+    lost, found = lost[heads:], found[heads:]
+    likeness = [[_likeness(a, b) for b in found] for a in lost]
     best = [[0] * (len(found) + 1) for _ in range(len(lost) + 1)]
     for i in reversed(range(len(lost))):
         for j in reversed(range(len(found))):
-            paired = _likeness(lost[i], found[j])
-            best[i][j] = max(
-                best[i + 1][j],
-                best[i][j + 1],
-                paired and paired + best[i + 1][j + 1],
-            )
+            paired = likeness[i][j] and likeness[i][j] + best[i + 1][j + 1]
+            best[i][j] = max(best[i + 1][j], best[i][j + 1], paired)
     i = j = 0
     while i < len(lost) and j < len(found):
-        paired = _likeness(lost[i], found[j])
+        paired = likeness[i][j]
         if paired and best[i][j] == paired + best[i + 1][j + 1]:
             yield lost[i].name, found[j].name
             i, j = i + 1, j + 1
@@ -93,12 +100,12 @@ def _renamed(lost: Sequence[Node], found: Sequence[Node]) -> Iterator[tuple[str,
 
 
 def _likeness(a: Node, b: Node) -> int:
-    """How much speaks for one layer under two names; 0 is nothing."""
+    """How much speaks for one layer under two names: from 0, nothing, to ALIKE."""
     if a.op.op != b.op.op:
         return 0
     equal = a.op == b.op
     tensors = a.op.parameters(a.x) == b.op.parameters(b.x)
-    return (4 if equal else 0) + (2 if tensors else 0) + (equal or tensors)
+    return 2 * equal + tensors
 
 
 def _moved(before: Mapping[str, Node], after: Mapping[str, Node]) -> set[str]:

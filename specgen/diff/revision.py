@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,10 @@ from specgen.source import MAX_BYTES, Source, parse
 LONGEST_CHAIN = 100  # of bases; a cycle is the compiler's to find
 
 
-def compile_all(*specs: tuple[str, Sequence[str]]) -> list[Program]:
-    """Compile specs, each with its `--set` options.
+def compile_all(
+    specs: Iterable[tuple[str, Sequence[str]]], root: Path | None = None
+) -> list[Program]:
+    """Compile specs, each with its `--set` options; see `compile_at`.
 
     Raises:
         SpecError: everything that is wrong with any of them; once, if several have it.
@@ -32,7 +34,7 @@ def compile_all(*specs: tuple[str, Sequence[str]]) -> list[Program]:
     problems: dict[Diagnostic, None] = {}
     for spec, sets in specs:
         try:
-            programs.append(compile_at(spec, sets))
+            programs.append(compile_at(spec, sets, root))
         except SpecError as error:
             problems |= dict.fromkeys(error.diagnostics)
     if problems:
@@ -40,17 +42,20 @@ def compile_all(*specs: tuple[str, Sequence[str]]) -> list[Program]:
     return programs
 
 
-def compile_at(spec: str, sets: Sequence[str] = ()) -> Program:
+def compile_at(
+    spec: str, sets: Sequence[str] = (), root: Path | None = None
+) -> Program:
     """Compile a file, or `REV:path` as in `git show`, with `--set` options.
 
-    A file whose name has a colon is that file. Without a REV, `:path` is in the index;
+    What a file extends lies in `root`, what a REV extends in its repository. A file
+    whose name has a colon is that file. Without a REV, `:path` is in the index;
     `REV:./path` counts from the current folder, `REV:path` from the top.
 
     Raises:
         SpecError: everything that is wrong with it, or that git cannot read it.
     """
     if ":" not in spec or os.path.lexists(spec):
-        return compile_file(Path(spec), sets)
+        return compile_file(Path(spec), sets, root)
     revision, _, path = spec.partition(":")
     if spec.startswith("-") or not spec.isprintable():  # for git, an option, or two
         raise _unreadable(spec, "git has no such names")
@@ -60,16 +65,15 @@ def compile_at(spec: str, sets: Sequence[str] = ()) -> Program:
     if _outside(path):
         raise _unreadable(spec, "it is outside of the repository")
     with TemporaryDirectory(prefix="specgen-") as folder:
-        root = Path(folder).resolve()
-        (root / ".git").mkdir()  # the top of a project, as it is in git
+        top = Path(folder).resolve()
         try:
-            _check_out(revision, path, root)
-            program = compile_file(root / path, sets)
+            _check_out(revision, path, top)
+            program = compile_file(top / path, sets, top)
         except SpecError as error:
             raise SpecError(
-                _renamed(diagnostic, root, revision) for diagnostic in error.diagnostics
+                _renamed(diagnostic, top, revision) for diagnostic in error.diagnostics
             ) from None
-        return replace(program, source=_renamed_source(program.source, root, revision))
+        return replace(program, source=_renamed_source(program.source, top, revision))
 
 
 def _check_out(revision: str, path: str, root: Path) -> None:

@@ -21,7 +21,7 @@ BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]+)")
 KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
 THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
 PERCENT = re.compile(rf"({NUMBER}) ?%")
-POWER = re.compile(r"([0-9]{1,3})(?:\^|\*\*)(-?[0-9]{1,2})")
+POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
 INDENT = "what belongs to it is indented by two spaces, or stands in {braces}"
 # Under what other programs write the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
@@ -39,10 +39,13 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
         return f"write {{{tag}: NAME, ...}}; {listing(tags(annotation))}"
     if isinstance(value, float) and "whole number" in expected and value.is_integer():
         return f"write {int(value)}"
-    if isinstance(value, list) and len(value) == 1 and "number" in expected:
-        return f"write {value[0]}, without brackets"
+    if isinstance(value, list) and "number" in expected:
+        alone = len(value) == 1 and isinstance(value[0], int | float)
+        return f"write {value[0]}, without brackets" if alone else None
     if isinstance(value, list) and "a mapping" in expected:
         return "write name: value for each, without dashes and [brackets]"
+    if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
+        return "the values of a list are given together: [1, 2]"  # --set stride.0=2
     if value is None and expected == "a mapping":
         return INDENT
     if value is None:
@@ -52,8 +55,10 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
 
 def for_nothing(owner: Any, key: str) -> str:
     """Return what to do about a key of a model that has no value."""
-    names = {field.alias or name: field for name, field in owner.model_fields.items()}
-    return INDENT if names[key].is_required() else "leave the key out for its default"
+    for name, field in getattr(owner, "model_fields", {}).items():
+        if key == (field.alias or name) and field.is_required():
+            return INDENT
+    return "leave the key out for its default"
 
 
 def _for_text(text: str, expected: str, tag: str | None) -> str | None:
@@ -95,11 +100,10 @@ def _number(text: str, expected: str) -> str | None:
 
 def _is_number(text: str) -> bool:
     try:
-        return isinstance(scalar(text), int | float) and not isinstance(
-            scalar(text), bool
-        )
+        number = scalar(text)
     except ValueError:
         return False
+    return isinstance(number, int | float) and not isinstance(number, bool)
 
 
 def for_key(key: str, value: Any, owner: Any) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from specgen.diagnostics import Diagnostic, Path, Problems
+from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Problems
 from specgen.frontend.validate import Form, validate, validate_fields
 from specgen.graph import INPUT, Graph, Node
 from specgen.names import attribute_problem, class_problem
@@ -158,7 +158,7 @@ def _too_large(tensors: Mapping[str, Shape], path: Path) -> Iterator[Diagnostic]
         if volume(shape) > MOST_VALUES:
             size = " x ".join(map(str, shape))
             message = f"{what}, {size}, has more than {MOST_VALUES} values"
-            yield Diagnostic("out-of-range", message, path)
+            yield Diagnostic("out-of-range", message, path, help=LIMIT_HELP)
 
 
 def _of_layer(name: str, found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

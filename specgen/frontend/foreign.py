@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-LIMITS = "docs/spec.md#limits"
+from specgen.diagnostics import LIMITS
 
 # Ours, and what others say, without case, `_` and `-`, and without `nn.` and the like.
 OPS = """
@@ -28,7 +28,8 @@ batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatc
 add: eltwise sum addition residual shortcut elementwise
 multiply: mul product
 concat: cat concatenate concatenation depthconcat route
-adaptive_avg_pool2d: globalaveragepooling2d globalaveragepool globalavgpool gap
+adaptive_avg_pool2d: adaptiveaveragepooling2d globalaveragepooling2d gap
+adaptive_avg_pool2d: globalaveragepool globalavgpool
 global_avg_pool2d: adaptiveavgpool2d globalaveragepooling2d globalaveragepool gap
 adaptive_max_pool2d: globalmaxpooling2d globalmaxpool
 leaky_relu: leakyrelu leaky
@@ -44,27 +45,42 @@ conv_transpose2d: deconvolution deconv conv2dtranspose
 upsample: upsampling2d interpolate resize
 """
 NO_OPS = """
-adaptivelogsoftmaxwithloss alphadropout attention avgpool1d avgpool3d batchnorm1d
-batchnorm3d bceloss bilinear celu channelshuffle conv1d conv3d convlstm2d
-convtranspose1d convtranspose3d cosinesimilarity crop cropping2d deformconv2d
-dropblock2d dropout1d dropout2d dropout3d einsum elu embedding exp fold
-fractionalmaxpool2d frozenbatchnorm2d gaussiandropout gaussiannoise glu gru hardshrink
-hardsigmoid hardswish hardtanh im2col instancenorm1d lambda layerscale
-localresponsenorm1d log logsigmoid lppool2d lstm maxout maxpool1d maxpool3d
-maxunpool2d mish mlp multiheadattention mvn normalization normalize patchembed permute
-pixelshuffle pixelunshuffle power prelu randomflip rescaling rmsnorm rnn roialign
-roipool rrelu scaledotproductattention selu separableconv2d separableconvolution2d
-silence simplernn slice softmin softplus softshrink softsign spatialdropout2d split
-squeezeexcitation stochasticdepth tanhshrink threshold timedistributed transformer
-transformerencoder transformerencoderlayer transpose triplemarginloss unflatten unfold
-weightnorm yolo zeropadding1d
+absval activityregularization adaptivemaxpool2dwithindices
+additiveattention affinegrid alphadropout argmax attention average batchreindex bias
+bidirectional bilinear binarycrossentropy binarycrossentropywithlogits bnll celu
+channelshuffle clip container convlstm2d convtbc cosinesimilarity crop cropping2d
+dataparallel deformconv2d dot dropblock2d dropout2d dummydata einsum einsumdense elu
+embed embedding embeddingbag exp featurealphadropout featurepyramidnetwork filter fold
+fractionalmaxpool2d fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout
+gaussiannoise glu gridsample groupedmm gru gumbelsoftmax hardshrink hardsigmoid
+hardswish hardtanh hdf5data hdf5output im2col kldiv lambda layerscale
+lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
+masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mish mlp
+module multiheadattention multiheadattentionforward mvn nativechannelshuffle
+normalization normalize onehot pad pairwisedistance parameter patchembed pdist permute
+pixelshuffle pixelunshuffle power prelu psroipool python recurrent reduction
+repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase roialign roipool rrelu
+scale scaledgroupedmm scaledmm scaleddotproductattention selu separableconv2d
+separableconvolution2d silence simplernn slice softmin softplus softshrink softsign
+spatialdropout2d spectralnormalization split spp squeezeexcitation stochasticdepth
+subtract syncbatchnorm tanhshrink textvectorization threshold tile timedistributed
+transformer transformerdecoder transformerdecoderlayer transformerencoder
+transformerencoderlayer transpose unflatten unfold unitnormalization upsamplebilinear
+upsamplenearest upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
 """
+# Whole families of them: for signals and volumes, losses, steps of recurrent networks.
+NO_OP = re.compile(
+    r".*(?:[13]d(?:withindices|transpose)?|loss|loss2d|cell|list|dict)"
+    r"|(?:circular|constant|random|reflection|replication|zero)pad.*|random.*"
+)
 OP_HINTS = {
     "depthwiseconv2d": "write conv2d with as many groups as it reads channels",
     "crossentropyloss": "the loss is cross-entropy by itself: leave this layer out",
     "nllloss": "the loss is cross-entropy by itself: leave this layer out",
     "softmaxcrossentropy": "the loss is cross-entropy by itself: leave this layer out",
+    "crossentropy": "the loss is cross-entropy by itself: leave this layer out",
     "accuracy": "training measures the accuracy by itself: leave this layer out",
+    "activation": "an activation is a layer of its own: {op: relu}",
     "identity": "leave this layer out",
     "linearactivation": "leave this layer out",
     "input": "the image is given by the section input: leave this layer out",
@@ -150,6 +166,7 @@ KEY_HINTS = {
     "device": "where layers are stands in the section placement",
     "name": "the key of the layer is its name",
     "startdim": "it is always 1: leave it out",
+    "enddim": "it is always -1: leave it out",
     "dim": "it is always 1: leave it out",
     "axis": "it is always 1: leave it out",
     "loss": "the loss is always cross-entropy: leave it out",
@@ -166,7 +183,7 @@ KEY_HINTS = {
 }
 NO_KEYS = """
 activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer
-centered cropping cutmix cutout dampening dataformat divisoroverride dtype
+centered cropping cutmix cutout dampening dataformat dilation divisoroverride dtype
 earlystopping ema engine eps globalpooling gradientcheckpointing kernelconstraint
 kernelregularizer mixup nesterov paddingmode padmode randaugment randomerasing
 randomrotation returnindices rotation shear trackrunningstats zoom
@@ -189,12 +206,13 @@ VALUE_HINTS = {
     "none": "leave the key out",
 }
 NO_VALUES = """
-adadelta adagrad adam adamax adamw bilinear circular constant constantlr
-cosineannealingwarmrestarts cyclic cycliclr dirac double exp exponential exponentiallr
-float16 float64 float8 fp16 fp64 fp8 glorot glorotnormal glorotuniform half heuniform
-identity int8 inv kaiminguniform lamb lambdalr lars lbfgs lecunnormal lecununiform
-linear linearlr lion nadam nesterov onecycle onecyclelr ones orthogonal poly
-polynomial polynomialdecay radam reflect replicate rmsprop sigmoid sparse tf32
+adadelta adafactor adagrad adam adamax adamw asgd bilinear chainedscheduler circular
+constant constantlr cosineannealingwarmrestarts cyclic cycliclr dirac double exp
+exponential exponentiallr float16 float64 float8 fp16 fp64 fp8 glorot glorotnormal
+glorotuniform half heuniform identity int8 inv kaiminguniform lamb lambdalr lars lbfgs
+lecunnormal lecununiform linear linearlr lion multiplicativelr muon nadam nesterov
+onecycle onecyclelr ones orthogonal poly polynomial polynomialdecay polynomiallr radam
+reflect replicate rmsprop rprop sequentiallr sigmoid sparse sparseadam tf32
 truncatednormal truncnormal uniform xavier xaviernormal xavieruniform zeros
 """
 
@@ -239,7 +257,8 @@ def _help(
     said = _plain(word)
     if said in hints:
         return hints[said]
-    if (names and ours is OPS) or said in without.split():
+    unknown = ours is OPS and (names or NO_OP.fullmatch(said))
+    if unknown or said in without.split():
         return f"it is not supported: see {LIMITS}"
     return None
 

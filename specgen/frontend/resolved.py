@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,12 +31,13 @@ def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
     """Return a spec as YAML; with `origins`, each value says where it comes from."""
     data = _complete(spec, source.data)
     data["init"] = data.get("init", {}) | _start(spec)
+    side = spec.data.side(spec.input.height, spec.input.width)
+    data["data"] = {"size": side} | data["data"]
     # In the order of the schema: what was left out comes where one looks for it.
     data = {name: data[name] for name in Spec.model_fields if data.get(name) != {}}
-    lines = []
-    for line, origin in _block(data, (), source, origins=origins):
-        lines.append(f"{line:{ORIGIN_COLUMN}}  # {origin}" if origin else line)
-    return "".join(f"{line}\n" for line in lines)
+    above = {key[:depth] for key in source.comments for depth in range(len(key))}
+    writer = _Writer(source, origins, frozenset(above))
+    return "".join(f"{line}\n" for line in writer.block(data, ()))
 
 
 def _complete(model: Any, data: Any) -> Any:
@@ -71,33 +73,52 @@ def _start(spec: Spec) -> dict[str, Any]:
     return {leaf: value for leaf, value in DEFAULT_START.items() if leaf in unsaid}
 
 
-def _block(
-    data: Mapping[str, Any], path: Path, source: Source, *, origins: bool
-) -> Iterator[tuple[str, str | None]]:
-    """Yield the lines of a mapping, each with its origin if it has a value."""
-    indent = "  " * len(path)
-    for key, value in data.items():
-        here = (*path, key)
-        if not path and isinstance(value, dict):
-            yield "", None
-        for comment in source.comments.get(here, ()):
-            yield f"{indent}# {comment}".rstrip(), None
-        start = f"{indent}{_text(key)}:"
-        nested = isinstance(value, dict) and value
-        inline = f"{start} {_text(value) if isinstance(value, str) else _flow(value)}"
-        if nested and (origins or not _fits(inline, value, here, source)):
-            yield start, None
-            yield from _block(value, here, source, origins=origins)
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes mappings down; those above a comment are `commented`."""
+
+    source: Source
+    origins: bool
+    commented: frozenset[Path]
+
+    def block(self, data: Mapping[str, Any], path: Path) -> Iterator[str]:
+        """Yield the lines of a mapping."""
+        indent = "  " * len(path)
+        for key, value in data.items():
+            here = (*path, key)
+            if not path and isinstance(value, dict):
+                yield ""
+            for comment in self.source.comments.get(here, ()):
+                yield f"{indent}# {comment}".rstrip()
+            start = f"{indent}{_text(key)}:"
+            text = _text(value) if isinstance(value, str) else _flow(value)
+            if isinstance(value, dict) and value and not self.fits(start + text, here):
+                yield start
+                yield from self.block(value, here)
+            else:
+                yield self.with_origin(f"{start} {text}", here)
+
+    def fits(self, line: str, path: Path) -> bool:
+        """Tell whether a mapping stands on one line: a layer, or a few figures."""
+        return (
+            not self.origins
+            and len(line) < FLOW_WIDTH
+            and path not in self.commented
+            and (len(path) > 1 or line.count("{") == 1)
+        )
+
+    def with_origin(self, line: str, path: Path) -> str:
+        """Add where the spec has a value: file and line, or an option."""
+        if not self.origins:
+            return line
+        span = self.source.values.get(path)
+        if span is None:
+            origin = "default"
+        elif span.file.startswith("--set "):
+            origin = span.file
         else:
-            yield inline, _origin(here, source) if origins else None
-
-
-def _fits(line: str, value: Mapping[str, Any], path: Path, source: Source) -> bool:
-    """Tell whether a mapping stands on one line: a layer, or a few figures."""
-    depth = len(path)
-    commented = any(key[:depth] == path and key != path for key in source.comments)
-    sections = depth == 1 and any(isinstance(item, dict) for item in value.values())
-    return len(line) <= FLOW_WIDTH and not commented and not sections
+            origin = f"{span.file}:{span.line}"
+        return f"{line:{ORIGIN_COLUMN}}  # {printable(origin)}"
 
 
 def _flow(value: Any) -> str:
@@ -133,12 +154,3 @@ def _character(character: str) -> str:
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _origin(path: Path, source: Source) -> str:
-    """Return where the spec has a value: file and line, or an option."""
-    span = source.values.get(path)
-    if span is None:
-        return "default"
-    option = span.file.startswith("--set ")
-    return printable(span.file if option else f"{span.file}:{span.line}")

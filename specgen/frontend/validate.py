@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from specgen.diagnostics import (
+    LIMIT_HELP,
     MOST_ERRORS,
     Diagnostic,
     Path,
@@ -37,7 +38,6 @@ from specgen.frontend.annotations import (
     tagged,
     tags,
 )
-from specgen.frontend.foreign import LIMITS as LIMITS_PAGE
 from specgen.frontend.foreign import our_key, value_help
 from specgen.source import Source
 
@@ -295,9 +295,8 @@ def _diagnostic(error: _Error) -> Diagnostic:
             for name, bound in context.items()
         }
         message = f"{LIMITS[kind].format(**bounds)}, got {got}"
-        help = f"this is a limit of specgen: see {LIMITS_PAGE}"
         own = not OWN_LIMITS.isdisjoint(context.values())
-        return error.diagnostic("out-of-range", message, help if own else None)
+        return error.diagnostic("out-of-range", message, LIMIT_HELP if own else None)
     if kind == "string_pattern_mismatch":
         return error.diagnostic("bad-value", f"must match {context['pattern']}")
     code = kind if "-" in kind else "bad-value"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from specgen.diagnostics import Diagnostic, Path, Problems
+from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Problems
 from specgen.graph import INPUT, Assignment, Graph, Node, Piece, Placed, PlacedGraph
 from specgen.names import attribute_problem
 from specgen.ops.base import Refusal
@@ -24,6 +24,7 @@ TOO_LARGE = Diagnostic(
     f"the network has more than {MOST_STEPS} steps: layers on each device, pieces of"
     " tensors that move, nodes of the ONNX graph",
     ("layers",),
+    help=LIMIT_HELP,
 )
 
 

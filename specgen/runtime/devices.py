@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import socket
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from . import parallel
 from .errors import UserError
@@ -14,16 +17,18 @@ from .errors import UserError
 def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.device]:
     """Return a torch device for each of a placement's devices, and print which.
 
-    `names` is the user's choice, "a,b" or one for all; if several processes share this
-    machine, those of one after those of the other. None takes CUDA devices: one each
-    if there are enough, else one for each process, else the CPU. Raises UserError if
-    one is unusable.
+    `names` is the user's choice, "a,b" or one for all; where several processes share
+    their devices, those of one after those of the other. None takes CUDA devices: one
+    each if there are enough, else one for each process, else the CPU. Raises UserError
+    if one is unusable.
     """
-    processes = parallel.LOCAL_WORLD
+    visible = [parallel.identity(f"cuda:{i}") for i in range(torch.cuda.device_count())]
+    # A launcher may show each process a GPU of its own: only equals share devices.
+    index, processes = parallel.place_among_equals(visible or socket.gethostname())
     wanted = len(placed) * processes
     chosen = names.split(",") if names else []
     if names is None:
-        chosen = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        chosen = [f"cuda:{number}" for number in range(len(visible))]
         count = wanted if len(chosen) >= wanted else processes
         chosen = chosen[:count] if len(chosen) >= count else ["cpu"]
         if len(chosen) == processes:
@@ -31,16 +36,39 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
     if len(chosen) == 1:
         chosen *= wanted
     if len(chosen) != wanted:
-        raise UserError(f"--devices wants {wanted} devices or one, not {names}")
-    chosen = chosen[len(placed) * parallel.LOCAL_RANK :][: len(placed)]
-    for name in chosen:
+        raise UserError(
+            f"--devices must name {wanted} devices, or one for all, not {names}"
+        )
+    chosen = chosen[len(placed) * index :][: len(placed)]
+    for name in dict.fromkeys(chosen):
         try:
-            torch.empty(1, device=name).item()
+            probe(name)
         except Exception as error:  # each kind of device has its own
             reason = str(error).partition("\n")[0].partition(". ")[0]
             raise UserError(f"device {name} cannot be used: {reason}") from None
     print(", ".join(f"{a} on {b}" for a, b in zip(placed, chosen, strict=True)))
     return [torch.device(name) for name in chosen]
+
+
+def probe(name: str) -> None:
+    """Do in small what training does on a device; raise what it raises."""
+    x = torch.ones(1, 1, 3, 3, device=name, requires_grad=True)
+    loss = F.conv2d(x, torch.ones(1, 1, 2, 2, device=name)).sum()
+    (gradient,) = torch.autograd.grad(loss, x)
+    (loss.detach().to(sum_type(loss.device)) + gradient.sum()).item()
+
+
+@functools.cache
+def sum_type(device: torch.device) -> torch.dtype:
+    """Return the type to sum up losses in: float64, but float32 where there is none.
+
+    Apple's GPUs (mps) have none, and some of Intel's.
+    """
+    try:
+        torch.ones(1, dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError):
+        return torch.float32
+    return torch.float64
 
 
 def seed_dropout(seed: int, step: int, devices: Sequence[torch.device]) -> None:

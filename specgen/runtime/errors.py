@@ -1,4 +1,4 @@
-"""What a script ends with, in a sentence and without a traceback."""
+"""What a script ends with: sentences, not a traceback."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A file of a run that cannot be written or used."""
+
+
+class DivergedError(UserError):
+    """Training that has led to numbers without meaning."""
+
+
+ADVICE = (
+    "try, in this order: train.py --resume with a lower --lr, say a tenth; a new run "
+    "with it; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
+)
 
 
 class ExportError(UserError):

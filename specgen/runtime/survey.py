@@ -9,9 +9,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import parallel
-from .dataset import Images, batches, load
+from .dataset import Images, batches
 from .errors import DataError
 from .images import explain
+from .loading import Loader
 
 
 class Survey(NamedTuple):
@@ -22,7 +23,7 @@ class Survey(NamedTuple):
     bad: dict[str, str]  # by name, why an image cannot be read
 
 
-def survey(train: Images, val: Images, workers: int, *, colors: bool) -> Survey:
+def survey(train: Images, val: Images, workers: int, *, colors: bool = False) -> Survey:
     """Read all images once. Without `colors`, the covariance is left at 0.
 
     Raises DataError if no training image can be read. Of several processes each reads
@@ -38,7 +39,7 @@ def survey(train: Images, val: Images, workers: int, *, colors: bool) -> Survey:
     with tqdm(total=size, desc="survey", unit="img", disable=rank > 0 or None) as bar:
         for images in (train, val):
             share = batches(len(images), 8)[rank::world_size]
-            for batch in load(images, share, workers):
+            for batch in Loader(images, share, workers):
                 bad |= batch.bad
                 bar.update(len(batch.images) + len(batch.bad))
                 if images is train:

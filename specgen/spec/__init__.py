@@ -71,7 +71,7 @@ def _version(value: object) -> object:
     raise PydanticCustomError("version", "expected 1")
 
 
-class Spec(Strict):
+class Spec(Strict, defer_build=True):  # its sections are checked one by one
     """A network: its layers, their start, their devices, its data and its training."""
 
     specgen: Annotated[

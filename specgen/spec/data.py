@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specgen.diagnostics import Diagnostic
+from specgen.diagnostics import LIMIT_HELP, Diagnostic
 from specgen.schema import Count, Positive, Strict
 
 
@@ -60,6 +60,7 @@ def check(data: Data, channels: int, height: int, width: int) -> Iterator[Diagno
             "data-mismatch",
             f"images have 3 channels, and the input has {channels}",
             ("input", "channels"),
+            help=LIMIT_HELP,
         )
     side = data.side(height, width)
     if side < max(height, width):

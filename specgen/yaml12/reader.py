@@ -12,7 +12,15 @@ from typing import Any, NoReturn
 
 import yaml
 
-from specgen.diagnostics import Diagnostic, Path, Span, SpecError, in_order, short
+from specgen.diagnostics import (
+    LIMIT_HELP,
+    Diagnostic,
+    Path,
+    Span,
+    SpecError,
+    in_order,
+    short,
+)
 from specgen.yaml12.scalars import scalar
 
 try:
@@ -272,12 +280,14 @@ class Reader:
                 f"the file has more than {MAX_VALUES} values",
                 span,
                 notes=("what an alias (*) names is counted each time it is used",),
+                help=LIMIT_HELP,
             )
         if len(path) > MAX_DEPTH:
             self._too_deep(span)
 
     def _too_deep(self, span: Span) -> NoReturn:
-        self.fail("too-deep", f"values nest deeper than {MAX_DEPTH} levels", span)
+        message = f"values nest deeper than {MAX_DEPTH} levels"
+        self.fail("too-deep", message, span, help=LIMIT_HELP)
 
     def _check_tag(self, event: Any, path: Path, allowed: str) -> None:
         if event.tag not in (None, "!", allowed):

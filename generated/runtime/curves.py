@@ -1,0 +1,212 @@
+"""Draw the curves of runs of train.py, and tell the best of each.
+
+    python generated/runtime runs/NAME
+    python generated/runtime runs/A runs/B --picture comparison.png
+
+also while they go on. Of one run, the picture is curves.png in its folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
+
+from . import console
+from .checkpoint import write_file
+from .errors import CheckpointError
+
+PICTURE = "curves.png"
+HEAD = ("run", "epochs", "loss", "top-1", "top-5", "images/s")
+
+
+class Epoch(NamedTuple):
+    """What metrics.csv says of an epoch, of the training or the validation images."""
+
+    number: int
+    loss: float
+    top1: float
+    top5: float
+    images_per_second: float
+
+
+class History(NamedTuple):
+    """The epochs of a run."""
+
+    name: str
+    train: list[Epoch]
+    val: list[Epoch]
+
+
+def read(path: Path, name: str) -> History:
+    """Read a metrics.csv. Raises CheckpointError if it is something else, or empty."""
+    history = History(name, [], [])
+    splits = {"train": history.train, "val": history.val}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                columns = (row[column] for column in Epoch._fields[1:])
+                epoch = Epoch(int(row["epoch"]), *map(float, columns))
+                splits[row["split"]].append(epoch)
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise CheckpointError(f"{path} is not a metrics.csv of train.py") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    if not history.train or not history.val:
+        raise CheckpointError(f"{path} has no epoch yet")
+    return history
+
+
+def find(runs: Sequence[Path]) -> list[History]:
+    """Read the runs, which are folders or their metrics.csv."""
+    tables = [run / "metrics.csv" if run.is_dir() else run for run in runs]
+    folders = [table.absolute().parent for table in tables]
+    count = Counter(folder.name for folder in folders)
+    names = [
+        folder.name if count[folder.name] == 1 else str(run)
+        for folder, run in zip(folders, runs, strict=True)
+    ]
+    return [
+        read(table, console.readable(name))
+        for table, name in zip(tables, names, strict=True)
+    ]
+
+
+def draw(runs: Sequence[Path], picture: Path) -> list[History]:
+    """Draw loss and accuracy over the epochs of runs; return what was drawn.
+
+    Raises CheckpointError if a run cannot be read, or the picture not be written.
+    """
+    histories = find(runs)
+    figure = Figure(figsize=(10, 4), layout="tight")
+    losses, accuracies = figure.subplots(1, 2)
+    if len(histories) == 1:
+        _draw_one(histories[0], losses, accuracies)
+        figure.suptitle(histories[0].name, parse_math=False)
+    else:
+        _draw_several(histories, losses, accuracies)
+    shown = [value for line in losses.lines for value in line.get_ydata()]
+    _scale(losses, [value for value in shown if math.isfinite(value)])
+    losses.set(xlabel="epoch", ylabel="loss")
+    accuracies.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
+    for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        for text in axes.legend(fontsize="small").get_texts():
+            text.set_parse_math(False)  # a dollar sign is one
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font does not have
+        figure.savefig(content, dpi=120)
+    write_file(picture, content.getvalue())
+    return histories
+
+
+def _draw_one(run: History, losses: Axes, accuracies: Axes) -> None:
+    for split, epochs, color in (
+        ("train", run.train, "tab:gray"),
+        ("val", run.val, "tab:blue"),
+    ):
+        numbers = [epoch.number for epoch in epochs]
+        loss = [epoch.loss for epoch in epochs]
+        top1 = [epoch.top1 for epoch in epochs]
+        top5 = [epoch.top5 for epoch in epochs]
+        losses.plot(numbers, loss, ".-", color=color, label=split)
+        accuracies.plot(numbers, top1, ".-", color=color, label=f"{split} top-1")
+        accuracies.plot(numbers, top5, ".:", color=color, label=f"{split} top-5")
+
+
+def _draw_several(runs: Sequence[History], losses: Axes, accuracies: Axes) -> None:
+    for index, run in enumerate(runs):
+        color = f"C{index}"
+        name = f" {run.name}"  # what begins with _ would be left out of the legend
+        for epochs, style, label in (
+            (run.train, ":", "_"),
+            (run.val, ".-", name),
+        ):
+            numbers = [epoch.number for epoch in epochs]
+            loss = [epoch.loss for epoch in epochs]
+            top1 = [epoch.top1 for epoch in epochs]
+            losses.plot(numbers, loss, style, color=color, label=label)
+            accuracies.plot(numbers, top1, style, color=color, label=label)
+    losses.set_title("loss: validation, and training (dotted)", fontsize="medium")
+    accuracies.set_title("top-1: validation, and training (dotted)", fontsize="medium")
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """Choose a scale and ticks for losses that can be read: 2 and 0.5, no 10^0.3."""
+    if not values or min(values) <= 0 or max(values) < 10 * min(values):
+        axes.yaxis.set_major_locator(AutoLocator())
+        return
+    axes.set_yscale("log")
+    decades = math.log10(max(values) / min(values))
+    steps = (1, 2, 5) if decades < 4 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+
+
+def table(histories: Sequence[History]) -> str:
+    """Return the best of each run on the validation images, and in which epoch.
+
+    The speed is that of the last epoch of training.
+    """
+
+    def best(run: History, key: Callable[[Epoch], float]) -> Epoch:
+        finite = [epoch for epoch in run.val if math.isfinite(key(epoch))]
+        return max(finite or run.val, key=key)
+
+    rows = [HEAD]
+    for run in histories:
+        loss = best(run, lambda epoch: -epoch.loss)
+        top1 = best(run, lambda epoch: epoch.top1)
+        top5 = best(run, lambda epoch: epoch.top5)
+        rows.append(
+            (
+                run.name,
+                str(run.val[-1].number),
+                f"{loss.loss:.3f} @ {loss.number}",
+                f"{top1.top1:.3f} @ {top1.number}",
+                f"{top5.top5:.3f} @ {top5.number}",
+                f"{run.train[-1].images_per_second:.0f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        [row[0].ljust(widths[0])]
+        + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        for row in rows
+    ]
+    return "\n".join("  ".join(line) for line in lines)
+
+
+def main() -> None:
+    """Draw the curves of the runs that are named."""
+    parser = console.parser("Draw the curves of runs, and tell the best of each.")
+    add = parser.add_argument
+    help = "its folder, or its metrics.csv"
+    add("runs", type=Path, nargs="+", metavar="RUN", help=help)
+    help = f"the file to write [{PICTURE}, in the folder of a single run, or here]"
+    add("--picture", type=Path, metavar="FILE", help=help)
+    args = parser.parse_args()
+    picture: Path | None = args.picture
+    if picture is None:
+        run: Path = args.runs[0]
+        folder = run if run.is_dir() else run.parent
+        picture = folder / PICTURE if len(args.runs) == 1 else Path(PICTURE)
+    print(table(draw(args.runs, picture)))
+    print("@: the epoch of the best value on the validation images")
+    print(f"curves in {picture}")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,129 @@
+"""What pack.py stores: an index, and shards of pixels with a list beside each.
+
+Lists are JSON with a checksum. Who writes them is not known: whatever they say is
+checked before it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from .errors import DataError
+from .files import atomic_write, open_file
+
+INDEX = "pack.json"  # of a folder that pack.py has made
+SPLITS = ("train", "val")
+
+
+class Index(TypedDict):
+    """What pack.json says."""
+
+    complete: bool  # whether all shards are written
+    size: int  # images are (3, size, size)
+    classes: list[str]  # sorted; a label is an index
+    shards: dict[str, int]  # how many there are, by split
+
+
+class Listing(TypedDict):
+    """What the list of a shard says."""
+
+    images: list[list[Any]]  # name "split/class/file", label, CRC-32
+    bad: dict[str, str]  # why others could not be read, by name
+    files: str  # what changes if one of the files does
+
+
+def shard_path(root: Path, split: str, number: int) -> Path:
+    """Return where the pixels of a shard are; its list is beside them, in JSON."""
+    return root / f"{split}-{number:05}.pixels"
+
+
+def write_list(path: Path, value: Index | Listing) -> None:
+    """Write JSON and, as a last line, its CRC-32 checksum."""
+    text = json.dumps(value).encode()
+    with atomic_write(path) as file:
+        file.write(b"%s\n%d" % (text, zlib.crc32(text)))
+
+
+def read_index(root: Path) -> Index:
+    """Return what pack.json says, or raise DataError."""
+    value: Any = _read_list(root / INDEX)
+    try:
+        size, classes, shards = value["size"], value["classes"], value["shards"]
+        good = (
+            value.keys() == Index.__annotations__.keys()
+            and type(value["complete"]) is bool
+            and _is_count(size, 2**16)
+            and size > 0
+            and all(_is_file_name(name) for name in classes)
+            and classes == sorted(set(classes))
+            and all(_is_count(count, 10**5) for count in shards.values())
+            and (not value["complete"] or (classes and shards.keys() == set(SPLITS)))
+        )
+    except (AttributeError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise _damaged(root / INDEX)
+    index: Index = value
+    return index
+
+
+def read_listing(shard: Path, classes: Sequence[str]) -> Listing:
+    """Return what is listed beside a shard of images of these classes.
+
+    Raises DataError if it cannot be so.
+    """
+    path = shard.with_suffix(".json")
+    value: Any = _read_list(path)
+    try:
+        names = [name for name, _, _ in value["images"]]
+        good = (
+            value.keys() == Listing.__annotations__.keys()
+            and isinstance(value["files"], str)
+            and all(isinstance(reason, str) for reason in value["bad"].values())
+            and len(set(names)) == len(names)
+            and all(_is_listed(*image, classes=classes) for image in value["images"])
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise _damaged(path)
+    listing: Listing = value
+    return listing
+
+
+def _is_listed(name: Any, label: Any, checksum: Any, *, classes: Sequence[str]) -> bool:
+    split, class_name, file = name.split("/")
+    return (
+        split in SPLITS
+        and _is_count(label, len(classes))
+        and class_name == classes[label]
+        and _is_file_name(file)
+        and _is_count(checksum, 2**32)
+    )
+
+
+def _is_count(value: Any, end: int) -> bool:
+    return type(value) is int and 0 <= value < end
+
+
+def _is_file_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name) and name[0] != "." and "/" not in name
+
+
+def _read_list(path: Path) -> Any:
+    try:
+        with open_file(path) as file:
+            text, _, checksum = file.read().rpartition(b"\n")
+        if int(checksum) != zlib.crc32(text):
+            raise _damaged(path)
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"cannot read {str(path)!r}: run pack.py again")

@@ -1,0 +1,121 @@
+"""Batches of images, read ahead by threads and the processes that decode for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .dataset import Images
+from .images import Pixels
+from .workers import Source, lend, read_here
+
+CHUNK = 16  # images that are asked for at once
+
+Reasons = list[str | None]  # why each image cannot be read; None for those that can
+# Begins to read images into an array, (N, 3, size, size); returns what waits for them.
+Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
+
+
+class Batch(NamedTuple):
+    """The images of a batch that can be read, and what to know of the others."""
+
+    images: Tensor  # (N, 3, size, size) uint8, in pinned memory if there is CUDA
+    labels: Tensor  # (N,) int64
+    rows: Tensor  # (N,) int64: their places in the batch that was asked for
+    bad: dict[str, str]  # the others: why they cannot be read, by name
+
+
+class Pending(NamedTuple):
+    """A batch that is being read."""
+
+    samples: list[tuple[str, int]]
+    pixels: Tensor
+    parts: list[Callable[[], Reasons]]
+
+    def wait(self) -> Batch:
+        """Return the batch when all of it is read."""
+        reasons = [reason for part in self.parts for reason in part()]
+        bad = {
+            name: reason
+            for (name, _), reason in zip(self.samples, reasons, strict=True)
+            if reason is not None
+        }
+        labels = torch.tensor([label for _, label in self.samples], dtype=torch.int64)
+        rows = torch.arange(len(reasons))
+        if not bad:
+            return Batch(self.pixels, labels, rows, bad)
+        good = rows[torch.tensor([reason is None for reason in reasons])]
+        return Batch(self.pixels[good], labels[good], good, bad)
+
+
+class Loader:
+    """Batches of images, in the order of their batches of indices.
+
+    So many `workers` read ahead; with 0, images are read when they are asked for.
+    """
+
+    def __init__(
+        self, images: Images, batches: Sequence[list[int]], workers: int
+    ) -> None:
+        self.images, self.batches, self.workers = images, batches, workers
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ExitStack() as stack:
+            start = self._workers(stack) if self.workers else _later
+            ahead: deque[Pending] = deque()
+            for indices in self.batches:
+                ahead.append(self._begin(indices, start))
+                # Besides the batch to give next, two chunks for each worker.
+                while ahead and _chunks(ahead) >= 2 * self.workers:
+                    yield ahead.popleft().wait()
+            while ahead:
+                yield ahead.popleft().wait()
+
+    def _workers(self, stack: ExitStack) -> Start:
+        threads = stack.enter_context(ThreadPoolExecutor(self.workers))
+        if self.images.decodes:
+            workers = stack.enter_context(lend(self.workers))
+            readers = [worker.read for worker in workers]
+        else:
+            readers = [read_here] * self.workers
+
+        def read(sources: Sequence[Source], out: Pixels) -> Reasons:
+            reader = readers.pop()  # there are as many as threads
+            try:
+                return reader(sources, out)
+            finally:
+                readers.append(reader)
+
+        return lambda sources, out: threads.submit(read, sources, out).result
+
+    def _begin(self, indices: list[int], start: Start) -> Pending:
+        samples = [self.images.samples[index] for index in indices]
+        sources = [self.images.source(name) for name, _ in samples]
+        shape = len(samples), 3, self.images.size, self.images.size
+        pinned = torch.cuda.is_available()
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        out = pixels.numpy()
+        parts = [
+            start(sources[first : first + CHUNK], out[first : first + CHUNK])
+            for first in range(0, len(samples), CHUNK)
+        ]
+        return Pending(samples, pixels, parts)
+
+
+def _later(sources: Sequence[Source], out: Pixels) -> Callable[[], Reasons]:
+    return partial(read_here, sources, out)
+
+
+def _chunks(ahead: Iterable[Pending]) -> int:
+    return sum(len(batch.parts) for batch in islice(ahead, 1, None))

@@ -1,0 +1,116 @@
+"""What other programs call things: each name of theirs gets an answer."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from specgen.diagnostics import LIMITS
+from specgen.frontend import foreign
+from specgen.frontend.annotations import fields, plain, tagged, tags
+from specgen.ops import AnyOp
+from specgen.spec import Spec
+from specgen.spec.training import Sgd, Training
+
+TORCH = [
+    name
+    for name, item in vars(nn).items()
+    if inspect.isclass(item) and issubclass(item, nn.Module)
+]
+KERAS = """
+InputLayer Dense Activation Embedding Masking Lambda Conv1D Conv2D SeparableConv2D
+DepthwiseConv2D Conv1DTranspose Conv2DTranspose MaxPooling2D AveragePooling2D
+GlobalMaxPooling2D GlobalAveragePooling2D LSTM GRU Rescaling Resizing RandomFlip
+BatchNormalization LayerNormalization Dropout SpatialDropout2D GaussianNoise
+MultiHeadAttention Reshape Flatten Permute Cropping2D UpSampling2D ZeroPadding2D
+Concatenate Average Maximum Add Subtract Multiply Dot ReLU Softmax LeakyReLU PReLU ELU
+"""
+CAFFE = """
+AbsVal Accuracy ArgMax BatchNorm Bias Clip Concat Convolution Crop Data Deconvolution
+Dropout Eltwise ELU EuclideanLoss Flatten HDF5Data ImageData InnerProduct Input LRN
+MVN Pooling Power PReLU Python Reduction ReLU Reshape Scale Sigmoid Silence Slice
+Softmax SoftmaxWithLoss Split Swish TanH Tile
+"""
+TORCHVISION = """
+Conv2dNormActivation DeformConv2d DropBlock2d FrozenBatchNorm2d MLP Permute RoIAlign
+SqueezeExcitation StochasticDepth FeaturePyramidNetwork
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [TORCH, KERAS.split(), CAFFE.split(), TORCHVISION.split()],
+    ids=["torch", "keras", "caffe", "torchvision"],
+)
+def test_every_op_of_theirs_has_an_answer(names: list[str]) -> None:
+    ours = tags(AnyOp)
+    unknown = {name: foreign.tag_help("op", name, ours) for name in names}
+    assert [name for name, help in unknown.items() if help is None] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "ours"),
+    [
+        ("Conv2d", "conv2d"),
+        ("nn.Conv2d", "conv2d"),
+        ("torch.nn.functional.max_pool2d", "max_pool2d"),
+        ("InnerProduct", "linear"),
+        ("LRN", "local_response_norm"),
+        ("AveragePooling2D", "avg_pool2d"),
+    ],
+)
+def test_our_name(word: str, ours: str) -> None:
+    assert foreign.our_tag("op", word, tags(AnyOp)) == ours
+    assert foreign.tag_help("op", word, tags(AnyOp)) == f"it is called {ours} here"
+
+
+def test_an_op_that_comes_is_called_by_its_name() -> None:
+    assert LIMITS in str(foreign.tag_help("op", "BatchNormalization", ["relu"]))
+    later = foreign.tag_help("op", "BatchNormalization", ["relu", "batch_norm2d"])
+    assert later == "it is called batch_norm2d here"
+
+
+@pytest.mark.parametrize(
+    ("function", "op"),
+    [
+        (nn.Conv2d, "conv2d"),
+        (nn.Linear, "linear"),
+        (nn.MaxPool2d, "max_pool2d"),
+        (nn.AvgPool2d, "avg_pool2d"),
+        (nn.LocalResponseNorm, "local_response_norm"),
+        (nn.Dropout, "dropout"),
+        (nn.Flatten, "flatten"),
+        (nn.Softmax, "softmax"),
+    ],
+)
+def test_every_argument_of_a_module_of_torch_has_an_answer(
+    function: type[nn.Module], op: str
+) -> None:
+    names = fields(plain(tagged(plain(AnyOp)[0], "op", op))[0])
+    for key in set(inspect.signature(function).parameters) - set(names):
+        assert foreign.key_help(key, names), key
+
+
+def test_every_optimizer_and_schedule_of_torch_has_an_answer() -> None:
+    kinds = tags(Training.model_fields["schedule"].annotation)
+    theirs = {**vars(torch.optim), **vars(torch.optim.lr_scheduler)}
+    bases = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    words = [
+        name
+        for name, item in theirs.items()
+        if inspect.isclass(item) and issubclass(item, bases) and item not in bases
+        if name[0] != "_"
+    ]
+    assert len(words) > 20
+    unknown = [word for word in words if not foreign.value_help(word, ["sgd", *kinds])]
+    assert unknown == []
+
+
+def test_no_word_of_ours_is_one_of_theirs_for_another() -> None:
+    for model in (Spec, Training, Sgd):
+        names = fields(model)
+        for name in names:
+            assert foreign.our_key(name, names) in (name, None)

@@ -1,0 +1,155 @@
+"""Batches from processes that decode, and what becomes of these processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT
+from images_on_disk import SIZE, make_tree, picture
+
+from specgen.runtime import dataset, loading, workers
+from specgen.runtime.dataset import Images
+from specgen.runtime.errors import DataError
+from specgen.runtime.images import ImageFile
+from specgen.runtime.loading import Loader
+from specgen.runtime.workers import Worker
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_is_left() -> Iterator[None]:
+    yield
+    while workers._idle:
+        workers._idle.pop().end()
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Images:
+    return dataset.open_data(make_tree(tmp_path / "tree"), SIZE)[0]
+
+
+def lent(count: int) -> list[Worker]:
+    """Start the workers that the next loader takes, and let them begin to serve."""
+    workers._idle[:] = [Worker() for _ in range(count)]
+    for worker in workers._idle:
+        assert read(worker, "nowhere") == ["No such file or directory"]
+    return list(workers._idle)
+
+
+def read(worker: Worker, *paths: object) -> list[str | None]:
+    sources = [ImageFile(str(path)) for path in paths]
+    return worker.read(sources, np.empty((len(paths), 3, SIZE, SIZE), np.uint8))
+
+
+def process(worker: Worker) -> subprocess.Popen[bytes]:
+    return worker._process
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_order_and_pixels_are_those_without_workers(
+    count: int, train: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "CHUNK", 2)  # of batches of up to 5, and of none
+    todo = [*dataset.batches(len(train), 5, seed=1), [], [3], [4, 4]]
+    picture(50, 900, 700).save(train.root / train.samples[todo[0][0]][0], "PNG")
+    (train.root / train.samples[todo[1][1]][0]).write_bytes(b"")
+    expected = list(Loader(train, todo, 0))
+    assert [len(batch.rows) for batch in expected] == [5, 4, 5, 0, 1, 2]
+    assert expected[1].rows.tolist() == [0, 2, 3, 4]
+    for _ in range(2):  # the second time by the same processes
+        loader = Loader(train, todo, count)
+        assert len(loader) == len(todo)
+        for one, other in zip(loader, expected, strict=True):
+            assert all(
+                torch.equal(*pair) for pair in zip(one[:3], other[:3], strict=True)
+            )
+            assert one.bad == other.bad
+        assert len(workers._idle) == count
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (signal.SIGKILL, "was killed, perhaps for lack of memory: give fewer"),
+        (signal.SIGSEGV, "was ended by signal 11, Segmentation fault"),
+    ],
+)
+def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
+    number: int, cause: str, train: Images
+) -> None:
+    (worker,) = lent(1)
+    batches = iter(Loader(train, [[index] for index in range(15)], 1))
+    next(batches)
+    os.kill(worker._process.pid, number)
+    with pytest.raises(DataError, match=cause) as caught:
+        list(batches)
+    assert str(caught.value).count("\n") == 0
+    assert f"it was at '{train.root}/train/" in str(caught.value)
+    assert worker._process.poll() == -number
+    assert workers._idle == []
+
+
+def test_no_worker_outlives_a_loop_that_is_left(train: Images) -> None:
+    both = lent(2)
+    loader = Loader(train, [[index] for index in range(15)], 2)
+    for _ in loader:
+        break
+    assert [worker._process.poll() for worker in both] == [-signal.SIGKILL] * 2
+    assert len(list(loader)) == 15  # by new ones
+
+
+def test_signals_are_for_the_main_process(tmp_path: Path) -> None:
+    (worker,) = lent(1)
+    picture(1).save(tmp_path / "a.png")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(worker._process.pid, number)
+    assert read(worker, tmp_path / "a.png", tmp_path) == [None, "it is a folder"]
+
+
+PARENT = """
+from specgen.runtime.workers import Worker
+worker = Worker()
+print(worker._process.pid, flush=True)
+input()
+"""
+
+
+def test_a_worker_ends_with_its_parent() -> None:
+    command = [sys.executable, "-c", PARENT]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as parent:
+        assert parent.stdout
+        assert int(parent.stdout.readline()) != parent.pid
+        parent.kill()
+        # The worker has its parent's error output: it is closed when both are gone.
+        assert parent.communicate(timeout=60)[1] == b""
+
+
+def test_a_process_that_cannot_start_is_a_sentence(
+    train: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(DataError) as caught:
+        list(Loader(train, [[0]], 2))
+    assert str(caught.value) == (
+        "cannot start a process to decode images: Resource temporarily unavailable; "
+        "give fewer --workers"
+    )
+
+
+def test_decoding_needs_no_torch() -> None:
+    code = "import sys, specgen.runtime.workers; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
