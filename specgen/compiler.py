@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from specgen.diagnostics import Diagnostic, Problems, SpecError, TooManyProblems
-from specgen.frontend.elaborate import elaborate
+from specgen.frontend.elaborate import Draft, elaborate
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
@@ -35,29 +35,57 @@ class Program:
         return variant_name(self.stem, self.source.options)
 
 
+class Unfinished(SpecError):  # noqa: N818 - it names what the spec is
+    """A spec does not compile; has what is sound of it beside what is wrong.
+
+    `draft` is None if there was too much wrong to look at all of it, `placed` if not
+    every layer could be placed.
+    """
+
+    def __init__(
+        self,
+        diagnostics: Iterable[Diagnostic],
+        draft: Draft | None,
+        placed: PlacedGraph | None,
+    ) -> None:
+        super().__init__(diagnostics)
+        self.draft, self.placed = draft, placed
+
+
 def compile_file(
     path: Path, sets: Sequence[str] = (), root: Path | None = None
 ) -> Program:
     """Read and compile a spec file, with `--set` options; its bases lie in `root`.
 
     Raises:
-        SpecError: everything that is wrong with it, each with its place.
+        Unfinished: everything that is wrong with it, each with its place.
+        SpecError: a file cannot be read.
     """
     source = load(path, sets, root)
     problems = Problems()
     if problem := stem_problem(path.stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
-    program = compile_source(source, path.stem, problems)
-    if program is None:
-        raise SpecError(located(source, problems))
-    return program
+    draft, placed = _compile(source, problems)
+    if problems or source.problems:
+        raise Unfinished(located(source, problems), draft, placed)
+    return _program(path.stem, source, draft, placed)
 
 
 def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:
-    """Compile what was read, once: each step goes on with what is sound.
+    """Compile what was read.
 
     What is wrong is in `problems`; there is a program only if nothing is.
     """
+    draft, placed = _compile(source, problems)
+    if problems or source.problems:
+        return None
+    return _program(stem, source, draft, placed)
+
+
+def _compile(
+    source: Source, problems: Problems
+) -> tuple[Draft | None, PlacedGraph | None]:
+    """Take each step once, which goes on with what is sound."""
     placed = None
     try:
         draft = elaborate(source, problems)
@@ -67,9 +95,14 @@ def compile_source(source: Source, stem: str, problems: Problems) -> Program | N
                 placed = place(draft.graph, where, problems)
         check(draft, placed if draft.network else None, problems)
     except TooManyProblems:
-        return None
-    if problems or source.problems:
-        return None
+        return None, None
+    return draft, placed if draft.network else None
+
+
+def _program(
+    stem: str, source: Source, draft: Draft | None, placed: PlacedGraph | None
+) -> Program:
+    assert draft, "what is unknown has been reported"
     assert draft.graph, "what is unknown has been reported"
     assert placed, "what is unknown has been reported"
     return Program(stem, draft.spec(), source, draft.graph, placed)

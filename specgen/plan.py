@@ -7,11 +7,11 @@ logical (conv1, not conv1a). Shapes are without the batch: (channels, height, wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from specgen.graph import INPUT, Placed, PlacedGraph
+from specgen.graph import INPUT, Node, PlacedGraph
 from specgen.ops.base import Shape, Window, volume
 from specgen.passes import cost, memory
 from specgen.schema import readable
@@ -168,7 +168,10 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
         parameters=cost.parameters(graph),
         macs=cost.macs(graph),
         images=images,
-        layers=tuple(map(_layer, placed.layers)),
+        layers=tuple(
+            plan_layer(layer.node, (share.device for share in layer.shares))
+            for layer in placed.layers
+        ),
         devices=tuple(_devices(spec, placed, images)),
         traffic=tuple(_traffic(placed, images, half=training.half)),
         data=spec.data,
@@ -176,8 +179,8 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
     )
 
 
-def _layer(layer: Placed) -> LayerPlan:
-    node = layer.node
+def plan_layer(node: Node, devices: Iterable[str] = ()) -> LayerPlan:
+    """Plan one layer by itself, on these devices."""
     tensors = node.parameters()
     return LayerPlan(
         name=node.name,
@@ -190,7 +193,7 @@ def _layer(layer: Placed) -> LayerPlan:
         tensors=tensors,
         parameters=sum(map(volume, tensors.values())),
         macs=node.op.macs(node.x),
-        devices=tuple(share.device for share in layer.shares),
+        devices=tuple(devices),
     )
 
 

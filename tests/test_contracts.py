@@ -87,7 +87,7 @@ def imported_units(code: str, package: str) -> set[str]:
 
 def at_start(code: str) -> str:
     """Return the imports that stand in no function."""
-    lines = ast.parse(code).body
+    lines = ast.parse(code).body  # what is for types only stands below an `if`
     return "\n".join(
         map(ast.unparse, (n for n in lines if "Import" in type(n).__name__))
     )

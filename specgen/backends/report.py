@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from specgen.backends.prose import printable
-from specgen.graph import INPUT
-from specgen.plan import DevicePlan, Plan, window_cells
+from specgen.graph import INPUT, Graph
+from specgen.ops.base import Shape
+from specgen.plan import DevicePlan, LayerPlan, Plan, plan_layer, window_cells
 from specgen.schema import readable
 from specgen.spec.data import Data
 from specgen.spec.training import (
@@ -32,7 +33,13 @@ def table(plan: Plan, *, details: bool = False) -> str:
     beside that of the forward pass.
     """
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
-    paragraphs = [title, _layers(plan), _costs(plan), _devices(plan)]
+    devices = [device.name for device in plan.devices]
+    paragraphs = [
+        title,
+        _layers(plan.layers, plan.input_shape),
+        _costs(plan.layers, devices),
+        _devices(plan),
+    ]
     if details:
         paragraphs.append(_memories(plan))
     paragraphs[-1] += f"\n{_images(plan, details=details)}"
@@ -42,28 +49,50 @@ def table(plan: Plan, *, details: bool = False) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _layers(plan: Plan) -> str:
+def beginning(graph: Graph, names: Sequence[str]) -> str:
+    """Return tables of the layers that are known before the first that is not.
+
+    `names` are those of all layers. Where they run is not shown: nothing was placed.
+    """
+    known = [
+        plan_layer(node)
+        for node, name in zip(graph.nodes, names, strict=False)
+        if node.name == name
+    ]
+    paragraphs = [_layers(known, graph.input_shape)]
+    if any(layer.parameters or layer.macs for layer in known):
+        paragraphs.append(_costs(known, ()))
+    if len(known) < len(names):
+        after = f"after {known[-1].name} " if known else ""
+        paragraphs.append(f"What comes {after}is not known.")
+    return "\n\n".join(paragraphs)
+
+
+def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
     heads = ("kernel", "stride", "padding", "groups")
     rows: list[Row] = [("layer", "op", *heads, "output"), None]
-    rows.append((INPUT, "", "", "", "", "", dimensions(plan.input_shape)))
-    for layer in plan.layers:
+    rows.append((INPUT, "", "", "", "", "", dimensions(input_shape)))
+    for layer in layers:
         shape = dimensions(layer.output_shape)
         rows.append((layer.name, layer.op, *window_cells(layer), shape))
     return aligned(rows, "<<>>>>>")
 
 
-def _costs(plan: Plan) -> str:
+def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
     """A row for each layer that costs something."""
-    devices = [device.name for device in plan.devices]
+    parameters = sum(layer.parameters for layer in layers)
+    macs = sum(layer.macs for layer in layers)
     rows: list[Row] = [("layer", "parameters", "", "MACs", "", "devices"), None]
-    for layer in plan.layers:
+    for layer in layers:
         if layer.parameters or layer.macs:
-            learned = with_share(layer.parameters, plan.parameters)
-            work = with_share(layer.macs, plan.macs)
+            learned = with_share(layer.parameters, parameters)
+            work = with_share(layer.macs, macs)
             on = " ".join(ranges(layer.devices, devices))
             rows.append((layer.name, *learned, *work, on))
-    rows += [None, ("total", f"{plan.parameters:,}", "", f"{plan.macs:,}", "", "")]
-    return aligned(rows, "<>>>><")
+    rows += [None, ("total", f"{parameters:,}", "", f"{macs:,}", "", "")]
+    if not devices:
+        rows = [row and row[:-1] for row in rows]
+    return aligned(rows, "<>>>><"[: 6 if devices else 5])
 
 
 def _devices(plan: Plan) -> str:

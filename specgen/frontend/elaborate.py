@@ -59,6 +59,12 @@ class Draft:
         graph, count = self.graph, len(self.layers)
         return graph if graph and count == len(graph.nodes) > 0 else None
 
+    @property
+    def whole(self) -> bool:
+        """Whether every section is known, though they may not go together."""
+        sections = [getattr(self, name) for name in KNOWN]
+        return self.network is not None and None not in (*sections, self.others["name"])
+
     def spec(self) -> Spec:
         """Return the spec of which nothing is unknown."""
         return Spec.model_construct(

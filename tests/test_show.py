@@ -1,0 +1,62 @@
+"""What `show` prints of a spec that is wrong: what is sound of it, then the errors."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import ROOT
+
+from specgen import cli
+
+
+def show(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[list[str], str]:
+    """Return the lines on stdout, and stderr."""
+    assert cli.main(["show", str(ROOT / "specs/alexnet.yaml"), *options]) == 1
+    out, said = capsys.readouterr()
+    return [" ".join(line.split()) for line in out.splitlines()], said
+
+
+def test_over_budget_the_table_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, said = show(capsys, "--set", "training.batch_size=900")
+    assert "gpu1 conv1..drop7 28,434,112 47% 4.27 GiB 3.00 GiB 142%" in lines
+    assert said.count("error[over-budget]") == 2
+    lines, _ = show(capsys, "--set", "training.batch_size=900", "--batch-size", "100")
+    assert any(line.startswith("For 100 images at once") for line in lines)
+
+
+def test_layers_are_shown_up_to_the_first_wrong_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sets = ["--set", "layers.conv3.groups=5", "--set", "layers.conv1.stride=2"]
+    lines, said = show(capsys, *sets)
+    assert "conv1 conv2d 11 2 b3 r3 96 x 109 x 109" in lines
+    assert "pool2 max_pool2d 3 2 256 x 26 x 26" in lines
+    assert "total 342,400 1,309,824,288" in lines
+    assert "What comes after pool2 is not known." in lines
+    assert not any(line.startswith(("conv3", "relu3", "device")) for line in lines)
+    assert "conv3: 384 output channels cannot be divided into 5 groups" in said
+
+
+def test_all_layers_are_shown_of_what_cannot_be_placed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, said = show(capsys, "--set", "layers.fc7.out_features=4095")
+    assert "prob softmax 1000" in lines
+    assert not any("is not known" in line for line in lines)
+    assert "error[cannot-split]" in said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--set", "layers.conv3.groups=5", "--format", "json"],
+        ["--set", "layers.conv3.groups=5", "--resolved"],
+        ["--set", "input.channels=x"],
+        ["--set", "layers.conv1.out_channels=x"],
+    ],
+)
+def test_of_what_is_unknown_nothing_is_shown(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines, said = show(capsys, *options)
+    assert lines == []
+    assert said.startswith("error[")
