@@ -18,7 +18,7 @@ from strategies import Data, placed_networks
 from specgen import verify as package
 from specgen.compiler import Program, compile_file, render
 from specgen.diagnostics import SpecError
-from specgen.verify import Check, as_json, table, verify
+from specgen.verify import Check, as_data, table, verify
 
 # The names of the checks, and groups of them that a fault often touches together.
 START = "start against one device"
@@ -241,7 +241,7 @@ def test_every_spec(stem: str) -> None:
 def test_json() -> None:
     program = towers("two")
     nan = edited(program, "x = self.fc5(x)", 'x = self.fc5(x) * float("nan")')
-    content = json.loads(as_json(verify(program, nan)))
+    content = json.loads(json.dumps(as_data(verify(program, nan)), allow_nan=False))
     assert list(content) == ["ok", "checks"]
     assert content["ok"] is False
     assert all(
@@ -253,7 +253,7 @@ def test_json() -> None:
     assert found["shapes in PyTorch"]["measured"]["conv2"] == [16, 3, 3]
     assert found[VALUES]["measured"] == {"logits": "nan", "prob": "nan"}
     assert found[VALUES]["expected"] == 1e-4
-    assert json.loads(as_json(verify(program)))["ok"] is True
+    assert as_data(verify(program))["ok"] is True
 
 
 def test_table() -> None:

@@ -37,7 +37,9 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     sources = ROOT.glob("specgen/**/*.py")
     templates = ROOT.glob("templates/**/*.j2")
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
-    expected |= {f"specgen/{path.relative_to(ROOT).as_posix()}" for path in templates}
+    specs = ROOT.glob("specs/*")
+    for path in (*templates, *specs):
+        expected.add(f"specgen/{path.relative_to(ROOT).as_posix()}")
     others = {"specgen/py.typed", "specgen/runtime/requirements.txt"}
     others |= {"specgen/docs/errors.md", "specgen/backends/lookalikes.txt"}
     assert names == expected | others

@@ -8,26 +8,38 @@ Each command imports what it needs when it runs: a build is mostly imports.
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
+from argparse import SUPPRESS
 from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 
 from specgen import __version__
+from specgen.cli.parser import Parser
 from specgen.cli.terminal import report
 from specgen.diagnostics import Diagnostic, SpecError
 
 COMMANDS = {
+    "new": "write a spec to start from",
     "build": "write the generated folders",
+    "watch": "build whenever a spec is saved, and say what has changed",
     "show": "print the plan, layer by layer",
     "diff": "print what a change of a spec means",
     "verify": "run what is generated and compare with the plan",
     "schema": "print a JSON Schema for editors",
-    "explain": "say more about an error",
+    "explain": "say more about an error or a warning",
     "sample-data": "render a small data set of drawn shapes",
+    "completion": "print what completes commands and options in a shell",
 }
+EXAMPLES = (
+    ("new net.yaml --data photos", "a spec for these images"),
+    ("show net.yaml", "its layers, memory and work"),
+    ("build net.yaml", "PyTorch code in generated/net"),
+    ("show net.yaml --set data.size=99", "with a value changed"),
+    ("COMMAND --help", "more of a command"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,41 +48,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser(given).parse_args(given)
+    top = parser(given)
+    if not given:
+        top.print_help(sys.stderr)
+        return 2
+    options, unknown = top.parse_known_args(given)
+    if unknown:
+        options.parser.unknown(unknown)
+    found: list[Diagnostic] = []
+    options.warnings = found
     try:
-        status: int = options.run(options)
+        if quiet := getattr(options, "quiet", False):
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                status: int = options.run(options)
+        else:
+            status = options.run(options)
         print(end="", flush=True)
     except SpecError as error:
-        report(error, options.errors)
-        return 1
+        found += error.diagnostics
+        status = 1
     except OSError as error:
         if error.filename is not None:
             raise
         # The end of Python writes once more what could not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
         if not isinstance(error, BrokenPipeError):  # `head` went away, content
             message = f"cannot write the output: {error.strerror}"
-            report(SpecError([Diagnostic("cannot-write", message)]), options.errors)
-        return 1
+            found.append(Diagnostic("cannot-write", message))
+    if shown := [each for each in found if not (quiet and each.warning)]:
+        report(shown, options.errors)
     return status
 
 
-def parser(named: Collection[str]) -> argparse.ArgumentParser:
+def parser(named: Collection[str]) -> Parser:
     """Return the parser; of commands that are not named it knows no arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="specgen",
         description="Compile a YAML spec of a neural network to PyTorch and ONNX.",
+        examples=EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"specgen {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(parser=parser)
+    parser.commands = COMMANDS
+    commands = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, help=SUPPRESS
+    )
     for name, help in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=help, description=f"{help[0].upper()}{help[1:]}."
-        )
+        command = commands.add_parser(name, description=f"{help[0].upper()}{help[1:]}.")
         if name in named:
             module = import_module(f"specgen.cli.{name.replace('-', '_')}")
+            command.examples = module.EXAMPLES
             module.add(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, parser=command)
             command.add_argument(
                 "--errors",
                 choices=("text", "json", "github"),

@@ -10,31 +10,18 @@ from specgen.cli import arguments
 from specgen.diagnostics import SpecError
 from specgen.lock import RUNTIME
 
+EXAMPLES = (
+    ("build specs/alexnet.yaml", "into generated/alexnet"),
+    ("build specs", "every spec of a folder: all, or none"),
+    ("build net.yaml --set training.epochs=9 --output variant", ""),
+    ("build specs --check --diff", "for CI: fails if one is out of date"),
+)
+
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.set_defaults(fail=command.error)
-    command.add_argument(
-        "specs",
-        type=Path,
-        nargs="+",
-        metavar="SPEC",
-        help="a spec, a YAML file, or a folder of them; if one is wrong, none is built",
-    )
-    arguments.changes(command)
-    command.add_argument(
-        "--output",
-        type=Path,
-        default=Path("generated"),
-        metavar="DIR",
-        help="write into a folder of DIR that is named after the spec: DIR/alexnet for"
-        " alexnet.yaml (default: generated)",
-    )
-    command.add_argument(
-        "--onnx-devices",
-        action="store_true",
-        help="write the placement into model.onnx (IR 11, multi-device annotations)",
-    )
+    arguments.specs(command, "; if one is wrong, none is built")
+    arguments.output(command)
     either = command.add_mutually_exclusive_group()
     either.add_argument(
         "--check",
@@ -51,6 +38,7 @@ def add(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --check, show how each file would change",
     )
+    arguments.quiet(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,9 +49,10 @@ def run(options: argparse.Namespace) -> int:
         options.fail("--diff is an option of --check")
     root: Path = options.output
     devices: bool = options.onnx_devices
-    specs = build.find(options.specs)
-    if not options.check:
-        for spec in list(specs):
+    given, texts = arguments.given(options)
+    specs = build.find(given)
+    if not (options.check or options.strict):
+        for spec in [spec for spec in specs if spec not in texts]:
             folder = root / spec.stem
             if cache.is_current(spec, options.set, folder, onnx_devices=devices):
                 print(f"{folder} is up to date")
@@ -71,14 +60,16 @@ def run(options: argparse.Namespace) -> int:
         if not specs:
             return 0
 
-    folders = build.compile_all(
+    programs = build.compile_all(
         specs,
-        root,
         options.set,
+        root=root,
         project=options.root,
-        onnx_devices=devices,
+        texts=texts,
         force=options.force,
     )
+    arguments.warn(options, programs.values())
+    folders = build.outputs(programs, options.set, onnx_devices=devices)
     if options.check:
         return _check(root, folders, differences=options.diff)
 
@@ -95,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     for name in folders:
         if name not in changed and name != RUNTIME:
             print(f"{root / name} is up to date")
-    for spec in specs:
+    for spec in programs.keys() - texts.keys():
         cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
     for folder in build.stale(root, folders):
         print(f"{folder} is out of date: it was built with another runtime")

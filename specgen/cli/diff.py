@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from specgen.cli import arguments
 from specgen.cli.terminal import colored
 
+EXAMPLES = (
+    ("diff net.yaml --set layers.conv1.stride=2", "what an edit would mean"),
+    ("diff HEAD:net.yaml net.yaml", "since the last commit"),
+    ("diff main:net.yaml net.yaml --fail-on checkpoint", "for CI"),
+)
 # Those of `specgen.diff.Tier`, which takes too long to import for --help.
 TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
 
@@ -54,6 +60,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         from specgen.diff.text import text
 
-        print(text(found, color=colored()))
+        print(text(found, color=colored(sys.stdout)))
     limit = Tier[options.fail_on.upper()] if options.fail_on else None
     return 1 if limit is not None and found.tier >= limit else 0

@@ -1,14 +1,21 @@
-"""`specgen explain`: say more about an error."""
+"""`specgen explain`: say more about an error or a warning."""
 
 from __future__ import annotations
 
 import argparse
 
+EXAMPLES = (("explain shape-mismatch", "what error[shape-mismatch] means"),)
+
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    from specgen.explain import codes
+
     command.add_argument(
-        "code", type=_code, metavar="CODE", help="what an error has in [brackets]"
+        "error",
+        choices=codes(),
+        metavar="CODE",
+        help="what an error has in [brackets]",
     )
 
 
@@ -16,15 +23,5 @@ def run(options: argparse.Namespace) -> int:
     """Print the error's page."""
     from specgen.explain import explain
 
-    print(explain(options.code))
+    print(explain(options.error))
     return 0
-
-
-def _code(text: str) -> str:
-    from specgen.diagnostics import nearest_help
-    from specgen.explain import codes
-
-    if text in codes():
-        return text
-    near = nearest_help(text, codes()) or f"valid names are {', '.join(codes())}"
-    raise argparse.ArgumentTypeError(f"there is no error {text[:30]}; {near}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+EXAMPLES = (("schema > specs/specgen.schema.json", ""),)
+
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare no arguments."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from specgen.cli import arguments
+from specgen.cli.terminal import print_json, print_text
 
 if TYPE_CHECKING:
-    from specgen.compiler import Unfinished
+    from specgen.compiler import Program, Unfinished
+    from specgen.diagnostics import Diagnostic
+
+EXAMPLES = (
+    ("show specs/alexnet.yaml", "layers, work, memory, recipe"),
+    ("show net.yaml --batch-size 512", "memory and traffic of larger batches"),
+    ("show net.yaml --resolved", "the spec with all that it leaves out"),
+    ("show - --name net.yaml < draft.yaml", "what an editor has not saved yet"),
+)
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.set_defaults(fail=command.error)
-    arguments.spec(command)
+    arguments.specs(command)
     arguments.form(command)
     command.add_argument(
         "--batch-size",
@@ -24,7 +30,6 @@ def add(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="show memory and traffic in detail, for so many images at once",
     )
-
     command.add_argument(
         "--resolved",
         action="store_true",
@@ -43,41 +48,69 @@ def run(options: argparse.Namespace) -> int:
     details = options.batch_size is not None
     if whole and (not as_text or details):
         options.fail("--resolved and --origins print the spec, and nothing of the plan")
-    from specgen.backends import report
     from specgen.compiler import Unfinished, compile_file
-    from specgen.plan import make_plan
+    from specgen.diagnostics import SpecError
 
-    try:
-        program = compile_file(options.spec, options.set, options.root)
-    except Unfinished as error:
-        if as_text and not whole:
-            _show_sound_part(error, options.batch_size)
-        raise
-    if whole:
-        from specgen.frontend.resolved import resolved
+    specs, texts = arguments.given(options)
+    programs, shown = {}, {}
+    problems: dict[Diagnostic, None] = {}
+    for spec in specs:
+        try:
+            programs[str(spec)] = program = compile_file(
+                spec, options.set, options.root, texts.get(spec)
+            )
+            if as_text:
+                shown[str(spec)] = _text(program, options)
+        except SpecError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+            if isinstance(error, Unfinished) and as_text and not whole:
+                shown[str(spec)] = _sound_part(error, options.batch_size)
+    shown = {spec: text for spec, text in shown.items() if text}
+    if shown:
+        print_text(shown)
+    if problems:
+        print(end="\n" if shown else "", flush=True)
+        raise SpecError(problems)
+    arguments.warn(options, programs.values())
+    if not as_text:
+        from specgen.plan import make_plan
 
-        print(resolved(program.spec, program.source, origins=options.origins), end="")
-        return 0
-    plan = make_plan(program.spec, program.placed, options.batch_size)
-    if as_text:
-        print(report.table(plan, details=details))
-    else:
-        print(json.dumps(plan.as_json(), indent=2))
+        print_json(
+            {
+                spec: make_plan(p.spec, p.placed, options.batch_size).as_json()
+                for spec, p in programs.items()
+            }
+        )
     return 0
 
 
-def _show_sound_part(error: Unfinished, images: int | None) -> None:
-    """Print what is known of a spec that is wrong; the errors come after it."""
+def _text(program: Program, options: argparse.Namespace) -> str:
+    """Return the tables, or the spec as it is after merging."""
+    if options.resolved or options.origins:
+        from specgen.frontend.resolved import resolved
+
+        text = resolved(program.spec, program.source, origins=options.origins)
+        return text.rstrip("\n")
+    from specgen.backends import report
+    from specgen.plan import make_plan
+
+    images: int | None = options.batch_size
+    plan = make_plan(program.spec, program.placed, images)
+    return report.table(plan, details=images is not None)
+
+
+def _sound_part(error: Unfinished, images: int | None) -> str:
+    """Return what is known of a spec that is wrong."""
     from specgen.backends import report
     from specgen.plan import make_plan
 
     draft, placed = error.draft, error.placed
     if draft and placed and draft.whole:  # only its parts do not go together
         plan = make_plan(draft.spec(), placed, images)
-        print(report.table(plan, details=images is not None), end="\n\n")
-    elif draft and draft.graph and draft.graph.nodes:
-        print(report.beginning(draft.graph, list(draft.layers)), end="\n\n")
-    sys.stdout.flush()
+        return report.table(plan, details=images is not None)
+    if draft and draft.graph and draft.graph.nodes:
+        return report.beginning(draft.graph, list(draft.layers))
+    return ""
 
 
 def _images(text: str) -> int:

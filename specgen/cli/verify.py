@@ -5,19 +5,46 @@ from __future__ import annotations
 import argparse
 
 from specgen.cli import arguments
+from specgen.cli.terminal import Progress, print_json, print_text
+
+EXAMPLES = (
+    ("verify specs/alexnet.yaml", "takes some seconds a spec"),
+    ("verify specs --quiet", "prints what has failed, if anything has"),
+)
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    arguments.spec(command)
+    arguments.specs(command)
     arguments.form(command)
+    arguments.quiet(command)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every comparison; fail if one does."""
-    from specgen.compiler import compile_file
-    from specgen.verify import as_json, table, verify
+    from specgen import build
+    from specgen.verify import Check, as_data, table, verify
 
-    checks = verify(compile_file(options.spec, options.set, options.root))
-    print(as_json(checks) if options.format == "json" else table(checks))
-    return 0 if all(check.ok for check in checks) else 1
+    specs, texts = arguments.given(options)
+    programs = build.compile_all(specs, options.set, project=options.root, texts=texts)
+    arguments.warn(options, programs.values())
+    results: dict[str, list[Check]] = {}
+    with Progress(quiet=options.quiet) as progress:
+        for spec, program in programs.items():
+
+            def tell(check: Check, spec: object = spec) -> None:
+                progress.say(f"{spec}: {'ok' if check.ok else 'FAILED'} {check.name}")
+
+            progress.say(f"{spec}: loading PyTorch and ONNX Runtime")
+            results[str(spec)] = verify(program, progress=tell)
+    ok = all(check.ok for checks in results.values() for check in checks)
+    if options.format == "json":
+        print_json({spec: as_data(checks) for spec, checks in results.items()})
+    else:
+        print_text(
+            {
+                str(spec): table(results[str(spec)], list(program.spec.layers))
+                for spec, program in programs.items()
+            }
+        )
+    return 0 if ok else 1
