@@ -26,6 +26,7 @@ class Watch:
         self._paths = paths
         self._specs: list[Path] = []
         self._reads: dict[Path, set[Path]] = {}
+        self._wrong: set[Path] = set()
         self._seen: dict[Path, Stamps] = {}
 
     def wait(self) -> list[Path]:
@@ -50,22 +51,27 @@ class Watch:
 
     def is_read_from(self, spec: Path, files: Iterable[Path]) -> None:
         """Note what a sound spec is made of."""
-        self._note(spec, {spec, *files})
+        self._reads[spec] = {spec, *files}
+        self._wrong.discard(spec)
+        self._see_again(spec)
 
     def is_wrong(self, spec: Path) -> None:
         """Note that any file beside a spec may mend it: a base that was not there."""
-        beside = [p for p in spec.parent.glob("*") if p.suffix in build.SUFFIXES]
-        self._note(spec, {spec, *beside, *self._reads.get(spec, ())})
+        self._wrong.add(spec)
+        self._see_again(spec)
 
-    def _note(self, spec: Path, files: set[Path]) -> None:
-        self._reads[spec] = files
-        # What was seen before it was read stays: a save since then is one to be told.
-        self._seen[spec] = self._look(spec) | {
-            file: stamp for file, stamp in self._seen[spec].items() if file in files
-        }
+    def _see_again(self, spec: Path) -> None:
+        """Look at other files; a save since one was seen is still to be told."""
+        before = self._seen[spec]
+        now = self._look(spec)
+        self._seen[spec] = {file: before.get(file, now[file]) for file in now}
 
     def _look(self, spec: Path) -> Stamps:
-        return {file: _stamp(file) for file in sorted(self._reads.get(spec, {spec}))}
+        files = self._reads.get(spec, {spec})
+        if spec in self._wrong:
+            beside = (p for p in spec.parent.glob("*") if p.suffix in build.SUFFIXES)
+            files = {*files, *beside}
+        return {file: _stamp(file) for file in files}
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from time import strftime
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
     watch = Watch(options.specs)
     last: dict[Path, Program] = {}
-    wrong: set[Path] = set()
+    wrong: dict[Path, Sequence[Diagnostic]] = {}
     ready = False
     while True:
         # What is wrong with a base of several is said once.
@@ -53,14 +54,16 @@ def run(options: argparse.Namespace) -> int:
                 program, count = _build(options, spec)
             except SpecError as error:
                 watch.is_wrong(spec)
-                wrong.add(spec)
-                found |= dict.fromkeys(error.diagnostics)
-                _say(spec, "error", RED, f"{options.output / spec.stem} is as it was")
+                if wrong.get(spec) != error.diagnostics:
+                    wrong[spec] = error.diagnostics
+                    found |= dict.fromkeys(error.diagnostics)
+                    folder = options.output / spec.stem
+                    _say(spec, "error", RED, f"{folder} is as it was")
                 continue
             watch.is_read_from(spec, program.source.files)
             found |= dict.fromkeys(program.warnings)
             _tell(spec, last.get(spec), program, count, again=spec in wrong)
-            wrong.discard(spec)
+            wrong.pop(spec, None)
             last[spec] = program
         if found:
             report(list(found), options.errors)
