@@ -85,6 +85,7 @@ def parser(named: Collection[str]) -> Parser:
     """Return the parser; of commands that are not named it knows no arguments."""
     parser = Parser(
         prog="specgen",
+        usage="specgen [-h] [--version] COMMAND ...",
         description="Compile a YAML spec of a neural network to PyTorch and ONNX.",
         examples=EXAMPLES,
     )
@@ -92,7 +93,7 @@ def parser(named: Collection[str]) -> Parser:
     parser.set_defaults(parser=parser)
     parser.commands = COMMANDS
     commands = parser.add_subparsers(
-        metavar="COMMAND", dest="command", required=True, help=SUPPRESS
+        prog="specgen", dest="command", required=True, help=SUPPRESS
     )
     for name, help in COMMANDS.items():
         command = commands.add_parser(name, description=f"{help[0].upper()}{help[1:]}.")

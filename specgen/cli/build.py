@@ -12,9 +12,9 @@ from specgen.lock import RUNTIME
 
 EXAMPLES = (
     ("build specs/alexnet.yaml", "into generated/alexnet"),
-    ("build specs", "every spec of a folder: all, or none"),
+    ("build specs", "all specs of a folder, or none"),
     ("build net.yaml --set training.epochs=9 --output variant", ""),
-    ("build specs --check --diff", "for CI: fails if one is out of date"),
+    ("build specs --check --diff", "for CI: fails if out of date"),
 )
 
 

@@ -10,9 +10,9 @@ from specgen.cli import arguments
 from specgen.cli.terminal import colored
 
 EXAMPLES = (
-    ("diff net.yaml --set layers.conv1.stride=2", "what an edit would mean"),
+    ("diff net.yaml --set training.epochs=9", "what an edit would mean"),
     ("diff HEAD:net.yaml net.yaml", "since the last commit"),
-    ("diff main:net.yaml net.yaml --fail-on checkpoint", "for CI"),
+    ("diff main:net.yaml net.yaml --fail-on recipe", "for CI"),
 )
 # Those of `specgen.diff.Tier`, which takes too long to import for --help.
 TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")

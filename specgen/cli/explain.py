@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-EXAMPLES = (("explain shape-mismatch", "what error[shape-mismatch] means"),)
+EXAMPLES = (("explain shape-mismatch", "what this error means"),)
 
 
 def add(command: argparse.ArgumentParser) -> None:

@@ -12,10 +12,10 @@ from specgen.cli import arguments
 from specgen.diagnostics import nearest_help, printable
 
 EXAMPLES = (
-    ("new net.yaml --data photos", "a small net for photos/train/<class>/"),
-    ("new net.yaml --classes 5 --size 64", ""),
-    ("new mine.yaml --from alexnet_mini", "a copy of a spec of specgen's own"),
-    ("new wide.yaml --from net.yaml", "an overlay, which changes net.yaml"),
+    ("new net.yaml --data photos", "for photos/train/<class>/"),
+    ("new net.yaml --classes 5 --size 64", "if there are no images yet"),
+    ("new mine.yaml --from alexnet_mini", "a copy of specgen's own spec"),
+    ("new wide.yaml --from net.yaml", "an overlay: what is different"),
     ("new --list", "what there is to copy"),
 )
 

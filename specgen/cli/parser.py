@@ -11,6 +11,8 @@ from specgen.cli.terminal import paint
 from specgen.diagnostics import nearest_help, printable, short
 from specgen.paint import BOLD, RED
 
+ABOUT = 43  # column of what an example does
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose help ends in commands and examples, each with what it does."""
@@ -34,10 +36,7 @@ class Parser(argparse.ArgumentParser):
         lines += ["examples:"] if self.examples else []
         for command, what in self.examples:
             line = f"  specgen {command}"
-            if what and max(len(line), 40) + 4 + len(what) > 80:
-                lines += [f"  # {what}", line]
-            else:
-                lines.append(f"{line:40}  # {what}" if what else line)
+            lines.append(f"{line:{ABOUT}}  # {what}" if what else line)
         self.epilog = "\n".join(lines) or None
         return super().format_help()
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from specgen.diagnostics import Diagnostic
 
 EXAMPLES = (
-    ("show specs/alexnet.yaml", "layers, work, memory, recipe"),
-    ("show net.yaml --batch-size 512", "memory and traffic of larger batches"),
-    ("show net.yaml --resolved", "the spec with all that it leaves out"),
-    ("show - --name net.yaml < draft.yaml", "what an editor has not saved yet"),
+    ("show specs/alexnet.yaml", "layers, memory, work, recipe"),
+    ("show net.yaml --batch-size 512", "larger batches, in detail"),
+    ("show net.yaml --resolved", "the spec with its defaults"),
+    ("show - --name net.yaml < draft", "what is not saved yet"),
 )
 
 

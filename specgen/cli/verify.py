@@ -9,7 +9,7 @@ from specgen.cli.terminal import Progress, print_json, print_text
 
 EXAMPLES = (
     ("verify specs/alexnet.yaml", "takes some seconds a spec"),
-    ("verify specs --quiet", "prints what has failed, if anything has"),
+    ("verify specs --quiet", "prints what has failed, if any"),
 )
 
 
