@@ -57,7 +57,12 @@ def test_a_folder_stands_for_its_specs(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("specs") == 0
-    assert {p.name for p in Path("generated").iterdir()} == {"one", "two", "three"}
+    assert {p.name for p in Path("generated").iterdir()} == {
+        "one",
+        "two",
+        "three",
+        "runtime",
+    }
     said = capsys.readouterr().out.splitlines()
     assert "wrote generated/one/model.py" in said
     assert run("specs", "specs/two.yml", "specs/../specs/two.yml") == 0
@@ -288,7 +293,7 @@ def test_builds_of_the_command_line_at_once(here: Path) -> None:
             for n in (7, 8, 9)
         ]
         assert sorted(checks) == [0, 1, 1]
-        assert len(list(Path("generated").iterdir())) == 1
+        assert len(list(Path("generated").iterdir())) == 2  # runtime, too
 
 
 def test_a_folder_that_cannot_be_listed(

@@ -127,24 +127,31 @@ def test_a_recipe_for_biases_that_no_layer_has(
     compile_file(spec, [recipe, none[0]])
 
 
+NO_BIASES = SPEC.replace("kernel_size: 3", "kernel_size: 3, bias: false").replace(
+    "out_features: 10", "out_features: 10, bias: false"
+)
+
+
 @pytest.mark.parametrize(
-    "default",
+    ("written", "left_out"),
     [
-        "training={optimizer: {decay_biases: true}}",
-        "training={optimizer: {weight_decay: 1e-4, decay_biases: true}}",
-        "training={optimizer: {lr_multipliers: {weight: 1, bias: 1}}}",
-        "layers.pool1.ceil_mode=false",
-        "layers.pool1.padding=0",
+        ("training: {optimizer: {decay_biases: true}}", ""),
+        ("training: {optimizer: {lr_multipliers: {weight: 1, bias: 1}}}", ""),
+        (
+            "training: {optimizer: {weight_decay: 1e-4, decay_biases: true}}",
+            "training: {optimizer: {weight_decay: 1e-4}}",
+        ),
+        ("placement: {devices: {gpu0: {}}, layers: {}}", ""),
+        ("init: {}", ""),
     ],
 )
 def test_a_default_that_is_written_is_as_one_that_is_not(
-    spec: Path, default: str
+    spec: Path, written: str, left_out: str
 ) -> None:
-    none = ("layers.conv1.bias=false", "layers.fc2.bias=false")
-    written = render(compile_file(spec, [default, *none]))
-    weight_decay = "training={optimizer: {weight_decay: 1e-4}}"
-    same = [weight_decay] if "weight_decay" in default else []
-    assert written == render(compile_file(spec, [*same, *none]))
+    spec.write_text(f"{NO_BIASES}{written}\n")
+    found = render(compile_file(spec))
+    spec.write_text(f"{NO_BIASES}{left_out}\n")
+    assert found == render(compile_file(spec))
 
 
 def test_a_bad_name_hides_nothing_else(spec: Path) -> None:

@@ -81,7 +81,7 @@ def test_figures_of_a_recipe_are_as_before() -> None:
     assert not any("loads" in line for line in lines[1:])
     lines = squeezed(text(changed("training.batch_size=64")))
     assert (
-        "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3.00 GiB, 128 -> 64 images"
+        "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3GiB, 128 -> 64 images"
     ) in lines
 
 
@@ -93,6 +93,17 @@ def test_devices_that_come_and_go() -> None:
     assert "solo, training none -> 1.71 GiB 128 images" in lines
     assert "between devices 234,496 B -> 0 B -100.0% an image" in lines
     assert lines[2].startswith("placement.devices [gpu0, gpu1] -> [solo]")
+
+
+def test_budgets_are_written_as_in_a_spec() -> None:
+    sets = ["placement.devices.gpu0={memory: 4000MB}", "training.batch_size=64"]
+    shown = text(changed(*sets))
+    lines = squeezed(shown)
+    assert any(
+        line.startswith("placement.devices.gpu0.memory 3GiB -> 4GB ") for line in lines
+    )
+    assert any(line.endswith("of 3GiB, 128 -> 64 images") for line in lines)
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_many_shapes_and_tensors_are_cut() -> None:

@@ -37,7 +37,8 @@ def outcome(spec: Path) -> str:
         for shown in (render_text, render_json, render_github):
             assert shown(found).isascii() or shown(found)
         return found[0].code
-    assert report.table(make_plan(program.spec, program.placed, 128), details=True)
+    plan = make_plan(program.spec, program.placed, 128)
+    assert report.table(plan, details=True)
     render(program, onnx_devices=True)
     for name, content in render(program).items():
         if name.endswith(".py"):

@@ -155,8 +155,8 @@ def test_alexnet_in_figures() -> None:
         "relu7": 4_096,
         "drop7": 2 * 4_096,
     }
-    # At norm1 its input, base and output, and the padded image, which x still names.
-    assert held.live == 4 * (3 * 290_400 + 3 * 227 * 227)
+    # At norm1 its input, base, power and output, and the padded image, still called x.
+    assert held.live == 4 * (4 * 290_400 + 3 * 227 * 227)
 
 
 def test_a_copy_is_saved_where_it_is_read() -> None:

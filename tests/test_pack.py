@@ -97,7 +97,7 @@ def test_bad_images_fail_or_are_left_out(
         "cannot read 'val/owl/x.jpg': No such file or directory",
     ]
     assert run_pack(tree, out) == 1
-    advice = "give --bad-images skip to go on without them"
+    advice = "give --bad-images skip to leave them out"
     assert capsys.readouterr().err.splitlines() == [
         f"error: {sentence}" for sentence in (*reasons, advice)
     ]
@@ -106,7 +106,7 @@ def test_bad_images_fail_or_are_left_out(
 
     assert run_pack(tree, out, "--bad-images", "skip") == 0
     printed = capsys.readouterr()
-    assert printed.err.splitlines() == [f"left out {reason}" for reason in reasons]
+    assert printed.err.splitlines() == [f"left out: {reason}" for reason in reasons]
     assert "(2 left out, 0 shards written)" in printed.out
     bad = {"train/cat/1.jpg", "val/owl/x.jpg"}
     for left, right in zip(
@@ -152,7 +152,7 @@ def test_a_stop_costs_one_shard(
     with monkeypatch.context() as patch:
         patch.setattr(pack, "Loader", interrupted)
         assert run_pack(tree, out) == 130
-    assert capsys.readouterr().err == "stopped: run it again to go on\n"
+    assert capsys.readouterr().err == "stopped: run it again to continue\n"
     with pytest.raises(DataError, match="is not complete"):
         dataset.open_split(out, "train", SIZE)
     assert run_pack(tree, out) == 0
@@ -214,7 +214,7 @@ def test_damage_is_found_named_and_repaired(
     assert contents(out) == whole
 
 
-def test_a_changed_tree_is_packed_anew(
+def test_a_changed_tree_is_packed_again(
     tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_pack(tree, out)
@@ -249,7 +249,7 @@ def test_a_full_disk_loses_nothing(
         usage = shutil.disk_usage(tree)._replace(free=1000)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         assert run_pack(tree, out) == 1
-    expected = f"error: {str(out)!r} needs 0.0 GB, where 0.0 are free\n"
+    expected = f"error: {str(out)!r} needs 0.0 GB, but 0.0 GB are free\n"
     assert capsys.readouterr().err == expected
     assert list(out.iterdir()) == []
 
@@ -279,13 +279,13 @@ def test_wrong_folders(
     )
     for inside in ("train/..", "train", "train/a/packed"):
         assert run_pack(tree, f"{tree}/{inside}") == 1
-        expected = "error: OUT has to be another folder than DIR, and not inside it\n"
+        expected = "error: OUT must be a folder outside of DIR\n"
         assert capsys.readouterr().err == expected
     assert not list(tree.rglob("packed"))
     run_pack(tree, out)
     capsys.readouterr()
     assert run_pack(out, tree) == 1
-    assert capsys.readouterr().err == f"error: {str(out)!r} is packed already\n"
+    assert capsys.readouterr().err == f"error: {str(out)!r} is already packed\n"
     out.joinpath("file").touch()
     assert run_pack(tree, str(out / "file")) == 1
     assert capsys.readouterr().err.endswith(": File exists\n")

@@ -31,7 +31,7 @@ RECIPE = {
     "optimizer": {"lr": 0.01, "weight_decay": 5e-4},
 }
 SOAK = int(os.environ.get("SPECGEN_SOAK", "2"))  # runs of which all must end cleanly
-LOST = "error: a process of this run was lost: start all of them again, with --resume"
+LOST = "error: a process of this run was lost: start all of them again with --resume"
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_images_twice_and_missing_classes_are_refused(tree: Path, out: Path) -> 
     with pytest.raises(DataError) as caught:
         dataset.open_split(out, "val", SIZE)
     assert caught.value.args == (
-        f"{str(out)!r} has images twice: run pack.py again",
+        f"{str(out)!r} lists an image twice: run pack.py again",
         "there is no image of class 'owl' in 'val'",
     )
     assert first.read_bytes() == last.read_bytes() == whole

@@ -121,7 +121,7 @@ def test_a_kill_before_validation_costs_nothing(
     assert_same_run(output, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_says_how_to_resume(
     number: signal.Signals, code: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:

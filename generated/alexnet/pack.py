@@ -3,17 +3,21 @@
     python pack.py DIR OUT
     python train.py --data OUT
 
-After a stop, or when images in DIR have changed, run it again: it keeps the shards that
-still have their checksums and their files in DIR as they were, and writes the others.
+After a stop, or when images in DIR have changed, run it again: shards that are intact
+and up to date are kept.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
+# Until all is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from data import SIZE
 from runtime import console, pack

@@ -1,7 +1,7 @@
 """Batches of pixels to what the network reads.
 
-Everything works on whole batches, on their device. What chance decides is drawn on the
-CPU, for all images of a step, as a function of (seed, step): no random state is kept.
+Everything works on whole batches, on their device. Random choices are drawn on the CPU,
+for all images of a step, as a function of (seed, step): no random state is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 96, 96  # what is cut out of SIZE x SIZE
 COLOR_NOISE = 0.1  # standard deviation, as a share of each eigenvalue
 STD = 64.0  # the network's unit, in gray levels
 
-# What a run is to be continued and evaluated with.
+# A run is resumed, evaluated and exported with the settings that it began with.
 SETTINGS = {
     "size": SIZE,
     "height": HEIGHT,
@@ -30,12 +30,12 @@ SETTINGS = {
     "color_noise": COLOR_NOISE,
     "std": STD,
 }
-# Of the tensors in Statistics.
+# The shapes of the tensors in Statistics.
 SHAPES = {"mean": (3, SIZE, SIZE), "colors": (3, 3)}
 
 
 class Statistics(NamedTuple):
-    """What is known of the training images, in gray levels (0 to 255)."""
+    """Statistics of the training images, in gray levels (0 to 255)."""
 
     mean: Tensor  # (3, SIZE, SIZE) float32: the mean image
     colors: Tensor  # (3, 3) float32: in rows, eigenvectors times eigenvalues
@@ -62,7 +62,7 @@ def measure(
 
 
 class Draws(NamedTuple):
-    """What chance decides for each of N images."""
+    """The random choices for each of N images."""
 
     top: Tensor  # (N,) int64: where the crop begins
     left: Tensor  # (N,) int64

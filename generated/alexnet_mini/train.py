@@ -24,7 +24,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU, a seventh of a step went into new memory in small pages: ask for huge ones.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Until torch is imported, Ctrl-C ends this without a traceback.
+# Until all is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -144,7 +144,11 @@ def backward(
 def state(
     net: nn.Module, sgd: torch.optim.SGD, statistics: Statistics
 ) -> dict[str, Tensor]:
-    """Return what a checkpoint holds: whole tensors under the names of the spec."""
+    """Return what a checkpoint holds: whole tensors under the names of the spec.
+
+    Raises DivergedError if the network has become useless.
+    """
+    training.check_network(net, center_crop, statistics.mean)
     velocity = model.join_shares(velocities(net, sgd))
     return {
         **net.state_dict(),

@@ -85,11 +85,18 @@ def output(*, must_be_read: bool, silent: bool = False) -> Iterator[None]:
     A script whose standard output `must_be_read` ends where it cannot be written. It is
     not shown if `silent`.
     """
-    out = Stream(None if silent else sys.stdout, must_be_read)
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(Stream(sys.stderr, must_be_read=False)),
-    ):
+    with contextlib.ExitStack() as opened:
+
+        def nowhere() -> Any:
+            return opened.enter_context(open(os.devnull, "w"))
+
+        # A file that is opened later must not get the number of a closed stream.
+        out = Stream(sys.stdout or nowhere(), must_be_read)
+        err = Stream(sys.stderr or nowhere(), must_be_read=False)
+        if silent:
+            out = Stream(nowhere(), must_be_read=False)
+        opened.enter_context(contextlib.redirect_stdout(out))
+        opened.enter_context(contextlib.redirect_stderr(err))
         try:
             yield
         except BaseException:
@@ -103,13 +110,11 @@ class Stream:
     """Standard output or error, with escapes for what the terminal cannot show.
 
     What is written after it has failed is dropped: its reader has gone (`| head`), its
-    terminal was closed, its disk is full. None is one that was closed from the start.
+    terminal was closed, its disk is full.
     """
 
     def __init__(self, stream: Any, must_be_read: bool) -> None:
-        # A file that is opened later must not get the number of a closed stream.
-        self._stream = stream or open(os.devnull, "w")  # noqa: SIM115
-        self.must_be_read = must_be_read
+        self._stream, self.must_be_read = stream, must_be_read
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

@@ -1,7 +1,7 @@
 """Image files without what stands beside their pixels: text, profiles, previews.
 
-Pillow refuses an image for a fault in these, or for their length. They are removed by
-the structure of the file alone, and nothing in them is read or unpacked.
+Pillow refuses an image if these are faulty or long. They are removed without being
+parsed or unpacked.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ APPLICATION, COMMENT = range(0xE0, 0xF0), 0xFE
 def strip(data: bytes) -> bytes | None:
     """Return a JPEG or PNG file without metadata, None if it is neither.
 
-    What decides how it looks stays: transparency, the color transform, and the EXIF
-    data, which say what is up.
+    What decides how the image looks stays: transparency, the color transform, and EXIF
+    data, which tell its orientation.
     """
     if data.startswith(PNG):
         return _strip_png(data)
@@ -35,7 +35,7 @@ def strip(data: bytes) -> bytes | None:
 def has_damaged_pixels(data: bytes) -> bool:
     """Whether a checksum of a PNG file's pixels is wrong.
 
-    Pillow does not look at these: of single wrong bytes, one in eight goes unnoticed.
+    Pillow does not check them: it overlooks one in eight wrong bytes.
     """
     chunks = _chunks(data) if data.startswith(PNG) else ()
     return any(not sound and _is_critical(kind) for kind, _, sound in chunks)
@@ -85,8 +85,8 @@ def _strip_jpeg(data: bytes) -> bytes:
 def _is_needed(marker: int, content: bytes) -> bool:
     """Whether a JPEG segment decides how the image looks.
 
-    libjpeg takes the color transform from segments of JFIF and of Adobe that are at
-    least so long.
+    libjpeg reads the color transform from JFIF and Adobe segments of at least these
+    lengths.
     """
     if marker == 0xE0:
         return content.startswith(b"JFIF\0") and len(content) >= 14

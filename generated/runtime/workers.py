@@ -1,9 +1,9 @@
 """Processes that decode images, so that training does not wait for Python.
 
-Each is a program of its own, which imports no torch. It is asked through its standard
-input and answers through its standard output: shared memory is 64 MiB in a container,
-and is not given back when a process is killed. It ends when its input does, so with
-the process that started it, in whatever way that ends.
+Each is a program of its own that does not import torch. It reads requests from its
+standard input and writes pixels to its standard output, not to shared memory: a
+container often has only 64 MiB of that. It ends when its input does, and so with the
+process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -29,11 +29,11 @@ sys.path[:] = sys.argv[2:]
 importlib.import_module(sys.argv[1]).serve()
 """
 ENVIRONMENT = {
-    # Of numpy, which starts a thread a core in each process.
+    # By default numpy starts a thread for each core.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Keep the memory of an image for the next one. By default glibc gives it back:
-    # 175 page faults an image of 256 x 256, a sixth of the time.
+    # Keep the memory of an image for the next one. By default glibc gives it back,
+    # which costs 175 page faults an image of 256 x 256, a sixth of the time.
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
 }
@@ -67,8 +67,8 @@ class Worker:
             )
         except OSError as error:
             raise DataError(
-                f"cannot start a process to decode images: {error.strerror}; "
-                "give fewer --workers"
+                f"cannot start a process to decode images ({error.strerror}): "
+                "try fewer --workers"
             ) from None
         assert process.stdin
         assert process.stdout
@@ -81,7 +81,7 @@ class Worker:
         """Read images into `out`, (N, 3, size, size).
 
         Returns for each why it cannot be read, or None. Raises DataError if the process
-        is no more.
+        has died.
         """
         reasons: list[str | None] = []
         try:
@@ -93,48 +93,28 @@ class Worker:
                     raise EOFError
                 reasons.append(reason)
         except (OSError, EOFError, pickle.UnpicklingError):
-            path = sources[len(reasons)].path
-            raise DataError(
-                f"a process that decodes images {self._cause()}; it was at {path!r}"
-            ) from None
+            raise DataError(self._obituary(sources[len(reasons)].path)) from None
         return reasons
 
-    def _cause(self) -> str:
-        """Return how the process ended."""
+    def _obituary(self, path: str) -> str:
+        """Return how the process ended, while it was reading a file."""
         code = self._process.wait()
-        if code >= 0:
-            return f"ended with exit status {code}"
-        if -code == signal.SIGKILL:
-            return "was killed, perhaps for lack of memory: give fewer --workers"
-        return f"was ended by signal {-code}, {signal.strsignal(-code)}"
+        cause, advice = f"ended with exit status {code}", ""
+        if code < 0:
+            cause = f"was ended by signal {-code} ({signal.strsignal(-code)})"
+        if code < 0 and -code == signal.SIGKILL:
+            cause = "was killed"
+            advice = "; if memory ran out, try fewer --workers"
+        return f"a process that decodes images {cause} while reading {path!r}{advice}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process at once: it has nothing to lose."""
+    """End a process at once: it has nothing to save."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):  # of a request that was not read
             pipe.close()  # type: ignore[union-attr]
-
-
-_idle: list[Worker] = []
-
-
-@contextlib.contextmanager
-def lend(count: int) -> Iterator[list[Worker]]:
-    """Lend so many workers; they are kept for the next time.
-
-    Those whose user fails, or does not wait for all answers, are ended.
-    """
-    workers = [_idle.pop() if _idle else Worker() for _ in range(count)]
-    try:
-        yield workers
-    except BaseException:
-        for worker in workers:
-            worker.end()
-        raise
-    _idle.extend(workers)
 
 
 def read_here(sources: Sequence[Source], out: Pixels) -> list[str | None]:
@@ -152,13 +132,13 @@ def read_here(sources: Sequence[Source], out: Pixels) -> list[str | None]:
 
 def serve() -> None:
     """Read what standard input asks for, until it ends."""
-    # A SIGTERM, too, may reach every process of a run, and only the main one should
-    # act on it.
+    # A signal may reach every process of a run, and only the main one should act on it.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints gets between the answers
+    # Nothing that a library prints gets between the answers.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
         while True:
             sources, shape = pickle.load(requests)
@@ -169,4 +149,4 @@ def serve() -> None:
                 if reason is None:
                     answers.write(pixels.data)
                 answers.flush()
-    os._exit(0)  # without a last flush: nobody reads any more
+    os._exit(0)  # without a last flush: nobody reads it

@@ -9,6 +9,7 @@ from specgen.compiler import Program
 from specgen.diff.layers import Found
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
+from specgen.diff.values import size
 from specgen.tables import ranges
 
 SECTION = ("placement",)
@@ -28,8 +29,9 @@ def placement_changes(
     for name in before:
         if name in after and before[name].memory != after[name].memory:
             place = (*SECTION, "devices", name, "memory")
-            budgets = before[name].memory, after[name].memory
-            yield Found(place, *budgets, Tier.PLACEMENT)
+            old_size, new_size = before[name].memory, after[name].memory
+            sizes = old_size and size(old_size), new_size and size(new_size)
+            yield Found(place, *sizes, Tier.PLACEMENT)
 
     rows = _elsewhere(old, new, matching)
     ranks = [{name: i for i, name in enumerate(names)} for names in (before, after)]

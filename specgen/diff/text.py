@@ -15,16 +15,19 @@ from typing import Any
 from specgen.diagnostics import printable, short
 from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
+from specgen.diff.values import size
 from specgen.ops.base import Shape
 from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
-from specgen.schema import readable
+from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
 
 WIDTH = 80
 MOST = 12  # lines of one kind
 FEW = 3  # changes in a line
 # Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
-PLAIN = re.compile(r"(?!(?:true|false|null)$)[^\W\d][^{}\[\]\n]*", re.IGNORECASE)
+PLAIN = re.compile(
+    rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
+)
 ODD = re.compile(r": | #|:$|\s$")
 COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
 
@@ -213,7 +216,7 @@ LABELS = {
 def _memory_note(difference: Difference, device: str, images: Figure) -> str:
     parts = []
     if device in difference.budgets:
-        parts.append(f"of {readable(difference.budgets[device])}")
+        parts.append(f"of {size(difference.budgets[device])}")
     if images.before == images.after:
         parts.append(f"{images.after} images")
     else:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from specgen.diagnostics import Path
 from specgen.ops.conv import Sides
+from specgen.schema import UNITS
 
 
 class Pair(NamedTuple):
@@ -29,6 +30,12 @@ def differing(before: Any, after: Any, path: Path) -> Iterator[Pair]:
     for name in type(before).model_fields:
         here = (*path, name)
         yield from differing(getattr(before, name), getattr(after, name), here)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a spec has it: 3GiB, if it is a whole number."""
+    unit = max((u for u, n in UNITS.items() if count % n == 0), key=UNITS.__getitem__)
+    return f"{count // UNITS[unit]}{unit}"
 
 
 def plain(value: Any) -> Any:

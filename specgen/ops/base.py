@@ -55,12 +55,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What an op's forward pass keeps for its backward pass, on a CPU.
+    """What an op's forward pass saves for its backward pass, on a CPU.
 
     Of what is neither its input, its output nor a parameter, `other` counts the bytes
     per image, and `values` the values of the input's type. `weight` says that the
     weight is kept even where no gradient of the input is wanted. `view` says that the
-    output lies in the input's memory.
+    output lies in the input's memory. What is not saved is `scratch`, bytes per image
+    that the op takes only while it computes.
     """
 
     input: bool = False
@@ -69,6 +70,7 @@ class Saved:
     values: int = 0
     weight: bool = False
     view: bool = False
+    scratch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,11 @@ class ResponseNorm(Op):
         need_maps(self.op, x)
         return x
 
+    def _saved(self, x: Shape) -> Saved:
+        """Beside x, the base of the power; the power itself is soon multiplied by x."""
+        size = FLOAT32 * volume(x)
+        return Saved(input=True, other=size, scratch=size)
+
     def _form(self, saved: Saved, name: str, *more: str) -> TorchForm:
         """A class `name` that the generated file defines."""
         fields = [f"{key}={getattr(self, key)!r}" for key in ("alpha", "beta", "k")]
@@ -112,8 +117,7 @@ class LocalResponseNorm(ResponseNorm):
         return Part(self.model_copy(update={"groups": len(share) // group}), share)
 
     def torch(self, x: Shape) -> TorchForm:
-        # Beside x, the base of the power.
-        saved = Saved(input=True, other=FLOAT32 * volume(x))
+        saved = self._saved(x)
         more = [f"groups={self.groups}"] if self.groups > 1 else []
         return self._form(saved, "LocalResponseNorm", *more)
 
@@ -148,9 +152,7 @@ class SpatialResponseNorm(ResponseNorm):
     op: Literal["spatial_response_norm"]
 
     def torch(self, x: Shape) -> TorchForm:
-        # Beside x, the base of the power.
-        saved = Saved(input=True, other=FLOAT32 * volume(x))
-        return self._form(saved, "SpatialResponseNorm")
+        return self._form(self._saved(x), "SpatialResponseNorm")
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         reach = self.size // 2

@@ -124,6 +124,8 @@ class _Run:
         values = 0 if idle else saved.values
         if other := saved.other + self._item * values:
             self._new(layer, share.device, other).saved = self._learns
+        if saved.scratch:
+            self._new(layer, share.device, saved.scratch)
         x.saved |= self._learns and saved.input
         output.saved |= self._learns and saved.output
         return output

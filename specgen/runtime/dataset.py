@@ -1,4 +1,4 @@
-"""The images of a data set, and how an epoch goes through them.
+"""The images of a data set, and their order in an epoch.
 
     DIR/train/<class>/*    DIR/val/<class>/*    (or what pack.py has made of them)
 
@@ -21,13 +21,13 @@ from .images import ImageFile, StoredImage
 from .shards import INDEX, read_index, read_listing, shard_path
 from .workers import Source
 
-SKIP = "give --bad-images skip to go on without them"  # what helps against bad images
+SKIP = "give --bad-images skip to leave them out"
 
 
 class Images:
     """The images of one split, in a fixed order: each has a name and a label."""
 
-    decodes: bool  # whether reading takes a processor's time, more than a disk's
+    decodes: bool  # whether the images must be decoded
 
     def __init__(self, root: Path, split: str, size: int) -> None:
         self.root, self.split, self.size = root, split, size
@@ -62,7 +62,7 @@ class Images:
 
 
 class ImageFolder(Images):
-    """root/split/<class>/*, where all that is not hidden should be an image.
+    """root/split/<class>/*, where every file that is not hidden should be an image.
 
     Names are in Unicode's composed form (NFC), whatever form the file system keeps.
     """
@@ -71,7 +71,7 @@ class ImageFolder(Images):
 
     def __init__(self, root: Path, split: str, size: int) -> None:
         super().__init__(root, split, size)
-        self.on_disk: dict[str, str] = {}  # names that are other there
+        self.on_disk: dict[str, str] = {}  # the names that differ there
         folder = root / split
         if not folder.is_dir():
             self.problems.append(f"there is no folder {str(folder)!r}")
@@ -95,12 +95,12 @@ class ImageFolder(Images):
                 self.problems.append(f"there is no image in {str(folder / entry)!r}")
 
     def _visible(self, folder: Path) -> dict[str, str]:
-        """Return the entries that are not hidden by their names in NFC, sorted."""
+        """Return the entries that are not hidden, by their names in NFC, sorted."""
         entries: dict[str, str] = {}
         for entry in os.listdir(folder):
-            name = normalize("NFC", entry)
             if entry.startswith("."):
                 continue
+            name = normalize("NFC", entry)
             if name in entries:
                 both = " and ".join(sorted(map(ascii, (entry, entries[name]))))
                 self.problems.append(
@@ -136,7 +136,9 @@ class PackedImages(Images):
         for number in range(index["shards"][split]):
             self._add(shard_path(root, split, number))
         if len(self.places) < len(self.samples):
-            self.problems.append(f"{str(root)!r} has images twice: run pack.py again")
+            self.problems.append(
+                f"{str(root)!r} lists an image twice: run pack.py again"
+            )
         for label in sorted(set(range(len(self.classes))) - self.labels()):
             name = self.classes[label]
             self.problems.append(f"there is no image of class {name!r} in {split!r}")
@@ -162,15 +164,16 @@ class PackedImages(Images):
 def open_split(root: Path, split: str, size: int) -> Images:
     """Find the images of a split. DataError says all that is wrong with it."""
     images = _find(root, split, size)
-    if images.problems:
-        raise DataError(*images.problems)
+    problems = images.problems + _one_class(images)
+    if problems:
+        raise DataError(*problems)
     return images
 
 
 def open_data(root: Path, size: int) -> tuple[Images, Images]:
     """Find the splits train and val. DataError says all that is wrong with them."""
     train, val = _find(root, "train", size), _find(root, "val", size)
-    problems = train.problems + val.problems
+    problems = train.problems + val.problems + _one_class(train)
     if train.classes and val.classes:
         for here, there in ((train, val), (val, train)):
             problems += [
@@ -178,19 +181,20 @@ def open_data(root: Path, size: int) -> tuple[Images, Images]:
                 for name in sorted(set(here.classes) - set(there.classes))
             ]
     if problems:
-        raise DataError(*dict.fromkeys(problems))  # some are of both
+        raise DataError(*dict.fromkeys(problems))  # once, what is said of both
     return train, val
 
 
 def _find(root: Path, split: str, size: int) -> Images:
     packed = (root / INDEX).is_file()
-    images = (PackedImages if packed else ImageFolder)(root, split, size)
-    if len(images.classes) == 1:
-        images.problems.append(
-            f"{str(root)!r} has only one class, {images.classes[0]!r}: "
-            "there is nothing to tell apart"
-        )
-    return images
+    return (PackedImages if packed else ImageFolder)(root, split, size)
+
+
+def _one_class(images: Images) -> list[str]:
+    if len(images.classes) != 1:
+        return []
+    only = f"{images.split!r} has only one class, {images.classes[0]!r}"
+    return [f"{only}: there is nothing to tell apart"]
 
 
 def fingerprint(*splits: Images) -> int:

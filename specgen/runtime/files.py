@@ -20,7 +20,7 @@ except ImportError:  # on Windows
 else:
     LOCKS = fcntl
 
-# Of Windows only, and of all others.
+# The first is on Windows only, the others everywhere else.
 BINARY = getattr(os, "O_BINARY", 0)
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -43,8 +43,8 @@ def open_file(path: Path, buffering: int = -1) -> BinaryIO:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name when all of it is on the disk.
 
-    At any moment `path` is the old file or the new one, also where several processes
-    write it. Raises OSError if it cannot be written.
+    At any moment `path` is the old file or the new one, even if several processes write
+    it. Raises OSError if it cannot be written.
     """
     _remove_leftovers(path)
     partial, file = _create_beside(path)
@@ -61,7 +61,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """Create a locked file of a new name; never through a link, or over a file."""
+    """Create a locked file under a new name, never through a link or over a file."""
     while True:
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         try:
@@ -85,7 +85,7 @@ def _remove_leftovers(path: Path) -> None:
 
 def _lock(file: BinaryIO) -> bool:
     """Lock a file until it is closed; False if another process has locked it."""
-    if LOCKS is None:  # Windows removes no file that is open
+    if LOCKS is None:  # Windows does not remove a file that is open
         return True
     try:
         LOCKS.flock(file, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
@@ -95,10 +95,10 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def lock_folder(folder: Path) -> bool:
-    """Keep a folder for this process until it ends, in whatever way.
+    """Lock a folder for this process until it ends, however it ends.
 
     Returns False if another process has locked it. Where there are no such locks, as
-    on Windows, nothing is kept. Raises OSError if the folder cannot be written to.
+    on Windows, nothing is locked. Raises OSError if the folder cannot be written to.
     """
     if LOCKS is None:
         return True

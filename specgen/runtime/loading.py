@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -15,12 +16,12 @@ from torch import Tensor
 
 from .dataset import Images
 from .images import Pixels
-from .workers import Source, lend, read_here
+from .workers import Source, Worker, read_here
 
 CHUNK = 16  # images that are asked for at once
 
 Reasons = list[str | None]  # why each image cannot be read; None for those that can
-# Begins to read images into an array, (N, 3, size, size); returns what waits for them.
+# Starts to read images into an array, (N, 3, size, size); returns how to wait for them.
 Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
 
 
@@ -56,16 +57,36 @@ class Pending(NamedTuple):
         return Batch(self.pixels[good], labels[good], good, bad)
 
 
-class Loader:
-    """Batches of images, in the order of their batches of indices.
+idle: list[Worker] = []  # the processes that are kept for the next loader
 
-    So many `workers` read ahead; with 0, images are read when they are asked for.
+
+@contextmanager
+def lend(count: int) -> Iterator[list[Worker]]:
+    """Lend so many workers, which are kept afterward.
+
+    They are ended instead if their user fails, or does not wait for all answers.
+    """
+    workers = [idle.pop() if idle else Worker() for _ in range(count)]
+    try:
+        yield workers
+    except BaseException:
+        for worker in workers:
+            worker.end()
+        raise
+    idle.extend(workers)
+
+
+class Loader:
+    """The images of batches of indices, batch by batch, in their order.
+
+    So many `workers` read ahead; with 0, each batch is read when it is asked for.
     """
 
     def __init__(
         self, images: Images, batches: Sequence[list[int]], workers: int
     ) -> None:
         self.images, self.batches, self.workers = images, batches, workers
+        self.pinned = torch.cuda.is_available()
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -76,19 +97,20 @@ class Loader:
             ahead: deque[Pending] = deque()
             for indices in self.batches:
                 ahead.append(self._begin(indices, start))
-                # Besides the batch to give next, two chunks for each worker.
+                # Besides the batch to yield next, two chunks for each worker.
                 while ahead and _chunks(ahead) >= 2 * self.workers:
                     yield ahead.popleft().wait()
             while ahead:
                 yield ahead.popleft().wait()
 
     def _workers(self, stack: ExitStack) -> Start:
-        threads = stack.enter_context(ThreadPoolExecutor(self.workers))
+        chunks = sum(math.ceil(len(batch) / CHUNK) for batch in self.batches)
+        count = min(self.workers, max(chunks, 1))
+        threads = stack.enter_context(ThreadPoolExecutor(count))
         if self.images.decodes:
-            workers = stack.enter_context(lend(self.workers))
-            readers = [worker.read for worker in workers]
+            readers = [worker.read for worker in stack.enter_context(lend(count))]
         else:
-            readers = [read_here] * self.workers
+            readers = [read_here] * count
 
         def read(sources: Sequence[Source], out: Pixels) -> Reasons:
             reader = readers.pop()  # there are as many as threads
@@ -103,8 +125,7 @@ class Loader:
         samples = [self.images.samples[index] for index in indices]
         sources = [self.images.source(name) for name, _ in samples]
         shape = len(samples), 3, self.images.size, self.images.size
-        pinned = torch.cuda.is_available()
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
         out = pixels.numpy()
         parts = [
             start(sources[first : first + CHUNK], out[first : first + CHUNK])

@@ -1,7 +1,7 @@
 """Decode a tree of images once, so that training need not do it in every epoch.
 
-After a stop, or when images have changed, pack again: shards that still have their
-checksums, and whose files are as they were, are kept, and the others are written.
+After a stop, or when images have changed, pack again: shards that are intact and up to
+date are kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .images import explain
 from .loading import Loader
 from .shards import INDEX, Index, Listing, read_listing, shard_path, write_list
 
-SHARD = 1024  # images: what a stop costs at most
+SHARD = 1024  # images: the most that a stop costs
 
 
 def main(doc: str | None, size: int) -> None:
@@ -48,7 +48,7 @@ def main(doc: str | None, size: int) -> None:
         sentence = f"cannot pack into {str(args.out)!r}: {error.strerror}"
         raise UserError(sentence) from None
     except KeyboardInterrupt:
-        print("stopped: run it again to go on", file=sys.stderr)
+        print("stopped: run it again to continue", file=sys.stderr)
         raise
 
 
@@ -58,14 +58,14 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     DataError if an image cannot be read, unless such images are to be skipped.
     """
     if (source / INDEX).is_file():
-        raise DataError(f"{str(source)!r} is packed already")
+        raise DataError(f"{str(source)!r} is already packed")
     if out.resolve().is_relative_to(source.resolve()):
-        raise DataError("OUT has to be another folder than DIR, and not inside it")
+        raise DataError("OUT must be a folder outside of DIR")
     splits = open_data(source, size)
     out.mkdir(parents=True, exist_ok=True)
     _check_space(out, sum(map(len, splits)) * 3 * size**2)
     if not lock_folder(out):
-        raise DataError(f"another pack.py writes to {str(out)!r}")
+        raise DataError(f"another pack.py is writing to {str(out)!r}")
     index = Index(complete=False, size=size, classes=splits[0].classes, shards={})
     write_list(out / INDEX, index)
 
@@ -93,7 +93,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     index["complete"] = True
     write_list(out / INDEX, index)
     for sentence in explain(bad):
-        print(f"left out {sentence}", file=sys.stderr)
+        print(f"left out: {sentence}", file=sys.stderr)
     print(
         f"{str(out)!r} has {counts[0]} images to train and {counts[1]} to validate"
         f" ({len(bad)} left out, {written} shards written)"
@@ -105,13 +105,12 @@ def _check_space(out: Path, needed: int) -> None:
     needed -= sum(shard.lstat().st_size for shard in out.glob("*.pixels"))
     free = shutil.disk_usage(out).free
     if needed > free:
-        raise DataError(
-            f"{str(out)!r} needs {needed / 1e9:.1f} GB, where {free / 1e9:.1f} are free"
-        )
+        gigabytes = f"{needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
+        raise DataError(f"{str(out)!r} needs {gigabytes}")
 
 
 def _fingerprint(images: Images, indices: Sequence[int]) -> str:
-    """Return what changes if a file does, or the list of them."""
+    """Return a hash of the names, sizes and times of files."""
     digest = hashlib.sha256(str(images.size).encode())
     for index in indices:
         name, label = images.samples[index]
@@ -125,7 +124,7 @@ def _fingerprint(images: Images, indices: Sequence[int]) -> str:
 def _intact(
     shard: Path, images: Images, indices: list[int], files: str
 ) -> Listing | None:
-    """Return what a shard lists, if it is of these files and has its checksums."""
+    """Return what a shard lists, if it is intact and of these files."""
     try:
         listing = read_listing(shard, images.classes)
         bad = listing["bad"]

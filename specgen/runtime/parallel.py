@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,10 @@ LOST = (
     "error: a process of this run was lost: start all of them again with --resume, "
     "to continue from the last checkpoint"
 )
+
+
+class JoinError(UserError):
+    """The other processes have not come."""
 
 
 def rank() -> int:
@@ -95,6 +100,8 @@ def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
         with shown, console.interruptible():
             main()
         agreed = True
+    except JoinError as error:
+        _leave(console.explain(error), agreed=False)
     except console.EXPECTED as error:
         code = console.explain(error)
     except KeyboardInterrupt:
@@ -120,8 +127,8 @@ def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
 def join() -> Any:
     """Join the processes of WORLD_SIZE; return the store they share, None if alone.
 
-    Raises UserError if other launchers' variables make no sense here, or if the others
-    do not come.
+    Raises UserError if what a launcher has left in the environment makes no sense, and
+    JoinError if the others do not come.
     """
     count = variable("WORLD_SIZE", 1, 2**20, 1)
     if count == 1:
@@ -143,6 +150,9 @@ def join() -> Any:
     notice.start()
     try:
         timeout = timedelta(seconds=JOIN_SECONDS)
+        # The store is of torchrun, or else of the first process.
+        if number > 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            _await_server(os.environ["MASTER_ADDR"], port)
         store, *_ = next(rendezvous("env://", timeout=timeout))
         store.set(f"here {number}", "")
         store.wait([f"here {each}" for each in range(count)], timeout)
@@ -150,15 +160,31 @@ def join() -> Any:
         distributed.init_process_group(
             backend, store=store, rank=number, world_size=count
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(
+        raise JoinError(
             f"cannot join the {count} processes of WORLD_SIZE at {where}: {reason}",
             alone,
         ) from None
     finally:
         notice.cancel()
     return store
+
+
+def _await_server(host: str, port: int) -> None:
+    """Wait until something listens there; torch would log stacks of calls meanwhile.
+
+    Raises OSError if nothing does in time.
+    """
+    end = time.monotonic() + JOIN_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=10).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.2)
 
 
 def _leave(code: Any, agreed: bool) -> None:

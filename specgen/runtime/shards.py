@@ -1,7 +1,7 @@
 """What pack.py stores: an index, and shards of pixels with a list beside each.
 
-Lists are JSON with a checksum. Who writes them is not known: whatever they say is
-checked before it is used.
+Lists are JSON with a checksum. They may come from anyone: what they say is checked
+before it is used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Listing(TypedDict):
 
     images: list[list[Any]]  # name "split/class/file", label, CRC-32
     bad: dict[str, str]  # why others could not be read, by name
-    files: str  # what changes if one of the files does
+    files: str  # a hash of the files' names, sizes and times
 
 
 def shard_path(root: Path, split: str, number: int) -> Path:
