@@ -22,17 +22,18 @@ from specgen.spec import Spec
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled spec. `stem` names its folder and its ONNX graph.
-
-    `warnings` are of what is legal and probably not meant.
-    """
+    """A compiled spec. `stem` names its folder and its ONNX graph."""
 
     stem: str
     spec: Spec
     source: Source
     graph: Graph
     placed: PlacedGraph
-    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What is legal and probably not meant, each with its place."""
+        return self.source.locate(warnings.find(self.spec, self.graph, self.placed))
 
     @property
     def variant(self) -> str:
@@ -115,9 +116,7 @@ def _program(
     assert draft, "what is unknown has been reported"
     assert draft.graph, "what is unknown has been reported"
     assert placed, "what is unknown has been reported"
-    spec = draft.spec()
-    found = source.locate(warnings.find(spec, draft.graph, placed))
-    return Program(stem, spec, source, draft.graph, placed, found)
+    return Program(stem, draft.spec(), source, draft.graph, placed)
 
 
 def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:
