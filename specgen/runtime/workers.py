@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -115,25 +115,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):  # of a request that was not read
             pipe.close()  # type: ignore[union-attr]
-
-
-_idle: list[Worker] = []
-
-
-@contextlib.contextmanager
-def lend(count: int) -> Iterator[list[Worker]]:
-    """Lend so many workers, which are kept for the next user.
-
-    They are ended if this user fails, or does not wait for all answers.
-    """
-    workers = [_idle.pop() if _idle else Worker() for _ in range(count)]
-    try:
-        yield workers
-    except BaseException:
-        for worker in workers:
-            worker.end()
-        raise
-    _idle.extend(workers)
 
 
 def read_here(sources: Sequence[Source], out: Pixels) -> list[str | None]:
