@@ -24,8 +24,9 @@ def test_every_error_is_explained_as_plain_text(code: str) -> None:
 def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "no-layers"]) == 0
     shown = capsys.readouterr().out
-    assert (
-        shown == "error[no-layers]\n\nThe network has no layers, so there is nothing to compute.\n\n    layers: {}\n"
+    assert shown == (
+        "error[no-layers]\n\nThe network has no layers, so there is nothing to compute."
+        "\n\n    layers: {}\n"
     )
 
 

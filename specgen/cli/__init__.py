@@ -24,21 +24,21 @@ from specgen.diagnostics import Diagnostic, SpecError
 COMMANDS = {
     "new": "write a spec to start from",
     "build": "write the generated folders",
-    "watch": "build whenever a spec is saved, and say what has changed",
+    "watch": "build whenever a spec is saved, and say what changed",
     "show": "print the plan, layer by layer",
-    "diff": "print what a change of a spec means",
-    "verify": "run what is generated and compare with the plan",
+    "diff": "print what a change to a spec means",
+    "verify": "run the generated code and compare with the plan",
     "schema": "print a JSON Schema for editors",
     "explain": "say more about an error or a warning",
     "sample-data": "render a small data set of drawn shapes",
-    "completion": "print what completes commands and options in a shell",
+    "completion": "print a completion script for a shell",
 }
 EXAMPLES = (
     ("new net.yaml --data photos", "a spec for these images"),
     ("show net.yaml", "its layers, memory and work"),
     ("build net.yaml", "PyTorch code in generated/net"),
     ("show net.yaml --set data.size=99", "with a value changed"),
-    ("COMMAND --help", "more of a command"),
+    ("COMMAND --help", "more about a command"),
 )
 
 

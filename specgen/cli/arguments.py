@@ -50,15 +50,15 @@ def changes(command: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         metavar="DIR",
-        help="the folder that SPEC and all that it extends lie in (default: the nearest"
-        " one upward with .git or pyproject.toml, or that of SPEC)",
+        help="the folder that contains SPEC and its bases (default: the nearest"
+        " parent folder with .git or pyproject.toml, or the folder of SPEC)",
     )
 
 
 def strict(command: argparse.ArgumentParser) -> None:
     """Take what is done about warnings."""
     command.add_argument(
-        "--strict", action="store_true", help="take warnings for errors"
+        "--strict", action="store_true", help="treat warnings as errors"
     )
 
 
@@ -69,7 +69,7 @@ def output(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("generated"),
         metavar="DIR",
-        help="write into a folder of DIR that is named after the spec: DIR/alexnet for"
+        help="write into a folder in DIR named after the spec: DIR/alexnet for"
         " alexnet.yaml (default: generated)",
     )
     command.add_argument(

@@ -16,7 +16,7 @@ EXAMPLES = (
     ("show specs/alexnet.yaml", "layers, memory, work, recipe"),
     ("show net.yaml --batch-size 512", "larger batches, in detail"),
     ("show net.yaml --resolved", "the spec with its defaults"),
-    ("show - --name net.yaml < draft", "what is not saved yet"),
+    ("show - --name net.yaml < draft", "a spec that is not saved yet"),
 )
 
 
@@ -28,17 +28,17 @@ def add(command: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=_images,
         metavar="N",
-        help="show memory and traffic in detail, for so many images at once",
+        help="show memory and traffic in detail, for N images at once",
     )
     command.add_argument(
         "--resolved",
         action="store_true",
-        help="print the spec instead: merged, and with its defaults, as YAML",
+        help="print the merged spec with its defaults, as YAML, instead",
     )
     command.add_argument(
         "--origins",
         action="store_true",
-        help="the same, and behind each value the line, or the option, it comes from",
+        help="the same, with the line or option that each value comes from",
     )
 
 
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     as_text, whole = options.format == "text", options.resolved or options.origins
     details = options.batch_size is not None
     if whole and (not as_text or details):
-        options.fail("--resolved and --origins print the spec, and nothing of the plan")
+        options.fail("--resolved and --origins print only the spec, not the plan")
     from specgen.compiler import Unfinished, compile_file
     from specgen.diagnostics import SpecError
 

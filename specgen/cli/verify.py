@@ -8,8 +8,8 @@ from specgen.cli import arguments
 from specgen.cli.terminal import Progress, print_json, print_text
 
 EXAMPLES = (
-    ("verify specs/alexnet.yaml", "takes some seconds a spec"),
-    ("verify specs --quiet", "prints what has failed, if any"),
+    ("verify specs/alexnet.yaml", "takes a few seconds per spec"),
+    ("verify specs --quiet", "prints only failed checks"),
 )
 
 
