@@ -1,4 +1,4 @@
-"""A spec to start from: made for a data set, copied, or changed from another."""
+"""A spec to start from: made for a data set, copied, or based on another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANNELS = (32, 64, 128, 256)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a spec is to be for; None is what it has already, or a default.
+    """What a new spec should be for; None keeps the base's value, or a default.
 
     `size` is the side of the square that the network sees, in pixels, and `image` that
     of the images, of which these are cut out.
@@ -107,7 +107,7 @@ training:
 
 
 def copied(spec: Path, wanted: Wanted) -> str:
-    """Return the text of a spec, complete by itself, with its comments."""
+    """Return the text of a complete spec, with its comments."""
     program = compile_file(spec)
     text = spec.read_text(encoding="utf-8")
     if "extends" in program.source.data or len(program.source.files) > 1:
@@ -151,7 +151,7 @@ summary: A variant of {base.name}
 
 
 def _changes(program: Program, wanted: Wanted) -> Iterator[tuple[Key, int]]:
-    """Yield what of a spec is to be other, by path."""
+    """Yield the changes to a spec, by path."""
     spec = program.spec
     last = [node for node in program.graph.nodes if node.parameters()][-1]
     if wanted.classes is not None and wanted.classes != last.shape[0]:

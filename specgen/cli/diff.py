@@ -1,4 +1,4 @@
-"""`specgen diff`: print what a change of a spec means."""
+"""`specgen diff`: print what a change to a spec means."""
 
 from __future__ import annotations
 

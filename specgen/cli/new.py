@@ -55,7 +55,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the spec, and say what comes next."""
+    """Write the spec, and print the next steps."""
     from specgen import new
 
     if options.list:

@@ -43,7 +43,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan, or the spec itself; of a wrong spec, what is sound of it."""
+    """Print the plan, or the spec itself; for a wrong spec, its sound parts."""
     as_text, whole = options.format == "text", options.resolved or options.origins
     details = options.batch_size is not None
     if whole and (not as_text or details):
@@ -100,12 +100,12 @@ def _text(program: Program, options: argparse.Namespace) -> str:
 
 
 def _sound_part(error: Unfinished, images: int | None) -> str:
-    """Return what is known of a spec that is wrong."""
+    """Return what is known about a spec with errors."""
     from specgen.backends import report
     from specgen.plan import make_plan
 
     draft, placed = error.draft, error.placed
-    if draft and placed and draft.whole:  # only its parts do not go together
+    if draft and placed and draft.whole:  # only its parts contradict each other
         plan = make_plan(draft.spec(), placed, images)
         return report.table(plan, details=images is not None)
     if draft and draft.graph and draft.graph.nodes:

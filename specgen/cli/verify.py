@@ -1,4 +1,4 @@
-"""`specgen verify`: run what is generated and compare with the plan."""
+"""`specgen verify`: run the generated code and compare with the plan."""
 
 from __future__ import annotations
 

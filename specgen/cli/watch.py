@@ -1,4 +1,4 @@
-"""`specgen watch`: build whenever a spec is saved, and say what has changed."""
+"""`specgen watch`: build whenever a spec is saved, and say what changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build until Ctrl-C; a spec that is wrong leaves its folder as it is."""
+    """Build until Ctrl-C; a spec with errors leaves its folder unchanged."""
     from specgen.watch import Watch
 
     watch = Watch(options.specs)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     wrong: dict[Path, Sequence[Diagnostic]] = {}
     ready = False
     while True:
-        # What is wrong with a base of several is said once.
+        # An error in a base that several specs share is reported once.
         found: dict[Diagnostic, None] = {}
         for spec in watch.wait():
             try:

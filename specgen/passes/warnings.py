@@ -1,4 +1,4 @@
-"""What is legal in a network, and probably not what is meant."""
+"""What is legal in a network but probably not meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_UNREAD = 1 / 5
 
 
 def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
-    """Yield a warning, by path, for each that a sound spec gives rise to."""
+    """Yield the warnings about a sound spec, by path."""
     for node in graph.nodes:
         if window := node.op.window():
             yield from _unread(node, window)
