@@ -74,7 +74,7 @@ def _build(options: argparse.Namespace) -> int:
         force=options.force,
     )
     if options.check:
-        return _check(root, folders, differences=options.diff)
+        return _check(options, specs, folders)
 
     from specgen.writer import difference, problem, write
 
@@ -99,14 +99,23 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _check(
-    root: Path, folders: Mapping[str, Mapping[str, bytes]], *, differences: bool
+    options: argparse.Namespace,
+    specs: Sequence[Path],
+    folders: Mapping[str, Mapping[str, bytes]],
 ) -> int:
     from specgen.writer import compare, difference, problem
 
+    root: Path = options.output
     changes = compare(root, folders)
-    if differences:
+    if options.diff:
+        from specgen.cli.meaning import meaning
+
         for change in changes:
             print(difference(root, change))
+        stale = {change.path.partition("/")[0] for change in changes}
+        for spec in specs:
+            if spec.stem in stale:
+                print(end=meaning(spec, root / spec.stem, options))
     if changes:
         raise SpecError(problem(root, change) for change in changes)
     for name in folders:
