@@ -25,7 +25,8 @@ def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "no-layers"]) == 0
     shown = capsys.readouterr().out
     assert (
-        shown == "error[no-layers]\n\nThere is nothing to compute.\n\n    layers: {}\n"
+        shown
+        == "error[no-layers]\n\nThe network has no layers, so there is nothing to compute.\n\n    layers: {}\n"
     )
 
 

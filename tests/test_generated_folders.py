@@ -52,7 +52,8 @@ def test_a_line_of_run_time_code_stands_in_one_generated_file(tmp_path: Path) ->
     for name in ("specgen", "templates", "specs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    folders = build.compile_all(build.find([ROOT / "specs"]), tmp_path, [])
+    programs = build.compile_all(build.find([ROOT / "specs"]), [])
+    folders = build.outputs(programs, [], onnx_devices=False)
     writer.write(tmp_path / "generated", folders)
     before = contents(tmp_path / "generated")
     module = tmp_path / "specgen/runtime/console.py"
