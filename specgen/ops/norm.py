@@ -30,8 +30,8 @@ class ResponseNorm(Op):
     """Divides each value by (k + alpha * mean of squares in its window) ** beta.
 
     The window is centered on the value. Outside the maps there are zeros, which count
-    in the mean. So alpha is divided by the number of values in the window, as in PyTorch,
-    ONNX, Caffe and the code of 2012; in the paper it is not.
+    in the mean. So alpha is divided by the number of values in the window, as in
+    PyTorch, ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
     size: Annotated[
