@@ -29,7 +29,7 @@ def photos(name: str) -> Path:
 
 
 def paper_norm() -> nn.Module:
-    """Return AlexNet's normalisation as torch has it."""
+    """Return AlexNet's normalization as torch has it."""
     return nn.LocalResponseNorm(5, 1e-4, 0.75, 2)
 
 
@@ -50,7 +50,7 @@ def alexnet(norm: Callable[[], nn.Module] = paper_norm) -> nn.Sequential:
 
 
 def torchvision_layers() -> nn.Sequential:
-    """Return the layers of torchvision's AlexNet, which has no normalisation."""
+    """Return the layers of torchvision's AlexNet, which has no normalization."""
     return nn.Sequential(
         *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
         *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),

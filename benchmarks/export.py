@@ -38,7 +38,7 @@ NET = "alexnet"
 
 
 class TowerNorm(nn.Module):
-    """The towers' normalisation, each over its own maps, as one writes it by hand."""
+    """The towers' normalization, each over its own maps, as one writes it by hand."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ of its own, which takes memory in small pages, torch's default. All variants tak
 in one run, on a CPU and, where there is one, on a CUDA device; a ratio is the median
 over rounds of the first one's time over the variant's. Beside wall seconds stand
 processor seconds, which other programs disturb less. The bound is the step without
-normalisation.
+normalization.
 """
 
 from __future__ import annotations
@@ -253,10 +253,10 @@ def on_cuda(rounds: int) -> None:
     peak = next((flops for key, flops in PEAKS.items() if key in name), None)
     print(
         f"\n## CUDA\n\n{name}, torch {torch.__version__}, {date.today()}. bfloat16, "
-        f"{ON_CUDA} images a step, {rounds} rounds of 20 steps. Utilisation: the "
+        f"{ON_CUDA} images a step, {rounds} rounds of 20 steps. Utilization: the "
         "plan's multiply-accumulates, of AlexNet with LRN, over the device's peak.\n"
     )
-    print("| step | images/s | ratio | utilisation |")
+    print("| step | images/s | ratio | utilization |")
     print("|---|--:|--:|--:|")
     first = next(iter(times.values()))
     for step, its in times.items():

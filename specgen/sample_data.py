@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IMAGES_PER_CLASS = {"train": 100, "val": 20}
 SCALE = 2  # forms are drawn larger and scaled down: smooth edges
 CANVAS = 360 * SCALE  # holds an image's window at any rotation and offset
-CENTRE = CANVAS / 2
+CENTER = CANVAS / 2
 
 
 def render(folder: Path, progress: Callable[[int, int], object] | None = None) -> None:
@@ -59,9 +59,9 @@ def draw(form: str, random: Random) -> Image:
     size = random.choice([(shorter, longer), (longer, shorter)])
     dark = random.randint(40, 110)
     levels = [dark, dark + random.randint(80, 120)]
-    colours = [[level + random.randint(-40, 40) for _ in "rgb"] for level in levels]
-    random.shuffle(colours)
-    back, front = (_shaded(colour, size, random) for colour in colours)
+    colors = [[level + random.randint(-40, 40) for _ in "rgb"] for level in levels]
+    random.shuffle(colors)
+    back, front = (_shaded(color, size, random) for color in colors)
     image = Images.composite(front, back, _mask(form, size, random))
     image = image.filter(GaussianBlur(random.uniform(0, 0.8)))
     noise = Images.frombytes("RGB", size, random.randbytes(3 * size[0] * size[1]))
@@ -89,12 +89,12 @@ def _error(code: str, message: str, help: str | None = None) -> SpecError:
     return SpecError([Diagnostic(code, message, help=help)])
 
 
-def _shaded(colour: Sequence[int], size: tuple[int, int], random: Random) -> Image:
+def _shaded(color: Sequence[int], size: tuple[int, int], random: Random) -> Image:
     """Return a gradient from the color to a similar one, in some direction."""
     import PIL.Image as Images
 
-    near = [channel + random.randint(-30, 30) for channel in colour]
-    start, end = (Images.new("RGB", size, tuple(ends)) for ends in (colour, near))
+    near = [channel + random.randint(-30, 30) for channel in color]
+    start, end = (Images.new("RGB", size, tuple(ends)) for ends in (color, near))
     ramp = Images.linear_gradient("L").rotate(random.randrange(0, 360, 90))
     return Images.composite(end, start, ramp.resize(size))
 
@@ -112,7 +112,7 @@ def _mask(form: str, size: tuple[int, int], random: Random) -> Image:
     width, height = (SCALE * side for side in size)
     x, y = width * random.uniform(0.4, 0.6), height * random.uniform(0.4, 0.6)
     # From a point of the window, in which the form's center is (x, y), to the canvas.
-    matrix = (a, -b, CENTRE - a * x + b * y, b, a, CENTRE - b * x - a * y)
+    matrix = (a, -b, CENTER - a * x + b * y, b, a, CENTER - b * x - a * y)
     method, resample = Images.Transform.AFFINE, Images.Resampling.BILINEAR
     return canvas.transform((width, height), method, matrix, resample).reduce(SCALE)
 
@@ -125,19 +125,19 @@ def _corners(*radii: float) -> list[tuple[float, float]]:
     """Return points around the center at these distances and at equal angles."""
     angles = [2 * pi * index / len(radii) for index in range(len(radii))]
     return [
-        (CENTRE + radius * sin(angle), CENTRE - radius * cos(angle))
+        (CENTER + radius * sin(angle), CENTER - radius * cos(angle))
         for radius, angle in zip(radii, angles, strict=True)
     ]
 
 
 def _disc(draw: ImageDraw, radius: float, random: Random) -> None:
-    draw.ellipse(_box(CENTRE, CENTRE, radius, radius), fill=255)
+    draw.ellipse(_box(CENTER, CENTER, radius, radius), fill=255)
 
 
 def _ring(draw: ImageDraw, radius: float, random: Random) -> None:
     _disc(draw, radius, random)
     hole = radius * random.uniform(0.5, 0.75)
-    draw.ellipse(_box(CENTRE, CENTRE, hole, hole), fill=0)
+    draw.ellipse(_box(CENTER, CENTER, hole, hole), fill=0)
 
 
 def _triangle(draw: ImageDraw, radius: float, random: Random) -> None:
@@ -155,8 +155,8 @@ def _star(draw: ImageDraw, radius: float, random: Random) -> None:
 
 def _cross(draw: ImageDraw, radius: float, random: Random) -> None:
     arm = radius * random.uniform(0.2, 0.33)
-    draw.rectangle(_box(CENTRE, CENTRE, radius, arm), fill=255)
-    draw.rectangle(_box(CENTRE, CENTRE, arm, radius), fill=255)
+    draw.rectangle(_box(CENTER, CENTER, radius, arm), fill=255)
+    draw.rectangle(_box(CENTER, CENTER, arm, radius), fill=255)
 
 
 def _stripes(draw: ImageDraw, radius: float, random: Random) -> None:

@@ -70,7 +70,7 @@ def generate(
 
 
 def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:
-    """Write an ImageFolder tree of small JPEGs, a colour a class."""
+    """Write an ImageFolder tree of small JPEGs, a color a class."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         for label in range(classes):

@@ -55,7 +55,9 @@ def test_names_need_not_be_text(tree: Path) -> None:
     assert len(batch.images) == 1
     (batch,) = Loader(val, [[2]], 1)
     (sentence,) = images.explain(batch.bad)
-    assert sentence.startswith(r"cannot read 'val/cat/caf\udce9\n.png': it is none of")
+    assert sentence.startswith(
+        r"cannot read 'val/cat/caf\udce9\n.png': it is not one of"
+    )
     sentence.encode()  # can be printed
 
 
@@ -118,7 +120,7 @@ def test_one_class_is_nothing_to_learn(tree: Path) -> None:
     for name in ("cat", "dog"):
         for split in ("train", "val"):
             shutil.rmtree(tree / split / name)
-    sentence = "'train' has only one class, 'owl': there is nothing to tell apart"
+    sentence = "'train' has only one class, 'owl': there is nothing to classify"
     assert sentences(tree) == [sentence]
     with pytest.raises(DataError, match=r"^'val' has only one class, 'owl'"):
         dataset.open_split(tree, "val", SIZE)
@@ -130,7 +132,7 @@ def test_an_unreadable_image_is_left_out_of_its_batch(tree: Path) -> None:
     train, _ = dataset.open_data(tree, SIZE)
     (batch,) = Loader(train, [[0, 1, 2, 10, 6]], 0)
     assert batch.bad == {
-        "train/cat/1.jpg": "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
+        "train/cat/1.jpg": "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         "train/dog/sub": "it is a folder",
     }
     assert batch.labels.tolist() == [0, 0, 1]

@@ -146,7 +146,7 @@ def test_every_difference_to_another_network_is_named(exporter: Exporter) -> Non
     state["conv2.weight"] = torch.zeros(4, 8, 5, 5)
     state["fc4.weight"] = torch.zeros(2, 2)
     exporter.save(state)
-    what = f"error: {exporter.checkpoint} is of another network"
+    what = f"error: {exporter.checkpoint} is from another network"
     assert exporter.refusal().splitlines() == [
         f"{what}: conv1.weight is missing",
         f"{what}: fc3.bias is missing",
@@ -184,7 +184,7 @@ def test_weights_that_are_not_finite_are_refused(
 
 
 NO_CLASSES = "is damaged: its classes are not a list of names"
-NO_DATA = "is damaged: it does not say how images become input"
+NO_DATA = "is damaged: it does not say how to prepare images"
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_a_run_that_makes_no_sense_is_refused(
         ("", ". is a folder: give a file as --output"),
         ("/", "/ is a folder: give a file as --output"),
         ("..", ".. is a folder: give a file as --output"),
-        ("model.onnx", "model.onnx is what is read: give another --output"),
-        ("run.safetensors", "run.safetensors is what is read: give another --output"),
+        ("model.onnx", "model.onnx is an input file: give another --output"),
+        ("run.safetensors", "run.safetensors is an input file: give another --output"),
         ("none/net.onnx", "cannot write none/net.onnx: No such file or directory"),
         ("export.py/a", "cannot write export.py/a: Not a directory"),
         ("x" * 300, f"[Errno 36] File name too long: '{'x' * 300}'"),

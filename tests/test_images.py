@@ -132,7 +132,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ImageError) as caught:
             decode(path)
         reasons[path.name] = str(caught.value)
-    unknown = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
+    unknown = "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
     assert reasons == {
         **dict.fromkeys(("page", "empty", "program"), unknown),
         "pipe": "it is not a file",

@@ -80,7 +80,7 @@ def test_order_and_pixels_are_those_without_workers(
         (signal.SIGKILL, "was killed while reading '.*; if memory ran out, try fewer"),
         (
             signal.SIGSEGV,
-            r"was ended by signal 11 \(Segmentation fault.*\) while reading",
+            r"was killed by signal 11 \(Segmentation fault.*\) while reading",
         ),
     ],
 )

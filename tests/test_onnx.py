@@ -133,7 +133,7 @@ def test_any_runtime_of_recent_years_can_load_it() -> None:
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 
 
-def test_normalisation_writes_all_its_attributes_once_a_tower() -> None:
+def test_normalization_writes_all_its_attributes_once_a_tower() -> None:
     nodes = build(alexnet().graph, "alexnet").graph.node
     norms = [node for node in nodes if node.op_type == "LRN"]
     assert [node.output[0] for node in norms] == [

@@ -92,7 +92,7 @@ def test_bad_images_fail_or_are_left_out(
     (tree / "train/cat/1.jpg").write_bytes(b"")
     (tree / "val/owl/x.jpg").symlink_to("nowhere")
     reasons = [
-        "cannot read 'train/cat/1.jpg': it is none of"
+        "cannot read 'train/cat/1.jpg': it is not one of"
         " JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         "cannot read 'val/owl/x.jpg': No such file or directory",
     ]
@@ -202,7 +202,7 @@ def test_damage_is_found_named_and_repaired(
     assert batch.bad == {name: f"it is damaged in {str(shard)!r}: run pack.py again"}
 
     shard.write_bytes(pixels[:-1])
-    with pytest.raises(DataError, match="is not whole: run pack"):
+    with pytest.raises(DataError, match="is incomplete: run pack"):
         dataset.open_data(out, SIZE)
     (out / "val-00000.json").write_bytes(b"{")
     with pytest.raises(DataError, match=r"cannot read .*val-00000.json': run"):
@@ -279,7 +279,7 @@ def test_wrong_folders(
     )
     for inside in ("train/..", "train", "train/a/packed"):
         assert run_pack(tree, f"{tree}/{inside}") == 1
-        expected = "error: OUT must be a folder outside of DIR\n"
+        expected = "error: OUT must be a folder outside DIR\n"
         assert capsys.readouterr().err == expected
     assert not list(tree.rglob("packed"))
     run_pack(tree, out)

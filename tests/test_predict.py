@@ -181,7 +181,7 @@ def test_unreadable_images_are_named_and_the_others_answered(
     assert ended.code == 1
     assert ended.err.splitlines() == [
         f"error: cannot read '{tmp_path}/page.jpg': "
-        "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
+        "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
         f"error: cannot read '{tmp_path}': it is a folder",
         f"error: cannot read '{tmp_path}/none.jpg': No such file or directory",
     ]
@@ -274,7 +274,7 @@ def test_an_export_of_other_data_is_refused(
 ) -> None:
     settings = module(MINI, "data").SETTINGS | {"std": 1.0}
     path = altered(exported, tmp_path, "data", json.dumps(settings))
-    expected = "is of other data: std is 1.0 there and 64.0 here"
+    expected = "is from other data: std is 1.0 there and 64.0 here"
     assert refusal(path, shapes[0]) == expected
 
 
@@ -332,11 +332,11 @@ def take_structure(path: Path) -> None:
     [
         (cut, "is not an ONNX file of export.py"),
         (damage, "is damaged: its checksum is wrong"),
-        (change, "has been changed since export.py wrote it"),
+        (change, "has changed since export.py wrote it"),
         (empty, "was not written by export.py"),
         (narrow, "cannot be run: "),
         (other_input, "cannot be run: "),
-        (other_output, "is of another network"),
+        (other_output, "is from another network"),
         (take_structure, "was not written by export.py"),
     ],
 )

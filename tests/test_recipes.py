@@ -307,7 +307,7 @@ data:
   flip: true
   # Section 4.1.
   color_noise: 0.1
-  # A grey level or so.
+  # A gray level or so.
   std: 64
 """
     files = render(compile_text(TOWERS + recipe))
@@ -319,7 +319,7 @@ data:
     assert "\n# A thumbnail.\nSIZE = 14 " in text
     assert '    # Left is right.\n    "flip": True,\n' in text
     assert "\n# Section 4.1.\nCOLOR_NOISE = 0.1 " in text
-    assert "\n# A grey level or so.\nSTD = 64.0 " in text
+    assert "\n# A gray level or so.\nSTD = 64.0 " in text
 
 
 @pytest.mark.parametrize("recipe", ["all", "step"])

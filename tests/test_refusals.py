@@ -83,7 +83,7 @@ class TestRefusals:
         names = ("train/class0/3.jpg", "train/class2/1.jpg", "val/class1/0.jpg")
         for name in names:
             (data / name).write_bytes(b"")
-        reason = "it is none of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
+        reason = "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
         assert refusal(code, "--data", data, "--output", tmp_path / "run") == (
             "".join(f"error: cannot read {name!r}: {reason}\n" for name in names)
             + f"error: {SKIP}"
@@ -94,7 +94,7 @@ class TestRefusals:
         assert ended.code == 0, ended.err
         for name in names:
             assert f"left out cannot read {name!r}: {reason}\n" in ended.out
-        assert "3 images are left out, 25 remain to learn from\n" in ended.out
+        assert "3 images are left out; 25 remain for training\n" in ended.out
 
     def test_an_output_that_holds_a_run(
         self, code: Path, data: Path, whole: Path
@@ -153,7 +153,7 @@ class TestRefusals:
         data = photos(tmp_path / "photos", train=8)
         path = whole / "checkpoint.safetensors"
         error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-        assert "27 training images, now there are 24" in error
+        assert "27 training images, but now there are 24" in error
 
     @pytest.mark.parametrize("split", ["train", "val"])
     def test_images_of_other_names(
@@ -203,7 +203,7 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a huge step": (lambda run: run | {"step": 10**30}, "its step cannot be 1000"),
     "step NaN": (lambda run: run | {"step": float("nan")}, "its step cannot be NaN"),
     "step true": (lambda run: run | {"step": True}, "its step cannot be true"),
-    "step in another epoch": (lambda run: run | {"step": 1}, "do not agree"),
+    "step in another epoch": (lambda run: run | {"step": 1}, "do not match"),
     "one sum": (lambda run: run | {"sums": [0.0]}, "its sums cannot be [0.0]"),
     "a formula in the table": (
         lambda run: (

@@ -51,8 +51,8 @@ def test_renders_the_same_bytes_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_colour_does_not_give_the_class_away() -> None:
-    """The nearest other image by mean colour is of the same class as if by chance."""
+def test_color_does_not_give_the_class_away() -> None:
+    """The nearest other image by mean color is of the same class as if by chance."""
     means = []
     for form in sample_data.FORMS:
         for index in range(20):

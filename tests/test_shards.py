@@ -192,7 +192,7 @@ def test_lists_in_the_place_of_others_are_refused(tree: Path, out: Path) -> None
     (out / "pack.json").write_bytes(index)
     for suffix in ("json", "pixels"):
         shutil.copy(out / f"val-00000.{suffix}", shard.with_suffix(f".{suffix}"))
-    with pytest.raises(DataError, match=r"00000\.pixels' is not of 'train'"):
+    with pytest.raises(DataError, match=r"00000\.pixels' does not belong to 'train'"):
         dataset.open_data(out, SIZE)
     run_pack(tree, out)
     assert len(dataset.open_data(out, SIZE)[0]) == 15

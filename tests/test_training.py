@@ -169,7 +169,7 @@ def test_resuming_a_finished_run_says_so(
     train = (code / "train.py", "--data", data, "--output", tmp_path, "--resume")
     ended = run(*train)
     assert (
-        f"the run is finished: {3 * STEPS} of {3 * STEPS} steps are taken" in ended.out
+        f"the run is finished: {3 * STEPS} of {3 * STEPS} steps are done" in ended.out
     )
     assert ended.code == 0
     assert_same_run(tmp_path, whole)
