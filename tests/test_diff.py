@@ -53,7 +53,7 @@ def test_the_page_shows_what_is_printed(
 
 def test_the_page_has_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
-    (command,) = re.findall(r"This is of `specgen (.*)`", PAGE)
+    (command,) = re.findall(r"This is the output of\n`specgen (.*)`", PAGE)
     assert cli.main([*shlex.split(command), "--format", "json"]) == 0
     printed = capsys.readouterr().out
     assert json.loads(printed) == json.loads(shown)
