@@ -79,14 +79,16 @@ def test_the_workflow_fits_the_action() -> None:
 def test_the_comment_on_the_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = git("rev-parse", "HEAD")
+    base = git("rev-parse", "HEAD")
+    git("checkout", "--quiet", "--detach")
+    git("commit", "--quiet", "--no-gpg-sign", "-a", "-m", "two")
     values = {
         "SPECS": "specs",
         "OUTPUT": "generated",
         "COMMENT": "true",
         "PULL_REQUEST": "7",
-        "BASE": head,
-        "HEAD": head,
+        "BASE": base,
+        "HEAD": git("rev-parse", "HEAD"),
         "TOKEN": "key",
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "GITHUB_REPOSITORY": "me/nets",
@@ -97,6 +99,7 @@ def test_the_comment_on_the_change(
         monkeypatch.setenv("GITHUB_API_URL", server.url)
         pull_request.main()
         (comment,) = server.comments
+    git("reset", "--quiet", base)
     quoted = re.findall(r"^>( .*)?$", PAGE, re.M)
     text = "\n".join(line.removeprefix(" ") for line in quoted)
     assert comment["body"] == f"{MARKER}\n{text}"
