@@ -145,13 +145,23 @@ def test_the_diff_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     attributes, *_ = blocks("", "In git diff")
     Path(".git/info/attributes").write_text(attributes)
     command, example = blocks("console", "In git diff")
-    subprocess.run(["sh", "-c", command], check=True)
+    subprocess.run(["sh", "-ec", command], check=True)
     prompt, _, shown = example.partition("\n")
     done = subprocess.run(
         prompt.removeprefix("$ ").split(), capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == shown
+
+    overlay = Path("specs/over.yaml")
+    overlay.write_text("extends: alexnet.yaml\ntraining: {epochs: 5}\n")
+    git("add", str(overlay))
+    overlay.write_text("extends: alexnet.yaml\ntraining: {epochs: 6}\n")
+    meaning = git("diff", "--", "specs/over.yaml")
+    assert "  training.epochs   5 -> 6" in meaning
+    assert "  layers.conv3.out_channels   384 -> 256" in meaning  # of the base
+    git("rm", "--quiet", "--cached", "--force", str(overlay))
+    overlay.unlink()
 
     Path("specs/-$(touch pwned).yaml").write_text("extends: alexnet.yaml\n")
     git("add", "--intent-to-add", "specs")
