@@ -123,7 +123,7 @@ def changes(base: str, old: str, new: str) -> Iterator[Section]:
 def figures(spec: str) -> str:
     """Return what there is to say of a new spec."""
     plan = specgen.load(f"HEAD:{spec}").plan()
-    return f"{plan.parameters:,} parameters, {plan.macs:,} MACs an image"
+    return f"{plan.parameters:,} parameters, {plan.macs:,} MACs per image"
 
 
 def line(found: Diagnostic) -> str:

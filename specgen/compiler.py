@@ -12,6 +12,7 @@ from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
 from specgen.names import stem_problem, variant_name
+from specgen.passes import warnings
 from specgen.passes.assign import assign
 from specgen.passes.check import check
 from specgen.passes.placement import place
@@ -28,6 +29,11 @@ class Program:
     source: Source
     graph: Graph
     placed: PlacedGraph
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What is legal and probably not meant, each with its place."""
+        return self.source.locate(warnings.find(self.spec, self.graph, self.placed))
 
     @property
     def variant(self) -> str:
@@ -53,15 +59,20 @@ class Unfinished(SpecError):  # noqa: N818 - it names what the spec is
 
 
 def compile_file(
-    path: Path, sets: Sequence[str] = (), root: Path | None = None
+    path: Path,
+    sets: Sequence[str] = (),
+    root: Path | None = None,
+    text: bytes | None = None,
 ) -> Program:
     """Read and compile a spec file, with `--set` options; its bases lie in `root`.
+
+    `text` is that of the file, if it is not to be read.
 
     Raises:
         Unfinished: everything that is wrong with it, each with its place.
         SpecError: a file cannot be read.
     """
-    source = load(path, sets, root)
+    source = load(path, sets, root, text)
     problems = Problems()
     if problem := stem_problem(path.stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))

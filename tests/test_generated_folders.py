@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers import compile_text, spec_text
+from judges import mypy, ruff
 from scripts import photos, rows
-from test_generated_model import ruff
 
 from specgen import build, runtime_files, writer
 from specgen.compiler import render
@@ -29,20 +29,14 @@ def test_ruff_has_nothing_to_say() -> None:
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.xdist_group("mypy")  # one after the other: they share a cache
-@pytest.mark.parametrize("folder", [*FOLDERS, None], ids=str)
-def test_types_are_strict(folder: Path | None) -> None:
-    files = sorted(file.name for file in folder.glob("*.py")) if folder else []
-    cache = ROOT / ".mypy_cache" / "generated"
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache)]
-    done = subprocess.run(
-        [*command, *(files or ["-p", "runtime"])],
-        cwd=folder or GENERATED,
-        env=os.environ | {"MYPYPATH": str(GENERATED)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+@each_folder
+def test_types_are_strict(folder: Path) -> None:
+    files = sorted(file.name for file in folder.glob("*.py"))
+    mypy(*files, cwd=folder, beside=GENERATED)
+
+
+def test_types_of_the_run_time_modules_are_strict() -> None:
+    mypy("-p", "runtime", cwd=GENERATED)
 
 
 def test_the_run_time_modules_stand_once() -> None:
@@ -58,7 +52,8 @@ def test_a_line_of_run_time_code_stands_in_one_generated_file(tmp_path: Path) ->
     for name in ("specgen", "templates", "specs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    folders = build.compile_all(build.find([ROOT / "specs"]), tmp_path, [])
+    programs = build.compile_all(build.find([ROOT / "specs"]), [])
+    folders = build.outputs(programs, [], onnx_devices=False)
     writer.write(tmp_path / "generated", folders)
     before = contents(tmp_path / "generated")
     module = tmp_path / "specgen/runtime/console.py"

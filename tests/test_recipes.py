@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, TOWERS, compile_text
+from judges import mypy
 from scripts import ONE_DEVICE, assert_same_run, generate, module, photos, run
 from torch import nn
 
@@ -104,11 +104,8 @@ class TestUpdate:
                 generate(
                     folder,
                     BASE
-                    | {
-                        "accumulate": accumulate,
-                        "label_smoothing": 0.1,
-                        "clip_grad_norm": 0.5,
-                    },
+                    | {"accumulate": accumulate}
+                    | {"label_smoothing": 0.1, "clip_grad_norm": 0.5},
                 ),
                 "train",
             )
@@ -207,15 +204,13 @@ class TestRate:
     def test_plateau(self, tmp_path: Path) -> None:
         schedule = {"kind": "plateau", "patience": 1, "drops": 1, "factor": 0.5}
         rates = self.rates(tmp_path / "code", {"schedule": schedule})
-        assert (
-            rates == [0.01] * 10 + [0.005] * 10
-        )  # the second epoch brings no new best
+        # The second epoch brings no new best.
+        assert rates == [0.01] * 10 + [0.005] * 10
 
     def test_plateau_waits_for_a_new_best(self, tmp_path: Path) -> None:
         schedule = {"kind": "plateau", "patience": 2, "drops": 2, "factor": 0.5}
-        train = module(
-            generate(tmp_path / "code", BASE | {"schedule": schedule}), "train"
-        )
+        code = generate(tmp_path / "code", BASE | {"schedule": schedule})
+        train = module(code, "train")
         # The second 0.2 in a row after the first is a stall, and 0.3 ends it.
         accuracies = [0.1, 0.2, 0.2, 0.2, 0.3, 0.3, 0.25, 0.2, 0.2, 0.2]
         run: Any = Run({}, {}, [], {}, 0)
@@ -358,12 +353,7 @@ def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout
     for folder in (folders[0], folders[-1]):  # the least and the most
-        command = [sys.executable, "-m", "mypy", "--strict", "train.py", "evaluate.py"]
-        beside = os.environ | {"MYPYPATH": str(folder.parent)}  # runtime/
-        done = subprocess.run(
-            command, cwd=folder, env=beside, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout
+        mypy("train.py", "evaluate.py", cwd=folder, beside=folder.parent)
 
 
 @pytest.mark.parametrize(

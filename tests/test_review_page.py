@@ -59,7 +59,7 @@ def there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_check_says_of_the_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["build", "--check", "--diff", "specs/"]) == 1
-    (shown,) = blocks("", "What has changed")
+    (shown,) = blocks("", "See what has changed")
     assert capsys.readouterr().out.endswith(f"\n\n{shown}")
 
 

@@ -24,7 +24,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU, a seventh of a step went into new memory in small pages: ask for huge ones.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Until torch is imported, Ctrl-C ends this without a traceback.
+# Until all is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -88,7 +88,7 @@ def main() -> None:
         session.save(contents)  # fails now rather than in an hour
 
     while session.has_more():
-        # Learn for an epoch, or for what a stop has left of it.
+        # Train for an epoch, or for the rest of one that was stopped.
         net.train()
         for batch in Loader(train_set, session.batches(), args.workers):
             count = training.check_batch(batch, args.bad_images)

@@ -59,12 +59,12 @@ def compile_at(
         return compile_file(Path(spec), sets, root)
     revision, _, path = spec.partition(":")
     if spec.startswith("-") or not spec.isprintable():  # for git, an option, or two
-        raise _unreadable(spec, "git has no such names")
+        raise _unreadable(spec, "git cannot have such a name")
     if path.startswith(("./", "../")):
         path = _git("rev-parse", "--show-prefix").decode().strip() + path
     path = posixpath.normpath(path)
     if _outside(path):
-        raise _unreadable(spec, "it is outside of the repository")
+        raise _unreadable(spec, "it is outside the repository")
     with TemporaryDirectory(prefix="specgen-") as folder:
         top = Path(folder).resolve()
         try:

@@ -8,22 +8,22 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from specgen.diagnostics import printable
+from specgen.diagnostics import printable, short
 from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
 from specgen.diff.values import size
 from specgen.ops.base import Shape
+from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
 
 WIDTH = 80
 MOST = 12  # lines of one kind
-RED, GREEN, YELLOW, BOLD = "31", "32", "33", "1"
-Paint = Callable[[str, str], str]  # words, and the code of their color
+FEW = 3  # changes in a line
 # Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
 PLAIN = re.compile(
     rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
@@ -34,13 +34,13 @@ COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
 
 def text(difference: Difference, *, color: bool = False) -> str:
     """Return the difference as text, without a newline at the end."""
-    paint = _paint if color else _plain
+    paint = painted if color else plain
     paragraphs = [_head(difference, paint)]
     groups = groupby(sorted(difference.changes, key=_rank), _rank)
     for index, (rank, group) in enumerate(groups):
         tier = Tier(-rank)
         if index or tier != difference.tier:
-            note = " (without effect on the network)" if tier == Tier.SAME else ""
+            note = " (no effect on the network)" if tier == Tier.SAME else ""
             paragraphs.append(f"{_tier(tier, paint)}{note}:")
         paragraphs.append("\n".join(_changes(list(group), paint)))
         if not index and difference.shapes:
@@ -52,16 +52,24 @@ def text(difference: Difference, *, color: bool = False) -> str:
     return "\n\n".join(paragraphs)
 
 
+def summary(difference: Difference) -> str:
+    """Return the changes and what they do to the figures, in a line."""
+    shown = [
+        f"{printable(c.path)} {short(value(c.before))} -> {short(value(c.after))}"
+        for c in sorted(difference.changes, key=_rank)
+    ]
+    if (more := len(shown) - FEW) > 0:
+        shown[FEW:] = [f"{more} more"]
+    shown += [
+        f"{f'{device} ' if device else ''}{what} {percent}"
+        for device, what, _, _, percent, _ in figure_rows(difference)
+        if percent
+    ]
+    return ", ".join(shown) or "nothing differs"
+
+
 def _rank(change: Change) -> int:
     return -change.tier
-
-
-def _plain(words: str, code: str) -> str:
-    return words
-
-
-def _paint(words: str, code: str) -> str:
-    return f"\x1b[{code}m{words}\x1b[0m"
 
 
 def _tier(tier: Tier, paint: Paint) -> str:
@@ -170,7 +178,7 @@ def shape_lines(shapes: Sequence[ShapeChange]) -> list[str]:
 def figure_lines(difference: Difference) -> list[str]:
     """A line a figure: before, after, and how much that is."""
     if all(figure.before == figure.after for figure in difference.figures):
-        return ["parameters, MACs, memory and traffic are as before"]
+        return ["parameters, MACs, memory and traffic are unchanged"]
     rows = [
         (f"{device}, {what}" if device else what, before, "->", after, percent, note)
         for device, what, before, after, percent, note in figure_rows(difference)
@@ -199,9 +207,9 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
 
 LABELS = {
     "parameters": ("parameters", ""),
-    "macs": ("MACs", "an image"),
+    "macs": ("MACs", "per image"),
     "training_bytes": ("training", ""),
-    "traffic_bytes_per_image": ("between devices", "an image"),
+    "traffic_bytes_per_image": ("between devices", "per image"),
 }
 
 

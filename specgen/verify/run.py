@@ -57,7 +57,7 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     )
     if several:
         yield _close(
-            "start against one device",
+            "initial weights against one device",
             0.0,
             lambda: net().state_dict(),
             lambda: reference().state_dict(),
@@ -76,12 +76,23 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     yield compare(
         "shapes in ONNX", shapes, lambda: runtime.shapes(graph, program, weights())
     )
-    yield _close(
+    outputs = _close(
         "PyTorch against ONNX",
         SINGLE,
         lambda: seen().outputs,
         lambda: runtime.outputs(graph, program, weights()),
     )
+    if not outputs.ok:  # where do they part?
+        inside = _close(
+            outputs.name,
+            SINGLE,
+            lambda: seen().layers,
+            lambda: runtime.layers(graph, program, weights(), list(seen().layers)),
+        )
+        if isinstance(inside.measured, Mapping) and not inside.ok:
+            both = {**inside.measured, **outputs.measured}
+            outputs = replace(outputs, measured=both)
+    yield outputs
 
     trip = _once(lambda: travel(model, program))
     held = {device.name: device.parameters for device in plan.devices}
