@@ -6,17 +6,18 @@ import argparse
 from pathlib import Path
 
 from specgen.diagnostics import SpecError
-from specgen.diff import compare
-from specgen.diff.revision import built_from, compile_all
-from specgen.diff.text import text
 
 
 def meaning(spec: Path, folder: Path, options: argparse.Namespace) -> str:
     """Return what has changed in a spec since its folder was built.
 
-    That is nothing where git does not have the spec that it was built from, and where
-    the folder is stale for another reason.
+    That is nothing if git does not have the spec that it was built from, or if the
+    folder is stale for another reason.
     """
+    from specgen.diff import compare
+    from specgen.diff.revision import built_from, compile_all
+    from specgen.diff.text import text
+
     before = built_from(spec, folder)
     if before is None:
         return ""
