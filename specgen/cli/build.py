@@ -36,7 +36,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--diff",
         action="store_true",
-        help="with --check, show how each file would change",
+        help="with --check, show how each file would change, and what that means",
     )
     arguments.quiet(command)
 

@@ -16,8 +16,8 @@ def since_build(
 ) -> str:
     """Return what has changed in a spec since its folder was built.
 
-    That is nothing where git does not have the spec that it was built from, and where
-    the folder is stale for another reason.
+    That is nothing if git does not have the spec that it was built from, or if the
+    folder is stale for another reason.
     """
     before = built_from(spec, folder)
     if before is None:
