@@ -110,7 +110,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
     """Return the text of a spec, complete by itself, with its comments."""
     program = compile_file(spec)
     text = spec.read_text(encoding="utf-8")
-    if "extends" in program.source.data or len(program.source.files) > 1:
+    if len(program.source.files) > 1:  # it extends another
         text = resolved(program.spec, program.source)
         program = compile_file(spec, text=text.encode())
     lines = text.splitlines()
