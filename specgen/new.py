@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -124,7 +125,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
 
 
 def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another, which it calls `name`."""
+    """Return a spec that changes another; `name` is the way to it."""
     program = compile_file(base)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
@@ -139,8 +140,8 @@ def overlay(base: Path, name: str, wanted: Wanted) -> str:
     )
     first = program.graph.nodes[0].name
     return f"""\
-# What is different from {name}; all else is as there.
-extends: {name}
+# What is different from its base; all else is as there.
+extends: {_quoted(name)}
 summary: A variant of {base.name}
 {changed}
 # Layers are changed by their names, removed by null, and added after others:
@@ -184,6 +185,12 @@ def _layers(size: int, classes: int) -> Iterator[str]:
     yield "# One score a class: the folders in DIR/train, by name."
     yield f"fc{index + 2}: {{op: linear, out_features: {classes}}}"
     yield "prob: {op: softmax}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML: in quotes, unless it can be nothing else."""
+    plain = re.fullmatch(r"[A-Za-z./][\w ./-]*", text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _class_name(stem: str) -> str:
