@@ -85,7 +85,9 @@ class CompiledSpec:
             ValueError: a batch that no spec could have.
         """
         if batch_size is not None and not 1 <= batch_size <= MOST_IMAGES:
-            raise ValueError(f"batch_size is a whole number from 1 to {MOST_IMAGES}")
+            raise ValueError(
+                f"batch_size must be a whole number from 1 to {MOST_IMAGES}"
+            )
         return make_plan(self.program.spec, self.program.placed, batch_size)
 
     def build(
@@ -137,4 +139,4 @@ def _yaml(value: Value) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
-        raise TypeError(f"no value of a spec: {value!r}") from error
+        raise TypeError(f"not a value that a spec can have: {value!r}") from error

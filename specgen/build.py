@@ -28,8 +28,8 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for spec in specs:
         first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
         if first is not spec:
-            message = f"{first} and {spec} would go into one folder"
-            cure = "rename one of them, or build them with another --output each"
+            message = f"{first} and {spec} would go into the same folder"
+            cure = "rename one of them, or give each its own --output"
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if problems:
         raise SpecError(problems)

@@ -38,7 +38,7 @@ def json_schema() -> Schema:
         if "op" in op.get("properties", ()):
             op["properties"]["after"] = {
                 "type": "string",
-                "description": "in an overlay: the layer that this new one follows",
+                "description": "in an overlay: the layer that a new layer follows",
             }
     layer["description"] = (
         "A layer. In an overlay, fields without op change the base's layer, and null"
@@ -53,7 +53,7 @@ def json_schema() -> Schema:
     ]
     sections["extends"] = {
         "type": "string",
-        "description": "the spec file that this one changes, relative to it",
+        "description": "the spec that this one changes, relative to this file",
     }
     for definition in (schema, *definitions.values()):
         _describe(definition, definitions)

@@ -55,18 +55,18 @@ def attribute_problem(name: str) -> str | None:
     if name in CHECKPOINT_PARTS:
         return f"{name!r} already names tensors of a checkpoint"
     if name in MODULE_ATTRIBUTES:
-        return f"{name!r} already means something on a torch module"
+        return f"{name!r} is already an attribute of torch modules"
     return _identifier_problem(name)
 
 
 def class_problem(name: str) -> str | None:
     """Why `name` cannot be the generated class, or None."""
     if name in GLOBALS or hasattr(builtins, name):
-        return f"{name!r} already means something in the generated code"
+        return f"{name!r} is already used in the generated code"
     if problem := _identifier_problem(name):
         return problem
     if not re.fullmatch(CLASS, name):
-        return f"{name!r} is not written as classes are: CapWords, without underscores"
+        return f"{name!r} is not a class name: use CapWords, without underscores"
     return None
 
 
@@ -103,7 +103,7 @@ def _identifier_problem(name: str) -> str | None:
     if len(name) > LONGEST:
         return f"a name can have at most {LONGEST} characters"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        return f"{name!r} is a word of the Python language"
+        return f"{name!r} is a keyword of Python"
     if not re.fullmatch(IDENTIFIER, name):
         return (
             f"{name!r} is not a name: letters, digits and single underscores,"

@@ -248,7 +248,7 @@ def _wait(file: int, root: Path) -> None:
         except (BlockingIOError, PermissionError):
             if time.monotonic() > end:
                 message = f"another specgen is writing to {root}"
-                cure = "wait until it is done, or end it"
+                cure = "wait until it is done, or stop it"
                 raise SpecError(
                     [Diagnostic("folder-busy", message, help=cure)]
                 ) from None

@@ -92,13 +92,11 @@ def problem(root: Path, change: Change) -> Diagnostic:
     """Say what keeps a file from being what the build gives."""
     path = root / change.path
     if change.owner is Owner.PERSON:
-        cure = (
-            "move the change into the spec, or --force overwrites it and keeps a copy"
-        )
+        cure = "move the change into the spec, or use --force, which keeps a copy"
         return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
     if change.owner is Owner.NO_FILE:
         kind = "a folder" if path.is_dir() else "not a file"
-        cure = "move it elsewhere: a generated file goes there"
+        cure = "move it elsewhere: a generated file belongs there"
         return Diagnostic("not-a-file", f"{path} is {kind}", help=cure)
     if change.new is None:
         state = "is no longer generated"

@@ -88,7 +88,7 @@ def main() -> None:
         session.save(contents)  # fails now rather than in an hour
 
     while session.has_more():
-        # Learn for an epoch, or for what a stop has left of it.
+        # Train for an epoch, or for the rest of one that was stopped.
         net.train()
         for batch in Loader(train_set, session.batches(), args.workers):
             count = training.check_batch(batch, args.bad_images)

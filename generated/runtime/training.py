@@ -47,14 +47,16 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
     add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
     add("--lr", type=float, metavar="RATE", help=f"learning rate [{recipe.lr}]")
-    add("--steps", type=int, metavar="N", help="stop after so many steps in all")
-    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
-    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    add("--steps", type=int, metavar="N", help="stop after N steps in all")
+    help = "one for all, or one each [CUDA if there is any]"
+    add("--devices", metavar="A,B", help=help)
+    help = "processes that decode images [one per core]"
+    add("--workers", type=int, metavar="N", help=help)
     add("--output", type=Path, metavar="DIR", help=f"[{folder}]")
     help = "resume from CHECKPOINT [the one in --output, if there is one]"
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
-    help = "write a checkpoint so often, besides after every epoch [1000 steps]"
+    help = "between checkpoints within an epoch; each epoch ends with one [1000]"
     add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
@@ -84,7 +86,7 @@ def check_agreement(args: argparse.Namespace, train: Images, val: Images) -> Non
     """Refuse processes that were started with other flags or images than the first."""
     flags = {name: vars(args)[name] for name in sorted(vars(args).keys() - OWN)}
     if not parallel.all_equal((flags, fingerprint(train, val))):
-        raise DataError("the processes do not have the same flags and images")
+        raise DataError("the processes were started with different flags or images")
 
 
 @parallel.rank_zero_only
@@ -176,9 +178,9 @@ def resume(
     checkpoint.refuse_differences(f"{path} is of another recipe", there | changed, here)
     print(f"resuming after step {run.step} of {path}")
     if here["lr"] != there["lr"]:
-        print(f"the learning rate is now {here['lr']}, it was {there['lr']}")
+        print(f"the learning rate is now {here['lr']:g}, it was {there['lr']:g}")
     elif here["lr"] != recipe.lr:
-        print(f"the learning rate stays {here['lr']}: --lr can change it")
+        print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
     return tensors, run
 
@@ -195,7 +197,7 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
         began = f"the run began with {run.images} training images"
         raise CheckpointError(f"{began}, now there are {len(train)}")
     if fingerprint(train, val) != run.names:
-        raise CheckpointError("the run began with images of other names")
+        raise CheckpointError("the run began with images of different names")
     return train, val
 
 
@@ -272,7 +274,7 @@ class Session:
         return not self.cut_short and (self.run.step < self.last or begun)
 
     def batches(self) -> list[list[int]]:
-        """Begin an epoch, or what a stop has left of it; return this process's batches.
+        """Begin an epoch, or the rest of a stopped one; return this process's batches.
 
         Of each batch, a process reads every `world_size`-th image.
         """

@@ -34,8 +34,8 @@ def check(model: ModelProto) -> Iterator[str]:
     """
     if model.ir_version < IR_VERSION:
         yield (
-            f"IR version {model.ir_version} has no multi-device annotations,"
-            f" {IR_VERSION} is the first that has"
+            f"IR version {model.ir_version} has no multi-device annotations;"
+            f" {IR_VERSION} is the first that does"
         )
     if not model.configuration:
         yield "there is no device configuration"
@@ -86,9 +86,9 @@ def _check_node(
     given = [annotation.configuration_id for annotation in node.device_configurations]
     for name in sizes:
         if name not in given:
-            yield f"nothing is said for device configuration {name!r}"
+            yield f"no annotation for device configuration {name!r}"
     for name in _twice(given):
-        yield f"device configuration {name!r} stands twice"
+        yield f"device configuration {name!r} is given twice"
     for annotation in node.device_configurations:
         if (count := sizes.get(annotation.configuration_id)) is None:
             name = annotation.configuration_id
@@ -107,9 +107,9 @@ def _check_annotation(
     specs = {spec.tensor_name: spec for spec in annotation.sharding_spec}
     for tensor in tensors:
         if tensor not in specs:
-            yield f"nothing is said of {tensor}"
+            yield f"no annotation for {tensor}"
     for tensor in _twice(spec.tensor_name for spec in annotation.sharding_spec):
-        yield f"{tensor} stands twice"
+        yield f"{tensor} is given twice"
     for tensor, spec in specs.items():
         if tensor not in tensors:
             yield f"{tensor} is neither an input nor an output"
@@ -134,9 +134,9 @@ def _check_devices(spec: ShardingSpecProto, count: int) -> Iterator[str]:
     used = [device for group in groups for device in group]
     for device in dict.fromkeys(used):
         if device not in range(count):
-            yield f"there is no device {device}, they are 0 to {count - 1}"
+            yield f"there is no device {device}; devices are 0 to {count - 1}"
     for device in _twice(used):
-        yield f"device {device} stands twice"
+        yield f"device {device} is given twice"
 
 
 def _check_shards(spec: ShardingSpecProto, shapes: Shapes) -> Iterator[str]:
@@ -183,10 +183,10 @@ def _check_complete(
     for name, devices in reading.items():
         for device in computing:
             if device not in devices:
-                yield f"device {device} computes, and is not given {name}"
+                yield f"device {device} computes but does not receive {name}"
         for device in dict.fromkeys(devices):
             if device not in computing:
-                yield f"device {device} is given {name}, and computes nothing"
+                yield f"device {device} receives {name} but computes nothing"
 
 
 def _twice(names: Iterable[T]) -> list[T]:

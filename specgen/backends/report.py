@@ -165,13 +165,11 @@ def _traffic(plan: Plan, *, details: bool) -> str:
     totals.append(sum(edge.bytes_per_step for edge in plan.traffic))
     shown = [f"{total:,}" for total in totals[: 1 + details]]
     rows += [None, ("total", "", "", *shown)]
-    note = "Forward, in float32; the backward pass moves as much again."
+    note = "Forward pass, in float32; the backward pass moves as much again."
     if details:
-        note = "In float32: forward an image; to and fro a training step."
+        note = "In float32. Per image: forward; per step: forward and backward."
         if plan.training.half:
-            note = (
-                "Forward an image in float32; to and fro a training step in bfloat16."
-            )
+            note = "Per image: forward in float32; per step: both ways in bfloat16."
     return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
 
 
@@ -213,7 +211,7 @@ def _rate(training: Training) -> Iterator[str]:
     if training.warmup_epochs:
         epochs = f"{training.warmup_epochs:g}"
         plural = "" if epochs == "1" else "s"
-        yield f"after a rise from 0 over {epochs} epoch{plural}"
+        yield f"after a warm-up from 0 over {epochs} epoch{plural}"
     match schedule:
         case None:
             yield "constant"
@@ -223,7 +221,7 @@ def _rate(training: Training) -> Iterator[str]:
         case PlateauSchedule():
             stalled = f"{_some(schedule.patience, 'epoch')} without a new best"
             yield f"times {schedule.factor:g} after {stalled}"
-            yield f"{_some(schedule.drops, 'time')} at most"
+            yield f"at most {_some(schedule.drops, 'time')}"
         case CosineSchedule():
             yield f"half a cosine down to {schedule.final_lr:g}"
     multipliers = sgd.lr_multipliers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from specgen.cli import arguments
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     arguments.warn(options, programs.values())
     folders = build.outputs(programs, options.set, onnx_devices=devices)
     if options.check:
-        return _check(root, folders, differences=options.diff)
+        return _check(options, programs.keys() - texts.keys(), folders)
 
     from specgen.writer import difference, problem, write
 
@@ -96,14 +96,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(
-    root: Path, folders: Mapping[str, Mapping[str, bytes]], *, differences: bool
+    options: argparse.Namespace,
+    specs: Set[Path],
+    folders: Mapping[str, Mapping[str, bytes]],
 ) -> int:
     from specgen.writer import compare, difference, problem
 
+    root: Path = options.output
     changes = compare(root, folders)
-    if differences:
+    if options.diff:
+        from specgen.cli.meaning import meaning
+
         for change in changes:
             print(difference(root, change))
+        stale = {change.path.partition("/")[0] for change in changes}
+        for spec in sorted(specs):
+            if spec.stem in stale:
+                print(end=meaning(spec, root / spec.stem, options))
     if changes:
         raise SpecError(problem(root, change) for change in changes)
     for name in folders:

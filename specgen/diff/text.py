@@ -40,7 +40,7 @@ def text(difference: Difference, *, color: bool = False) -> str:
     for index, (rank, group) in enumerate(groups):
         tier = Tier(-rank)
         if index or tier != difference.tier:
-            note = " (without effect on the network)" if tier == Tier.SAME else ""
+            note = " (no effect on the network)" if tier == Tier.SAME else ""
             paragraphs.append(f"{_tier(tier, paint)}{note}:")
         paragraphs.append("\n".join(_changes(list(group), paint)))
         if not index and difference.shapes:
@@ -178,7 +178,7 @@ def shape_lines(shapes: Sequence[ShapeChange]) -> list[str]:
 def figure_lines(difference: Difference) -> list[str]:
     """A line a figure: before, after, and how much that is."""
     if all(figure.before == figure.after for figure in difference.figures):
-        return ["parameters, MACs, memory and traffic are as before"]
+        return ["parameters, MACs, memory and traffic are unchanged"]
     rows = [
         (f"{device}, {what}" if device else what, before, "->", after, percent, note)
         for device, what, before, after, percent, note in figure_rows(difference)
@@ -207,9 +207,9 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
 
 LABELS = {
     "parameters": ("parameters", ""),
-    "macs": ("MACs", "an image"),
+    "macs": ("MACs", "per image"),
     "training_bytes": ("training", ""),
-    "traffic_bytes_per_image": ("between devices", "an image"),
+    "traffic_bytes_per_image": ("between devices", "per image"),
 }
 
 

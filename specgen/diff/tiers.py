@@ -23,9 +23,9 @@ class Tier(IntEnum):
 
 MEANING = {
     Tier.SAME: "the network, its recipe and its placement are the same",
-    Tier.PLACEMENT: "the same network and recipe, placed otherwise",
-    Tier.RECIPE: "the same network, trained otherwise",
-    Tier.FUNCTION: "an old checkpoint loads, and may give other results",
-    Tier.CHECKPOINT: "an old checkpoint does not load as it is",
-    Tier.INTERFACE: "what goes in or comes out has another form",
+    Tier.PLACEMENT: "the same network and recipe, placed differently",
+    Tier.RECIPE: "the same network, trained differently",
+    Tier.FUNCTION: "an old checkpoint loads, but may give different results",
+    Tier.CHECKPOINT: "an old checkpoint does not load as is",
+    Tier.INTERFACE: "the form of the input or output changes",
 }

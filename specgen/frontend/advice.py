@@ -22,7 +22,7 @@ KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
 THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
-INDENT = "what belongs to it is indented by two spaces, or stands in {braces}"
+INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
 # Under what other programs write the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
 
@@ -45,7 +45,7 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     if isinstance(value, list) and "a mapping" in expected:
         return "write name: value for each, without dashes and [brackets]"
     if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
-        return "the values of a list are given together: [1, 2]"  # --set stride.0=2
+        return "put all values in one list: [1, 2]"  # --set stride.0=2
     if value is None and expected == "a mapping":
         return INDENT
     if value is None:
@@ -86,7 +86,7 @@ def _number(text: str, expected: str) -> str | None:
         if found := PAIR.fullmatch(text):
             return f"write [{found[1]}, {found[2]}]"
         if text[:1] == "(":
-            return "two numbers are written in [brackets]"
+            return "write the two numbers in [brackets]"
     if THOUSANDS.fullmatch(text):
         return f"write {re.sub('[^0-9]', '', text)}"
     if found := PERCENT.fullmatch(text):
@@ -113,7 +113,7 @@ def for_key(key: str, value: Any, owner: Any) -> str:
     if found and value is None and found[1] in names:
         return _space(found)
     if value is None and key.endswith(")"):
-        return "a list is written in [brackets]"
+        return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):
         return f"it belongs in {home}"
     return key_help(key, names) or nearest_help(key, names) or listing(names)

@@ -116,7 +116,9 @@ class Merge:
             self._new_layer(layers, name, fields, top)
             return
         if "after" in fields:
-            message = f"{short(name)} is not a new layer, and after moves none"
+            message = (
+                f"{short(name)} is not a new layer, and after does not move layers"
+            )
             place = (*path, "after")
             self._report(
                 top, Diagnostic("misplaced-after", message, place, at_key=True)
@@ -129,7 +131,7 @@ class Merge:
     ) -> None:
         path = (*LAYERS, name)
         if "op" not in fields:
-            default = "a new layer has an op, and says after which layer it goes"
+            default = "a new layer needs op, and after: NAME to say where it goes"
             self._missing("new-layer", "to change", path, layers, top, default)
             return
         after: Any = fields.get("after")

@@ -91,12 +91,16 @@ def _chain(
         if not FilePath(os.path.realpath(path)).is_relative_to(folder):
             _refuse(
                 "extends-outside",
-                f"this base is outside of {short(folder)}",
+                f"this base is outside {short(folder)}",
                 span,
                 "copy the base into this folder, or give --root a folder that has both",
             )
         if os.path.realpath(path) in seen:
-            _refuse("extends-cycle", f"{path} extends itself in the end", span)
+            _refuse(
+                "extends-cycle",
+                f"{path} extends itself, directly or through other specs",
+                span,
+            )
 
 
 def _project(folder: FilePath) -> FilePath:
@@ -112,7 +116,7 @@ def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
     if not isinstance(name, str) or not name:
         _refuse("wrong-type", "expected the name of a file", span)
     if "\0" in name:
-        _refuse("cannot-read", "no file has such a name", span)
+        _refuse("cannot-read", "a file cannot have this name", span)
     # Names of files are UTF-8, also where the locale is C and knows ASCII only.
     return overlay.parent / os.fsdecode(name.encode())
 
@@ -178,7 +182,7 @@ def _option(text: str) -> Source:
     if bad := list(bad_characters([text], file)):
         raise SpecError(bad)
     if match := LINE_BREAK.search(text):
-        _refuse("bad-set", "an option is a single line", at(match.start(), 1))
+        _refuse("bad-set", "an option must be a single line", at(match.start(), 1))
     if not equals:
         help = "write KEY=VALUE, such as layers.conv1.kernel_size=7"
         _refuse("bad-set", "there is no = in this option", at(0, len(text)), help)
@@ -192,14 +196,14 @@ def _option(text: str) -> Source:
         keys[path] = at(column, len(part))
         column += len(part) + 1
     if path[0] == "extends":
-        _refuse("bad-set", "an option cannot say what a spec extends", keys[path[:1]])
+        _refuse("bad-set", "extends cannot be set with an option", keys[path[:1]])
     if value.lstrip(" ")[:1] in ("", "#"):
-        help = "null removes, '' is an empty text"
+        help = "null removes the key, '' is an empty string"
         _refuse("bad-set", "there is no value after the =", at(start - 1, 1), help)
     reader = Reader(" " * start + value, [text], file)
     data = reader.document(path)
     if isinstance(data, dict | list) and value.lstrip(" ")[0] not in "[{":
-        help = "quote a text that has ': ' in it or begins with '- '"
+        help = "quote a string that contains ': ' or begins with '- '"
         message = "a value is a scalar, a [list] or a {mapping}"
         _refuse("bad-set", message, at(start, len(value)), help)
     for part in reversed(path):

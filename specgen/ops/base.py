@@ -199,7 +199,7 @@ def need_maps(op: str, x: Shape) -> None:
     if len(x) != 3:
         raise Refusal(
             "shape-mismatch",
-            f"{op} reads maps (channels, height, width), and its input is {x}",
+            f"{op} needs maps (channels, height, width), but its input is {x}",
             "op",
             help="place it before the flatten layer",
         )

@@ -43,9 +43,7 @@ class ResponseNorm(Op):
     alpha: Annotated[Positive, Field(description="weight of the mean of squares")] = (
         1e-4
     )
-    beta: Annotated[Positive, Field(description="exponent of what is divided by")] = (
-        0.75
-    )
+    beta: Annotated[Positive, Field(description="exponent of the divisor")] = 0.75
     k: Annotated[
         Positive, Field(description="added to the weighted mean of squares")
     ] = 1.0
@@ -55,7 +53,7 @@ class ResponseNorm(Op):
     def _odd(cls, size: int) -> int:
         if size % 2 == 0:
             raise PydanticCustomError(
-                "odd", "the window must be odd, so that it is centred on its value"
+                "odd", "the window must be odd, so that it is centered on its value"
             )
         return size
 
@@ -90,7 +88,7 @@ class LocalResponseNorm(ResponseNorm):
         Field(
             ge=1,
             le=1024,
-            description="parts of the channels that are normalized by themselves",
+            description="groups of channels that are normalized separately",
         ),
     ] = 1
 
@@ -111,8 +109,8 @@ class LocalResponseNorm(ResponseNorm):
                 f"a window over {group} channels cannot be split"
                 f" into shares of {len(share)}",
                 "groups" if self.groups > 1 else "op",
-                help=f"with groups: {x[0] // len(share)} each share is normalised by"
-                " itself (another function), or place the layer on one device",
+                help=f"with groups: {x[0] // len(share)} each share is normalized"
+                " separately (a different function), or place the layer on one device",
             )
         return Part(self.model_copy(update={"groups": len(share) // group}), share)
 

@@ -38,16 +38,14 @@ class Pool2d(Op):
     ]
     stride: Annotated[
         Pair | None,
-        Field(
-            description="how far the window moves; if left out, as far as it is large"
-        ),
+        Field(description="how far the window moves; by default, its own size"),
     ] = None
     padding: Annotated[
         PaddingPair,
         Field(description="pixels around the maps: one number, or [height, width]"),
     ] = (0, 0)
     ceil_mode: Annotated[
-        bool, Field(description="whether a last window may hang over the edge")
+        bool, Field(description="whether the last window may extend past the edge")
     ] = False
 
     @property
@@ -147,7 +145,7 @@ class AvgPool2d(Pool2d):
 
     op: Literal["avg_pool2d"]
     count_include_pad: Annotated[
-        bool, Field(description="whether the mean counts the padding, as zeros")
+        bool, Field(description="whether the mean includes the padding, as zeros")
     ] = True
 
     def check_fields(self) -> Iterator[Diagnostic]:

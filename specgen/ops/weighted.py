@@ -38,7 +38,9 @@ class Init(Strict):
         NormalWeight | Literal["kaiming_normal"] | None,
         Field(description="{normal: {std: 0.01}}, or kaiming_normal: sqrt(2 / fan_in)"),
     ] = None
-    bias: Annotated[Figure | None, Field(description="value of every bias")] = None
+    bias: Annotated[Figure | None, Field(description="initial value of every bias")] = (
+        None
+    )
 
     def over(self, default: Init) -> Init:
         """This start, completed from `default`."""
@@ -77,7 +79,7 @@ def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
         if leaf not in used:
             yield Diagnostic(
                 "no-effect",
-                f"no layer starts with this {leaf}",
+                f"no layer uses this default {leaf}",
                 ("init", leaf),
                 at_key=True,
                 help="remove it: each layer has its own, or none",
@@ -92,14 +94,16 @@ class Weighted(Op):
     ] = True
     init: Annotated[
         Init,
-        Field(description="how the parameters start, if not as the spec's init says"),
+        Field(
+            description="initial values of the parameters; by default, the spec's init"
+        ),
     ] = Init()
 
     def check_fields(self) -> Iterator[Diagnostic]:
         if not self.bias and self.init.bias is not None:
             yield Diagnostic(
                 "no-effect",
-                "this layer has no bias to start",
+                "this layer has no bias to initialize",
                 ("init", "bias"),
                 help="remove it, or remove `bias: false`",
             )

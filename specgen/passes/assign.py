@@ -128,7 +128,9 @@ def _devices(
             help = problems.nearest(name, [*known, "split"])
             problems.add(Diagnostic("unknown-device", message, at, help=help))
         elif name in seen:
-            problems.add(Diagnostic("bad-placement", f"{short(name)} stands twice", at))
+            problems.add(
+                Diagnostic("bad-placement", f"{short(name)} is listed twice", at)
+            )
         else:
             seen.add(name)
             yield name

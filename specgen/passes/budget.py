@@ -49,7 +49,7 @@ def _over(
 def _most(plan: Memory, images: int) -> str:
     """The layers that take most."""
     layers = plan.by_layer(images).most_common(MOST)
-    return "most take " + ", ".join(f"{name} {readable(n)}" for name, n in layers)
+    return "largest layers: " + ", ".join(f"{name} {readable(n)}" for name, n in layers)
 
 
 def _help(fitting: int, training: Training) -> str:

@@ -78,7 +78,7 @@ def on_one_device(graph: Graph, device: str = "gpu0") -> PlacedGraph:
 
 def _blame(node: Node, found: Diagnostic, origins: Mapping[str, str]) -> Diagnostic:
     """Point at the layer's field, and say what of the placement asks for it."""
-    asked = [f"{origins[node.name]} asks for it"] if node.name in origins else []
+    asked = [f"{origins[node.name]} asks for this"] if node.name in origins else []
     return replace(
         found,
         message=f"{node.name}: {found.message}",

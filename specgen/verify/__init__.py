@@ -36,7 +36,7 @@ def verify(
     if missing:
         problem = Diagnostic(
             "missing-package",
-            f"verify runs what is generated, and {' and '.join(missing)}"
+            f"verify runs the generated code, but {' and '.join(missing)}"
             f" {'is' if len(missing) == 1 else 'are'} not installed",
             help="pip install 'specgen[verify]'",
         )

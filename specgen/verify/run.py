@@ -57,7 +57,7 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     )
     if several:
         yield _close(
-            "start against one device",
+            "initial weights against one device",
             0.0,
             lambda: net().state_dict(),
             lambda: reference().state_dict(),

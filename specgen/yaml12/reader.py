@@ -40,8 +40,8 @@ TIGHT = re.compile(r"[A-Za-z_]\w*:[^\s:].*")
 
 # What is meant, most often, by parts of the parser's messages.
 ADVICE = {
-    "mapping values are not allowed": "a text with ': ' in it needs quotes",
-    "cannot start any token": "a text that begins with this character needs quotes",
+    "mapping values are not allowed": "a string that contains ': ' needs quotes",
+    "cannot start any token": "a string that begins with this character needs quotes",
     "unexpected ':'": "put a space after the colon",
     "expected ',' or '}'": "put a comma between two keys, and a } at the end",
     "expected ',' or ']'": "put a comma between two values, and a ] at the end",
@@ -208,7 +208,7 @@ class Reader:
         elif not isinstance(key, str):
             self._error(
                 "non-string-key",
-                f"a key must be a string, but {short(text) or 'nothing'} is not",
+                f"a key must be a string, but {short(text) or 'an empty key'} is not",
                 span,
                 here,
                 help=help or (f'write "{short(text)}"' if text else None),
@@ -222,7 +222,7 @@ class Reader:
         text: str = event.value
         if event.style == '"' and any("\ud800" <= c <= "\udfff" for c in text):
             # Half a character, as \ud800: only the Python loader lets it pass.
-            self.fail("bad-character", "an escape here is not a character", span)
+            self.fail("bad-character", "this escape is not a character", span)
         if quoted or tag in ("!", TAG + "str"):
             return text
         if not plain and tag not in SCALAR_TAGS:
@@ -246,7 +246,7 @@ class Reader:
             return name
         target = self.anchors[event.anchor]
         if target is None:
-            message = f"*{name} stands inside &{name}"
+            message = f"*{name} is used inside &{name}"
             self._error("recursive-anchor", message, span, path)
             return name
         origin, data = target
@@ -286,7 +286,7 @@ class Reader:
             self._too_deep(span)
 
     def _too_deep(self, span: Span) -> NoReturn:
-        message = f"values nest deeper than {MAX_DEPTH} levels"
+        message = f"values are nested more than {MAX_DEPTH} levels deep"
         self.fail("too-deep", message, span, help=LIMIT_HELP)
 
     def _check_tag(self, event: Any, path: Path, allowed: str) -> None:
