@@ -60,7 +60,7 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
         raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
-        message = f"{train} has {len(classes)} folders, one a class"
+        message = f"{train} has fewer than two folders of images, one a class"
         help = "images belong into DIR/train/<class>/ and DIR/val/<class>/"
         raise _error("no-images", message, help)
     size, image = wanted.size, None

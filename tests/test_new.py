@@ -130,7 +130,7 @@ def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) 
     assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")
     Path("one/train/cat").mkdir(parents=True)
     assert refused(capsys, "a.yaml", "--data", "one").endswith(
-        "has 1 folders, one a class"
+        "has fewer than two folders of images, one a class"
     )
 
 
