@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -59,7 +60,7 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
         raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
-        message = f"{train} has {len(classes)} folders, one a class"
+        message = f"{train} has fewer than two folders of images, one a class"
         help = "images belong into DIR/train/<class>/ and DIR/val/<class>/"
         raise _error("no-images", message, help)
     size, image = wanted.size, None
@@ -110,7 +111,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
     """Return the text of a spec, complete by itself, with its comments."""
     program = compile_file(spec)
     text = spec.read_text(encoding="utf-8")
-    if "extends" in program.source.data or len(program.source.files) > 1:
+    if len(program.source.files) > 1:  # it extends another
         text = resolved(program.spec, program.source)
         program = compile_file(spec, text=text.encode())
     lines = text.splitlines()
@@ -124,7 +125,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
 
 
 def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another, which it calls `name`."""
+    """Return a spec that changes another; `name` is the way to it."""
     program = compile_file(base)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
@@ -139,8 +140,8 @@ def overlay(base: Path, name: str, wanted: Wanted) -> str:
     )
     first = program.graph.nodes[0].name
     return f"""\
-# What is different from {name}; all else is as there.
-extends: {name}
+# What is different from its base; all else is as there.
+extends: {_quoted(name)}
 summary: A variant of {base.name}
 {changed}
 # Layers are changed by their names, removed by null, and added after others:
@@ -184,6 +185,12 @@ def _layers(size: int, classes: int) -> Iterator[str]:
     yield "# One score a class: the folders in DIR/train, by name."
     yield f"fc{index + 2}: {{op: linear, out_features: {classes}}}"
     yield "prob: {op: softmax}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML: in quotes, unless it can be nothing else."""
+    plain = re.fullmatch(r"[A-Za-z./][\w ./-]*", text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _class_name(stem: str) -> str:
