@@ -51,7 +51,7 @@ def check(model: ModelProto) -> Iterator[str]:
 
 
 def tensor_shapes(graph: GraphProto) -> dict[str, tuple[int | str, ...]]:
-    """Return the shapes of all tensors of which they are known, by name."""
+    """Return all known shapes of tensors, by name."""
     shapes: dict[str, tuple[int | str, ...]] = {
         constant.name: tuple(constant.dims) for constant in graph.initializer
     }
@@ -62,7 +62,7 @@ def tensor_shapes(graph: GraphProto) -> dict[str, tuple[int | str, ...]]:
 
 
 def device_groups(spec: ShardingSpecProto) -> list[list[int]]:
-    """Return the devices that hold each shard, in the order of the shards."""
+    """Return the devices that have each shard, in the order of the shards."""
     groups = {entry.key: list(entry.value) for entry in spec.index_to_device_group_map}
     return [groups.get(device, [device]) for device in spec.device]
 
@@ -174,11 +174,11 @@ def _check_shards(spec: ShardingSpecProto, shapes: Shapes) -> Iterator[str]:
 def _check_complete(
     node: NodeProto, specs: Mapping[str, ShardingSpecProto]
 ) -> Iterator[str]:
-    """Each device that computes something of the node is given all that it reads."""
+    """Each device that computes a part of the node receives all that it reads."""
     on = {name: [*chain(*device_groups(spec))] for name, spec in specs.items()}
     computing = dict.fromkeys(d for name in node.output if name for d in on[name])
     reading = {name: on[name] for name in node.input if name}
-    if node.op_type == "Concat":  # each device joins what it is given
+    if node.op_type == "Concat":  # each device joins what it receives
         reading = {"anything": [*chain(*reading.values())]}
     for name, devices in reading.items():
         for device in computing:

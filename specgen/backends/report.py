@@ -1,6 +1,6 @@
 """The plan as tables for people: what `specgen show` prints.
 
-Everything fits 80 columns where the names of a spec let it.
+Everything fits 80 columns unless a spec has very long names.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ WIDTH = 80
 def table(plan: Plan, *, details: bool = False) -> str:
     """Return the plan as tables, without a newline at the end.
 
-    With `details`, memory is shown by what takes it, and the traffic of a training step
-    beside that of the forward pass.
+    With `details`, memory is listed by its use, and the traffic of a training step
+    next to that of the forward pass.
     """
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
     devices = [device.name for device in plan.devices]
@@ -113,7 +113,7 @@ def _devices(plan: Plan) -> str:
 
 
 def _memories(plan: Plan) -> str:
-    """What takes the memory; the device's table has training as a whole."""
+    """Memory by use; the table of devices has the total of training."""
     heads = ("weights", "gradients", "optimizer", "activations", "inference")
     rows: list[Row] = [("memory", *heads), None]
 
@@ -130,7 +130,7 @@ def _memories(plan: Plan) -> str:
 
 
 def _images(plan: Plan, *, details: bool) -> str:
-    """What the figures of memory are for."""
+    """What the memory figures are for."""
     note = f"For {_some(plan.images, 'image')} at once"
     if plan.training.half:
         note += "; training keeps activations, and a copy of the weights, in bfloat16."
@@ -142,7 +142,7 @@ def _images(plan: Plan, *, details: bool) -> str:
 
 
 def _traffic(plan: Plan, *, details: bool) -> str:
-    """Edges from one device that carry as much to several others share a line."""
+    """Edges that carry the same amount from one device to several share a line."""
     devices = [device.name for device in plan.devices]
     heads = ["bytes per image", "bytes per step"][: 1 + details]
     rows: list[Row] = [("before", "from", "to", *heads), None]
@@ -174,7 +174,7 @@ def _traffic(plan: Plan, *, details: bool) -> str:
 
 
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:
-    """How it learns, in three lines: what it sees, what a step is, how large it is."""
+    """The recipe in three lines: data, training, and the learning rate."""
     _, height, width = input_shape
     sees = [f"size {data.size}, crops of {height} x {width}"]
     sees += ["flip"] if data.flip else []

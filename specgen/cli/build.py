@@ -26,7 +26,7 @@ def add(command: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; fail if a folder is not what its spec says",
+        help="write nothing; fail if a folder is out of date",
     )
     either.add_argument(
         "--force",
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from specgen import build, cache, lock
 
     if options.diff and not options.check:
-        options.fail("--diff is an option of --check")
+        options.fail("--diff works only with --check")
     root: Path = options.output
     devices: bool = options.onnx_devices
     given, texts = arguments.given(options)
@@ -118,5 +118,5 @@ def _check(
         raise SpecError(problem(root, change) for change in changes)
     for name in folders:
         if name != RUNTIME:
-            print(f"{root / name} is what the spec says")
+            print(f"{root / name} is up to date")
     return 0

@@ -1,4 +1,4 @@
-"""`specgen verify`: run what is generated and compare with the plan."""
+"""`specgen verify`: run the generated code and compare with the plan."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from specgen.cli import arguments
 from specgen.cli.terminal import Progress, print_json, print_text
 
 EXAMPLES = (
-    ("verify specs/alexnet.yaml", "takes some seconds a spec"),
-    ("verify specs --quiet", "prints what has failed, if any"),
+    ("verify specs/alexnet.yaml", "takes a few seconds per spec"),
+    ("verify specs --quiet", "prints only failed checks"),
 )
 
 

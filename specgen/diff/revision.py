@@ -1,4 +1,4 @@
-"""Specs as git has them: `REV:path`, with the bases of the same revision.
+"""Specs from git: `REV:path`, with the bases of the same revision.
 
 The files are written into a temporary folder, in their places, and compiled there; what
 is said of them names them as git does. Nothing in the work tree is touched.
@@ -58,7 +58,7 @@ def compile_at(
     if ":" not in spec or os.path.lexists(spec):
         return compile_file(Path(spec), sets, root)
     revision, _, path = spec.partition(":")
-    if spec.startswith("-") or not spec.isprintable():  # for git, an option, or two
+    if spec.startswith("-") or not spec.isprintable():  # an option, or two names
         raise _unreadable(spec, "git cannot have such a name")
     if path.startswith(("./", "../")):
         path = _git("rev-parse", "--show-prefix").decode().strip() + path
@@ -113,7 +113,7 @@ def _has(revision: str, folder: str, known: Mapping[str, Collection[str]]) -> bo
 def _check_out(revision: str, path: str, root: Path) -> None:
     """Write a spec and all its bases, as they are in a revision, below a folder.
 
-    What is wrong with a base, or where it is, is left to the compiler to say.
+    The compiler reports what is wrong with a base or its place.
     """
     content = _git("cat-file", "blob", f"{revision}:{path}")
     for _ in range(LONGEST_CHAIN):

@@ -1,4 +1,4 @@
-"""What PyTorch, torchvision, Keras and Caffe call things, and what they are here.
+"""What PyTorch, torchvision, Keras and Caffe call things, and our names for them.
 
 Data for help: which of our names is meant, or that there is none. A name of ours counts
 only where it is valid; as soon as an op exists, it is what help gives.
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from specgen.diagnostics import LIMITS
 
-# Ours, and what others say, without case, `_` and `-`, and without `nn.` and the like.
+# Our name, then others' without case, `_`, `-`, `nn.` and the like.
 OPS = """
 conv2d: conv convolution convolution2d spatialconvolution conv2dnormactivation
 conv2d: lazyconv2d convolutional
@@ -68,7 +68,7 @@ transformer transformerdecoder transformerdecoderlayer transformerencoder
 transformerencoderlayer transpose unflatten unfold unitnormalization upsamplebilinear
 upsamplenearest upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
 """
-# Whole families of them: for signals and volumes, losses, steps of recurrent networks.
+# Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
     r".*(?:[13]d(?:withindices|transpose)?|loss|loss2d|cell|list|dict)"
     r"|(?:circular|constant|random|reflection|replication|zero)pad.*|random.*"
@@ -220,29 +220,29 @@ PREFIX = re.compile(r"^(?:(?:torch|nn|f|tf|keras|layers|functional|ops)\.)+")
 
 
 def tag_help(tag: str, word: str, valid: Collection[str]) -> str | None:
-    """Return the help for an op, or a kind, that others have."""
+    """Return the help for an op, or a kind, that other programs have."""
     if tag == "op":
         return _help(word, valid, OPS, OP_HINTS, NO_OPS)
     return value_help(word, valid)
 
 
 def key_help(word: str, valid: Collection[str]) -> str | None:
-    """Return the help for a key that others have where `valid` are possible."""
+    """Return the help for a key of other programs where `valid` are possible."""
     return _help(word, valid, KEYS, KEY_HINTS, NO_KEYS)
 
 
 def value_help(word: str, valid: Collection[str] = ()) -> str | None:
-    """Return the help for a value that others have, such as a kind of optimizer."""
+    """Return the help for a value of other programs, such as a kind of optimizer."""
     return _help(word, valid, VALUES, VALUE_HINTS, NO_VALUES)
 
 
 def our_key(word: str, valid: Collection[str]) -> str | None:
-    """Return the one of the `valid` keys that others call like this."""
+    """Return which of the `valid` keys others call by this name."""
     return next((name for name in _ours(word, KEYS) if name in valid), None)
 
 
 def our_tag(tag: str, word: str, valid: Collection[str]) -> str | None:
-    """Return the one of the `valid` ops, or kinds, that others call like this."""
+    """Return which of the `valid` ops, or kinds, others call by this name."""
     table = OPS if tag == "op" else VALUES
     return next((name for name in _ours(word, table) if name in valid), None)
 
@@ -264,7 +264,7 @@ def _help(
 
 
 def _ours(word: str, table: str) -> Iterator[str]:
-    """Yield what a word may be called here, whether it is possible or not."""
+    """Yield our possible names for a word, valid here or not."""
     said = _plain(word)
     for name, others in _lines(table):
         if said in others or said == _plain(name):
@@ -278,5 +278,5 @@ def _lines(table: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _plain(word: str) -> str:
-    """Return a name without what is written differently from one to the other."""
+    """Return a name without the differences between spellings."""
     return re.sub("[^a-z0-9.]", "", PREFIX.sub("", word[:100].casefold()))

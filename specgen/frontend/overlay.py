@@ -1,4 +1,4 @@
-"""Files and options to one source: `extends` and `--set`."""
+"""Combine files and options into one source: `extends` and `--set`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from specgen.source import MAX_BYTES, Source, parse
 from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 
-# What the top folder of a project has.
+# Files that mark the top folder of a project.
 PROJECT = (".git", "pyproject.toml")
 
-DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range, conv1..pool2
+DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range like conv1..pool2
 
 
 def load(
@@ -104,7 +104,7 @@ def _chain(
 
 
 def _project(folder: FilePath) -> FilePath:
-    """Return the nearest folder upward that is a project's, or else the folder."""
+    """Return the nearest parent folder of a project, or else the folder itself."""
     folder = folder.resolve()
     for parent in (folder, *folder.parents):
         if any((parent / mark).exists() for mark in PROJECT):
@@ -117,14 +117,14 @@ def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
         _refuse("wrong-type", "expected the name of a file", span)
     if "\0" in name:
         _refuse("cannot-read", "a file cannot have this name", span)
-    # Names of files are UTF-8, also where the locale is C and knows ASCII only.
+    # File names are UTF-8, even in the C locale, which knows only ASCII.
     return overlay.parent / os.fsdecode(name.encode())
 
 
 def _read(path: FilePath, span: Span | None) -> bytes:
-    """Read a file, though not much more of it than a spec may have."""
+    """Read a file, but not much more than the size limit of a spec."""
     try:
-        # Only what the user names may be something else, such as a pipe.
+        # Only a path that the user gives may be something else, such as a pipe.
         if span and path.exists() and not path.is_file():
             _refuse("cannot-read", f"{short(str(path))} is not a file", span)
         with path.open("rb") as file:
@@ -149,7 +149,7 @@ def _refuse(
 
 
 def _one_overlay(options: Sequence[Source]) -> Source:
-    """Return the overlay that says what all options say; the last word counts."""
+    """Return the overlay of all options; the last one wins."""
     data: dict[str, Any] = {}
     keys: dict[Path, Span] = {}
     values: dict[Path, Span] = {}
@@ -171,7 +171,7 @@ def _add(data: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _option(text: str) -> Source:
-    """Read KEY=VALUE as an overlay that says nothing else."""
+    """Read KEY=VALUE as an overlay with nothing else."""
     file = f"--set {text}"
     name, equals, value = text.partition("=")
     start = len(name) + 1

@@ -1,4 +1,4 @@
-"""Activations, and dropout: what works on each value by itself."""
+"""Activations and dropout: ops on each value separately."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Dropout(Op):
 
 
 class Softmax(Op):
-    """Class probabilities; ends a network, outside `forward`: the loss wants logits."""
+    """Class probabilities; ends a network, outside `forward`: the loss needs logits."""
 
     op: Literal["softmax"]
     after_logits: ClassVar[bool] = True

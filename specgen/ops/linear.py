@@ -1,4 +1,4 @@
-"""Fully connected layers, and the flattening that they do not do by themselves."""
+"""Fully connected layers, and the flattening that they need."""
 
 from __future__ import annotations
 

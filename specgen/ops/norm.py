@@ -1,4 +1,4 @@
-"""Normalisation by the responses nearby: in other maps, or in the same one."""
+"""Normalization by nearby responses: in other maps, or in the same one."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from specgen.schema import Count, Positive
 class ResponseNorm(Op):
     """Divides each value by (k + alpha * mean of squares in its window) ** beta.
 
-    The window is centred on the value; outside the maps there are zeros, which count in
-    the mean. So alpha is divided by the number of values in the window, as in PyTorch,
-    ONNX, Caffe and the code of 2012; in the paper it is not.
+    The window is centered on the value. Outside the maps there are zeros, which count
+    in the mean. So alpha is divided by the number of values in the window, as in
+    PyTorch, ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
     size: Annotated[
@@ -75,14 +75,14 @@ class ResponseNorm(Op):
 
 
 class LocalResponseNorm(ResponseNorm):
-    """Across maps: the window is `size` neighbouring channels in the same place.
+    """Across maps: the window is `size` neighboring channels in the same place.
 
-    It ends at the ends of each of `groups` groups: the towers of 2012 normalise over
+    It ends at the ends of each of `groups` groups: the towers of 2012 normalize over
     their own maps only.
     """
 
     op: Literal["local_response_norm"]
-    # Each is a node of ONNX, of which there are not too many.
+    # Each is an ONNX node; keep their number reasonable.
     groups: Annotated[
         int,
         Field(

@@ -27,7 +27,7 @@ from specgen.ops.base import (
 
 
 class Pool2d(Op):
-    """A window that slides over each map by itself, with torch's rounding down.
+    """A window that slides over each map separately, rounding down like torch.
 
     `ceil_mode` rounds up: windows may then hang over the bottom and right edge, and
     what lies outside takes no part.
@@ -92,7 +92,7 @@ class Pool2d(Op):
         return count
 
     def _overhang(self, x: Shape) -> tuple[int, int]:
-        """How far the last window reaches over the bottom and the right padding."""
+        """How far the last window extends past the bottom and right padding."""
         bottom, right = (
             max(
                 0,

@@ -16,7 +16,7 @@ from specgen.spec import data, training
 
 
 def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
-    """Report what each part alone does not show, as far as the parts are known."""
+    """Report contradictions between parts, as far as the parts are known."""
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
     problems.add(*(found for found in inside if found.path not in refused))
@@ -58,7 +58,7 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
-    """The loss and `probabilities` need one score a class at the end."""
+    """The loss and `probabilities` need one score per class at the end."""
     nodes = graph.nodes
     if not any(node.parameters() for node in nodes):
         message = "no layer has parameters, so there is nothing to train"
@@ -84,7 +84,7 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def _check_starts(draft: Draft, ops: Sequence[Op]) -> Iterator[Diagnostic]:
-    """What is said of parameters must be of some that there are."""
+    """A setting for parameters needs parameters that it applies to."""
     if draft.init:
         yield from check_default(draft.init, ops)
     biases = any(isinstance(op, Weighted) and op.bias for op in ops)

@@ -29,7 +29,7 @@ class Input(Strict):
 class Device(Strict):
     """A logical device; it is bound to a real one when the network runs.
 
-    `memory` is what training on the spec's own batches may take there at most.
+    `memory` is the most that training with the spec's batch size may take there.
     """
 
     memory: Annotated[
@@ -72,7 +72,7 @@ def _version(value: object) -> object:
 
 
 class Spec(Strict, defer_build=True):  # its sections are checked one by one
-    """A network: its layers, their start, their devices, its data and its training."""
+    """A network: layers, initialization, devices, data and training."""
 
     specgen: Annotated[
         Literal[1],

@@ -49,7 +49,7 @@ class Data(Strict):
     ] = 64.0
 
     def side(self, height: int, width: int) -> int:
-        """Pixels of an image's side, for an input of this height and width."""
+        """Side of an image in pixels, for an input of this height and width."""
         return self.size or math.ceil(max(height, width) * 8 / 7)
 
 

@@ -15,7 +15,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class LrMultipliers(Strict):
-    """What the rate is multiplied by for weights and for biases."""
+    """Factors of the learning rate for weights and for biases."""
 
     weight: Annotated[Positive, Field(description="factor for weights")] = 1.0
     bias: Annotated[Positive, Field(description="factor for biases")] = 1.0
@@ -139,14 +139,14 @@ class Training(Strict):
 
     @property
     def half(self) -> bool:
-        """Whether the forward pass computes with numbers of half the size."""
+        """Whether the forward pass computes in half precision."""
         return self.precision == "bfloat16"
 
 
 def check_biases(training: Training) -> Iterator[Diagnostic]:
-    """Yield what is said of biases, for a network that has none.
+    """Yield the settings for biases, for a network without any.
 
-    As everywhere, saying a default is as if it were not said.
+    As everywhere, writing a default is the same as leaving it out.
     """
     sgd = training.optimizer
     said = {
@@ -160,7 +160,7 @@ def check_biases(training: Training) -> Iterator[Diagnostic]:
 
 
 def check(training: Training) -> Iterator[Diagnostic]:
-    """Yield the figures of a recipe that contradict each other or change nothing."""
+    """Yield numbers of a recipe that contradict each other or change nothing."""
     here = ("training",)
     sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
     if not sgd.decay_biases and not sgd.weight_decay:
