@@ -141,8 +141,12 @@ def _images(plan: Plan, *, details: bool) -> str:
     return "\n".join(textwrap.wrap(note + inference * details, WIDTH))
 
 
-def _traffic(plan: Plan, *, details: bool) -> str:
-    """Edges from one device that carry as much to several others share a line."""
+def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
+    """Return what crosses devices as a table, its head and its total included.
+
+    Edges from one device that carry as much to several others share a line. With
+    `details`, a training step's bytes stand beside those of an image.
+    """
     devices = [device.name for device in plan.devices]
     heads = ["bytes per image", "bytes per step"][: 1 + details]
     rows: list[Row] = [("before", "from", "to", *heads), None]
@@ -164,7 +168,10 @@ def _traffic(plan: Plan, *, details: bool) -> str:
     totals = [sum(edge.bytes_per_image for edge in plan.traffic)]
     totals.append(sum(edge.bytes_per_step for edge in plan.traffic))
     shown = [f"{total:,}" for total in totals[: 1 + details]]
-    rows += [None, ("total", "", "", *shown)]
+    return [*rows, None, ("total", "", "", *shown)]
+
+
+def _traffic(plan: Plan, *, details: bool) -> str:
     note = "Forward, in float32; the backward pass moves as much again."
     if details:
         note = "In float32: forward an image; to and fro a training step."
@@ -172,6 +179,7 @@ def _traffic(plan: Plan, *, details: bool) -> str:
             note = (
                 "Forward an image in float32; to and fro a training step in bfloat16."
             )
+    rows = traffic_rows(plan, details=details)
     return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
 
 

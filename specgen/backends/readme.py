@@ -1,0 +1,201 @@
+"""The README of a generated folder: what the network is, as git hosts show it.
+
+Words of a spec are escaped, its names stand in code spans. What depends on all layers
+stands in few lines, so that the change of one layer is a small difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from specgen.backends.layout import enumeration
+from specgen.backends.report import traffic_rows
+from specgen.diagnostics import Path
+from specgen.graph import INPUT
+from specgen.markdown import code, escaped, table
+from specgen.ops.weighted import Weighted
+from specgen.plan import Plan, window_cells
+from specgen.schema import readable
+from specgen.source import Source
+from specgen.spec import Spec
+from specgen.tables import dimensions, ranges
+
+PICTURE = "architecture.svg"
+# Keys whose comments are not on the network itself: the first line of a spec often
+# speaks to an editor.
+RECIPE = ("specgen", "init", "data", "training")
+
+RUN = """\
+In this folder, which needs `runtime/` beside it; `DIR` has images in `train/<class>/`
+and `val/<class>/`.
+
+```console
+pip install -r ../runtime/requirements.txt
+python train.py --data DIR
+python evaluate.py runs/{stem}/checkpoint.safetensors --data DIR
+python predict.py IMAGE... --model runs/{stem}/checkpoint.safetensors
+python export.py runs/{stem}/checkpoint.safetensors
+```
+
+Each says more with `--help`: how to resume, which devices to use. From Python:
+
+```python
+from model import {name}
+
+net = {name}(devices={bound})
+```"""
+
+
+def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
+    """Return the text of README.md; `stem` names the folder of a training run."""
+    devices = [device.name for device in plan.devices]
+    where = enumeration(devices) if len(devices) < 5 else f"{len(devices)} devices"
+    words = [escaped(text) for text in (spec.summary, spec.reference) if text.strip()]
+    notes = list(_notes(spec, source))
+    parts = [
+        f"# {plan.name}",
+        *words,
+        f"![{plan.name} on {where}]({PICTURE})",
+        "## Layers",
+        _layers(plan, devices),
+        *(["\n".join(notes)] if notes else []),
+        "## Memory and traffic",
+        _memory(plan),
+        _images(plan),
+        *_traffic(plan),
+        "## Recipe",
+        table(("setting", "value", "why"), "<><", _recipe(spec, source)),
+        "## Commands",
+        _run(plan, stem),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _layers(plan: Plan, devices: Sequence[str]) -> str:
+    windows = ("kernel", "stride", "padding", "groups")
+    head = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
+    rows: list[tuple[str, ...]]
+    rows = [(code(INPUT), "", "", "", "", "", dimensions(plan.input_shape), "", "", "")]
+    for layer in plan.layers:
+        rows.append(
+            (
+                code(layer.name),
+                code(layer.op),
+                *window_cells(layer),
+                dimensions(layer.output_shape),
+                *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
+                " ".join(map(code, ranges(layer.devices, devices))),
+            )
+        )
+    totals = f"**{plan.parameters:,}**", f"**{plan.macs:,}**"
+    rows.append(("**total**", "", "", "", "", "", "", *totals, ""))
+    return table(head, "<<>>>>>>><", rows)
+
+
+def _notes(spec: Spec, source: Source) -> Iterator[str]:
+    """Comments of the spec on what is no part of the recipe, layers as they run."""
+    sections, layers = list(type(spec).model_fields), list(spec.layers)
+    known = [path for path in source.comments if path in source.values]
+
+    def place(path: Path) -> tuple[int, int]:
+        of_layer = path[0] == "layers" and len(path) > 1
+        section = sections.index(str(path[0]))
+        return section, layers.index(str(path[1])) if of_layer else 0
+
+    for path in sorted((p for p in known if p[0] in sections), key=place):
+        words = escaped(" ".join(source.comments[path]))
+        if words and not _in_recipe(path):
+            name = ".".join(map(str, path)).removeprefix("layers.")
+            yield f"- {code(name)}: {words}"
+
+
+def _in_recipe(path: Path) -> bool:
+    return path[0] in RECIPE or path[2:3] == ("init",)
+
+
+def _memory(plan: Plan) -> str:
+    head = ("device", "parameters", "inference", "training", "of budget", "")
+    rows = []
+    for device in plan.devices:
+        held = device.memory
+        row = [code(device.name), f"{device.parameters:,}"]
+        row += [readable(held.inference), readable(held.training)]
+        if held.budget:
+            row += [readable(held.budget), f"{held.training / held.budget:.0%}"]
+        rows.append(row)
+    width = max(map(len, rows))
+    rows = [row + [""] * (width - len(row)) for row in rows]
+    return table(head[:width], "<>>>>>"[:width], rows)
+
+
+def _images(plan: Plan) -> str:
+    images = "1 image" if plan.images == 1 else f"{plan.images:,} images"
+    kept = "all activations"
+    if plan.training.half:
+        kept += ", these and a copy of the weights in bfloat16"
+    return (
+        f"For {images} at once, in float32. Inference takes the weights and the largest"
+        f" activations, training the weights, gradients, momentum and {kept}."
+    )
+
+
+def _traffic(plan: Plan) -> Iterator[str]:
+    if not plan.traffic:
+        return
+    head, *rows = filter(None, traffic_rows(plan, details=True))
+    cells = []
+    for before, source, target, *counts in rows:
+        names = [code(name) if name else "" for name in (before, source, target)]
+        cells.append((*names, *counts))
+    cells[-1] = ("**total**", "", "", *(f"**{n}**" for n in cells[-1][3:]))
+    yield "What is copied from device to device before a layer runs:"
+    yield table(head, "<<<>>", cells)
+
+
+def _recipe(spec: Spec, source: Source) -> Iterator[tuple[str, str, str]]:
+    """Every value, and the spec's comments above it."""
+    said = {path: texts for path, texts in source.comments.items() if _in_recipe(path)}
+    for path, value in _values(spec):
+        steps = [path[:end] for end in range(1, len(path) + 1)]
+        why = [escaped(" ".join(said.pop(step, ()))) for step in steps]
+        if path not in source.values:
+            why.append("default")
+        yield code(".".join(map(str, path))), value, " ".join(filter(None, why))
+
+
+def _values(spec: Spec) -> Iterator[tuple[Path, str]]:
+    yield from _leaves(("init",), spec.init.model_dump())
+    for name, op in spec.layers.items():
+        if isinstance(op, Weighted):
+            yield from _leaves(("layers", name, "init"), op.init.model_dump())
+    for section in ("data", "training"):
+        yield from _leaves((section,), getattr(spec, section).model_dump())
+
+
+def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
+    match value:
+        case None:
+            return
+        case Mapping():
+            for key, inner in value.items():
+                yield from _leaves((*path, key), inner)
+        case bool():
+            yield path, str(value).lower()
+        case float():
+            short = f"{value:g}"
+            yield path, short if float(short) == value else repr(value)
+        case list() | tuple():
+            yield path, ", ".join(map(str, value))
+        case _:
+            yield path, str(value).replace("_", r"\_")
+
+
+def _run(plan: Plan, stem: str) -> str:
+    count = len(plan.devices)
+    bound = ", ".join(f'"cuda:{index}"' for index in range(count))
+    return RUN.format(
+        stem=stem,
+        name=plan.name,
+        bound=f"({bound},)" if count == 1 else f"({bound})",
+    )
