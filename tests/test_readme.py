@@ -36,11 +36,11 @@ def test_it_says_what_the_network_is(alexnet: str) -> None:
     headings = [line[3:] for line in lines if line.startswith("## ")]
     assert headings == ["Layers", "Memory and traffic", "Recipe", "Commands"]
     for row in (
-        "| `conv1` | `conv2d` | 11 | 4 | b3 r3 |  | 96 x 55 x 55 | 34,944 |"
-        " 105,415,200 | `gpu0` `gpu1` |",
-        "| **total** |  |  |  |  |  |  | **60,965,224** | **724,406,816** |  |",
+        "| `conv1` | `conv2d` | 11 | 4 | b3 r3 |  | 96x55x55 | 34,944 | 105,415,200 |",
+        "| **total** |  |  |  |  |  |  | **60,965,224** | **724,406,816** |",
         "- `conv3`: The only convolution that reads both towers.",
-        "| `gpu0` | 32,531,112 | 483.17 MiB | 949.91 MiB | 3.00 GiB | 31% |",
+        "| `gpu0` | `conv1..prob` | 32,531,112 | 483.17 MiB | 949.91 MiB | 3.00 GiB |"
+        " 31% |",
         "| `fc8` | `gpu1` | `gpu0` | 8,192 | 2,097,152 |",
         "| **total** |  |  | **234,496** | **60,030,976** |",
         "| `training.epochs` | 90 | Section 5: roughly. |",

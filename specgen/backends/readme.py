@@ -6,7 +6,7 @@ stands in few lines, so that the change of one layer is a small difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from specgen.backends.layout import enumeration
@@ -14,6 +14,7 @@ from specgen.backends.report import traffic_rows
 from specgen.diagnostics import Path
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
+from specgen.ops.base import Shape
 from specgen.ops.weighted import Weighted
 from specgen.plan import Plan, window_cells
 from specgen.schema import readable
@@ -58,7 +59,7 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
         *words,
         f"![{plan.name} on {where}]({PICTURE})",
         "## Layers",
-        _layers(plan, devices),
+        _layers(plan),
         *(["\n".join(notes)] if notes else []),
         "## Memory and traffic",
         _memory(plan),
@@ -72,25 +73,29 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _layers(plan: Plan, devices: Sequence[str]) -> str:
+def _layers(plan: Plan) -> str:
     windows = ("kernel", "stride", "padding", "groups")
-    head = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
+    head = ("layer", "op", *windows, "output", "parameters", "MACs")
     rows: list[tuple[str, ...]]
-    rows = [(code(INPUT), "", "", "", "", "", dimensions(plan.input_shape), "", "", "")]
+    rows = [(code(INPUT), "", "", "", "", "", _shape(plan.input_shape), "", "")]
     for layer in plan.layers:
         rows.append(
             (
                 code(layer.name),
                 code(layer.op),
                 *window_cells(layer),
-                dimensions(layer.output_shape),
+                _shape(layer.output_shape),
                 *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
-                " ".join(map(code, ranges(layer.devices, devices))),
             )
         )
     totals = f"**{plan.parameters:,}**", f"**{plan.macs:,}**"
-    rows.append(("**total**", "", "", "", "", "", "", *totals, ""))
-    return table(head, "<<>>>>>>><", rows)
+    rows.append(("**total**", "", "", "", "", "", "", *totals))
+    return table(head, "<<>>>>>>>", rows)
+
+
+def _shape(shape: Shape) -> str:
+    """A shape that stands in one line of a narrow column."""
+    return dimensions(shape).replace(" ", "")
 
 
 def _notes(spec: Spec, source: Source) -> Iterator[str]:
@@ -115,18 +120,21 @@ def _in_recipe(path: Path) -> bool:
 
 
 def _memory(plan: Plan) -> str:
-    head = ("device", "parameters", "inference", "training", "of budget", "")
+    head = ("device", "layers", "parameters", "inference", "training", "of budget", "")
+    order = [layer.name for layer in plan.layers]
     rows = []
     for device in plan.devices:
         held = device.memory
-        row = [code(device.name), f"{device.parameters:,}"]
+        on = [layer.name for layer in plan.layers if device.name in layer.devices]
+        row = [code(device.name), ", ".join(map(code, ranges(on, order)))]
+        row.append(f"{device.parameters:,}")
         row += [readable(held.inference), readable(held.training)]
         if held.budget:
             row += [readable(held.budget), f"{held.training / held.budget:.0%}"]
         rows.append(row)
     width = max(map(len, rows))
     rows = [row + [""] * (width - len(row)) for row in rows]
-    return table(head[:width], "<>>>>>"[:width], rows)
+    return table(head[:width], "<<>>>>>"[:width], rows)
 
 
 def _images(plan: Plan) -> str:
