@@ -17,18 +17,15 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """Return the spec files, each once; a folder stands for the specs in it.
+    """Return the spec files as `expand` does, for a folder each.
 
     Raises:
         SpecError: a folder without specs, or two specs of one name.
     """
     problems: list[Diagnostic] = []
-    specs: dict[Path, Path] = {}
-    for path in paths:
-        for spec in _specs(path, problems) if path.is_dir() else [path]:
-            specs.setdefault(Path(spec).resolve(), spec)
     stems: dict[str, Path] = {}
-    for spec in specs.values():
+    specs = expand(paths)
+    for spec in specs:
         first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
         if first is not spec:
             message = f"{first} and {spec} would go into one folder"
@@ -36,22 +33,38 @@ def find(paths: Sequence[Path]) -> list[Path]:
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if problems:
         raise SpecError(problems)
+    return specs
+
+
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """Return the spec files, each once; a folder stands for the specs in it.
+
+    Raises:
+        SpecError: a folder without specs.
+    """
+    problems: list[Diagnostic] = []
+    specs: dict[Path, Path] = {}
+    for path in paths:
+        for spec in _specs(path, problems) if path.is_dir() else [path]:
+            specs.setdefault(Path(spec).resolve(), spec)
+    if problems:
+        raise SpecError(problems)
     return list(specs.values())
 
 
 def compile_all(
     specs: Sequence[Path],
-    root: Path,
     sets: Sequence[str],
     *,
+    root: Path | None = None,
     project: Path | None = None,
-    onnx_devices: bool = False,
+    texts: Mapping[Path, bytes] | None = None,
     force: bool = False,
-) -> dict[str, dict[str, bytes]]:
-    """Compile the specs and return the files of each folder below `root`.
+) -> dict[Path, Program]:
+    """Compile the specs, which are to be built into folders below `root`, if given.
 
     What the specs extend lies in `project`; without one, in the nearest folder upward
-    that is a project.
+    that is a project. `texts` are those of specs that are not to be read.
 
     Raises:
         SpecError: everything that is wrong with any of them; also, unless `force`, a
@@ -60,16 +73,17 @@ def compile_all(
     from specgen.compiler import compile_file
 
     # What is wrong with a base of several is said once.
-    problems = dict.fromkeys([] if force else _taken(specs, root))
+    taken = _taken(specs, root) if root and not force else ()
+    problems = dict.fromkeys(taken)
     programs: dict[Path, Program] = {}
     for spec in specs:
         try:
-            programs[spec] = compile_file(spec, sets, project)
+            programs[spec] = compile_file(spec, sets, project, (texts or {}).get(spec))
         except SpecError as error:
             problems |= dict.fromkeys(error.diagnostics)
     if problems:
         raise SpecError(problems)
-    return outputs(programs, sets, onnx_devices=onnx_devices)
+    return programs
 
 
 def outputs(

@@ -12,6 +12,7 @@ from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
 from specgen.names import stem_problem, variant_name
+from specgen.passes import warnings
 from specgen.passes.assign import assign
 from specgen.passes.check import check
 from specgen.passes.placement import place
@@ -21,13 +22,17 @@ from specgen.spec import Spec
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled spec. `stem` names its folder and its ONNX graph."""
+    """A compiled spec. `stem` names its folder and its ONNX graph.
+
+    `warnings` are of what is legal and probably not meant.
+    """
 
     stem: str
     spec: Spec
     source: Source
     graph: Graph
     placed: PlacedGraph
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -53,15 +58,20 @@ class Unfinished(SpecError):  # noqa: N818 - it names what the spec is
 
 
 def compile_file(
-    path: Path, sets: Sequence[str] = (), root: Path | None = None
+    path: Path,
+    sets: Sequence[str] = (),
+    root: Path | None = None,
+    text: bytes | None = None,
 ) -> Program:
     """Read and compile a spec file, with `--set` options; its bases lie in `root`.
+
+    `text` is that of the file, if it is not to be read.
 
     Raises:
         Unfinished: everything that is wrong with it, each with its place.
         SpecError: a file cannot be read.
     """
-    source = load(path, sets, root)
+    source = load(path, sets, root, text)
     problems = Problems()
     if problem := stem_problem(path.stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
@@ -105,7 +115,9 @@ def _program(
     assert draft, "what is unknown has been reported"
     assert draft.graph, "what is unknown has been reported"
     assert placed, "what is unknown has been reported"
-    return Program(stem, draft.spec(), source, draft.graph, placed)
+    spec = draft.spec()
+    found = source.locate(warnings.find(spec, draft.graph, placed))
+    return Program(stem, spec, source, draft.graph, placed, found)
 
 
 def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:

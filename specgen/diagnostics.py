@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from specgen.paint import BLUE, BOLD, CYAN, RED, YELLOW, Paint, plain
+
 Path = tuple[str | int, ...]
 """A place in the spec's data: ``("layers", "conv2", "groups")``."""
 
@@ -39,6 +41,8 @@ class Span:
 class Diagnostic:
     """One error: a stable ``code`` and one lower-case sentence without full stop.
 
+    A ``warning`` is of what is legal, and probably not what is meant.
+
     ``path`` says where in the data; `Source.locate` turns it into ``span``: that of
     the value, or of its key with ``at_key``.
     """
@@ -50,6 +54,12 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     help: str | None = None
     span: Span | None = None
+    warning: bool = False
+
+    @property
+    def severity(self) -> str:
+        """What it is, in a word."""
+        return "warning" if self.warning else "error"
 
 
 class SpecError(Exception):
@@ -111,9 +121,15 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(sorted(diagnostics, key=place))
 
 
-def render_text(diagnostics: Iterable[Diagnostic]) -> str:
-    """Show each error with its source line and a caret under the exact span."""
-    return "\n\n".join(_text_block(diagnostic) for diagnostic in diagnostics)
+def render_text(
+    diagnostics: Iterable[Diagnostic], paint: Paint = plain, width: int = LINE_WIDTH
+) -> str:
+    """Show each error with its source line and a caret under the exact span.
+
+    Of a line that is longer than `width` only the part around the span is shown.
+    """
+    blocks = (_text_block(diagnostic, paint, width) for diagnostic in diagnostics)
+    return "\n\n".join(blocks)
 
 
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:
@@ -126,6 +142,7 @@ def render_json(diagnostics: Iterable[Diagnostic]) -> str:
         records.append(
             {
                 "code": diagnostic.code,
+                "severity": diagnostic.severity,
                 "message": diagnostic.message,
                 "file": span.file if span else None,
                 "line": span.line if span else None,
@@ -140,7 +157,7 @@ def render_json(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def render_github(diagnostics: Iterable[Diagnostic]) -> str:
-    """Return one GitHub Actions ``::error`` command a line."""
+    """Return one GitHub Actions command a line: ``::error``, ``::warning``."""
     lines = []
     for diagnostic in diagnostics:
         span = diagnostic.span
@@ -157,7 +174,7 @@ def render_github(diagnostics: Iterable[Diagnostic]) -> str:
             ]
         texts = [diagnostic.message, *(text for _, text in _remarks(diagnostic))]
         message = "%0A".join(_github(text) for text in texts)
-        lines.append(f"::error {','.join(properties)}::{message}")
+        lines.append(f"::{diagnostic.severity} {','.join(properties)}::{message}")
     return "\n".join(lines)
 
 
@@ -213,21 +230,24 @@ def short(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 
-def _text_block(diagnostic: Diagnostic) -> str:
-    lines = [f"error[{diagnostic.code}]: {printable(diagnostic.message)}"]
+def _text_block(diagnostic: Diagnostic, paint: Paint, width: int) -> str:
+    shade = f"{BOLD};{YELLOW if diagnostic.warning else RED}"
+    label = paint(f"{diagnostic.severity}[{diagnostic.code}]", shade)
+    lines = [f"{label}: {paint(printable(diagnostic.message), BOLD)}"]
     span = diagnostic.span
     margin = " " * (len(str(span.line)) if span else 1)
+    arrow, bar = paint("-->", BLUE), paint("|", BLUE)
     if span:
-        excerpt, caret = _excerpt(span)
+        excerpt, caret = _excerpt(span, width)
         lines += [
-            f"{margin}--> {printable(span.file)}:{span.line}:{span.column}",
-            f"{margin} |",
-            f"{span.line} | {excerpt}".rstrip(),
-            f"{margin} | {caret}",
+            f"{margin}{arrow} {printable(span.file)}:{span.line}:{span.column}",
+            f"{margin} {bar}",
+            f"{paint(str(span.line), BLUE)} {bar} {excerpt}".rstrip(),
+            f"{margin} {bar} {paint(caret, shade)}",
         ]
-    lines += [
-        f"{margin} = {kind}: {printable(text)}" for kind, text in _remarks(diagnostic)
-    ]
+    for kind, text in _remarks(diagnostic):
+        name = paint(kind, CYAN)
+        lines.append(f"{margin} {paint('=', BLUE)} {name}: {printable(text)}")
     return "\n".join(lines)
 
 
@@ -236,13 +256,13 @@ def _remarks(diagnostic: Diagnostic) -> list[tuple[str, str]]:
     return [*notes, ("help", diagnostic.help)] if diagnostic.help else notes
 
 
-def _excerpt(span: Span) -> tuple[str, str]:
+def _excerpt(span: Span, width: int) -> tuple[str, str]:
     """Return the source line, cut around the span if long, and its caret line."""
     text, start = span.text, span.column - 1
     low, high = 0, len(text)
-    if high > LINE_WIDTH:
-        low = max(0, min(start - LINE_WIDTH // 3, high - LINE_WIDTH))
-        high = low + LINE_WIDTH
+    if high > width:
+        low = max(0, min(start - width // 3, high - width))
+        high = low + width
     cut_left = "..." if low else ""
     cut_right = "..." if high < len(text) else ""
     before = cut_left + _shown(text[low:start])

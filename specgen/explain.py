@@ -1,4 +1,4 @@
-"""The page of an error, out of docs/errors.md."""
+"""The page of an error or a warning, out of docs/errors.md."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ LINK = re.compile(r"\[([^]]+)\]\([^)]*\)")
 
 
 def codes() -> list[str]:
-    """Return the codes of all errors."""
+    """Return the codes of all errors and warnings."""
     return list(_sections())
 
 
 def explain(code: str) -> str:
-    """Return what the page says of an error, as plain text; examples are indented.
+    """Return what the page says of it, as plain text; examples are indented.
 
     Raises:
-        KeyError: there is no such error.
+        KeyError: there is no such code.
     """
-    lines = [f"error[{code}]"]
+    kind = "warning" if _sections()[code].lstrip().startswith("A warning") else "error"
+    lines = [f"{kind}[{code}]"]
     example = False
     for line in LINK.sub(r"\1", _sections()[code]).rstrip().splitlines():
         if line.startswith("```"):

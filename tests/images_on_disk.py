@@ -45,6 +45,8 @@ def imported(folder: Path, name: str) -> Iterator[Any]:
         patch.syspath_prepend(folder)
         patch.delitem(sys.modules, name, raising=False)  # another folder's
         yield importlib.import_module(name)
+        if loading := sys.modules.get("runtime.loading"):
+            loading.idle.clear()  # ends the processes that decode
     for other, module in list(sys.modules.items()):
         file = str(getattr(module, "__file__", None))
         if file.startswith((f"{folder}/", f"{folder.parent}/runtime/")):

@@ -169,6 +169,8 @@ def importing(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:], sys.argv[:] = path, argv
+        if loading := sys.modules.get("runtime.loading"):
+            loading.idle.clear()  # ends the processes that decode
         for name in list(sys.modules):
             if name.partition(".")[0] in own:
                 del sys.modules[name]

@@ -24,6 +24,7 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 # A module or package imports only from those above it, and from itself. What __init__
 # makes public it imports when it is asked for: see test_api.py.
 ORDER = (
+    "paint",
     "__init__",
     "lock",
     "diagnostics",
@@ -51,6 +52,8 @@ ORDER = (
     "writer",
     "cache",
     "build",
+    "watch",
+    "new",
     "api",
     "verify",
     "sample_data",
@@ -85,6 +88,14 @@ def imported_units(code: str, package: str) -> set[str]:
     names = {name for name in imports(code, package) if name.split(".")[0] == "specgen"}
     parts = [(*name.split("."), "__init__")[1] for name in names]
     return {part if part in ORDER else "__init__" for part in parts}
+
+
+def at_start(code: str) -> str:
+    """Return the imports that stand in no function."""
+    lines = ast.parse(code).body  # what is for types only stands below an `if`
+    return "\n".join(
+        map(ast.unparse, (n for n in lines if "Import" in type(n).__name__))
+    )
 
 
 def outputs_and_exits(code: str) -> set[str]:
@@ -147,6 +158,13 @@ def test_a_module_imports_only_from_above(path: Path) -> None:
     assert not imported_units(path.read_text(), package) & set(below)
 
 
+@each([path for path in SOURCES if unit(path) == "cli"])
+def test_the_command_line_starts_at_once(path: Path) -> None:
+    """What takes time to import, a command imports when it runs."""
+    light = {"__init__", "cli", "diagnostics", "lock", "paint"}
+    assert imported_units(at_start(path.read_text()), "specgen.cli") <= light
+
+
 @each([path for path in SOURCES if unit(path) == "ops"])
 def test_ops_know_no_template(path: Path) -> None:
     assert not re.search(r"jinja|template|\.j2", path.read_text(), re.IGNORECASE)
@@ -203,6 +221,7 @@ def test_planted_faults_are_found() -> None:
     assert imported_units("from .. import cli", "specgen.ops") == {"cli"}
     assert imported_units("from . import conv", "specgen.ops") == {"ops"}
     assert imported_units("from specgen import __version__", "specgen") == {"__init__"}
+    assert at_start("import a\ndef f():\n import b") == "import a"
     assert outputs_and_exits("import sys\nsys.exit(print())") == {"print", "sys.exit"}
     assert outputs_and_exits("raise SystemExit(1)") == {"SystemExit"}
     assert arithmetic("a\n{{ 1 if x else n - 1 }} {{ a ~ b }}") == [2]

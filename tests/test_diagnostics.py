@@ -114,6 +114,7 @@ def test_json_gives_every_field() -> None:
     first, second = json.loads(render_json([GROUPS, bare]))
     assert first == {
         "code": "shape-mismatch",
+        "severity": "error",
         "message": GROUPS.message,
         "file": "specs/alexnet.yaml",
         "line": 19,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from scripts import LAYERS, generate, photos, rows, run
+from safetensors.torch import load_file
+from scripts import LAYERS, generate, photos, read_run, rows, run, write_checkpoint
 from torch import Tensor, nn
 
 from specgen.runtime import parallel, training
@@ -36,13 +33,6 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(folder, BASE, layers=layers, placement=placement)
 
 
-def state(output: Path) -> dict[str, Any]:
-    """Return where the run of a checkpoint stands."""
-    with safe_open(output / "checkpoint.safetensors", "pt") as file:
-        found: dict[str, Any] = json.loads(file.metadata()["run"])
-    return found
-
-
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_it_ends_with_advice_and_keeps_the_checkpoint_before(
     steps: int, code: Path, data: Path, tmp_path: Path
@@ -54,7 +44,7 @@ def test_it_ends_with_advice_and_keeps_the_checkpoint_before(
     first, second = hot.err.splitlines()
     assert "diverged" in first
     assert second == f"error: {ADVICE}"
-    assert state(tmp_path)["step"] == 0
+    assert read_run(tmp_path / "checkpoint.safetensors")["step"] == 0
     tensors = load_file(tmp_path / "checkpoint.safetensors")
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
@@ -68,7 +58,7 @@ def test_a_lower_lr_gets_out_of_it_and_stays(
     assert ended.code == 0, ended.err
     assert "the learning rate is now 0.002, it was 1000000000000000.0\n" in ended.out
     assert [row["lr"] for row in rows(tmp_path)] == ["0.002"] * 2
-    assert state(tmp_path)["recipe"]["lr"] == 0.002
+    assert read_run(tmp_path / "checkpoint.safetensors")["recipe"]["lr"] == 0.002
     ended = run(*train, "--resume", "--epochs", 2)
     assert "the learning rate stays 0.002: --lr can change it\n" in ended.out
     assert [row["lr"] for row in rows(tmp_path)] == ["0.002"] * 4
@@ -80,8 +70,8 @@ def test_evaluate_refuses_weights_that_give_no_numbers(
     train = (code / "train.py", "--data", data, "--output", tmp_path, "--workers", 0)
     assert run(*train, "--steps", 1).code == 0
     path = tmp_path / "checkpoint.safetensors"
-    tensors, metadata = load_file(path), {"run": json.dumps(state(tmp_path))}
-    save_file(tensors | {"fc3.bias": torch.full((4,), torch.nan)}, path, metadata)
+    tensors = load_file(path) | {"fc3.bias": torch.full((4,), torch.nan)}
+    write_checkpoint(path, tensors, read_run(path))
     ended = run(code / "evaluate.py", path, "--data", data, "--workers", 0)
     assert ended.code == 1
     assert ended.out.endswith("gpu0 on cpu, gpu1 on cpu\n")

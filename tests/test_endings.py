@@ -77,8 +77,9 @@ def test_a_second_interrupt_ends_a_script_at_once(handlers: None) -> None:
 
 
 @pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict", "pack"])
 def test_an_interrupt_while_torch_is_imported_leaves_no_traceback(
-    ignored: bool, tmp_path: Path
+    script: str, ignored: bool, tmp_path: Path
 ) -> None:
     code = generate(tmp_path / "tiny", BASE)
     (tmp_path / "torch").mkdir()
@@ -87,10 +88,10 @@ def test_an_interrupt_while_torch_is_imported_leaves_no_traceback(
     # Shells let their background jobs ignore it.
     handler = "SIG_IGN" if ignored else "default_int_handler"
     start = f"import signal, runpy, sys; signal.signal(2, signal.{handler}); "
-    start += f"runpy.run_path({str(code / 'train.py')!r}, run_name='__main__')"
+    start += "runpy.run_path(sys.argv[1], run_name='__main__')"
     ended = subprocess.run(
-        [sys.executable, "-c", start],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        [sys.executable, "-c", start, code / f"{script}.py"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{code}"},
         capture_output=True,
         text=True,
     )

@@ -13,7 +13,8 @@ from specgen.explain import codes, explain
 @pytest.mark.parametrize("code", codes())
 def test_every_error_is_explained_as_plain_text(code: str) -> None:
     text = explain(code)
-    assert text.startswith(f"error[{code}]\n\n")
+    kind = "warning" if "\n\nA warning:" in text else "error"
+    assert text.startswith(f"{kind}[{code}]\n\n")
     assert text.strip() == text
     assert "](" not in text
     assert "```" not in text

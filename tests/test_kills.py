@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -12,8 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from safetensors import safe_open
-from scripts import assert_same_run, finished, generate, photos, run
+from scripts import assert_same_run, finished, generate, photos, read_run, run
 
 # 27 images: 14 steps an epoch.
 RECIPE = {"epochs": 2, "batch_size": 2, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
@@ -58,8 +56,7 @@ def assert_it_ends_the_same(code: Path, data: Path, output: Path, whole: Path) -
 
 def stand(output: Path) -> str:
     """Tell where the checkpoint of a killed run stands."""
-    with safe_open(output / "checkpoint.safetensors", "pt") as file:
-        step = json.loads(file.metadata()["run"])["step"]
+    step = read_run(output / "checkpoint.safetensors")["step"]
     partial = [path.with_suffix("") for path in output.glob("*.partial")]
     files = ", ".join(f"{path.stem}.partial" for path in partial)
     return f"step {step}" + (f", writing {files}" if files else "")

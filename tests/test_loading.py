@@ -16,7 +16,7 @@ import torch
 from helpers import ROOT
 from images_on_disk import SIZE, make_tree, picture
 
-from specgen.runtime import dataset, loading, workers
+from specgen.runtime import dataset, loading
 from specgen.runtime.dataset import Images
 from specgen.runtime.errors import DataError
 from specgen.runtime.images import ImageFile
@@ -27,8 +27,7 @@ from specgen.runtime.workers import Worker
 @pytest.fixture(autouse=True)
 def _no_worker_is_left() -> Iterator[None]:
     yield
-    while workers._idle:
-        workers._idle.pop().end()
+    loading.idle.clear()
 
 
 @pytest.fixture
@@ -38,10 +37,10 @@ def train(tmp_path: Path) -> Images:
 
 def lent(count: int) -> list[Worker]:
     """Start the workers that the next loader takes, and let them begin to serve."""
-    workers._idle[:] = [Worker() for _ in range(count)]
-    for worker in workers._idle:
+    loading.idle[:] = [Worker() for _ in range(count)]
+    for worker in loading.idle:
         assert read(worker, "nowhere") == ["No such file or directory"]
-    return list(workers._idle)
+    return list(loading.idle)
 
 
 def read(worker: Worker, *paths: object) -> list[str | None]:
@@ -72,7 +71,7 @@ def test_order_and_pixels_are_those_without_workers(
                 torch.equal(*pair) for pair in zip(one[:3], other[:3], strict=True)
             )
             assert one.bad == other.bad
-        assert len(workers._idle) == count
+        assert len(loading.idle) == count
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
     assert str(caught.value).count("\n") == 0
     assert f"while reading '{train.root}/train/" in str(caught.value)
     assert worker._process.poll() == -number
-    assert workers._idle == []
+    assert loading.idle == []
 
 
 def test_no_worker_outlives_a_loop_that_is_left(train: Images) -> None:
@@ -107,6 +106,13 @@ def test_no_worker_outlives_a_loop_that_is_left(train: Images) -> None:
         break
     assert [worker._process.poll() for worker in both] == [-signal.SIGKILL] * 2
     assert len(list(loader)) == 15  # by new ones
+
+
+def test_a_worker_ends_when_nobody_can_use_it(train: Images) -> None:
+    (process,) = [worker._process for worker in lent(1)]
+    assert process.poll() is None
+    loading.idle.clear()
+    assert process.poll() == -signal.SIGKILL
 
 
 def test_signals_are_for_the_main_process(tmp_path: Path) -> None:
@@ -151,6 +157,20 @@ def test_a_process_that_cannot_start_is_a_sentence(
         "cannot start a process to decode images (Resource temporarily unavailable): "
         "try fewer --workers"
     )
+
+
+READER = """
+import numpy as np
+from specgen.runtime.images import ImageFile
+from specgen.runtime.workers import Worker
+print(Worker().read([ImageFile("specgen")], np.empty((1, 3, 8, 8), np.uint8)))
+"""
+
+
+def test_a_closed_error_output_does_not_matter() -> None:
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, READER]
+    ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert ended.stdout == b"['it is a folder']\n"
 
 
 def test_decoding_needs_no_torch() -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import json
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import write
-from safetensors import safe_open
 from safetensors.torch import load_file
-from scripts import importing, module, photos, run
+from scripts import importing, module, photos, read_run, run
 from test_specs import spec
 
 from specgen.runtime import checkpoint
@@ -78,8 +76,7 @@ def test_each_placement_learned_a_step(handed_on: list[Path]) -> None:
     names = [name for name in tensors[0] if not name.startswith("data.")]
     for before, after in pairwise(tensors):
         assert [n for n in names if torch.equal(before[n], after[n])] == []
-    with safe_open(handed_on[-1], framework="pt") as file:
-        assert json.loads(file.metadata()["run"])["step"] == len(ROUND)
+    assert read_run(handed_on[-1])["step"] == len(ROUND)
 
 
 def test_a_checkpoint_has_a_whole_tensor_and_its_velocity_for_each_parameter(

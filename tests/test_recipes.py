@@ -104,11 +104,8 @@ class TestUpdate:
                 generate(
                     folder,
                     BASE
-                    | {
-                        "accumulate": accumulate,
-                        "label_smoothing": 0.1,
-                        "clip_grad_norm": 0.5,
-                    },
+                    | {"accumulate": accumulate}
+                    | {"label_smoothing": 0.1, "clip_grad_norm": 0.5},
                 ),
                 "train",
             )
@@ -207,15 +204,13 @@ class TestRate:
     def test_plateau(self, tmp_path: Path) -> None:
         schedule = {"kind": "plateau", "patience": 1, "drops": 1, "factor": 0.5}
         rates = self.rates(tmp_path / "code", {"schedule": schedule})
-        assert (
-            rates == [0.01] * 10 + [0.005] * 10
-        )  # the second epoch brings no new best
+        # The second epoch brings no new best.
+        assert rates == [0.01] * 10 + [0.005] * 10
 
     def test_plateau_waits_for_a_new_best(self, tmp_path: Path) -> None:
         schedule = {"kind": "plateau", "patience": 2, "drops": 2, "factor": 0.5}
-        train = module(
-            generate(tmp_path / "code", BASE | {"schedule": schedule}), "train"
-        )
+        code = generate(tmp_path / "code", BASE | {"schedule": schedule})
+        train = module(code, "train")
         # The second 0.2 in a row after the first is a stall, and 0.3 ends it.
         accuracies = [0.1, 0.2, 0.2, 0.2, 0.3, 0.3, 0.25, 0.2, 0.2, 0.2]
         run: Any = Run({}, {}, [], {}, 0)

@@ -18,7 +18,8 @@ from strategies import Data, placed_networks
 from specgen import verify as package
 from specgen.compiler import Program, compile_file, render
 from specgen.diagnostics import SpecError
-from specgen.verify import Check, as_json, table, verify
+from specgen.verify import Check, as_data, table, verify
+from specgen.verify.check import first_difference
 
 # The names of the checks, and groups of them that a fault often touches together.
 START = "start against one device"
@@ -241,7 +242,7 @@ def test_every_spec(stem: str) -> None:
 def test_json() -> None:
     program = towers("two")
     nan = edited(program, "x = self.fc5(x)", 'x = self.fc5(x) * float("nan")')
-    content = json.loads(as_json(verify(program, nan)))
+    content = json.loads(json.dumps(as_data(verify(program, nan)), allow_nan=False))
     assert list(content) == ["ok", "checks"]
     assert content["ok"] is False
     assert all(
@@ -253,7 +254,7 @@ def test_json() -> None:
     assert found["shapes in PyTorch"]["measured"]["conv2"] == [16, 3, 3]
     assert found[VALUES]["measured"] == {"logits": "nan", "prob": "nan"}
     assert found[VALUES]["expected"] == 1e-4
-    assert json.loads(as_json(verify(program)))["ok"] is True
+    assert as_data(verify(program))["ok"] is True
 
 
 def test_table() -> None:
@@ -268,6 +269,32 @@ def test_table() -> None:
     assert "FAILED  FLOPs by layer" in found
     assert "  conv2: 31,104 instead of 20,736" in found
     assert found.endswith("3 of 14 checks failed")
+
+
+def test_the_first_layer_that_differs_is_named() -> None:
+    program = towers("two")
+    layers = list(program.spec.layers)
+    # Seen at conv2 by its module's output, which comes out of a relu that was changed.
+    wrong = edited(
+        program, "self.norm1(F.relu(self.conv1a(a)))", "self.norm1(self.conv1a(a))"
+    )
+    checks = verify(program, wrong)
+    assert first_difference(checks, layers) == "norm1"
+    (values,) = (check for check in checks if check.name == VALUES)
+    assert list(values.measured) == [
+        "conv1",
+        "norm1",
+        "pool1",
+        "conv2",
+        "conv3",
+        "fc4",
+        "drop4",
+        "fc5",
+        "logits",
+        "prob",
+    ]
+    assert table(checks, layers).endswith("the first layer that differs is norm1")
+    assert first_difference(verify(program), layers) is None
 
 
 def test_table_shows_what_generated_code_says_without_obeying_it() -> None:

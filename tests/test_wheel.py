@@ -37,7 +37,9 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     sources = ROOT.glob("specgen/**/*.py")
     templates = ROOT.glob("templates/**/*.j2")
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
-    expected |= {f"specgen/{path.relative_to(ROOT).as_posix()}" for path in templates}
+    specs = ROOT.glob("specs/*")
+    for path in (*templates, *specs):
+        expected.add(f"specgen/{path.relative_to(ROOT).as_posix()}")
     others = {"specgen/py.typed", "specgen/runtime/requirements.txt"}
     others |= {"specgen/docs/errors.md", "specgen/backends/lookalikes.txt"}
     assert names == expected | others
@@ -56,9 +58,7 @@ def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, wheel)
     run(python, "-c", "import importlib.util as i; assert not i.find_spec('torch')")
     run(specgen, "build", ROOT / "specs" / "alexnet.yaml", "--output", "out")
-    (tmp_path / "small.yaml").write_bytes(
-        (ROOT / "specs" / "alexnet_mini.yaml").read_bytes()
-    )
+    run(specgen, "new", "small.yaml", "--from", "alexnet_mini")
     run(python, "-c", FROM_PYTHON)
     for name in ("alexnet", "runtime"):
         committed, built = ROOT / "generated" / name, tmp_path / "out" / name

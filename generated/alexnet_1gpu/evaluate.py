@@ -10,12 +10,16 @@ DIR/val/<class>/.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
 # Threads that spin while they wait take the time of the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Until all is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import model
 from data import SETTINGS, SHAPES, SIZE, center_crop, ten_crops

@@ -9,10 +9,14 @@ same. It prints the five most probable classes of each image, and runs on the CP
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
+# Until all is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import model
 from data import SETTINGS, SHAPES, SIZE, center_crop, ten_crops

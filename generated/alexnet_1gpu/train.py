@@ -24,7 +24,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU, a seventh of a step went into new memory in small pages: ask for huge ones.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Until torch is imported, Ctrl-C ends this without a traceback.
+# Until all is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -87,6 +87,16 @@ def draw(runs: Sequence[Path], picture: Path) -> list[History]:
     Raises CheckpointError if a run cannot be read, or the picture not be written.
     """
     histories = find(runs)
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font does not have
+        plot(histories).savefig(content, dpi=120)
+    write_file(picture, content.getvalue())
+    return histories
+
+
+def plot(histories: Sequence[History]) -> Figure:
+    """Return the picture: loss on the left, accuracy on the right."""
     figure = Figure(figsize=(10, 4), layout="tight")
     losses, accuracies = figure.subplots(1, 2)
     if len(histories) == 1:
@@ -103,12 +113,7 @@ def draw(runs: Sequence[Path], picture: Path) -> list[History]:
         axes.grid(alpha=0.3)
         for text in axes.legend(fontsize="small").get_texts():
             text.set_parse_math(False)  # a dollar sign is one
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that the font does not have
-        figure.savefig(content, dpi=120)
-    write_file(picture, content.getvalue())
-    return histories
+    return figure
 
 
 def _draw_one(run: History, losses: Axes, accuracies: Axes) -> None:

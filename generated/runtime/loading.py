@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .dataset import Images
 from .images import Pixels
-from .workers import Source, lend, read_here
+from .workers import Source, Worker, read_here
 
 CHUNK = 16  # images that are asked for at once
 
@@ -55,6 +55,25 @@ class Pending(NamedTuple):
             return Batch(self.pixels, labels, rows, bad)
         good = rows[torch.tensor([reason is None for reason in reasons])]
         return Batch(self.pixels[good], labels[good], good, bad)
+
+
+idle: list[Worker] = []  # the processes that are kept for the next loader
+
+
+@contextmanager
+def lend(count: int) -> Iterator[list[Worker]]:
+    """Lend so many workers, which are kept afterward.
+
+    They are ended instead if their user fails, or does not wait for all answers.
+    """
+    workers = [idle.pop() if idle else Worker() for _ in range(count)]
+    try:
+        yield workers
+    except BaseException:
+        for worker in workers:
+            worker.end()
+        raise
+    idle.extend(workers)
 
 
 class Loader:

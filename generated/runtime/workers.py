@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -117,25 +117,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()  # type: ignore[union-attr]
 
 
-_idle: list[Worker] = []
-
-
-@contextlib.contextmanager
-def lend(count: int) -> Iterator[list[Worker]]:
-    """Lend so many workers, which are kept for the next user.
-
-    They are ended if this user fails, or does not wait for all answers.
-    """
-    workers = [_idle.pop() if _idle else Worker() for _ in range(count)]
-    try:
-        yield workers
-    except BaseException:
-        for worker in workers:
-            worker.end()
-        raise
-    _idle.extend(workers)
-
-
 def read_here(sources: Sequence[Source], out: Pixels) -> list[str | None]:
     """Read images as a worker does, in this thread."""
     reasons: list[str | None] = []
@@ -156,7 +137,8 @@ def serve() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints gets between the answers
+    # Nothing that a library prints gets between the answers.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
         while True:
             sources, shape = pickle.load(requests)

@@ -8,22 +8,22 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from specgen.diagnostics import printable
+from specgen.diagnostics import printable, short
 from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
 from specgen.diff.values import size
 from specgen.ops.base import Shape
+from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
 
 WIDTH = 80
 MOST = 12  # lines of one kind
-RED, GREEN, YELLOW, BOLD = "31", "32", "33", "1"
-Paint = Callable[[str, str], str]  # words, and the code of their color
+FEW = 3  # changes in a line
 # Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
 PLAIN = re.compile(
     rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
@@ -34,7 +34,7 @@ COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
 
 def text(difference: Difference, *, color: bool = False) -> str:
     """Return the difference as text, without a newline at the end."""
-    paint = _paint if color else _plain
+    paint = painted if color else plain
     paragraphs = [_head(difference, paint)]
     groups = groupby(sorted(difference.changes, key=_rank), _rank)
     for index, (rank, group) in enumerate(groups):
@@ -52,16 +52,24 @@ def text(difference: Difference, *, color: bool = False) -> str:
     return "\n\n".join(paragraphs)
 
 
+def summary(difference: Difference) -> str:
+    """Return the changes and what they do to the figures, in a line."""
+    shown = [
+        f"{printable(c.path)} {short(value(c.before))} -> {short(value(c.after))}"
+        for c in sorted(difference.changes, key=_rank)
+    ]
+    if (more := len(shown) - FEW) > 0:
+        shown[FEW:] = [f"{more} more"]
+    shown += [
+        f"{f'{device} ' if device else ''}{what} {percent}"
+        for device, what, _, _, percent, _ in figure_rows(difference)
+        if percent
+    ]
+    return ", ".join(shown) or "nothing differs"
+
+
 def _rank(change: Change) -> int:
     return -change.tier
-
-
-def _plain(words: str, code: str) -> str:
-    return words
-
-
-def _paint(words: str, code: str) -> str:
-    return f"\x1b[{code}m{words}\x1b[0m"
 
 
 def _tier(tier: Tier, paint: Paint) -> str:

@@ -30,13 +30,16 @@ DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range, conv1..pool2
 
 
 def load(
-    path: FilePath, sets: Sequence[str] = (), root: FilePath | None = None
+    path: FilePath,
+    sets: Sequence[str] = (),
+    root: FilePath | None = None,
+    text: bytes | None = None,
 ) -> Source:
     """Read a spec, merge it into what it extends, and change it by `--set KEY=VALUE`.
 
     Bases lie in `root`; without one, in the project of the spec. Every place in the
     result is in the file or the option that gave the value. What is wrong with the
-    merging is in ``problems``.
+    merging is in ``problems``. `text` is that of the spec, if it is not to be read.
 
     Raises:
         SpecError: a file cannot be read.
@@ -44,13 +47,13 @@ def load(
     errors: list[Diagnostic] = []
     bad_options: list[Diagnostic] = []
     options, chain = [], []
-    for text in sets:
+    for option in sets:
         try:
-            options.append(_option(text))
+            options.append(_option(option))
         except SpecError as error:
             bad_options += error.diagnostics
     try:
-        for source in _chain(path, root):
+        for source in _chain(path, root, text):
             chain.append(source)
     except SpecError as error:
         errors += error.diagnostics
@@ -69,15 +72,18 @@ def load(
 # --- files
 
 
-def _chain(path: FilePath, root: FilePath | None) -> Iterator[Source]:
+def _chain(
+    path: FilePath, root: FilePath | None, text: bytes | None
+) -> Iterator[Source]:
     """Read the spec, its base, the base of that, and so on."""
     folder = os.path.realpath(root or _project(path.parent))
     seen = []
     span = None
     while True:
         seen.append(os.path.realpath(path))
-        source = parse(_read(path, span), str(path))
+        source = parse(_read(path, span) if text is None else text, str(path))
         yield source
+        text = None
         if "extends" not in source.data:
             return
         span = source.values["extends",]

@@ -7,22 +7,27 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from specgen.compiler import Program, render
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.verify.check import Check, as_json, table
+from specgen.verify.check import Check, as_data, table
 
-__all__ = ["Check", "as_json", "table", "verify"]
+__all__ = ["Check", "as_data", "table", "verify"]
 
 PACKAGES = ("torch", "onnxruntime")
 
 
-def verify(program: Program, files: Mapping[str, bytes] | None = None) -> list[Check]:
+def verify(
+    program: Program,
+    files: Mapping[str, bytes] | None = None,
+    progress: Callable[[Check], object] = lambda check: None,
+) -> list[Check]:
     """Run the generated files and compare with the plan.
 
-    `files` takes the place of what would be generated.
+    `files` takes the place of what would be generated. `progress` is called with each
+    check as it is done.
 
     Raises:
         SpecError: torch or onnxruntime is not installed.
@@ -38,4 +43,8 @@ def verify(program: Program, files: Mapping[str, bytes] | None = None) -> list[C
         raise SpecError([problem])
     from specgen.verify.run import run
 
-    return list(run(program, render(program) if files is None else files))
+    checks = []
+    for check in run(program, render(program) if files is None else files):
+        checks.append(check)
+        progress(check)
+    return checks

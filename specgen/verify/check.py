@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import eq
@@ -57,17 +57,19 @@ def _large(bound: float, difference: float | str) -> bool:
     return isinstance(difference, str) or not difference <= bound
 
 
-def as_json(checks: Sequence[Check]) -> str:
-    """Return `{"ok", "checks": [{"name", "expected", "measured", "ok"}]}`."""
-    content = {
+def as_data(checks: Sequence[Check]) -> dict[str, Any]:
+    """Return `{"ok", "checks": [{"name", "expected", "measured", "ok"}]}` for JSON."""
+    return {
         "ok": all(check.ok for check in checks),
         "checks": [asdict(check) for check in checks],
     }
-    return json.dumps(content, indent=2, allow_nan=False)
 
 
-def table(checks: Sequence[Check]) -> str:
-    """Return a line a check, then what is not as planned; equal news stands once."""
+def table(checks: Sequence[Check], layers: Sequence[str] = ()) -> str:
+    """Return a line a check, then what is not as planned; equal news stands once.
+
+    Of the layers, the first that differs is named.
+    """
     rows: list[Row] = [("", "check", "planned", "measured"), None]
     news: dict[str, list[str]] = {}
     for check in checks:
@@ -82,7 +84,34 @@ def table(checks: Sequence[Check]) -> str:
     failed = sum(not check.ok for check in checks)
     verdict = f"{failed} of {len(checks)}" if failed else f"all {len(checks)}"
     verdict += f" checks {'failed' if failed else 'passed'}"
+    if first := first_difference(checks, layers):
+        verdict += f"; the first layer that differs is {printable(first)}"
     return "\n\n".join([aligned(rows, "<<>>"), *details, verdict])
+
+
+def first_difference(checks: Sequence[Check], layers: Sequence[str]) -> str | None:
+    """Return the first layer, in their order, that is not as planned.
+
+    A gradient differs where it has come from as well, so gradients do not count.
+    """
+    differ = {
+        re.split(r"[.:]", name)[0]
+        for check in checks
+        if not check.ok and not check.name.startswith(("gradients", "traffic backward"))
+        for name in _differing(check)
+    }
+    return next((layer for layer in layers if layer in differ), None)
+
+
+def _differing(check: Check) -> list[str]:
+    """Name the figures of a check that are not as planned."""
+    expected, measured = check.expected, check.measured
+    if not isinstance(measured, Mapping):
+        return []
+    if isinstance(expected, float):
+        return [name for name, d in measured.items() if _large(expected, d)]
+    names = dict.fromkeys([*expected, *measured])
+    return [name for name in names if measured.get(name) != expected.get(name)]
 
 
 def _figures(check: Check) -> tuple[str, str]:
@@ -110,15 +139,15 @@ def _details(check: Check) -> list[str]:
     if isinstance(measured, str):
         return [f"  {printable(measured)}"]
     if isinstance(expected, float):
-        found = {name: d for name, d in measured.items() if _large(expected, d)}
-        lines = [f"  {printable(name)}: {_shown(d)}" for name, d in found.items()]
-    elif isinstance(expected, Mapping):
-        names = dict.fromkeys([*expected, *measured])
-        pairs = {name: (measured.get(name), expected.get(name)) for name in names}
         lines = [
-            f"  {printable(name)}: {_shown(found)} instead of {_shown(wanted)}"
-            for name, (found, wanted) in pairs.items()
-            if found != wanted
+            f"  {printable(name)}: {_shown(measured[name])}"
+            for name in _differing(check)
+        ]
+    elif isinstance(expected, Mapping):
+        lines = [
+            f"  {printable(name)}: {_shown(measured.get(name))}"
+            f" instead of {_shown(expected.get(name))}"
+            for name in _differing(check)
         ] or [f"  in this order: {printable(', '.join(measured))}"]
     else:
         lines = []

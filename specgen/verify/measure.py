@@ -26,9 +26,13 @@ PIXELS = 64.0  # their standard deviation, as in photos: in smaller ones no norm
 
 
 class Seen(NamedTuple):
-    """What one forward pass showed: by layer, per image; and the outputs."""
+    """What one forward pass showed: by layer, per image; and the outputs.
+
+    `layers` are the whole outputs of those that are modules.
+    """
 
     shapes: dict[str, Any]
+    layers: dict[str, Tensor]
     flops: dict[str, int]
     outputs: dict[str, Tensor]
 
@@ -106,11 +110,11 @@ def with_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 def observe(net: nn.Module, program: Program) -> Seen:
     """Run a batch under hooks."""
     layers = layer_names(program.placed)
-    calls: dict[str, list[tuple[int, ...]]] = {}
+    calls: dict[str, list[Tensor]] = {}
 
     def watch(layer: str) -> Any:
         def hook(module: nn.Module, args: Any, y: Tensor) -> None:
-            calls.setdefault(layer, []).append(without_batch(y))
+            calls.setdefault(layer, []).append(y)
 
         return hook
 
@@ -129,8 +133,16 @@ def observe(net: nn.Module, program: Program) -> Seen:
             flops[layers.get(name, name)] += sum(ops.values()) // IMAGES
     if program.graph.has_probabilities:
         outputs["prob"] = net.probabilities(images(program))  # type: ignore[operator]
-    shapes = {layer: _joined(found) for layer, found in calls.items()}
-    return Seen(shapes, dict(flops), outputs)
+    shapes = {
+        layer: _joined([without_batch(share) for share in found])
+        for layer, found in calls.items()
+    }
+    whole = {
+        layer: torch.cat(found, dim=1)
+        for layer, found in calls.items()
+        if len({(len(y), *y.shape[2:]) for y in found}) == 1
+    }
+    return Seen(shapes, whole, dict(flops), outputs)
 
 
 def step(net: nn.Module, program: Program) -> Step:

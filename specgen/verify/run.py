@@ -76,12 +76,23 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     yield compare(
         "shapes in ONNX", shapes, lambda: runtime.shapes(graph, program, weights())
     )
-    yield _close(
+    outputs = _close(
         "PyTorch against ONNX",
         SINGLE,
         lambda: seen().outputs,
         lambda: runtime.outputs(graph, program, weights()),
     )
+    if not outputs.ok:  # where do they part?
+        inside = _close(
+            outputs.name,
+            SINGLE,
+            lambda: seen().layers,
+            lambda: runtime.layers(graph, program, weights(), list(seen().layers)),
+        )
+        if isinstance(inside.measured, Mapping) and not inside.ok:
+            both = {**inside.measured, **outputs.measured}
+            outputs = replace(outputs, measured=both)
+    yield outputs
 
     trip = _once(lambda: travel(model, program))
     held = {device.name: device.parameters for device in plan.devices}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,18 @@ def shapes(
     path: Path, program: Program, weights: Mapping[str, Tensor]
 ) -> dict[str, list[int]]:
     """Run a batch with every tensor as an output; return the shape of each layer's."""
+    names = [node.name for node in program.graph.nodes]
+    found = layers(path, program, weights, names)
+    return {name: list(without_batch(x)) for name, x in found.items()}
+
+
+def layers(
+    path: Path, program: Program, weights: Mapping[str, Tensor], some: Sequence[str]
+) -> dict[str, Tensor]:
+    """Run a batch with every tensor as an output; return those of some layers."""
     tensors = _run(with_all_outputs(path.read_bytes()), program, weights)
     names = tensor_names(program.graph)
-    return {
-        node.name: list(without_batch(tensors[names[node.name]]))
-        for node in program.graph.nodes
-    }
+    return {layer: tensors[names[layer]] for layer in some}
 
 
 def _run(

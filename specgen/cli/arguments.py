@@ -1,0 +1,123 @@
+"""Arguments that several commands have, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specgen.diagnostics import SpecError
+
+if TYPE_CHECKING:
+    from specgen.compiler import Program
+
+STDIN = Path("-")
+
+
+def specs(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Take specs, changes of them, and what is done about warnings."""
+    command.set_defaults(fail=command.error)
+    command.add_argument(
+        "specs",
+        type=Path,
+        nargs="+",
+        metavar="SPEC",
+        help=f"a spec, a YAML file, or a folder of them; - is standard input{more}",
+    )
+    command.add_argument(
+        "--name",
+        type=Path,
+        metavar="FILE",
+        help="the file that standard input stands for, e.g. specs/alexnet.yaml",
+    )
+    changes(command)
+    strict(command)
+
+
+def changes(command: argparse.ArgumentParser) -> None:
+    """Take changes of the specs, and where their bases lie."""
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change the spec, e.g. layers.conv1.kernel_size=7; may be repeated",
+    )
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="the folder that SPEC and all that it extends lie in (default: the nearest"
+        " one upward with .git or pyproject.toml, or that of SPEC)",
+    )
+
+
+def strict(command: argparse.ArgumentParser) -> None:
+    """Take what is done about warnings."""
+    command.add_argument(
+        "--strict", action="store_true", help="take warnings for errors"
+    )
+
+
+def output(command: argparse.ArgumentParser) -> None:
+    """Take where a build goes, and how."""
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("generated"),
+        metavar="DIR",
+        help="write into a folder of DIR that is named after the spec: DIR/alexnet for"
+        " alexnet.yaml (default: generated)",
+    )
+    command.add_argument(
+        "--onnx-devices",
+        action="store_true",
+        help="write the placement into model.onnx (IR 11, multi-device annotations)",
+    )
+
+
+def form(command: argparse.ArgumentParser) -> None:
+    """Take the form of what is printed."""
+    command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def quiet(command: argparse.ArgumentParser) -> None:
+    """Take the wish for silence, which `main` sees to."""
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing but errors"
+    )
+
+
+def given(options: argparse.Namespace) -> tuple[list[Path], dict[Path, bytes]]:
+    """Return the specs, `-` under its name, and the texts that are read already.
+
+    Raises:
+        SpecError: a folder without specs.
+    """
+    from specgen import build
+    from specgen.source import MAX_BYTES
+
+    name: Path | None = options.name
+    if (STDIN in options.specs) != (name is not None):
+        options.fail("- and --name FILE go together: FILE names what is read from -")
+    if name is None:
+        return build.expand(options.specs), {}
+    if name.is_dir():
+        options.fail(f"--name {name} is a folder")
+    files = [name if spec == STDIN else spec for spec in options.specs]
+    return build.expand(files), {name: sys.stdin.buffer.read(MAX_BYTES + 1)}
+
+
+def warn(options: argparse.Namespace, programs: Iterable[Program]) -> None:
+    """Have `main` print the warnings at the end; with --strict they are errors.
+
+    Raises:
+        SpecError: these.
+    """
+    found = dict.fromkeys(w for program in programs for w in program.warnings)
+    if found and options.strict:
+        raise SpecError(replace(warning, warning=False) for warning in found)
+    options.warnings.extend(found)

@@ -1,0 +1,65 @@
+"""`specgen diff`: print what a change of a spec means."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from specgen.cli import arguments
+from specgen.cli.terminal import colored
+
+EXAMPLES = (
+    ("diff net.yaml --set training.epochs=9", "what an edit would mean"),
+    ("diff HEAD:net.yaml net.yaml", "since the last commit"),
+    ("diff main:net.yaml net.yaml --fail-on recipe", "for CI"),
+)
+# Those of `specgen.diff.Tier`, which takes too long to import for --help.
+TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.set_defaults(fail=command.error)
+    spec = "a spec: a file, or REV:path of git, as in `git show`"
+    command.add_argument("spec", metavar="A", help=spec)
+    command.add_argument(
+        "other",
+        nargs="?",
+        metavar="B",
+        help=f"{spec}; without it, B is A as --set changes it",
+    )
+    arguments.changes(command)
+    command.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text"
+    )
+    command.add_argument(
+        "--fail-on",
+        choices=TIERS,
+        metavar="TIER",
+        help=f"exit with 1 from this tier on: {', '.join(TIERS)}",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the difference; fail from the tier of --fail-on."""
+    from specgen.diff import Tier, compare
+    from specgen.diff.revision import compile_all
+
+    if options.other is None and not options.set:
+        options.fail("give a second spec to compare with, or --set what to change")
+    other = options.spec if options.other is None else options.other
+    specs = (options.spec, ()), (other, options.set)
+    found = compare(*compile_all(specs, options.root))
+    if options.format == "json":
+        print(json.dumps(found.as_json(), indent=2))
+    elif options.format == "markdown":
+        from specgen.diff.markdown import markdown
+
+        print(markdown(found))
+    else:
+        from specgen.diff.text import text
+
+        print(text(found, color=colored(sys.stdout)))
+    limit = Tier[options.fail_on.upper()] if options.fail_on else None
+    return 1 if limit is not None and found.tier >= limit else 0

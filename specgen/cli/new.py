@@ -1,0 +1,106 @@
+"""`specgen new`: write a spec to start from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import textwrap
+from pathlib import Path
+
+from specgen.cli import arguments
+from specgen.diagnostics import nearest_help, printable
+
+EXAMPLES = (
+    ("new net.yaml --data photos", "for photos/train/<class>/"),
+    ("new net.yaml --classes 5 --size 64", "if there are no images yet"),
+    ("new mine.yaml --from alexnet_mini", "a copy of specgen's own spec"),
+    ("new wide.yaml --from net.yaml", "an overlay: what is different"),
+    ("new --list", "what there is to copy"),
+)
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.set_defaults(fail=command.error)
+    command.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="a new file, like net.yaml"
+    )
+    command.add_argument(
+        "--from",
+        dest="base",
+        metavar="SPEC",
+        help="copy a spec that comes with specgen, or begin an overlay of a file",
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="take the classes, and the size if nothing else says it, from the images"
+        " in DIR/train/<class>/",
+    )
+    command.add_argument(
+        "--classes", type=_count, metavar="N", help="number of classes (default: 10)"
+    )
+    command.add_argument(
+        "--size",
+        type=_count,
+        metavar="S",
+        help="pixels of a side of what the network sees (default: 96)",
+    )
+    command.add_argument(
+        "--list", action="store_true", help="list the specs that come with specgen"
+    )
+    arguments.quiet(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the spec, and say what comes next."""
+    from specgen import new
+
+    if options.list:
+        found = new.summaries()
+        width = max(map(len, found)) + 2
+        for name, summary in found.items():
+            line = f"{name:{width}}{printable(summary)}"
+            print(textwrap.fill(line, 80, subsequent_indent=" " * width))
+        return 0
+    path: Path | None = options.file
+    if path is None:
+        options.fail("give the FILE to write, or --list")
+    assert path
+    if path.suffix not in (".yaml", ".yml"):
+        options.fail(f"a spec is a file like {path.stem or 'net'}.yaml, not {path}")
+    wanted = new.Wanted(options.classes, options.size)
+    base: str | None = options.base
+    if options.data:  # what a base sees of an image is its own affair
+        wanted = new.look_at(options.data, wanted, sizes=base is None)
+    shipped = new.shipped()
+    if base is None:
+        text = new.blank(path.stem, wanted)
+    elif base in shipped:
+        text = new.copied(shipped[base], wanted)
+    elif Path(base).is_file():
+        name = Path(os.path.relpath(base, path.parent)).as_posix()
+        text = new.overlay(Path(base), name, wanted)
+    else:
+        near = nearest_help(base, shipped) or f"choose from {', '.join(shipped)}"
+        options.fail(f"there is no spec {base!r}, and no such file; {near}")
+    program = new.write(path, text)
+
+    (classes,) = program.graph.nodes[-1].shape
+    _, height, width = program.graph.input_shape
+    print(f"wrote {path}: {classes} classes, reads {height} x {width} pixels")
+    print("\nNext:")
+    name = shlex.quote(str(path))
+    print(f"  specgen show {name}")
+    print(f"  specgen build {name}")
+    data = shlex.quote(str(options.data)) if options.data else "DIR"
+    print(f"  python generated/{path.stem}/train.py --data {data}")
+    return 0
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and len(text) < 8 and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:30]!r} is not a whole number from 1 on")

@@ -1,0 +1,97 @@
+"""What terminals show: errors and warnings, and color where it is wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from shutil import get_terminal_size
+from typing import Any, TextIO
+
+from specgen.diagnostics import Diagnostic, printable
+from specgen.paint import Paint, painted, plain
+
+BESIDE = len("1000 | ......")  # what stands beside a line that is cut at both ends
+
+
+def print_text(by_spec: Mapping[str, str]) -> None:
+    """Print what is known of each spec, under its name if there are several."""
+    parts = [
+        f"{printable(spec)}\n\n{text}" if len(by_spec) > 1 else text
+        for spec, text in by_spec.items()
+    ]
+    print("\n\n".join(parts))
+
+
+def print_json(by_spec: Mapping[str, Any]) -> None:
+    """Print the content for a spec; of several, an object with each by its name."""
+    (first, *more) = by_spec.values()
+    print(json.dumps(by_spec if more else first, indent=2, allow_nan=False))
+
+
+def report(found: Sequence[Diagnostic], form: str) -> None:
+    """Print errors and warnings to stderr, as text, json or github."""
+    from specgen import diagnostics
+
+    if form == "json":
+        print(diagnostics.render_json(found), file=sys.stderr)
+    elif form == "github":
+        print(diagnostics.render_github(found), file=sys.stderr)
+    else:
+        width = diagnostics.LINE_WIDTH
+        if sys.stderr.isatty():
+            width = max(40, min(width, get_terminal_size().columns - BESIDE))
+        text = diagnostics.render_text(found, paint(sys.stderr), width)
+        print(text, file=sys.stderr)
+        print(f"\n{counted(found)}", file=sys.stderr)
+        print(f"To learn more, run: specgen explain {found[0].code}", file=sys.stderr)
+
+
+def counted(found: Sequence[Diagnostic]) -> str:
+    """Return "2 errors and 1 warning"."""
+    warnings = sum(each.warning for each in found)
+    counts = {"error": len(found) - warnings, "warning": warnings}
+    texts = [f"{n} {what}{'s' if n > 1 else ''}" for what, n in counts.items() if n]
+    return " and ".join(texts)
+
+
+def paint(stream: TextIO) -> Paint:
+    """Return what colors words that are written to a stream."""
+    return painted if colored(stream) else plain
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether the stream wants color.
+
+    The user's word counts first: https://no-color.org, https://force-color.org, and
+    CLICOLOR, CLICOLOR_FORCE of https://bixense.com/clicolors.
+    """
+    words = os.environ
+    if words.get("NO_COLOR"):
+        return False
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+        if words.get(name, "0") not in ("", "0"):
+            return True
+    plain_terminal = words.get("TERM") == "dumb" or words.get("CLICOLOR") == "0"
+    return stream.isatty() and not plain_terminal
+
+
+class Progress:
+    """One line on stderr that is written over; nothing where that is no terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.shown = sys.stderr.isatty() and not quiet
+
+    def __enter__(self) -> Progress:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave an empty line, whatever comes after."""
+        self.say("")
+
+    def say(self, words: str) -> None:
+        """Show the words in place of those before."""
+        if self.shown:
+            print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)

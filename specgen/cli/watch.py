@@ -1,0 +1,113 @@
+"""`specgen watch`: build whenever a spec is saved, and say what has changed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from time import strftime
+from typing import TYPE_CHECKING
+
+from specgen.cli import arguments
+from specgen.cli.terminal import paint, report
+from specgen.diagnostics import Diagnostic, SpecError, printable
+from specgen.paint import BOLD, GREEN, RED
+
+if TYPE_CHECKING:
+    from specgen.compiler import Program
+
+EXAMPLES = (
+    ("watch net.yaml", "beside an editor; Ctrl-C ends it"),
+    ("watch specs --output /tmp/try", "every spec of a folder"),
+)
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.add_argument(
+        "specs",
+        type=Path,
+        nargs="+",
+        metavar="SPEC",
+        help="a spec, a YAML file, or a folder of them",
+    )
+    arguments.changes(command)
+    arguments.output(command)
+    arguments.strict(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build until Ctrl-C; a spec that is wrong leaves its folder as it is."""
+    from specgen.watch import Watch
+
+    watch = Watch(options.specs)
+    last: dict[Path, Program] = {}
+    wrong: dict[Path, Sequence[Diagnostic]] = {}
+    ready = False
+    while True:
+        # What is wrong with a base of several is said once.
+        found: dict[Diagnostic, None] = {}
+        for spec in watch.wait():
+            try:
+                program, count = _build(options, spec)
+            except SpecError as error:
+                watch.is_wrong(spec)
+                if wrong.get(spec) != error.diagnostics:
+                    wrong[spec] = error.diagnostics
+                    found |= dict.fromkeys(error.diagnostics)
+                    folder = options.output / spec.stem
+                    _say(spec, "error", RED, f"{folder} is as it was")
+                continue
+            watch.is_read_from(spec, program.source.files)
+            found |= dict.fromkeys(program.warnings)
+            _tell(spec, last.get(spec), program, count, again=spec in wrong)
+            wrong.pop(spec, None)
+            last[spec] = program
+        if found:
+            report(list(found), options.errors)
+        if not ready:
+            ready = True
+            print("watching; Ctrl-C ends it", flush=True)
+
+
+def _build(options: argparse.Namespace, spec: Path) -> tuple[Program, int]:
+    """Build one spec; return the number of files written, too."""
+    from specgen import build, cache, lock
+    from specgen.writer import problem, write
+
+    root: Path = options.output
+    programs = build.compile_all([spec], options.set, root=root, project=options.root)
+    if options.strict:
+        arguments.warn(options, programs.values())
+    folders = build.outputs(programs, options.set, onnx_devices=options.onnx_devices)
+    done = write(root, folders)
+    if done.refused:
+        raise SpecError(problem(root, change) for change in done.refused)
+    cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
+    return programs[spec], len(done.changed)
+
+
+def _tell(
+    spec: Path, before: Program | None, now: Program, count: int, *, again: bool
+) -> None:
+    """Say what the change means; `again`: after an error."""
+    from specgen.diff import compare
+    from specgen.diff.text import COLORS, summary
+
+    word, shade, meaning = "built", GREEN, ""
+    if before:
+        difference = compare(before, now)
+        word, meaning = str(difference.tier), summary(difference)
+        shade = COLORS.get(difference.tier, GREEN)
+    if again:
+        word = f"right again, {word}"
+    _say(spec, word, shade, f"{count} file{'' if count == 1 else 's'} written")
+    if meaning:
+        print(textwrap.indent(textwrap.fill(meaning, 78), "  "), flush=True)
+
+
+def _say(spec: Path, what: str, shade: str, more: str) -> None:
+    word = paint(sys.stdout)(what, f"{BOLD};{shade}")
+    print(f"{strftime('%H:%M:%S')} {printable(str(spec))}: {word}; {more}", flush=True)

@@ -1,0 +1,242 @@
+"""A spec to start from: made for a data set, copied, or changed from another."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from specgen.compiler import Program, compile_file
+from specgen.diagnostics import Diagnostic, SpecError
+from specgen.diagnostics import Path as Key
+from specgen.frontend.resolved import resolved
+from specgen.names import class_problem
+
+LARGEST = 224  # of the sizes that are chosen by themselves: larger ones take long
+SAMPLE = 200  # images whose size is looked at
+SMALLEST = 8  # maps are halved as long as they have as many rows
+SCHEMA = "# yaml-language-server:"  # which is not beside a copy
+CHANNELS = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a spec is to be for; None is what it has already, or a default.
+
+    `size` is the side of the square that the network sees, in pixels, and `image` that
+    of the images, of which these are cut out.
+    """
+
+    classes: int | None = None
+    size: int | None = None
+    image: int | None = None
+
+
+def shipped() -> dict[str, Path]:
+    """Return the specs that come with specgen, by name."""
+    package = Path(__file__).resolve().parent
+    installed = package / "specs"
+    folder = installed if installed.is_dir() else package.parent / "specs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
+    """Complete what is wanted by what images in `folder/train/<class>` are.
+
+    Without `sizes`, only the classes are of interest.
+
+    Raises:
+        SpecError: there are none, or their size is wanted and Pillow is not there.
+    """
+    train = folder / "train"
+    try:
+        names = sorted(n for n in os.listdir(train) if not n.startswith("."))
+    except OSError as error:
+        raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
+    classes = [train / name for name in names if (train / name).is_dir()]
+    if len(classes) < 2:
+        message = f"{train} has {len(classes)} folders, one a class"
+        help = "images belong into DIR/train/<class>/ and DIR/val/<class>/"
+        raise _error("no-images", message, help)
+    size, image = wanted.size, None
+    if size is None and sizes:
+        image = _shorter_side(classes)
+        # A bit smaller, so that crops differ; a multiple of 8 is halved thrice.
+        size = min(max(SMALLEST, image * 7 // 8 // 8 * 8), LARGEST)
+        image = min(max(image, size), math.ceil(size * 8 / 7))
+    return Wanted(wanted.classes or len(classes), size, image)
+
+
+def blank(stem: str, wanted: Wanted) -> str:
+    """Return a commented spec of a small convolutional network."""
+    size = wanted.size or 96
+    image = wanted.image or math.ceil(size * 8 / 7)
+    layers = "\n".join(f"  {line}" for line in _layers(size, wanted.classes or 10))
+    return f"""\
+specgen: 1
+name: {_class_name(stem)}
+summary: A small convolutional network
+
+# What the network sees: a square of pixels in three colors. Gray images are read, too.
+input: {{channels: 3, height: {size}, width: {size}}}
+
+# Each layer reads the one before it.
+layers:
+{layers}
+
+data:
+  # Pixels of an image's side; each epoch sees other crops of {size} x {size} out of it.
+  size: {image}
+  # Half of the images are mirrored. Not for digits, or whatever else has a left side.
+  flip: true
+  # Pixels, from 0 to 255, are divided by this: values of about 1 are learned from best.
+  std: 64
+
+training:
+  epochs: 25
+  batch_size: 32
+  # If the loss grows, or is NaN, a smaller lr helps first.
+  optimizer: {{lr: 0.01, momentum: 0.9, weight_decay: 5e-4}}
+  warmup_epochs: 1
+  schedule: {{kind: cosine}}
+"""
+
+
+def copied(spec: Path, wanted: Wanted) -> str:
+    """Return the text of a spec, complete by itself, with its comments."""
+    program = compile_file(spec)
+    text = spec.read_text(encoding="utf-8")
+    if "extends" in program.source.data or len(program.source.files) > 1:
+        text = resolved(program.spec, program.source)
+        program = compile_file(spec, text=text.encode())
+    lines = text.splitlines()
+    changes = {key: str(value) for key, value in _changes(program, wanted)}
+    for key in sorted(changes, key=lambda k: program.source.values[k].column)[::-1]:
+        span = program.source.values[key]
+        line, start = lines[span.line - 1], span.column - 1
+        end = start + span.length
+        lines[span.line - 1] = f"{line[:start]}{changes[key]}{line[end:]}"
+    return "".join(f"{line}\n" for line in lines if not line.startswith(SCHEMA))
+
+
+def overlay(base: Path, name: str, wanted: Wanted) -> str:
+    """Return a spec that changes another, which it calls `name`."""
+    program = compile_file(base)
+    sections: dict[str, list[str]] = {}
+    for (section, *inner), value in _changes(program, wanted):
+        keys = [str(key) for key in inner]
+        text = f"{keys.pop()}: {value}"
+        sections.setdefault(str(section), []).append(
+            f"  {keys[0]}: {{{text}}}" if keys else f"  {text}"
+        )
+    changed = "".join(
+        f"\n{section}:\n" + "".join(f"{line}\n" for line in lines)
+        for section, lines in sections.items()
+    )
+    first = program.graph.nodes[0].name
+    return f"""\
+# What is different from {name}; all else is as there.
+extends: {name}
+summary: A variant of {base.name}
+{changed}
+# Layers are changed by their names, removed by null, and added after others:
+# layers:
+#   {first}: null
+#   new1: {{op: relu, after: {first}}}
+"""
+
+
+def _changes(program: Program, wanted: Wanted) -> Iterator[tuple[Key, int]]:
+    """Yield what of a spec is to be other, by path."""
+    spec = program.spec
+    last = [node for node in program.graph.nodes if node.parameters()][-1]
+    if wanted.classes is not None and wanted.classes != last.shape[0]:
+        yield ("layers", last.name, "out_features"), wanted.classes
+    if wanted.size is not None:
+        for side in ("height", "width"):
+            if getattr(spec.input, side) != wanted.size:
+                yield ("input", side), wanted.size
+        if spec.data.size:
+            yield ("data", "size"), wanted.image or math.ceil(wanted.size * 8 / 7)
+
+
+def _layers(size: int, classes: int) -> Iterator[str]:
+    index = 0
+    while size >= SMALLEST or index == 0:
+        channels = CHANNELS[min(index, len(CHANNELS) - 1)]
+        index += 1
+        fields = f"out_channels: {channels}, kernel_size: 3, padding: 1"
+        yield f"conv{index}: {{op: conv2d, {fields}}}"
+        yield f"relu{index}: {{op: relu}}"
+        if size >= SMALLEST:
+            yield f"pool{index}: {{op: max_pool2d, kernel_size: 2}}"
+            size //= 2
+        else:
+            break
+    yield "flat: {op: flatten}"
+    yield f"fc{index + 1}: {{op: linear, out_features: 256}}"
+    yield f"relu{index + 1}: {{op: relu}}"
+    yield f"drop{index + 1}: {{op: dropout, p: 0.5}}"
+    yield "# One score a class: the folders in DIR/train, by name."
+    yield f"fc{index + 2}: {{op: linear, out_features: {classes}}}"
+    yield "prob: {op: softmax}"
+
+
+def _class_name(stem: str) -> str:
+    words = re.findall(r"[A-Za-z][a-z0-9]*|[0-9]+", stem)
+    name = "".join(word[:1].upper() + word[1:] for word in words)
+    return "Net" if class_problem(name) else name
+
+
+def _shorter_side(classes: list[Path]) -> int:
+    """Return the median of the shorter sides of some images of each class."""
+    try:
+        from PIL import Image
+    except ImportError:
+        message = "Pillow, which reads the size of images, is not installed"
+        help = "pip install 'specgen[train]', or give --size"
+        raise _error("missing-package", message, help) from None
+    sides = []
+    for folder in classes:
+        files = (f for f in sorted(folder.iterdir()) if not f.name.startswith("."))
+        for file, _ in zip(files, range(max(1, SAMPLE // len(classes))), strict=False):
+            try:
+                with Image.open(file) as image:
+                    sides.append(min(image.size))
+            except (OSError, ValueError, Image.DecompressionBombError):
+                continue  # training says which, and what helps
+    if not sides:
+        raise _error("no-images", f"no image in {classes[0].parent} can be read")
+    return int(median(sides))
+
+
+def write(path: Path, text: str) -> Program:
+    """Write a spec that is sound into a new file.
+
+    Raises:
+        SpecError: there is a file, it cannot be written, or the spec is wrong.
+    """
+    if path.exists() or path.is_symlink():
+        help = "give another name, or remove it first"
+        raise _error("file-exists", f"{path} is there already", help)
+    program = compile_file(path, text=text.encode())
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise _error("cannot-write", message) from None
+    return program
+
+
+def summaries() -> Mapping[str, str]:
+    """Return what the specs that come with specgen are, by name."""
+    return {name: compile_file(path).spec.summary for name, path in shipped().items()}
+
+
+def _error(code: str, message: str, help: str | None = None) -> SpecError:
+    return SpecError([Diagnostic(code, message, help=help)])

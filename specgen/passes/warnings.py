@@ -1,0 +1,123 @@
+"""What is legal in a network, and probably not what is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specgen.diagnostics import Diagnostic, Path
+from specgen.graph import Graph, Node, PlacedGraph
+from specgen.ops.base import Window
+from specgen.ops.weighted import Weighted
+from specgen.spec import Spec
+from specgen.spec.data import Data
+
+# Pixels vary by about 64 around their mean: what a spec's `std` is by default.
+PIXELS = 64
+# Values that a network starts with, several times as large as kaiming_normal is made
+# for: a rate of 0.01 then diverges.
+LARGE = 8
+# A row or two at the edge are common: a window of 3 reads 5 of 6 rows by steps of 2.
+MOST_UNREAD = 1 / 5
+
+
+def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
+    """Yield a warning, by path, for each that a sound spec gives rise to."""
+    for node in graph.nodes:
+        if window := node.op.window():
+            yield from _unread(node, window)
+    yield from _last_dropout(graph)
+    yield from _groups(placed)
+    _, height, width = graph.input_shape
+    yield from _small_crops(spec.data, max(height, width))
+    yield from _large_values(spec, graph)
+
+
+def _warning(code: str, message: str, *path: str, help: str) -> Diagnostic:
+    place: Path = path
+    return Diagnostic(code, message, place, help=help, warning=True)
+
+
+def _unread(node: Node, window: Window) -> Iterator[Diagnostic]:
+    """Rows and columns between windows, and beyond the last one."""
+    if window.kernel_size == (1, 1):  # made to take every second value
+        return
+    for axis, what in enumerate(("rows", "columns")):
+        length, count = node.x[1 + axis], node.shape[1 + axis]
+        reach = window.dilation[axis] * (window.kernel_size[axis] - 1) + 1
+        start, step = -window.padding[2 * axis], window.stride[axis]
+        if step <= reach:  # without gaps
+            unread = length - max(0, start + (count - 1) * step + reach)
+        else:
+            firsts = (start + step * index for index in range(count))
+            ends = ((max(0, f), min(length, f + reach)) for f in firsts)
+            unread = length - sum(max(0, end - first) for first, end in ends)
+        if unread >= MOST_UNREAD * length:
+            key = "stride" if "stride" in node.op.model_fields_set else "kernel_size"
+            yield _warning(
+                "unread-values",
+                f"{node.name}: no window reads {unread} of {length} {what}",
+                *("layers", node.name, key),
+                help="use a smaller stride, or padding at the bottom and right",
+            )
+
+
+def _last_dropout(graph: Graph) -> Iterator[Diagnostic]:
+    nodes = graph.nodes[:-1] if graph.has_probabilities else graph.nodes
+    last = nodes[-1]
+    if last.op.training_only:
+        yield _warning(
+            "last-dropout",
+            f"{last.name}: dropout on the logits takes classes away from the loss",
+            *("layers", last.name, "op"),
+            help="move it before the last linear layer",
+        )
+
+
+def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
+    """Groups are independent of each other; where they are split, devices can be."""
+    for layer in placed.layers:
+        groups = getattr(layer.node.op, "groups", 1)
+        devices = {share.device for share in layer.shares}
+        moved = [(piece, move) for move in layer.moves for piece in move.pieces]
+        crossing = {p.device for p, move in moved if p.device not in ("", move.device)}
+        if groups > 1 and len(devices) > 1 and crossing == devices:
+            count = len(devices)
+            if groups % count:
+                help = f"with {count} groups each device would have one to itself"
+            else:
+                help = "name the devices in the order of the layer before"
+            yield _warning(
+                "groups-across-devices",
+                f"{layer.node.name}: its {groups} groups are split over {count}"
+                " devices, which read from each other all the same",
+                *("layers", layer.node.name, "groups"),
+                help=help,
+            )
+
+
+def _small_crops(data: Data, side: int) -> Iterator[Diagnostic]:
+    size = data.size
+    if size and size > 2 * side:
+        share = side**2 / size**2
+        yield _warning(
+            "small-crops",
+            f"crops of {side} pixels show {share:.1%} of an image of {size} x {size}",
+            *("data", "size"),
+            help=f"{Data().side(side, side)} is usual for an input of {side}",
+        )
+
+
+def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
+    first = next((n for n in graph.nodes if isinstance(n.op, Weighted)), None)
+    if first is None or PIXELS / spec.data.std < LARGE:
+        return
+    assert isinstance(first.op, Weighted)
+    start = first.op.init.over(spec.init)
+    if start.weight in (None, "kaiming_normal"):
+        yield _warning(
+            "large-values",
+            f"{first.name}: kaiming_normal expects values around 1, and pixels divided"
+            f" by {spec.data.std:g} are larger",
+            *("data", "std"),
+            help=f"{PIXELS} makes them about 1; as it is, training may diverge",
+        )

@@ -1,0 +1,169 @@
+"""`specgen new`: specs that are right and train as they are."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from helpers import ROOT, write
+from PIL import Image
+from scripts import rows, run
+
+from specgen import cli, new
+from specgen.compiler import compile_file
+from specgen.sample_data import draw
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the first line of the error; nothing is written."""
+    before = {path: path.read_bytes() for path in Path().glob("*.y*ml")}
+    assert cli.main(["new", *arguments]) == 1
+    assert {path: path.read_bytes() for path in Path().glob("*.y*ml")} == before
+    return capsys.readouterr().err.splitlines()[0]
+
+
+def test_what_it_makes_of_drawn_shapes_learns(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for split, count in (("train", 12), ("val", 2)):
+        for form in ("disc", "stripes", "checkerboard"):
+            folder = Path("shapes") / split / form
+            folder.mkdir(parents=True)
+            for index in range(count):
+                image = draw(form, Random(f"{split}{form}{index}"))
+                image.resize((36, 36)).save(folder / f"{index}.png")
+    assert cli.main(["new", "my_net.yaml", "--data", "shapes"]) == 0
+    out = capsys.readouterr().out
+    assert "wrote my_net.yaml: 3 classes, reads 24 x 24 pixels" in out
+    assert "python generated/my_net/train.py --data shapes" in out
+    program = compile_file(Path("my_net.yaml"))
+    assert (program.spec.name, program.warnings) == ("MyNet", ())
+    code = write(program, tmp_path / "generated/my_net")
+    options = ["--epochs", 5, "--batch-size", 12, "--workers", 0, "--output", "out"]
+    ended = run(code / "train.py", "--data", "shapes", *options)
+    assert ended.code == 0, ended.err
+    table = [row for row in rows(Path("out")) if row["split"] == "train"]
+    losses = [float(row["loss"]) for row in table]
+    assert losses[-1] < 0.8 * losses[0], losses
+
+
+@pytest.mark.parametrize("size", [1, 4, 8, 32, 33, 71, 96, 224, 512])
+def test_from_nothing_for_any_size(size: int) -> None:
+    assert cli.main(["new", "a.yaml", "--size", str(size), "--classes", "7"]) == 0
+    program = compile_file(Path("a.yaml"))
+    assert program.warnings == ()
+    assert program.graph.input_shape == (3, size, size)
+    assert program.graph.nodes[-1].shape == (7,)
+    assert max(map(len, Path("a.yaml").read_text().splitlines())) <= 88
+
+
+@pytest.mark.parametrize("name", new.shipped())
+def test_a_copy_is_the_same_network_by_itself(name: str) -> None:
+    original = ROOT / "specs" / f"{name}.yaml"
+    assert cli.main(["new", "copy.yaml", "--from", name]) == 0
+    copy, its = compile_file(Path("copy.yaml")), compile_file(original)
+    assert copy.spec == its.spec
+    assert copy.placed == its.placed
+    assert list(copy.source.files) == [Path("copy.yaml")]
+    assert "# Overlapping pooling" in Path("copy.yaml").read_text() or "mini" in name
+
+
+def test_a_copy_for_other_classes_keeps_the_rest_as_it_is() -> None:
+    command = ["new", "copy.yaml", "--from", "alexnet_mini", "--classes", "7"]
+    assert cli.main([*command, "--size", "112"]) == 0
+    text = (ROOT / "specs/alexnet_mini.yaml").read_text().partition("\n")[2]
+    text = text.replace("out_features: 10", "out_features: 7").replace(
+        "96, w", "112, w"
+    )
+    text = text.replace("width: 96", "width: 112").replace("size: 112", "size: 128")
+    assert Path("copy.yaml").read_text() == text
+
+
+def test_an_overlay_of_a_file() -> None:
+    assert cli.main(["new", "base.yaml"]) == 0
+    assert cli.main(["new", "top.yaml", "--from", "base.yaml", "--classes", "3"]) == 0
+    assert Path("top.yaml").read_text().startswith("# What is different from base.yaml")
+    top, base = compile_file(Path("top.yaml")), compile_file(Path("base.yaml"))
+    assert top.graph.nodes[-1].shape == (3,)
+    assert top.graph.nodes[:-2] == base.graph.nodes[:-2]
+    # What its comments give as an example is right, too.
+    text = Path("top.yaml").read_text().partition("\nlayers:")[0]
+    example = Path("top.yaml").read_text().partition("after others:\n")[2]
+    Path("top.yaml").write_text(text + "\n" + re.sub("^# ", "", example, flags=re.M))
+    assert compile_file(Path("top.yaml")).graph.nodes[0].name == "new1"
+
+
+def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.yaml").write_text("mine")
+    assert refused(capsys, "a.yaml") == "error[file-exists]: a.yaml is there already"
+    Path("b.yaml").symlink_to("nowhere")
+    assert cli.main(["new", "b.yaml"]) == 1
+    assert not Path("nowhere").exists()
+
+
+def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "a.yaml", "--from", "alexnet", "--size", "20")
+    assert said.startswith("error[shape-mismatch]: pool2: ")
+    assert refused(capsys, "no/a.yaml") == (
+        "error[cannot-write]: cannot write no/a.yaml: No such file or directory"
+    )
+    assert refused(capsys, "con.yaml").startswith("error[bad-name]")
+    assert refused(capsys, "a.yaml", "--classes", "1").startswith("error[no-classes]")
+    assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")
+    Path("one/train/cat").mkdir(parents=True)
+    assert refused(capsys, "a.yaml", "--data", "one").endswith(
+        "has 1 folders, one a class"
+    )
+
+
+def test_folders_of_images_are_read_without_torch_and_despite_bad_ones() -> None:
+    for name, size in (("a", (64, 90)), ("b", (120, 70))):
+        folder = Path("data/train") / name
+        folder.mkdir(parents=True)
+        Image.new("L", size).save(folder / "1.png")
+        (folder / "2.png").write_text("no image")
+        (folder / ".hidden").write_text("")
+    Path("data/train/.cache").mkdir()
+    code = (
+        "import sys; from specgen.new import *;"
+        " print(look_at(Path('data'), Wanted()), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout == "Wanted(classes=2, size=56, image=64) False\n", done.stderr
+
+
+def test_without_pillow_the_size_must_be_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (Path("data/train") / name).mkdir(parents=True)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    said = refused(capsys, "a.yaml", "--data", "data")
+    assert said.startswith("error[missing-package]: Pillow")
+    assert cli.main(["new", "a.yaml", "--data", "data", "--size", "32"]) == 0
+
+
+def test_the_list_has_what_each_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["new", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in new.shipped():
+        summary = compile_file(ROOT / f"specs/{name}.yaml").spec.summary
+        assert any(
+            line.split() == [name, *summary.split()][: len(line.split())]
+            for line in lines
+        )
