@@ -12,7 +12,7 @@ LONGEST = 200  # characters of a value in a cell
 # table, math, emoji, and what hosts take for an address.
 _INLINE = re.compile(r"[\\`*_\[\]<>&|~$]|:(?=//|[\w+-]+:)|(?<=www)\.")
 # What makes a line a heading, an item of a list, a rule.
-_START = re.compile(r"[-+#=]|[0-9]+(?=[.)])")
+_START = re.compile(r"[-+#=]|[0-9]+(?=[.)](?: |$))")
 _ADDRESS = re.compile(r"(https?://[a-z0-9.~:/?#@!+=%,_-]*[a-z0-9/_])", re.IGNORECASE)
 
 

@@ -6,16 +6,14 @@ stands in few lines, so that the change of one layer is a small difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from specgen.backends.layout import enumeration
+from specgen.backends.recipe import recipe, said
 from specgen.backends.report import traffic_rows
-from specgen.diagnostics import Path
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
-from specgen.ops.weighted import Weighted
 from specgen.plan import Plan, window_cells
 from specgen.schema import readable
 from specgen.source import Source
@@ -23,10 +21,6 @@ from specgen.spec import Spec
 from specgen.tables import dimensions, ranges
 
 PICTURE = "architecture.svg"
-# Keys whose comments are not on the network itself: the first line of a spec often
-# speaks to an editor.
-RECIPE = ("specgen", "init", "data", "training")
-
 RUN = """\
 In this folder, which needs `runtime/` beside it; `DIR` has images in `train/<class>/`
 and `val/<class>/`.
@@ -53,7 +47,11 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
     devices = [device.name for device in plan.devices]
     where = enumeration(devices) if len(devices) < 5 else f"{len(devices)} devices"
     words = [escaped(text) for text in (spec.summary, spec.reference) if text.strip()]
-    notes = list(_notes(spec, source))
+    notes = [f"- {code(name)}: {escaped(words)}" for name, words in said(spec, source)]
+    settings = (
+        (code(found.path), escaped(found.value), escaped(found.why))
+        for found in recipe(spec, source)
+    )
     parts = [
         f"# {plan.name}",
         *words,
@@ -66,7 +64,7 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
         _images(plan),
         *_traffic(plan),
         "## Recipe",
-        table(("setting", "value", "why"), "<><", _recipe(spec, source)),
+        table(("setting", "value", "why"), "<><", settings),
         "## Commands",
         _run(plan, stem),
     ]
@@ -96,27 +94,6 @@ def _layers(plan: Plan) -> str:
 def _shape(shape: Shape) -> str:
     """A shape that stands in one line of a narrow column."""
     return dimensions(shape).replace(" ", "")
-
-
-def _notes(spec: Spec, source: Source) -> Iterator[str]:
-    """Comments of the spec on what is no part of the recipe, layers as they run."""
-    sections, layers = list(type(spec).model_fields), list(spec.layers)
-    known = [path for path in source.comments if path in source.values]
-
-    def place(path: Path) -> tuple[int, int]:
-        of_layer = path[0] == "layers" and len(path) > 1
-        section = sections.index(str(path[0]))
-        return section, layers.index(str(path[1])) if of_layer else 0
-
-    for path in sorted((p for p in known if p[0] in sections), key=place):
-        words = escaped(" ".join(source.comments[path]))
-        if words and not _in_recipe(path):
-            name = ".".join(map(str, path)).removeprefix("layers.")
-            yield f"- {code(name)}: {words}"
-
-
-def _in_recipe(path: Path) -> bool:
-    return path[0] in RECIPE or path[2:3] == ("init",)
 
 
 def _memory(plan: Plan) -> str:
@@ -159,44 +136,6 @@ def _traffic(plan: Plan) -> Iterator[str]:
     cells[-1] = ("**total**", "", "", *(f"**{n}**" for n in cells[-1][3:]))
     yield "What is copied from device to device before a layer runs:"
     yield table(head, "<<<>>", cells)
-
-
-def _recipe(spec: Spec, source: Source) -> Iterator[tuple[str, str, str]]:
-    """Every value, and the spec's comments above it."""
-    said = {path: texts for path, texts in source.comments.items() if _in_recipe(path)}
-    for path, value in _values(spec):
-        steps = [path[:end] for end in range(1, len(path) + 1)]
-        why = [escaped(" ".join(said.pop(step, ()))) for step in steps]
-        if path not in source.values:
-            why.append("default")
-        yield code(".".join(map(str, path))), value, " ".join(filter(None, why))
-
-
-def _values(spec: Spec) -> Iterator[tuple[Path, str]]:
-    yield from _leaves(("init",), spec.init.model_dump())
-    for name, op in spec.layers.items():
-        if isinstance(op, Weighted):
-            yield from _leaves(("layers", name, "init"), op.init.model_dump())
-    for section in ("data", "training"):
-        yield from _leaves((section,), getattr(spec, section).model_dump())
-
-
-def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
-    match value:
-        case None:
-            return
-        case Mapping():
-            for key, inner in value.items():
-                yield from _leaves((*path, key), inner)
-        case bool():
-            yield path, str(value).lower()
-        case float():
-            short = f"{value:g}"
-            yield path, short if float(short) == value else repr(value)
-        case list() | tuple():
-            yield path, ", ".join(map(str, value))
-        case _:
-            yield path, str(value).replace("_", r"\_")
 
 
 def _run(plan: Plan, stem: str) -> str:
