@@ -246,6 +246,11 @@ def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transf
         yield Transfer(before, source, target, count, both)
 
 
+def images(plan: Plan) -> str:
+    """Return how many images are in memory at once, in words."""
+    return "1 image" if plan.images == 1 else f"{plan.images:,} images"
+
+
 def window_cells(layer: LayerPlan) -> tuple[str, str, str, str]:
     """Kernel, stride, padding and groups as a table has them; defaults are left out."""
     window = layer.window

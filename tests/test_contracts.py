@@ -47,6 +47,7 @@ ORDER = (
     "backends",
     "compiler",
     "diff",
+    "page",
     "merges",
     "transaction",
     "writer",

@@ -14,7 +14,7 @@ from specgen.backends.report import traffic_rows
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
-from specgen.plan import Plan, window_cells
+from specgen.plan import Plan, images, window_cells
 from specgen.schema import readable
 from specgen.source import Source
 from specgen.spec import Spec
@@ -115,12 +115,11 @@ def _memory(plan: Plan) -> str:
 
 
 def _images(plan: Plan) -> str:
-    images = "1 image" if plan.images == 1 else f"{plan.images:,} images"
     kept = "all activations"
     if plan.training.half:
         kept += ", these and a copy of the weights in bfloat16"
     return (
-        f"For {images} at once, in float32. Inference takes the weights and the largest"
+        f"For {images(plan)} at once, in float32. Inference takes the weights and the largest"
         f" activations, training the weights, gradients, momentum and {kept}."
     )
 

@@ -6,7 +6,7 @@ that a change of one layer moves little.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import log2
 
@@ -15,7 +15,7 @@ from specgen.ops.base import Shape
 from specgen.picture.stages import Stage, all_to_all, arriving, stages
 from specgen.picture.style import MARKERS, STYLE
 from specgen.picture.words import cut, lines, number, shown, text
-from specgen.plan import DevicePlan, LayerPlan, Plan
+from specgen.plan import DevicePlan, LayerPlan, Plan, images
 from specgen.schema import readable
 from specgen.tables import dimensions
 
@@ -126,8 +126,11 @@ class Row:
         return Block(stage.shape, self.tallest)
 
 
-def draw(plan: Plan) -> str:
-    """Return the network as an SVG file, 1,000 pixels wide."""
+def draw(plan: Plan, marked: Collection[str] = ()) -> str:
+    """Return the network as an SVG file, 1,000 pixels wide.
+
+    The columns of `marked` layers stand out.
+    """
     rows = _rows(plan)
     height = TITLE + sum(row.lanes + LABELS for row in rows) + FOOTER
     devices = {device.name: device for device in plan.devices}
@@ -141,7 +144,7 @@ def draw(plan: Plan) -> str:
             body += _image(plan, row)
         before = row.before
         for column, stage in enumerate(row.stages):
-            body += _column(plan, row, before, stage, column)
+            body += _column(row, before, stage, column, marked)
             before = stage
         if index < len(rows) - 1:
             body += _leaving(row)
@@ -242,11 +245,19 @@ def _image(plan: Plan, row: Row) -> Iterator[str]:
 
 
 def _column(
-    plan: Plan, row: Row, before: Stage | None, stage: Stage, column: int
+    row: Row, before: Stage | None, stage: Stage, column: int, marked: Collection[str]
 ) -> Iterator[str]:
     """One stage: its block in each lane, what comes in, and its words."""
-    yield f'<g transform="translate({FIRST + column * PITCH} 0)">'
-    yield f"<title>{shown(_details(plan, stage))}</title>"
+    names = [layer.name for layer in stage.layers]
+    x = FIRST + column * PITCH
+    yield f'<g transform="translate({x} 0)">'
+    yield f"<title>{shown(_details(stage))}</title>"
+    if not {*names}.isdisjoint(marked):
+        height = number(row.lanes + LABELS - 10)
+        yield (
+            f'<rect class="mark" x="{-PITCH / 2 + 2:g}" width="{PITCH - 4}" y="4"'
+            f' height="{height}" rx="6"/>'
+        )
     block = row.block(stage)
     for device in stage.devices:
         yield from block.draw(row.middle(device))
@@ -345,7 +356,7 @@ def _op(layer: LayerPlan) -> list[str]:
     return [layer.op, f"{kernel},", f"stride {stride}"]
 
 
-def _details(plan: Plan, stage: Stage) -> str:
+def _details(stage: Stage) -> str:
     """What the pointer shows: each layer with its shape and its cost."""
     said = []
     for layer in stage.layers:
@@ -365,6 +376,5 @@ def _footer(plan: Plan, y: float) -> Iterator[str]:
     if plan.traffic:
         said.append("Red: what comes from other devices, for one image, in float32.")
     yield text(" ".join(said), MARGIN, y + 14, "d")
-    images = "1 image" if plan.images == 1 else f"{plan.images:,} images"
-    memory = f"Memory of a device: what training takes, {images} at once."
+    memory = f"Memory of a device: what training takes, {images(plan)} at once."
     yield text(memory, MARGIN, y + 30, "d")

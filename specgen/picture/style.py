@@ -27,6 +27,7 @@ STYLE = f"""\
 .page{{fill:#fff}}
 .lane{{fill:#f6f8fa;stroke:#d0d7de}}
 .bar{{fill:#d0d7de}}
+.mark{{fill:#fff8c5;stroke:#d4a72c}}
 .held{{fill:#0969da}}
 text{{fill:#1f2328}}
 .b{{font-weight:600}}
@@ -43,6 +44,7 @@ text{{fill:#1f2328}}
 .page{{fill:#0d1117}}
 .lane{{fill:#151b23;stroke:#3d444d}}
 .bar{{fill:#3d444d}}
+.mark{{fill:#341a00;stroke:#9e6a03}}
 .held{{fill:#58a6ff}}
 text{{fill:#f0f6fc}}
 .d{{fill:#9198a1}}
@@ -52,7 +54,8 @@ text{{fill:#f0f6fc}}
 .xh,.xt{{fill:#ff7b72}}
 .h{{stroke:#151b23}}
 {_blocks(DARK)}
-}}"""
+}}
+.mark~.h{{stroke:none}}"""
 
 _HEAD = (
     '<marker id="{0}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"'
