@@ -9,6 +9,7 @@ import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from helpers import ROOT, compile_data, compile_text, spec_text, towers
@@ -18,6 +19,7 @@ from strategies import placed_networks
 
 from specgen.compiler import Program, compile_file
 from specgen.picture import draw
+from specgen.picture.words import text
 from specgen.plan import make_plan
 
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
@@ -168,8 +170,8 @@ def test_it_says_what_is_where_and_what_crosses() -> None:
 
 def test_a_device_that_reads_nothing_of_its_own_has_no_arrow_along_its_lane() -> None:
     elsewhere = "conv1..flat: gpu1\n    fc6..drop7: gpu0"
-    text = spec_text("alexnet").replace("conv1..drop7: split", elsewhere)
-    svg = picture(compile_text(text))
+    spec = spec_text("alexnet").replace("conv1..drop7: split", elsewhere)
+    svg = picture(compile_text(spec))
     fc6 = re.search(r"<title>fc6: .*?</g>\n<g transform", svg, re.DOTALL)
     assert fc6
     assert fc6[0].count('class="x"') == 1
@@ -180,6 +182,14 @@ def test_it_asks_for_nothing_from_elsewhere_and_runs_nothing() -> None:
     """A host shows it as an image only then."""
     svg = picture(towers("two")).replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"http|<script|<image|href|url\((?!#)|@import|<foreign", svg)
+
+
+def test_words_are_escaped() -> None:
+    """Names of a spec need it not today: they are letters, digits and underscores."""
+    written = text('<b> & "c"\x00\x1b', 1.25, 2, "m")
+    element = ElementTree.fromstring(written)
+    assert element.text == '<b> & "c"\\x00\\x1b'
+    assert element.attrib == {"class": "m", "x": "1.2", "y": "2"}
 
 
 MEASURE = """<body>SVG<script>

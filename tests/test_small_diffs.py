@@ -134,11 +134,12 @@ EDITS = {
     "where the last layers run": Edit(
         SPLIT, SPLIT[:-1] + "1", {"model": 6, "picture": 18, "readme": 6}
     ),
-    # Two towers become one: half of the model goes, and one lane is empty.
+    # Two towers become one: half of the model goes, and the image stands beside the lane
+    # that is left of them.
     "layers no longer split": Edit(
         SPLIT,
         SPLIT.replace("split", "gpu1"),
-        {"model": 151, "train": 3, "picture": 86, "readme": 14},
+        {"model": 151, "train": 3, "picture": 88, "readme": 14},
     ),
     "the epochs": Edit("epochs: 90", "epochs: 60", {"recipe": 2, "readme": 2}),
     "the rate": Edit("lr: 0.01", "lr: 0.02", {"recipe": 2, "readme": 2}),

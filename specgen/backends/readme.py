@@ -119,8 +119,8 @@ def _images(plan: Plan) -> str:
     if plan.training.half:
         kept += ", these and a copy of the weights in bfloat16"
     return (
-        f"For {images(plan)} at once, in float32. Inference takes the weights and the largest"
-        f" activations, training the weights, gradients, momentum and {kept}."
+        f"For {images(plan)} at once, in float32. Inference takes the weights and the"
+        f" largest activations, training the weights, gradients, momentum and {kept}."
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import log2
+from statistics import fmean
 
 from specgen.graph import INPUT
 from specgen.ops.base import Shape
@@ -228,7 +229,7 @@ def _image(plan: Plan, row: Row) -> Iterator[str]:
     """The image, left of the lanes, and its ways to the devices that read it."""
     block = Block(plan.input_shape, row.tallest, image=True)
     first = row.stages[0]
-    middle = row.lanes / 2
+    middle = fmean(map(row.middle, first.devices))
     x = LEFT / 2
     yield f'<g transform="translate({number(x)} {number(middle)})">'
     yield from block.draw(0)
