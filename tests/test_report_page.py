@@ -140,6 +140,8 @@ def test_the_command_writes_a_page_over_an_older_one_only(
     assert cli.main(["report", str(spec), "-o", str(spec)]) == 1
     assert "error[file-exists]" in capsys.readouterr().err
     assert spec.read_text() == TOWERS
+    assert cli.main(["report", str(spec), "-o", str(tmp_path)]) == 1
+    assert "error[file-exists]" in capsys.readouterr().err
     nowhere = tmp_path / "none" / "net.html"
     assert cli.main(["report", str(spec), "-o", str(nowhere)]) == 1
     assert "error[cannot-write]" in capsys.readouterr().err

@@ -134,8 +134,8 @@ EDITS = {
     "where the last layers run": Edit(
         SPLIT, SPLIT[:-1] + "1", {"model": 6, "picture": 18, "readme": 6}
     ),
-    # Two towers become one: half of the model goes, and the image stands beside the lane
-    # that is left of them.
+    # Two towers become one: half of the model goes, one lane is all but empty, and the
+    # image moves to the other.
     "layers no longer split": Edit(
         SPLIT,
         SPLIT.replace("split", "gpu1"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from specgen.cli import arguments
 from specgen.diagnostics import Diagnostic, SpecError
@@ -58,32 +56,24 @@ def _write(path: Path, content: bytes) -> None:
     Raises:
         SpecError: it cannot be written, or the file is something else.
     """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.exists() and not _is_page(path):
             message = f"{path} is there already, and is no page"
             help = "give another name, or remove it first"
             raise SpecError([Diagnostic("file-exists", message, help=help)])
-        with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.chmod(file.name, 0o666 & ~_umask())
-                os.replace(file.name, path)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(file.name)
-                raise
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}"
         raise SpecError([Diagnostic("cannot-write", message)]) from None
 
 
 def _is_page(path: Path) -> bool:
+    if not path.is_file():  # a folder; or a pipe, which reading would wait for
+        return False
     with path.open("rb") as file:
         return file.read(len(START)) == START
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from specgen import templates
 from specgen.compiler import Program
@@ -41,7 +40,7 @@ class Side:
     name: str
     words: Sequence[str]
     figures: Sequence[tuple[str, str]]
-    picture: Markup
+    picture: str  # an SVG
     bars: Sequence[Bar]
     tables: Sequence[Table]
 
@@ -63,7 +62,7 @@ def page(program: Program, other: Program | None = None) -> str:
     return environment.get_template("report.html.j2").render(
         title=" and ".join(p.stem for p in (program, other) if p),
         digest=digest,
-        script=Markup(script),
+        script=script,
         sides=_sides(program, other),
         heading="h2" if other else "h1",
         classes={"<": "l", ">": "r", "w": "why"},
@@ -161,7 +160,7 @@ def _side(
             ("multiply-accumulates an image", f"{plan.macs:,}"),
             ("bytes an image between devices", f"{crossing:,}"),
         ],
-        Markup(draw(plan, marked)),
+        draw(plan, marked),
         views.bars(plan),
         tables,
     )
