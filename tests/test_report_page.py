@@ -30,17 +30,17 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def alone() -> str:
-    return page(compile_text(ALEXNET, "alexnet"))
+    return page("alexnet", compile_text(ALEXNET))
 
 
 @pytest.fixture(scope="module")
 def both() -> str:
-    return page(compile_text(ALEXNET, "alexnet"), compile_text(CHANGED, "other"))
+    return page("alexnet", compile_text(ALEXNET), ("other", compile_text(CHANGED)))
 
 
 def rows(text: str, layer: str) -> list[str]:
     """Return the rows of a layer, one a side that has it."""
-    return re.findall(rf'<tr data-layers="{layer}".*?</tr>', text)
+    return re.findall(rf'<tr data-layer="{layer}".*?</tr>', text)
 
 
 def marks(row: str) -> list[str]:
@@ -90,14 +90,14 @@ def test_it_marks_what_differs(both: str) -> None:
 
 
 def test_equal_specs_have_nothing_marked() -> None:
-    text = page(towers("two"), towers("two"))
+    text = page("a", towers("two"), ("b", towers("two")))
     assert "Nothing differs." in text
     assert "<mark>" not in text
     assert 'class="alone"' not in text
 
 
 def test_a_split_and_a_single_device_stand_side_by_side() -> None:
-    text = page(towers("one"), towers("four"))
+    text = page("a", towers("one"), ("b", towers("four")))
     assert text.count("<h2>Between devices</h2>") == 1
     assert len(rows(text, "conv1")) == 2
 
@@ -112,7 +112,7 @@ def test_it_asks_for_nothing(name: str, request: pytest.FixtureRequest) -> None:
 def test_it_runs_nothing_but_its_own_script() -> None:
     spec = TOWERS.replace("summary:", f"reference: '{HOSTILE}'\nsummary: '{HOSTILE}' #")
     spec = spec.replace("  conv2:", f"  # {HOSTILE}\n  conv2:")
-    text = page(compile_text(spec), compile_text(TOWERS))
+    text = page(HOSTILE, compile_text(spec), ("b", compile_text(TOWERS)))
     assert "<script>alert" not in text
     assert "<img" not in text
     assert words(text).count("onerror=alert(1)> &amp;") >= 4
@@ -135,6 +135,7 @@ def test_the_command_writes_a_page_over_an_older_one_only(
     assert '<td class="r">7</td>' in out.read_text() != first
     assert cli.main(["report", str(spec), str(spec), "-o", str(out), *change]) == 0
     assert "layers.fc5.out_features" in out.read_text()
+    assert f"<title>{spec} and {spec}, {change[1]}</title>" in out.read_text()
     capsys.readouterr()
 
     assert cli.main(["report", str(spec), "-o", str(spec)]) == 1
@@ -165,7 +166,7 @@ def test_wrong_specs_leave_the_page_as_it_is(
 POINT = """<script>
 const column = columns.filter(({layers}) => layers[0] === "conv3")[1].group;
 column.dispatchEvent(new PointerEvent("pointerenter", {clientX: 50, clientY: 50}));
-const hot = [...document.querySelectorAll("tr.hot")].map((row) => row.dataset.layers);
+const hot = [...document.querySelectorAll("tr.hot")].map((row) => row.dataset.layer);
 const shown = [getComputedStyle(tip).display, tip.innerText, hot.join(" ")];
 column.dispatchEvent(new PointerEvent("pointerleave"));
 shown.push(tip.hidden, document.querySelectorAll(".hot").length);

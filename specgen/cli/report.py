@@ -44,7 +44,9 @@ def run(options: argparse.Namespace) -> int:
     specs = [(options.spec, () if options.other else options.set)]
     if options.other:
         specs.append((options.other, options.set))
-    text = page(*compile_all(specs, options.root))
+    names = [", ".join((spec, *sets)) for spec, sets in specs]
+    first, *others = zip(names, compile_all(specs, options.root), strict=True)
+    text = page(*first, *others)
     _write(options.output, text.encode())
     print(f"wrote {options.output}")
     return 0

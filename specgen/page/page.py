@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -23,6 +23,15 @@ from specgen.plan import Plan, images, make_plan
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """A compiled spec, by the name that whoever asks for the page knows it by."""
+
+    name: str
+    program: Program
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table of one side; columns go left (<) or right (>), or break lines (w)."""
 
@@ -36,8 +45,8 @@ class Table:
 class Side:
     """One network."""
 
-    stem: str
     name: str
+    title: str
     words: Sequence[str]
     figures: Sequence[tuple[str, str]]
     picture: str  # an SVG
@@ -45,8 +54,11 @@ class Side:
     tables: Sequence[Table]
 
 
-def page(program: Program, other: Program | None = None) -> str:
-    """Return the page of a network, or of two with what differs marked."""
+def page(name: str, program: Program, other: tuple[str, Program] | None = None) -> str:
+    """Return the page of a network, or of two with what differs marked.
+
+    Both have a name: their files, or what else tells one from the other.
+    """
     environment = Environment(
         loader=FileSystemLoader(templates.folder()),
         undefined=StrictUndefined,
@@ -58,13 +70,14 @@ def page(program: Program, other: Program | None = None) -> str:
     script = environment.get_template("_report.js.j2").render()
     # A browser runs no other script, whatever a spec says.
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    difference = compare(program, other) if other else None
+    first = _network(name, program)
+    second = _network(*other) if other else None
+    difference = compare(program, second.program) if second else None
     return environment.get_template("report.html.j2").render(
-        title=" and ".join(p.stem for p in (program, other) if p),
         digest=digest,
         script=script,
-        sides=_sides(program, other),
-        heading="h2" if other else "h1",
+        sides=_sides(first, second),
+        heading="h2" if second else "h1",
         classes={"<": "l", ">": "r", "w": "why"},
         difference=difference,
         meaning=MEANING[difference.tier] if difference else "",
@@ -74,85 +87,30 @@ def page(program: Program, other: Program | None = None) -> str:
     )
 
 
-def _sides(program: Program, other: Program | None) -> list[Side]:
-    plan = make_plan(program.spec, program.placed)
-    if other is None:
-        return [_side(program, plan, None, None, {})]
-    plans = plan, make_plan(other.spec, other.placed)
-    pairs = match(program.graph, other.graph).pairs
+def _network(name: str, program: Program) -> Network:
+    return Network(printable(name), program, make_plan(program.spec, program.placed))
+
+
+def _sides(first: Network, second: Network | None) -> list[Side]:
+    if second is None:
+        return [_side(first, None, {})]
+    pairs = match(first.program.graph, second.program.graph).pairs
     back = {new: old for old, new in pairs.items()}
-    return [
-        _side(program, plans[0], other, plans[1], pairs),
-        _side(other, plans[1], program, plans[0], back),
+    return [_side(first, second, pairs), _side(second, first, back)]
+
+
+def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Side:
+    """Show one network; `names` are those of the other's layers by its own."""
+    program, plan = here.program, here.plan
+    layers = _layers(here, there, names)
+    marked = [
+        row.layer
+        for row in layers.rows
+        if row.alone or any(cell.differs for cell in row.cells)
     ]
-
-
-def _side(
-    program: Program,
-    plan: Plan,
-    other: Program | None,
-    other_plan: Plan | None,
-    names: Mapping[str, str],
-) -> Side:
-    layers = views.compared(
-        views.layers(plan),
-        views.layers(other_plan) if other_plan else None,
-        # A layer without a pair has none, also if the other side has one of its name.
-        {layer.name: names.get(layer.name, "") for layer in plan.layers},
-        of_layers=True,
-    )
-    marked = {
-        row.layers for row in layers if row.alone or any(c.differs for c in row.cells)
-    }
-    windows = ("kernel", "stride", "padding", "groups")
-    heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
-    tables = [Table("Layers", heads, "<<>>>>>>><", layers)]
-
-    def add(
-        title: str,
-        heads: Sequence[str],
-        sides: str,
-        rows: views.Rows,
-        others: views.Rows | None,
-    ) -> None:
-        if rows:
-            compared = views.compared(rows, others, {}, of_layers=False)
-            tables.append(Table(title, heads, sides, compared))
-
-    add(
-        f"Memory for {images(plan)} at once",
-        ("device", "parameters", "inference", "training", "budget"),
-        "<>>>>",
-        views.devices(plan),
-        views.devices(other_plan) if other_plan else None,
-    )
-    if plan.traffic:
-        add(
-            "Between devices",
-            ("before", "from", "to", "bytes an image", "bytes a step"),
-            "<<<>>",
-            views.traffic(plan),
-            views.traffic(other_plan)
-            if other_plan and other_plan.traffic
-            else ({} if other_plan else None),
-        )
-    add(
-        "Recipe",
-        ("setting", "value", "why"),
-        "<>w",
-        views.settings(program),
-        views.settings(other) if other else None,
-    )
-    add(
-        "Notes",
-        ("on", "comment of the spec"),
-        "<w",
-        views.notes(program),
-        views.notes(other) if other else None,
-    )
     crossing = sum(edge.bytes_per_image for edge in plan.traffic)
     return Side(
-        program.stem,
+        here.name,
         plan.name,
         [printable(words) for words in (program.spec.summary, program.spec.reference)],
         [
@@ -162,8 +120,56 @@ def _side(
         ],
         draw(plan, marked),
         views.bars(plan),
-        tables,
+        [layers, *_tables(here, there)],
     )
+
+
+def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> Table:
+    rows = views.layers(here.plan)
+    others = views.layers(there.plan) if there else None
+    # A layer without a pair has none, also if the other side has one of its name.
+    pairs = {name: names.get(name, "") for name in rows}
+    windows = ("kernel", "stride", "padding", "groups")
+    heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
+    compared = views.compared(rows, others, pairs, of_layers=True)
+    return Table("Layers", heads, "<<>>>>>>><", compared)
+
+
+def _tables(here: Network, there: Network | None) -> Iterator[Table]:
+    """Yield the other tables that have something in them."""
+    memory = ("device", "parameters", "inference", "training", "budget")
+    traffic = ("before", "from", "to", "bytes an image", "bytes a step")
+    kinds: tuple[tuple[str, Sequence[str], str, Callable[[Network], views.Rows]], ...]
+    kinds = (
+        (
+            f"Memory for {images(here.plan)} at once",
+            memory,
+            "<>>>>",
+            lambda network: views.devices(network.plan),
+        ),
+        (
+            "Between devices",
+            traffic,
+            "<<<>>",
+            lambda network: views.traffic(network.plan),
+        ),
+        (
+            "Recipe",
+            ("setting", "value", "why"),
+            "<>w",
+            lambda network: views.settings(network.program),
+        ),
+        (
+            "Notes",
+            ("on", "comment of the spec"),
+            "<w",
+            lambda network: views.notes(network.program),
+        ),
+    )
+    for title, heads, sides, view in kinds:
+        if rows := view(here):
+            others = view(there) if there else None
+            yield Table(title, heads, sides, views.compared(rows, others))
 
 
 def _changes(difference: Difference) -> list[Sequence[str]]:

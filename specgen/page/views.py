@@ -24,11 +24,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cells; `alone` if the other side has no such row. `layers` are what it is of."""
+    """Cells; `alone` if the other side has no such row. `layer` is what it is of."""
 
     cells: tuple[Cell, ...]
     alone: bool = False
-    layers: str = ""
+    layer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ def devices(plan: Plan) -> dict[str, list[str]]:
 
 def traffic(plan: Plan) -> dict[str, list[str]]:
     """Return what is copied between devices, by the layer before which it is."""
+    if not plan.traffic:
+        return {}
     _, *rows, _ = filter(None, traffic_rows(plan, details=True))
     found, layer = {}, ""
     for before, *cells in rows:
@@ -131,16 +133,20 @@ def _bar(device: DevicePlan, whole: int) -> Bar:
 
 
 def compared(
-    rows: Rows, others: Rows | None, names: Mapping[str, str], *, of_layers: bool
+    rows: Rows,
+    others: Rows | None,
+    names: Mapping[str, str] | None = None,
+    *,
+    of_layers: bool = False,
 ) -> list[Row]:
     """Mark what differs from the rows of the other side.
 
-    `names` are the other side's names of what has another there, or the same; without
-    others, nothing is marked.
+    `names` are the other side's, where they are not the same; without others, nothing
+    is marked.
     """
     found = []
     for name, cells in rows.items():
-        other = others.get(names.get(name, name)) if others is not None else cells
+        other = cells if others is None else others.get((names or {}).get(name, name))
         marks = [False] * len(cells)
         if other is not None:
             marks = [a != b for a, b in zip(cells, other, strict=True)]
@@ -148,7 +154,7 @@ def compared(
             Row(
                 tuple(map(Cell, cells, marks)),
                 alone=other is None,
-                layers=name if of_layers else "",
+                layer=name if of_layers else "",
             )
         )
     return found
