@@ -89,9 +89,12 @@ def first_commit(base: str, head: str) -> str:
 
 
 def compare(base: str, given: list[str]) -> Iterator[Section]:
-    """Yield what differs in each spec between a commit and the checkout."""
+    """Yield what differs in each spec between a commit and HEAD.
+
+    Both are read from git: a link in the checkout could lead to a secret.
+    """
     old = {spec for path in given for spec in specs_in(base, path)}
-    new = {spec for path in given for spec in specs_here(path)}
+    new = {spec for path in given for spec in specs_in("HEAD", path)}
     moved = renames(base)
     origins = {spec: spec if spec in old else moved.get(spec) for spec in new}
     for spec in sorted(new | (old - set(origins.values()))):
@@ -110,7 +113,7 @@ def compare(base: str, given: list[str]) -> Iterator[Section]:
 
 def changes(base: str, old: str, new: str) -> Iterator[Section]:
     """Yield what `specgen diff` says of a spec, if anything differs."""
-    found = specgen.load(f"{base}:{old}").diff(specgen.load(new))
+    found = specgen.load(f"{base}:{old}").diff(specgen.load(f"HEAD:{new}"))
     title = f"#### {code(new)}" + (f", which was {code(old)}" if old != new else "")
     if found.changes or old != new:
         tier, _, rest = markdown(found).partition("\n\n")
@@ -119,8 +122,8 @@ def changes(base: str, old: str, new: str) -> Iterator[Section]:
 
 def figures(spec: str) -> str:
     """Return what there is to say of a new spec."""
-    plan = specgen.load(spec).plan()
-    return f"{plan.parameters:,} parameters, {plan.macs:,} MACs an image"
+    plan = specgen.load(f"HEAD:{spec}").plan()
+    return f"{plan.parameters:,} parameters, {plan.macs:,} MACs per image"
 
 
 def line(found: Diagnostic) -> str:
@@ -136,22 +139,10 @@ def specs_in(commit: str, path: str) -> list[str]:
         if git("cat-file", "-t", place) == "blob":
             return [path]
         names = git("ls-tree", "-z", "--name-only", place).split("\0")
-    except subprocess.CalledProcessError:  # it was not there yet
+    except subprocess.CalledProcessError:  # it is not there
         return []
-    return [os.path.normpath(os.path.join(path, name)) for name in specs_of(names)]
-
-
-def specs_here(path: str) -> list[str]:
-    """Return a spec, or those in a folder, of the checkout."""
-    if not os.path.isdir(path):
-        return [path] if os.path.lexists(path) else []
-    names = os.listdir(path)
-    return [os.path.normpath(os.path.join(path, name)) for name in specs_of(names)]
-
-
-def specs_of(names: list[str]) -> list[str]:
-    """Return the names that `specgen build` takes for specs."""
-    return [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
+    specs = [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
+    return [os.path.normpath(os.path.join(path, name)) for name in specs]
 
 
 def renames(commit: str) -> dict[str, str]:

@@ -124,9 +124,16 @@ def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:
 
     With `onnx_devices`, the ONNX files say where everything is placed.
     """
-    from specgen.backends import torch
+    from specgen.backends import readme, torch
+    from specgen.picture import draw
+    from specgen.plan import make_plan
 
+    plan = make_plan(program.spec, program.placed)
     texts = torch.render(program.spec, program.source, program.variant, program.placed)
+    texts["architecture.svg"] = draw(plan)
+    texts["README.md"] = readme.render(
+        program.spec, program.source, program.variant, plan
+    )
     files = {name: text.encode() for name, text in texts.items()}
     if onnx_devices:
         from specgen.backends import onnx_devices as annotated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -59,7 +60,7 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
         raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
-        message = f"{train} has {len(classes)} folders, one per class"
+        message = f"{train} needs at least two folders of images, one per class"
         help = "images belong in DIR/train/<class>/ and DIR/val/<class>/"
         raise _error("no-images", message, help)
     size, image = wanted.size, None
@@ -110,7 +111,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
     """Return the text of a complete spec, with its comments."""
     program = compile_file(spec)
     text = spec.read_text(encoding="utf-8")
-    if "extends" in program.source.data or len(program.source.files) > 1:
+    if len(program.source.files) > 1:  # it extends another
         text = resolved(program.spec, program.source)
         program = compile_file(spec, text=text.encode())
     lines = text.splitlines()
@@ -124,7 +125,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
 
 
 def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another, which it calls `name`."""
+    """Return a spec that changes another; `name` is the way to it."""
     program = compile_file(base)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
@@ -139,8 +140,8 @@ def overlay(base: Path, name: str, wanted: Wanted) -> str:
     )
     first = program.graph.nodes[0].name
     return f"""\
-# Only the differences from {name}; everything else stays the same.
-extends: {name}
+# Only the differences from the base; everything else stays the same.
+extends: {_quoted(name)}
 summary: A variant of {base.name}
 {changed}
 # Refer to layers by name; null removes one, and after: places a new one:
@@ -184,6 +185,12 @@ def _layers(size: int, classes: int) -> Iterator[str]:
     yield "# One score per class: the folders in DIR/train, by name."
     yield f"fc{index + 2}: {{op: linear, out_features: {classes}}}"
     yield "prob: {op: softmax}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML: in quotes, unless it can be nothing else."""
+    plain = re.fullmatch(r"[A-Za-z./][\w ./-]*", text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _class_name(stem: str) -> str:

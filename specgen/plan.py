@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from specgen.graph import INPUT, Node, PlacedGraph
+from specgen.graph import INPUT, Node, Placed, PlacedGraph
 from specgen.ops.base import Shape, Window, volume
 from specgen.passes import cost, memory
 from specgen.schema import readable
@@ -37,6 +37,8 @@ class LayerPlan:
         parameters: how many numbers it learns.
         macs: multiply-accumulates in its matrix products, per image, forward.
         devices: where it runs; several share its channels or features equally.
+        local: those of its devices that read something they hold themselves, rather
+            than the image or only what others send.
     """
 
     name: str
@@ -50,6 +52,7 @@ class LayerPlan:
     parameters: int
     macs: int
     devices: tuple[str, ...]
+    local: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,9 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
         macs=cost.macs(graph),
         images=images,
         layers=tuple(
-            plan_layer(layer.node, (share.device for share in layer.shares))
+            plan_layer(
+                layer.node, (share.device for share in layer.shares), _local(layer)
+            )
             for layer in placed.layers
         ),
         devices=tuple(_devices(spec, placed, images)),
@@ -179,8 +184,10 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
     )
 
 
-def plan_layer(node: Node, devices: Iterable[str] = ()) -> LayerPlan:
-    """Plan one layer by itself, on these devices."""
+def plan_layer(
+    node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
+) -> LayerPlan:
+    """Plan one layer by itself, on these devices, of which some read what they hold."""
     tensors = node.parameters()
     return LayerPlan(
         name=node.name,
@@ -194,7 +201,17 @@ def plan_layer(node: Node, devices: Iterable[str] = ()) -> LayerPlan:
         parameters=sum(map(volume, tensors.values())),
         macs=node.op.macs(node.x),
         devices=tuple(devices),
+        local=tuple(local),
     )
+
+
+def _local(layer: Placed) -> Iterator[str]:
+    moves = {move.device: move for move in layer.moves}
+    for share in layer.shares:
+        move = moves.get(share.device)
+        held = move is None or any(p.device == share.device for p in move.pieces)
+        if held and layer.node.inputs != (INPUT,):
+            yield share.device
 
 
 def _devices(spec: Spec, placed: PlacedGraph, images: int) -> Iterator[DevicePlan]:
@@ -227,6 +244,11 @@ def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transf
     for (before, source, target), count in edges:
         both = images * step[before, source, target]
         yield Transfer(before, source, target, count, both)
+
+
+def images(plan: Plan) -> str:
+    """Return how many images are in memory at once, in words."""
+    return "1 image" if plan.images == 1 else f"{plan.images:,} images"
 
 
 def window_cells(layer: LayerPlan) -> tuple[str, str, str, str]:

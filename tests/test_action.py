@@ -140,9 +140,10 @@ def test_one_comment_that_is_updated(
     runner.show(monkeypatch)
     assert server.writes == ["POST"]  # nothing new
     change("specs/net.yaml", "out_features: 6", "out_features: 7")
+    commit(built=False)
     runner.show(monkeypatch)
     assert "| `layers.fc2.out_features` | `5` | `7` | interface |" in comment["body"]
-    git("checkout", "--quiet", "--force", "main")  # all is taken back
+    git("checkout", "--quiet", "main")  # all is taken back
     runner.show(monkeypatch)
     assert (
         comment["body"] == f"{MARKER}\n{pull_request.TITLE}\n\n{pull_request.NOTHING}"
@@ -226,6 +227,21 @@ def test_hostile_names_and_texts(runner: Runner, server: github.GitHub) -> None:
     assert any("`" in line.partition("@me")[0] for line in lines if "[x](" in line)
     assert runner.step(CHECK).returncode == 1
     assert not list(Path().rglob("pwned"))
+
+
+def test_a_link_is_not_followed(
+    runner: Runner, server: github.GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("secret").write_text("a_secret: 1\n")
+    Path(".gitignore").write_text("/secret\n")
+    Path("specs/link.yaml").symlink_to("../secret")
+    Path("specs/over.yaml").write_text("extends: ../secret\n")
+    commit(built=False)
+    runner.show(monkeypatch)
+    (comment,) = server.comments
+    assert "#### `specs/link.yaml`\n\n**cannot be compared**" in comment["body"]
+    assert "#### `specs/over.yaml`\n\n**cannot be compared**" in comment["body"]
+    assert "a_secret" not in comment["body"] + runner.summary.read_text()
 
 
 def test_a_fork_has_the_summary(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from scripts import LAYERS, generate, photos, read_run, rows, run, write_checkpoint
 from torch import Tensor, nn
 
-from specgen.runtime import parallel, training
+from specgen.runtime import parallel, state, training
 from specgen.runtime.errors import ADVICE, DivergedError
 from specgen.runtime.report import Progress
 
@@ -131,7 +131,7 @@ def test_a_network_is_tried_as_it_predicts(learning: bool) -> None:
             return x * self.scale
 
     net = Scaled().train(learning)
-    check: Callable[[], None] = lambda: training.check_network(  # noqa: E731
+    check: Callable[[], None] = lambda: state.check_network(  # noqa: E731
         net, crops, torch.full((3, 2, 2), 100.0)
     )
     check()

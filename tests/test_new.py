@@ -91,9 +91,7 @@ def test_a_copy_for_other_classes_keeps_the_rest_as_it_is() -> None:
 def test_an_overlay_of_a_file() -> None:
     assert cli.main(["new", "base.yaml"]) == 0
     assert cli.main(["new", "top.yaml", "--from", "base.yaml", "--classes", "3"]) == 0
-    assert (
-        Path("top.yaml").read_text().startswith("# Only the differences from base.yaml")
-    )
+    assert Path("top.yaml").read_text().startswith("# Only the differences from the")
     top, base = compile_file(Path("top.yaml")), compile_file(Path("base.yaml"))
     assert top.graph.nodes[-1].shape == (3,)
     assert top.graph.nodes[:-2] == base.graph.nodes[:-2]
@@ -102,6 +100,15 @@ def test_an_overlay_of_a_file() -> None:
     example = Path("top.yaml").read_text().partition("places a new one:\n")[2]
     Path("top.yaml").write_text(text + "\n" + re.sub("^# ", "", example, flags=re.M))
     assert compile_file(Path("top.yaml")).graph.nodes[0].name == "new1"
+
+
+@pytest.mark.parametrize("name", ["my nets", "a: b", "#1", 'é"x'])
+def test_an_overlay_of_a_file_in_any_folder(name: str) -> None:
+    assert cli.main(["new", "net.yaml"]) == 0
+    Path(name).mkdir()
+    Path("net.yaml").rename(Path(name, "net.yaml"))
+    assert cli.main(["new", "top.yaml", "--from", f"{name}/net.yaml"]) == 0
+    assert Path(name, "net.yaml") in compile_file(Path("top.yaml")).source.files
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +130,7 @@ def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) 
     assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")
     Path("one/train/cat").mkdir(parents=True)
     assert refused(capsys, "a.yaml", "--data", "one").endswith(
-        "has 1 folders, one per class"
+        "needs at least two folders of images, one per class"
     )
 
 

@@ -72,6 +72,7 @@ def test_keys_and_order(alexnet: dict[str, Any]) -> None:
         "parameters",
         "macs",
         "devices",
+        "local",
     ]
     assert list(alexnet["devices"][0]) == ["name", "parameters", "memory"]
     assert list(alexnet["traffic"][0]) == [
@@ -189,7 +190,8 @@ def test_placement_changes_only_where_layers_are(alexnet: dict[str, Any]) -> Non
     one = plan(compile_text(LAYERS))
     assert one["traffic"] == []
     assert [device["parameters"] for device in one["devices"]] == [60_965_224]
-    placed = {"devices", "traffic", "data", "training"}  # LAYERS has no recipe
+    placed = {"devices", "local", "traffic"}
+    placed |= {"data", "training"}  # LAYERS has no recipe
     assert drop(one, placed) == drop(alexnet, placed)
     assert [drop(layer, placed) for layer in one["layers"]] == [
         drop(layer, placed) for layer in alexnet["layers"]

@@ -21,13 +21,12 @@ from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
 from .dataset import SKIP, Images, batches, fingerprint
 from .errors import ADVICE, CheckpointError, DataError, DivergedError, UserError
-from .evaluation import Crops, Scores, default_workers
+from .evaluation import Scores, default_workers
 from .files import lock_folder
 from .images import explain
 from .loading import Batch
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
-LARGEST = 2**24  # of the outputs: beyond it float32 does not tell 1 from 2
 OWN = {"data", "devices", "output", "workers"}  # what processes need not share
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
@@ -216,25 +215,6 @@ def check_batch(batch: Batch, bad_images: str) -> int:
     for problem in problems:
         tqdm.write(f"left out {problem}")
     return int(count)
-
-
-@torch.no_grad()
-def check_network(net: nn.Module, crops: Crops, mean: Tensor) -> None:
-    """Raise DivergedError if the outputs for a white image are too large to learn from.
-
-    The weights, and the loss of the step before, can still be numbers then.
-    """
-    learning = net.training
-    net.eval()
-    white = torch.full_like(mean, 255).unsqueeze(0)
-    sound = all((net(x).abs() < LARGEST).all() for x in crops(white, mean))
-    net.train(learning)
-    if not sound:
-        raise DivergedError(
-            "the outputs of the network have become too large, or not numbers: "
-            "training diverged; the last checkpoint stays as it is",
-            ADVICE,
-        )
 
 
 class Session:

@@ -141,8 +141,12 @@ def _images(plan: Plan, *, details: bool) -> str:
     return "\n".join(textwrap.wrap(note + inference * details, WIDTH))
 
 
-def _traffic(plan: Plan, *, details: bool) -> str:
-    """Edges that carry the same amount from one device to several share a line."""
+def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
+    """Return what crosses devices as a table, with its head and its total.
+
+    Edges that carry the same amount from one device to several share a line. With
+    `details`, there is a column for the bytes of a training step, too.
+    """
     devices = [device.name for device in plan.devices]
     heads = ["bytes per image", "bytes per step"][: 1 + details]
     rows: list[Row] = [("before", "from", "to", *heads), None]
@@ -164,12 +168,16 @@ def _traffic(plan: Plan, *, details: bool) -> str:
     totals = [sum(edge.bytes_per_image for edge in plan.traffic)]
     totals.append(sum(edge.bytes_per_step for edge in plan.traffic))
     shown = [f"{total:,}" for total in totals[: 1 + details]]
-    rows += [None, ("total", "", "", *shown)]
+    return [*rows, None, ("total", "", "", *shown)]
+
+
+def _traffic(plan: Plan, *, details: bool) -> str:
     note = "Forward pass, in float32; the backward pass moves as much again."
     if details:
         note = "In float32. Per image: forward; per step: forward and backward."
         if plan.training.half:
             note = "Per image: forward in float32; per step: both ways in bfloat16."
+    rows = traffic_rows(plan, details=details)
     return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
 
 

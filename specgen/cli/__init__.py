@@ -17,8 +17,8 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 from specgen import __version__
+from specgen.cli import terminal
 from specgen.cli.parser import Parser
-from specgen.cli.terminal import report
 from specgen.diagnostics import Diagnostic, SpecError
 
 COMMANDS = {
@@ -27,6 +27,7 @@ COMMANDS = {
     "watch": "build whenever a spec is saved, and say what changed",
     "show": "print the plan, layer by layer",
     "diff": "print what a change to a spec means",
+    "report": "write a page about a network, or about two side by side",
     "verify": "run the generated code and compare with the plan",
     "schema": "print a JSON Schema for editors",
     "explain": "say more about an error or a warning",
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             message = f"cannot write the output: {error.strerror}"
             found.append(Diagnostic("cannot-write", message))
     if shown := [each for each in found if not (quiet and each.warning)]:
-        report(shown, options.errors)
+        terminal.report(shown, options.errors)
     return status
 
 

@@ -36,7 +36,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--diff",
         action="store_true",
-        help="with --check, show how each file would change",
+        help="with --check, show how each file would change, and what that means",
     )
     arguments.quiet(command)
 
@@ -105,14 +105,15 @@ def _check(
     root: Path = options.output
     changes = compare(root, folders)
     if options.diff:
-        from specgen.cli.meaning import meaning
+        from specgen.diff.since import since_build
 
         for change in changes:
             print(difference(root, change))
         stale = {change.path.partition("/")[0] for change in changes}
         for spec in sorted(specs):
             if spec.stem in stale:
-                print(end=meaning(spec, root / spec.stem, options))
+                folder, project = root / spec.stem, options.root
+                print(end=since_build(spec, folder, options.set, project))
     if changes:
         raise SpecError(problem(root, change) for change in changes)
     for name in folders:

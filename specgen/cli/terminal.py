@@ -17,6 +17,8 @@ BESIDE = len("1000 | ......")  # what stands beside a line that is cut at both e
 
 def print_text(by_spec: Mapping[str, str]) -> None:
     """Print the text of each spec, under its name if there are several."""
+    if not by_spec:
+        return
     parts = [
         f"{printable(spec)}\n\n{text}" if len(by_spec) > 1 else text
         for spec, text in by_spec.items()
@@ -26,8 +28,9 @@ def print_text(by_spec: Mapping[str, str]) -> None:
 
 def print_json(by_spec: Mapping[str, Any]) -> None:
     """Print the content for a spec; of several, an object with each by its name."""
-    (first, *more) = by_spec.values()
-    print(json.dumps(by_spec if more else first, indent=2, allow_nan=False))
+    content = next(iter(by_spec.values())) if len(by_spec) == 1 else by_spec
+    if content:
+        print(json.dumps(content, indent=2, allow_nan=False))
 
 
 def report(found: Sequence[Diagnostic], form: str) -> None:

@@ -1,0 +1,90 @@
+"""What a spec says of a network in words and figures: every setting, every comment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from specgen.diagnostics import Path
+from specgen.ops.weighted import Weighted
+from specgen.source import Source
+from specgen.spec import Spec
+
+# Keys whose comments are on settings, or speak to an editor: the first line often does.
+RECIPE = ("specgen", "init", "data", "training")
+
+
+class Setting(NamedTuple):
+    """A value of the recipe, by its path; why it is so, in the words of the spec."""
+
+    path: str
+    value: str
+    why: str
+
+
+def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
+    """Yield how it starts, what it sees and how it learns, with the comments on that.
+
+    A comment on several settings stands with the first of them.
+    """
+    said = {path: texts for path, texts in source.comments.items() if _in_recipe(path)}
+    for path, value in _settings(spec):
+        steps = [path[:end] for end in range(1, len(path) + 1)]
+        why = [" ".join(said.pop(step, ())) for step in steps]
+        if path not in source.values:
+            why.append("default")
+        yield Setting(_name(path), value, " ".join(filter(None, why)))
+
+
+def said(spec: Spec, source: Source) -> Iterator[tuple[str, str]]:
+    """Yield the other comments and what they are on, layers in their order."""
+    sections, layers = list(type(spec).model_fields), list(spec.layers)
+
+    def place(path: Path) -> tuple[int, int]:
+        section, *rest = map(str, path)
+        of_layer = section == "layers" and rest
+        return sections.index(section), layers.index(rest[0]) if of_layer else 0
+
+    known = [
+        path
+        for path in source.comments
+        if path in source.values and path[0] in sections and not _in_recipe(path)
+    ]
+    for path in sorted(known, key=place):
+        if words := " ".join(source.comments[path]).strip():
+            yield _name(path).removeprefix("layers."), words
+
+
+def _in_recipe(path: Path) -> bool:
+    return path[0] in RECIPE or path[2:3] == ("init",)
+
+
+def _name(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def _settings(spec: Spec) -> Iterator[tuple[Path, str]]:
+    yield from _leaves(("init",), spec.init.model_dump())
+    for name, op in spec.layers.items():
+        if isinstance(op, Weighted):
+            yield from _leaves(("layers", name, "init"), op.init.model_dump())
+    for section in ("data", "training"):
+        yield from _leaves((section,), getattr(spec, section).model_dump())
+
+
+def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
+    match value:
+        case None:
+            return
+        case Mapping():
+            for key, inner in value.items():
+                yield from _leaves((*path, key), inner)
+        case bool():
+            yield path, str(value).lower()
+        case float():
+            short = f"{value:g}"
+            yield path, short if float(short) == value else repr(value)
+        case list() | tuple():
+            yield path, ", ".join(map(str, value))
+        case _:
+            yield path, str(value)

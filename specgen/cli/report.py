@@ -1,0 +1,81 @@
+"""`specgen report`: write a page about a network, or about two side by side."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from specgen.cli import arguments
+from specgen.diagnostics import Diagnostic, SpecError
+
+EXAMPLES = (
+    ("report net.yaml -o net.html", "picture, layers, memory, recipe"),
+    ("report old.yaml net.yaml -o both.html", "side by side"),
+    ("report HEAD:net.yaml net.yaml -o new.html", "since the last commit"),
+)
+START = b"<!DOCTYPE html>\n"  # of what this command writes
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.set_defaults(fail=command.error)
+    spec = "a spec: a file, or REV:path of git, as in `git show`"
+    command.add_argument("spec", metavar="A", help=spec)
+    command.add_argument(
+        "other", nargs="?", metavar="B", help=f"{spec}; what differs is marked"
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the page, one file that needs no other: report.html",
+    )
+    arguments.changes(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the page; --set is for B, if there is one."""
+    from specgen.diff.revision import compile_all
+    from specgen.page import page
+
+    specs = [(options.spec, () if options.other else options.set)]
+    if options.other:
+        specs.append((options.other, options.set))
+    names = [", ".join((spec, *sets)) for spec, sets in specs]
+    first, *others = zip(names, compile_all(specs, options.root), strict=True)
+    text = page(*first, *others)
+    _write(options.output, text.encode())
+    print(f"wrote {options.output}")
+    return 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write the page as a whole or not at all, over nothing but an older page.
+
+    Raises:
+        SpecError: it cannot be written, or the file is something else.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.exists() and not _is_page(path):
+            message = f"{path} is there already, and is no page"
+            help = "give another name, or remove it first"
+            raise SpecError([Diagnostic("file-exists", message, help=help)])
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise SpecError([Diagnostic("cannot-write", message)]) from None
+
+
+def _is_page(path: Path) -> bool:
+    if not path.is_file():  # a folder; or a pipe, which reading would wait for
+        return False
+    with path.open("rb") as file:
+        return file.read(len(START)) == START

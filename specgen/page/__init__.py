@@ -1,0 +1,5 @@
+"""A network, or two side by side, as one page of HTML: `specgen report`."""
+
+from specgen.page.page import page
+
+__all__ = ["page"]

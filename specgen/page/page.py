@@ -1,0 +1,197 @@
+"""Makes the page: one file that asks for nothing and runs only its own script."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from specgen import templates
+from specgen.compiler import Program
+from specgen.diagnostics import printable
+from specgen.diff import Difference, compare
+from specgen.diff.match import match
+from specgen.diff.text import checkpoint_lines, figure_rows, value
+from specgen.diff.tiers import MEANING
+from specgen.page import views
+from specgen.page.views import Bar, Row
+from specgen.picture import draw
+from specgen.plan import Plan, images, make_plan
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A compiled spec, by the name that whoever asks for the page knows it by."""
+
+    name: str
+    program: Program
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of one side; columns go left (<) or right (>), or break lines (w)."""
+
+    title: str
+    heads: Sequence[str]
+    sides: str
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One network."""
+
+    name: str
+    title: str
+    words: Sequence[str]
+    figures: Sequence[tuple[str, str]]
+    picture: str  # an SVG
+    bars: Sequence[Bar]
+    tables: Sequence[Table]
+
+
+def page(name: str, program: Program, other: tuple[str, Program] | None = None) -> str:
+    """Return the page of a network, or of two with what differs marked.
+
+    Both have a name: their files, or what else tells one from the other.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(templates.folder()),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,
+    )
+    script = environment.get_template("_report.js.j2").render()
+    # A browser runs no other script, whatever a spec says.
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    first = _network(name, program)
+    second = _network(*other) if other else None
+    difference = compare(program, second.program) if second else None
+    return environment.get_template("report.html.j2").render(
+        digest=digest,
+        script=script,
+        sides=_sides(first, second),
+        heading="h2" if second else "h1",
+        classes={"<": "l", ">": "r", "w": "why"},
+        difference=difference,
+        meaning=MEANING[difference.tier] if difference else "",
+        changes=_changes(difference) if difference else [],
+        figures=_figures(difference) if difference else [],
+        checkpoint=_checkpoint(difference) if difference else [],
+    )
+
+
+def _network(name: str, program: Program) -> Network:
+    return Network(printable(name), program, make_plan(program.spec, program.placed))
+
+
+def _sides(first: Network, second: Network | None) -> list[Side]:
+    if second is None:
+        return [_side(first, None, {})]
+    pairs = match(first.program.graph, second.program.graph).pairs
+    back = {new: old for old, new in pairs.items()}
+    return [_side(first, second, pairs), _side(second, first, back)]
+
+
+def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Side:
+    """Show one network; `names` are those of the other's layers by its own."""
+    program, plan = here.program, here.plan
+    layers = _layers(here, there, names)
+    marked = [
+        row.layer
+        for row in layers.rows
+        if row.alone or any(cell.differs for cell in row.cells)
+    ]
+    crossing = sum(edge.bytes_per_image for edge in plan.traffic)
+    return Side(
+        here.name,
+        plan.name,
+        [printable(words) for words in (program.spec.summary, program.spec.reference)],
+        [
+            ("parameters", f"{plan.parameters:,}"),
+            ("multiply-accumulates an image", f"{plan.macs:,}"),
+            ("bytes an image between devices", f"{crossing:,}"),
+        ],
+        draw(plan, marked),
+        views.bars(plan),
+        [layers, *_tables(here, there)],
+    )
+
+
+def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> Table:
+    rows = views.layers(here.plan)
+    others = views.layers(there.plan) if there else None
+    # A layer without a pair has none, also if the other side has one of its name.
+    pairs = {name: names.get(name, "") for name in rows}
+    windows = ("kernel", "stride", "padding", "groups")
+    heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
+    compared = views.compared(rows, others, pairs, of_layers=True)
+    return Table("Layers", heads, "<<>>>>>>><", compared)
+
+
+def _tables(here: Network, there: Network | None) -> Iterator[Table]:
+    """Yield the other tables that have something in them."""
+    memory = ("device", "parameters", "inference", "training", "budget")
+    traffic = ("before", "from", "to", "bytes an image", "bytes a step")
+    kinds: tuple[tuple[str, Sequence[str], str, Callable[[Network], views.Rows]], ...]
+    kinds = (
+        (
+            f"Memory for {images(here.plan)} at once",
+            memory,
+            "<>>>>",
+            lambda network: views.devices(network.plan),
+        ),
+        (
+            "Between devices",
+            traffic,
+            "<<<>>",
+            lambda network: views.traffic(network.plan),
+        ),
+        (
+            "Recipe",
+            ("setting", "value", "why"),
+            "<>w",
+            lambda network: views.settings(network.program),
+        ),
+        (
+            "Notes",
+            ("on", "comment of the spec"),
+            "<w",
+            lambda network: views.notes(network.program),
+        ),
+    )
+    for title, heads, sides, view in kinds:
+        if rows := view(here):
+            others = view(there) if there else None
+            yield Table(title, heads, sides, views.compared(rows, others))
+
+
+def _changes(difference: Difference) -> list[Sequence[str]]:
+    return [
+        (
+            printable(change.path),
+            *("" if v is None else value(v) for v in (change.before, change.after)),
+            str(change.tier),
+            printable(change.place),
+        )
+        for change in sorted(difference.changes, key=lambda change: -change.tier)
+    ]
+
+
+def _figures(difference: Difference) -> list[Sequence[str]]:
+    return [
+        (f"{device}, {what}" if device else what, *cells)
+        for device, what, *cells in figure_rows(difference)
+    ]
+
+
+def _checkpoint(difference: Difference) -> list[str]:
+    if difference.checkpoint.fits or not difference.changes:
+        return []
+    return checkpoint_lines(difference)

@@ -1,0 +1,5 @@
+"""A network as a picture: `architecture.svg`, in the manner of the AlexNet paper."""
+
+from specgen.picture.drawing import draw
+
+__all__ = ["draw"]

@@ -1,0 +1,83 @@
+"""Words of a picture, which keep to their place whatever font shows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from specgen.diagnostics import printable
+
+# Widths in shares of the font's size, as in DejaVu Sans, the widest of the usual fonts.
+NARROW, NORMAL, BROAD, WIDE = 0.42, 0.66, 1.02, 1.3
+BOLD = 1.12
+
+
+def width(words: str, size: float, *, bold: bool = False) -> float:
+    """Return how wide a text is at most, in pixels."""
+    return sum(map(_em, words)) * size * (BOLD if bold else 1)
+
+
+def _em(character: str) -> float:
+    if character in " .,:;'|!()[]ijltfr/":
+        return NARROW
+    if character in "mwMW%@":
+        return BROAD
+    if not character.isascii():
+        return WIDE
+    return NORMAL + 0.12 * character.isupper()
+
+
+def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
+    """Return a text as far as there is room for it."""
+    if width(words, size, bold=bold) <= room:
+        return words
+    while words and width(f"{words}...", size, bold=bold) > room:
+        words = words[:-1]
+    return f"{words.rstrip(' ,')}..."
+
+
+def lines(pieces: Sequence[str], room: float, size: float, most: int) -> list[str]:
+    """Put pieces into so many lines at most; the last one is cut.
+
+    A piece is broken, after an underscore, only if it fills more than a line.
+    """
+    found: list[str] = []
+    for piece in pieces:
+        space = " "
+        for part in _parts(piece, room, size):
+            joined = f"{found[-1]}{space}{part}" if found else part
+            if found and (width(joined, size) <= room or len(found) == most):
+                found[-1] = joined
+            else:
+                found.append(part)
+            space = ""
+    return [cut(line, room, size) for line in found]
+
+
+def _parts(piece: str, room: float, size: float) -> list[str]:
+    if width(piece, size) <= room:
+        return [piece]
+    return re.findall(r"[^_]*_|[^_]+$", piece)
+
+
+def text(
+    words: str, x: float, y: float, kind: str, *, size: float = 11, room: float = 0
+) -> str:
+    """Return a text element; words that are too long for the room are squeezed."""
+    font = f' font-size="{number(size)}"' if size != 11 else ""
+    squeezed = ""
+    if room and width(words, size) > room:
+        squeezed = f' textLength="{number(room)}" lengthAdjust="spacingAndGlyphs"'
+    place = f'x="{number(x)}" y="{number(y)}"'
+    return f'<text class="{kind}" {place}{font}{squeezed}>{shown(words)}</text>'
+
+
+def number(value: float) -> str:
+    """Return a coordinate to a tenth of a pixel."""
+    return f"{round(value, 1) + 0:g}"
+
+
+def shown(words: str) -> str:
+    """Escape any text for XML, without what cannot be seen or is no character of it."""
+    return escape(printable(words))
