@@ -29,7 +29,7 @@ class Memory:
     `saved` is what the forward pass keeps for the backward pass, each storage once, by
     the layer that made it, and `casts` are the bytes of weights that it keeps in
     bfloat16. `live` is the most that is alive at once in inference, in float32. Methods
-    give bytes for so many images in one pass.
+    give bytes for this many images in one pass.
     """
 
     parameters: Counter[str]

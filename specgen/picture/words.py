@@ -38,7 +38,7 @@ def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
 
 
 def lines(pieces: Sequence[str], room: float, size: float, most: int) -> list[str]:
-    """Put pieces into so many lines at most; the last one is cut.
+    """Put pieces into at most this many lines; the last one is cut.
 
     A piece is broken, after an underscore, only if it fills more than a line.
     """
