@@ -314,7 +314,7 @@ def _bus(
 
 
 def _leaving(row: Row) -> Iterator[str]:
-    """Lines from the last column to the end of the lanes: the next row continues them."""
+    """Lines from the last column to the end of the lanes; the next row continues."""
     last = row.stages[-1]
     start = FIRST + (len(row.stages) - 1) * PITCH + row.block(last).half + 2
     for device in last.devices:
