@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Threads that spin while they wait take the time of the processes that decode images.
+# Threads that spin while waiting take time from the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Until all is imported, Ctrl-C ends this without a traceback.
+# Until everything is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Until all is imported, Ctrl-C ends this without a traceback.
+# Until everything is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -23,7 +23,7 @@ from data import SETTINGS, SHAPES, SIZE, center_crop, ten_crops
 from runtime import checkpoint, console, prediction
 from runtime.prediction import Network
 
-# Where train.py writes it.
+# Where train.py writes its checkpoint.
 CHECKPOINT = "runs/alexnet/checkpoint.safetensors"
 
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def open_checkpoint(path: Path) -> Network:
-    """Load what train.py wrote. Raises CheckpointError if it is of another network."""
+    """Load a checkpoint. Raises CheckpointError if it is from another network."""
     tensors, run = checkpoint.load(path)
     checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
     net = model.AlexNet(["cpu"] * len(model.DEVICES))

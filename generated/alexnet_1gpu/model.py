@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# What the placement calls them.
+# The placement's names for the devices.
 DEVICES = ("gpu0",)
 OUTPUTS = 1000
 
-# Initialization of each layer: the standard deviation of the weights, and the bias.
+# Initial values of each layer: standard deviation of the weights, and the bias.
 START = {
     "conv1": (0.01, 0),
     "conv2": (0.01, 1),
@@ -136,7 +136,7 @@ class LocalResponseNorm(nn.Module):
         return _normalize(x, self).flatten(1, 2)
 
     def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
-        """Yield, for each offset in the window, channels and those that they see."""
+        """Yield, for each offset in the window, channels and the ones they read."""
         reach = min(self.size // 2, channels - 1)
         for shift in range(-reach, reach + 1):
             low, high = max(shift, 0), min(shift, 0)

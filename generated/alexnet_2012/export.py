@@ -1,4 +1,4 @@
-"""Bind trained weights of AlexNet into an ONNX file.
+"""Write trained weights of AlexNet into an ONNX file.
 
     python export.py CHECKPOINT
     python export.py CHECKPOINT --output FILE
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Until all is imported, Ctrl-C ends this without a traceback.
+# Until everything is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -4,7 +4,7 @@
     python train.py --data DIR --resume
     torchrun --nproc-per-node 4 train.py --data DIR
 
-It learns from the images of DIR/train/<class>/, is validated on those of
+It learns from the images in DIR/train/<class>/, is validated on those in
 DIR/val/<class>/, and writes checkpoint.safetensors, metrics.csv and curves.png to
 --output. All that is random is a function of the seed and of the epoch or step, so that
 a run that was stopped and resumed ends with the same bytes as one that never was.
@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Threads that spin while they wait take the time of the processes that decode images.
+# Threads that spin while waiting take time from the processes that decode images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# On a CPU, a seventh of a step went into new memory in small pages: ask for huge ones.
+# On a CPU, new memory in small pages took a seventh of a step: ask for huge pages.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Until all is imported, Ctrl-C ends this without a traceback.
+# Until everything is imported, Ctrl-C ends this without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -55,7 +55,7 @@ FOLDER = "runs/alexnet_2012"
 
 def main() -> None:
     """Train as the flags say."""
-    # Set up. What can be refused is refused before the images are read.
+    # Set up. Refuse anything wrong before the images are read.
     args = training.parse_arguments(__doc__, Recipe(), FOLDER)
     devices = choose_devices(args.devices, model.DEVICES)
     train_set, val_set = open_data(args.data, SIZE)
@@ -132,8 +132,8 @@ def backward(
 ) -> Tensor:
     """Compute the gradients for a share of a batch of crops; return its sums.
 
-    They are those of the mean loss over the `count` images of all shares, which may be
-    unequal or empty: the processes' gradients are averaged. See tally for the sums.
+    The gradients are of the mean loss over the `count` images of all shares, which may
+    be unequal or empty: gradients are averaged over processes. See tally for the sums.
     """
     net.zero_grad()
     logits = net(images)

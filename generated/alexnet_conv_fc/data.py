@@ -1,4 +1,4 @@
-"""Batches of pixels to what the network reads.
+"""Turns batches of pixels into the network's input.
 
 Everything works on whole batches, on their device. Random choices are drawn on the CPU,
 for all images of a step, as a function of (seed, step): no random state is kept.
@@ -17,12 +17,12 @@ from runtime.dataset import Images
 from runtime.survey import survey
 
 # Section 2: the shorter side scaled to 256, the center cut out.
-SIZE = 256  # the shorter side of an image is scaled to it
-HEIGHT, WIDTH = 224, 224  # what is cut out of SIZE x SIZE
+SIZE = 256  # the shorter side of an image is scaled to this
+HEIGHT, WIDTH = 224, 224  # the crop of SIZE x SIZE
 # Section 4.1.
 COLOR_NOISE = 0.1  # standard deviation, as a share of each eigenvalue
 
-# A run is resumed, evaluated and exported with the settings that it began with.
+# A run is resumed, evaluated and exported with the settings it began with.
 SETTINGS = {
     "size": SIZE,
     "height": HEIGHT,
@@ -49,7 +49,7 @@ class Statistics(NamedTuple):
 def measure(
     train: Images, val: Images, workers: int
 ) -> tuple[Statistics, dict[str, str]]:
-    """Read all images once: the statistics of `train`, and what is unreadable in both.
+    """Read all images once: the statistics of `train`, and unreadable images of both.
 
     Returns the reasons by image name. DataError if no training image can be read.
     """
@@ -87,7 +87,7 @@ def draw(count: int, seed: int, step: int) -> Draws:
 
 
 def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
-    """Cut at random, subtract the mean image, mirror, add a color.
+    """Crop at random, subtract the mean image, mirror, add a color.
 
     (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in gray levels.
     """
@@ -96,7 +96,7 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
     left = draws.left.to(device, non_blocking=True)
     x = _crops(statistics.mean.expand_as(images), top, left)
     torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
-    # Counted on the CPU: else this would wait for the device.
+    # Counted on the CPU, since this would otherwise wait for the device.
     flip = draws.flip.nonzero()[:, 0].to(device, non_blocking=True)
     x[flip] = x[flip].flip(3)
     color = draws.color.to(device, non_blocking=True)
@@ -105,13 +105,13 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
 
 
 def _crops(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Cut each image at its own place: (N, 3, SIZE, SIZE) -> (N, 3, HEIGHT, WIDTH)."""
+    """Crop each image at its own place: (N, 3, SIZE, SIZE) -> (N, 3, HEIGHT, WIDTH)."""
     windows = images.unfold(2, HEIGHT, 1).unfold(3, WIDTH, 1)  # all of them, as a view
     return windows[torch.arange(len(top), device=top.device), :, top, left]
 
 
 def center_crop(images: Tensor, mean: Tensor) -> Iterator[Tensor]:
-    """Yield the centers of images: (N, 3, HEIGHT, WIDTH) as `augment` gives them."""
+    """Yield the centers of images: (N, 3, HEIGHT, WIDTH) as from `augment`."""
     yield _crop(images, mean, (SIZE - HEIGHT) // 2, (SIZE - WIDTH) // 2)
 
 

@@ -1,5 +1,5 @@
 """What every generated network shares: images, training, checkpoints, processes.
 
-Copied as it is to the folder `runtime`, beside the networks' folders, whose scripts
-import it from there. It knows no network: what says something of one is in its folder.
+Copied unchanged to the folder `runtime`, next to the networks' folders, whose scripts
+import it from there. It knows no network; what is specific to one is in its folder.
 """

@@ -1,8 +1,8 @@
-"""Checkpoints, and where a run stands.
+"""Checkpoints, and the state of a run.
 
 A checkpoint is one safetensors file of whole tensors, wherever they were trained:
 `conv1.weight`, its velocity `momentum_buffer.conv1.weight`, the mean image `data.mean`.
-All else is JSON under the one metadata key `run`.
+Everything else is JSON under the one metadata key `run`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .console import readable
 from .errors import CheckpointError
 from .files import atomic_write
 
-# What precedes the names of the tensors that are not weights.
+# Prefixes of the names of tensors that are not weights.
 VELOCITY = "momentum_buffer."
 STATISTICS = "data."
 
@@ -47,14 +47,14 @@ class Row(TypedDict):
 
 @dataclass
 class Run:
-    """Where a run stands: what its checkpoint holds besides tensors."""
+    """The state of a run: what its checkpoint contains besides tensors."""
 
     recipe: dict[str, Any]
     data: dict[str, Any]  # how images become input
     classes: list[str]
     bad: dict[str, str]  # images left out, and why
     images: int  # that it learns from
-    names: int = 0  # a checksum of these and of those to validate: see fingerprint
+    names: int = 0  # a checksum of these and of the validation images: see fingerprint
     epoch: int = 0  # epochs completed
     step: int = 0  # steps taken
     lr: float = 0.0  # of the last step
@@ -87,7 +87,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Run]:
-    """Return the tensors of a checkpoint, and where its run stands.
+    """Return the tensors of a checkpoint, and the state of its run.
 
     Raises CheckpointError if it is missing or damaged, or was not written by train.py.
     """
@@ -117,7 +117,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
 
 
 def as_bytes(tensor: Tensor) -> NDArray[np.uint8]:
-    """Return the bytes of a tensor on the CPU, of any type; numpy knows no bfloat16."""
+    """Return the bytes of a tensor on the CPU, of any type; numpy has no bfloat16."""
     array: NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
     return array
 
@@ -159,7 +159,7 @@ def restore(
     for name, shape in statistics.items():
         here[STATISTICS + name] = describe(torch.empty(shape, dtype=torch.float32))
     there = {name: describe(tensor) for name, tensor in tensors.items()}
-    refuse_differences(f"{path} is of another network", there, here)
+    refuse_differences(f"{path} is from another network", there, here)
     net.load_state_dict({name: tensors[name] for name in weights})
 
 
@@ -191,7 +191,7 @@ def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
         lost = ", ".join(repr(name) for name in there if name not in here) or "none"
         new = ", ".join(repr(name) for name in here if name not in there) or "none"
         raise CheckpointError(
-            "the checkpoint was trained on other classes than the data has: "
+            "the classes of the checkpoint and of the data differ:  "
             f"missing now {lost}, new {new}"
         )
 
@@ -200,7 +200,7 @@ def refuse_differences(
     what: str, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> None:
     """Raise CheckpointError that says `what`, and what differs, if anything does."""
-    here = json.loads(json.dumps(here))  # as a checkpoint has it: lists, no tuples
+    here = json.loads(json.dumps(here))  # as in a checkpoint: lists, no tuples
     differences = [
         f"{readable(name)} is {show(there, name)} there and {show(here, name)} here"
         for name in {**here, **there}
@@ -212,5 +212,5 @@ def refuse_differences(
 
 
 def show(values: Mapping[str, Any], name: str) -> str:
-    """Return a value for people, who may not trust where it is from."""
+    """Return a value as text, escaped, since its source may be untrusted."""
     return readable(str(values[name])) if name in values else "missing"

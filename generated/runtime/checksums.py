@@ -1,4 +1,4 @@
-"""Checksums of what a checkpoint holds, without torch: export.py does not need it."""
+"""Checksums of a checkpoint's contents, without torch: export.py does not need it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_run(run: Mapping[str, Any], checksums: Mapping[str, int]) -> dict[str,
 
 
 def read_run(metadata: Mapping[str, str] | None) -> tuple[Any, dict[str, Any]]:
-    """Return where a run stands, as JSON has it, and the checksums of its tensors.
+    """Return the state of a run, as JSON has it, and the checksums of its tensors.
 
     Raises KeyError if train.py did not write it, and ValueError if it is damaged.
     """
@@ -26,7 +26,7 @@ def read_run(metadata: Mapping[str, str] | None) -> tuple[Any, dict[str, Any]]:
     if not newline:
         raise KeyError("run")
     if found != str(zlib.crc32(text.encode("utf-8", "surrogatepass"))):
-        raise ValueError("its metadata are damaged")
+        raise ValueError("its metadata is damaged")
     run = json.loads(text)
     checksums = run.pop("checksums", None) if isinstance(run, dict) else None
     if not isinstance(checksums, dict):
@@ -44,7 +44,7 @@ def check_tensors(
 ) -> list[str]:
     """Return what is wrong with tensors that have these checksums."""
     return [
-        f"{name} is not what was written"
+        f"{name} is damaged"
         for name, array in tensors.items()
         if checksums.get(name) != checksum(array)
     ]

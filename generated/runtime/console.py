@@ -1,4 +1,4 @@
-"""How a script speaks to its user: flags, sentences, exit status."""
+"""How a script talks to its user: flags, messages, exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORKERS_PER_CORE = 16  # at most: more of these processes only take memory
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
 UNREAD = 141  # and of one whose output nobody reads, like `predict.py ... | head`
 
-# What a script explains in a sentence; anything else is a fault of its own.
+# What a script explains in a sentence; anything else is a bug.
 EXPECTED = (UserError, OSError)
 
 
@@ -36,7 +36,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return what is wrong, a line for each problem."""
+    """Return what is wrong, one line per problem."""
     lines = error.args if isinstance(error, UserError) else [str(error)]
     return "\n".join(f"error: {printable(str(line))}" for line in lines)
 
@@ -50,7 +50,7 @@ def printable(text: str) -> str:
 
 
 def readable(name: str) -> str:
-    """Return text from an untrusted file such that it cannot write to the terminal.
+    """Return text from an untrusted file, made safe for the terminal.
 
     With line breaks, escape sequences, or bytes that are not text, it is in Python's
     quotes; the end of a long one is left out.
@@ -82,9 +82,9 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def output(*, must_be_read: bool, silent: bool = False) -> Iterator[None]:
-    """Let standard output and standard error be closed, and be what no one reads.
+    """Allow standard output and standard error to be closed or unread.
 
-    A script whose standard output `must_be_read` ends where it cannot be written. It is
+    A script whose standard output `must_be_read` ends if it cannot be written. It is
     not shown if `silent`.
     """
     with contextlib.ExitStack() as opened:
@@ -102,7 +102,7 @@ def output(*, must_be_read: bool, silent: bool = False) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            out.must_be_read = False  # that is what to tell of
+            out.must_be_read = False  # that is the error to report
             raise
         finally:
             out.flush()
@@ -139,7 +139,7 @@ class Stream:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        """Drop what is buffered and all that is still to come, or end the script."""
+        """Drop what is buffered and everything that follows, or end the script."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -150,7 +150,7 @@ class Stream:
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return a parser that introduces a script by the first line of its docstring."""
+    """Return a parser whose description is the first line of the script's docstring."""
     return argparse.ArgumentParser(
         description=(doc or "").partition("\n")[0],
         epilog="Defaults are in brackets.",
@@ -160,7 +160,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def parse(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
 ) -> argparse.Namespace:
-    """Parse the command line; end with an error if a number is out of its bounds."""
+    """Parse the command line; exit with an error if a number is out of range."""
     args = parser.parse_args(arguments)
     for name, value in vars(args).items():
         if type(value) in (int, float) and not is_sound(name, value):
@@ -182,7 +182,7 @@ def is_sound(name: str, value: object) -> bool:
 
 
 def bounds(name: str) -> tuple[int, int]:
-    """Return the least and the most that the whole number of this name can be."""
+    """Return the smallest and largest value of the whole number of this name."""
     if name == "workers":
         return 0, WORKERS_PER_CORE * (os.cpu_count() or 1)
     if name == "batch_size":

@@ -1,9 +1,9 @@
-"""Draw the curves of runs of train.py, and tell the best of each.
+"""Draw the curves of runs of train.py, and print the best of each.
 
     python generated/runtime runs/NAME
     python generated/runtime runs/A runs/B --picture comparison.png
 
-also while they go on. Of one run, the picture is curves.png in its folder.
+also during training. For a single run, the picture is curves.png in its folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEAD = ("run", "epochs", "loss", "top-1", "top-5", "images/s")
 
 
 class Epoch(NamedTuple):
-    """What metrics.csv says of an epoch, of the training or the validation images."""
+    """A row of metrics.csv: an epoch on the training or the validation images."""
 
     number: int
     loss: float
@@ -89,7 +89,7 @@ def draw(runs: Sequence[Path], picture: Path) -> list[History]:
     histories = find(runs)
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that the font does not have
+        warnings.simplefilter("ignore")  # about letters that the font does not have
         plot(histories).savefig(content, dpi=120)
     write_file(picture, content.getvalue())
     return histories
@@ -133,7 +133,7 @@ def _draw_one(run: History, losses: Axes, accuracies: Axes) -> None:
 def _draw_several(runs: Sequence[History], losses: Axes, accuracies: Axes) -> None:
     for index, run in enumerate(runs):
         color = f"C{index}"
-        name = f" {run.name}"  # what begins with _ would be left out of the legend
+        name = f" {run.name}"  # the legend would leave out a name that begins with _
         for epochs, style, label in (
             (run.train, ":", "_"),
             (run.val, ".-", name),
@@ -148,7 +148,7 @@ def _draw_several(runs: Sequence[History], losses: Axes, accuracies: Axes) -> No
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """Choose a scale and ticks for losses that can be read: 2 and 0.5, no 10^0.3."""
+    """Choose a scale and readable ticks for losses: 2 and 0.5, not 10^0.3."""
     if not values or min(values) <= 0 or max(values) < 10 * min(values):
         axes.yaxis.set_major_locator(AutoLocator())
         return
@@ -195,12 +195,12 @@ def table(histories: Sequence[History]) -> str:
 
 
 def main() -> None:
-    """Draw the curves of the runs that are named."""
-    parser = console.parser("Draw the curves of runs, and tell the best of each.")
+    """Draw the curves of the given runs."""
+    parser = console.parser("Draw the curves of runs, and print the best of each.")
     add = parser.add_argument
     help = "its folder, or its metrics.csv"
     add("runs", type=Path, nargs="+", metavar="RUN", help=help)
-    help = f"the file to write [{PICTURE}, in the folder of a single run, or here]"
+    help = f"file to write [{PICTURE}, in the run's folder; here for several]"
     add("--picture", type=Path, metavar="FILE", help=help)
     args = parser.parse_args()
     picture: Path | None = args.picture

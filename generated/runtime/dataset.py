@@ -39,7 +39,7 @@ class Images:
         return len(self.samples)
 
     def labels(self) -> set[int]:
-        """Return the labels that images have."""
+        """Return the labels of all images."""
         return {label for _, label in self.samples}
 
     def source(self, name: str) -> Source:
@@ -47,7 +47,7 @@ class Images:
         raise NotImplementedError
 
     def without(self, names: Container[str]) -> Images:
-        """Leave out some images. DataError if nothing is left of a class."""
+        """Leave out some images. DataError if a class has none left."""
         rest = copy.copy(self)
         rest.samples = [sample for sample in self.samples if sample[0] not in names]
         left = rest.labels()
@@ -71,7 +71,7 @@ class ImageFolder(Images):
 
     def __init__(self, root: Path, split: str, size: int) -> None:
         super().__init__(root, split, size)
-        self.on_disk: dict[str, str] = {}  # the names that differ there
+        self.on_disk: dict[str, str] = {}  # names that are different on disk
         folder = root / split
         if not folder.is_dir():
             self.problems.append(f"there is no folder {str(folder)!r}")
@@ -149,9 +149,9 @@ class PackedImages(Images):
         listed = read_listing(shard, self.classes)["images"]
         size = len(listed) * 3 * self.size**2
         if not shard.is_file() or shard.stat().st_size != size:
-            self.problems.append(f"{path!r} is not whole: run pack.py again")
+            self.problems.append(f"{path!r} is incomplete: run pack.py again")
         if not all(name.startswith(f"{self.split}/") for name, _, _ in listed):
-            self.problems.append(f"{path!r} is not of {self.split!r}")
+            self.problems.append(f"{path!r} does not belong to {self.split!r}")
         for row, (name, label, checksum) in enumerate(listed):
             self.samples.append((name, label))
             self.places[name] = StoredImage(path, row, checksum)
@@ -162,7 +162,7 @@ class PackedImages(Images):
 
 
 def open_split(root: Path, split: str, size: int) -> Images:
-    """Find the images of a split. DataError says all that is wrong with it."""
+    """Find the images of a split. DataError lists all that is wrong with it."""
     images = _find(root, split, size)
     problems = images.problems + _one_class(images)
     if problems:
@@ -171,7 +171,7 @@ def open_split(root: Path, split: str, size: int) -> Images:
 
 
 def open_data(root: Path, size: int) -> tuple[Images, Images]:
-    """Find the splits train and val. DataError says all that is wrong with them."""
+    """Find the splits train and val. DataError lists all that is wrong with them."""
     train, val = _find(root, "train", size), _find(root, "val", size)
     problems = train.problems + val.problems + _one_class(train)
     if train.classes and val.classes:
@@ -194,7 +194,7 @@ def _one_class(images: Images) -> list[str]:
     if len(images.classes) != 1:
         return []
     only = f"{images.split!r} has only one class, {images.classes[0]!r}"
-    return [f"{only}: there is nothing to tell apart"]
+    return [f"{only}: there is nothing to classify"]
 
 
 def fingerprint(*splits: Images) -> int:
@@ -205,7 +205,7 @@ def fingerprint(*splits: Images) -> int:
 def batches(
     count: int, batch_size: int, seed: int | None = None, epoch: int = 0
 ) -> list[list[int]]:
-    """Cut the numbers below `count` into batches, of which the last may be short.
+    """Divide the numbers below `count` into batches; the last may be short.
 
     A seed shuffles them first, as a function of (seed, epoch).
     """

@@ -23,7 +23,7 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
     if one is unusable.
     """
     visible = [parallel.identity(f"cuda:{i}") for i in range(torch.cuda.device_count())]
-    # A launcher may show each process a GPU of its own: only equals share devices.
+    # A launcher may show each process its own GPU: only equal sets share devices.
     index, processes = parallel.place_among_equals(visible or socket.gethostname())
     wanted = len(placed) * processes
     chosen = names.split(",") if names else []
@@ -51,7 +51,7 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
 
 
 def probe(name: str) -> None:
-    """Do in small what training does on a device; raise what it raises."""
+    """Try on a small scale what training does on a device; raise what it raises."""
     x = torch.ones(1, 1, 3, 3, device=name, requires_grad=True)
     loss = F.conv2d(x, torch.ones(1, 1, 2, 2, device=name)).sum()
     (gradient,) = torch.autograd.grad(loss, x)
@@ -60,7 +60,7 @@ def probe(name: str) -> None:
 
 @functools.cache
 def sum_type(device: torch.device) -> torch.dtype:
-    """Return the type to sum up losses in: float64, but float32 where there is none.
+    """Return the type for sums of losses: float64, or float32 where it is missing.
 
     Apple's GPUs (mps) have none, and some of Intel's.
     """

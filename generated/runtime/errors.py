@@ -1,10 +1,10 @@
-"""What a script ends with: sentences, not a traceback."""
+"""Errors that end a script with sentences instead of a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something that its user can mend. The arguments are sentences, one a problem."""
+    """Something that the user can fix. The arguments are sentences, one per problem."""
 
     def __str__(self) -> str:
         return "\n".join(self.args)
@@ -19,12 +19,12 @@ class CheckpointError(UserError):
 
 
 class DivergedError(UserError):
-    """Training that has led to numbers without meaning."""
+    """Training that produced meaningless numbers."""
 
 
 ADVICE = (
-    "try, in this order: train.py --resume with a lower --lr, say a tenth; a new run "
-    "with it; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
+    "try, in this order: train.py --resume with a lower --lr, such as a tenth; a new "
+    "run with it; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
 )
 
 

@@ -1,4 +1,4 @@
-"""How well a network does on a data set."""
+"""How well a network performs on a data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .errors import ADVICE, DataError, DivergedError
 from .images import explain
 from .loading import Loader
 
-# Images (N, 3, size, size) uint8, and the mean image, to one or more crops of each.
+# From images (N, 3, size, size) uint8 and the mean image to one or more crops of each.
 Crops = Callable[[Tensor, Tensor], Iterable[Tensor]]
 
 
@@ -41,11 +41,15 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
     add("--data", type=Path, required=True, metavar="DIR", help="has val/")
-    add("--ten-crop", action="store_true", help="average over corners, center, mirrors")
+    add(
+        "--ten-crop",
+        action="store_true",
+        help="average over corners, center, and their mirror images",
+    )
     help = f"[{batch_size}]"
     add("--batch-size", type=int, default=batch_size, metavar="N", help=help)
-    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
-    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    add("--devices", metavar="A,B", help="or one for all [CUDA if available]")
+    add("--workers", type=int, metavar="N", help="that decode images [one per core]")
     args = console.parse(parser)
     if args.workers is None:
         args.workers = default_workers()
@@ -72,7 +76,7 @@ def open_val(
 
 
 def check_outputs(classes: Sequence[str], outputs: int) -> None:
-    """Refuse more classes than the network has outputs; say it if there are fewer."""
+    """Refuse more classes than the network has outputs; mention if there are fewer."""
     count = len(classes)
     if count > outputs:
         raise DataError(f"{count} classes are too many for {outputs} outputs")
@@ -89,7 +93,7 @@ def evaluate(
     batch_size: int,
     workers: int,
 ) -> Scores:
-    """Return what the network scores, its probabilities averaged over the crops.
+    """Return the scores of the network, its probabilities averaged over the crops.
 
     Crops are made on the device of `mean`. An image that cannot be read is named and
     left out. Of several processes each takes some of the batches.

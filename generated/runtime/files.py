@@ -41,7 +41,7 @@ def open_file(path: Path, buffering: int = -1) -> BinaryIO:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name when all of it is on the disk.
+    """Open a file for writing that gets its name once it is completely on disk.
 
     At any moment `path` is the old file or the new one, even if several processes write
     it. Raises OSError if it cannot be written.
@@ -71,11 +71,11 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
         _lock(file)
         if os.fstat(file.fileno()).st_nlink:
             return partial, file
-        file.close()  # another process has taken it for a leftover, before the lock
+        file.close()  # before the lock, another process took it for a leftover
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed have left of `path`."""
+    """Remove what killed processes left of `path`."""
     digits = "[0-9a-f]" * 8
     for partial in path.parent.glob(f"{glob.escape(path.name)}.{digits}.partial"):
         with contextlib.suppress(OSError), open_file(partial) as file:
@@ -89,7 +89,7 @@ def _lock(file: BinaryIO) -> bool:
         return True
     try:
         LOCKS.flock(file, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
-    except OSError:  # also where a file system has no locks
+    except OSError:  # also on a file system without locks
         return False
     return True
 
@@ -118,9 +118,9 @@ def lock_folder(folder: Path) -> bool:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[bool]:
-    """Wait until no other process is in here with the same folder.
+    """Wait until no other process is in this block with the same folder.
 
-    Yields whether that is certain: not where folders cannot be locked, as on Windows.
+    Yields whether that is certain: not if folders cannot be locked, as on Windows.
     """
     if LOCKS is None:
         yield False

@@ -28,7 +28,7 @@ Pixels = NDArray[np.uint8]
 # What a file may hold, whatever its name says. Pillow knows more formats; one of them,
 # EPS, runs a program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-# What turns an image upright, by its EXIF orientation.
+# The operation that turns an image upright, by its EXIF orientation.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,7 +41,7 @@ UPRIGHT = {
 
 
 class ImageFile(NamedTuple):
-    """An image in a file of its own."""
+    """An image in its own file."""
 
     path: str
 
@@ -97,7 +97,7 @@ def decode(path: Path, size: int) -> Pixels:
                     raise
                 return _decode(stripped, size)
     except UnidentifiedImageError:
-        raise ImageError(f"it is none of {', '.join(FORMATS)}") from None
+        raise ImageError(f"it is not one of {', '.join(FORMATS)}") from None
     except Exception as error:  # on broken bytes Pillow raises nearly anything
         reason = getattr(error, "strerror", None) or str(error) or repr(error)
         raise ImageError(reason) from error

@@ -1,4 +1,4 @@
-"""Batches of images, read ahead by threads and the processes that decode for them."""
+"""Batches of images, read ahead by threads and their decoding processes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .dataset import Images
 from .images import Pixels
 from .workers import Source, Worker, read_here
 
-CHUNK = 16  # images that are asked for at once
+CHUNK = 16  # images that are requested at once
 
 Reasons = list[str | None]  # why each image cannot be read; None for those that can
-# Starts to read images into an array, (N, 3, size, size); returns how to wait for them.
+# Starts reading images into an array, (N, 3, size, size); returns how to wait for them.
 Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
 
 
 class Batch(NamedTuple):
-    """The images of a batch that can be read, and what to know of the others."""
+    """The readable images of a batch, and information on the others."""
 
     images: Tensor  # (N, 3, size, size) uint8, in pinned memory if there is CUDA
     labels: Tensor  # (N,) int64
@@ -62,7 +62,7 @@ idle: list[Worker] = []  # the processes that are kept for the next loader
 
 @contextmanager
 def lend(count: int) -> Iterator[list[Worker]]:
-    """Lend so many workers, which are kept afterward.
+    """Lend this many workers, which are kept afterward.
 
     They are ended instead if their user fails, or does not wait for all answers.
     """
@@ -77,9 +77,9 @@ def lend(count: int) -> Iterator[list[Worker]]:
 
 
 class Loader:
-    """The images of batches of indices, batch by batch, in their order.
+    """The images of batches of indices, batch by batch, in order.
 
-    So many `workers` read ahead; with 0, each batch is read when it is asked for.
+    `workers` processes read ahead; with 0, each batch is read when it is requested.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Image files without what stands beside their pixels: text, profiles, previews.
+"""Image files without the data besides their pixels: text, profiles, previews.
 
 Pillow refuses an image if these are faulty or long. They are removed without being
 parsed or unpacked.

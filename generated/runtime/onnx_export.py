@@ -1,4 +1,4 @@
-"""Trained weights bound into an ONNX file.
+"""Writes trained weights into an ONNX file.
 
 Its metadata holds what else prediction needs: the names of the classes (`classes`,
 JSON), how images become input (`data`, JSON), and the mean image (`mean`, float32 in
@@ -34,7 +34,7 @@ Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
 OTHERS = ("momentum_buffer.", "data.")  # as in checkpoint.py, which imports torch
-LARGE = 64 * 2**20  # bytes of weights that get a file of their own
+LARGE = 64 * 2**20  # bytes of weights from which they get their own file
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
 
 
@@ -64,7 +64,7 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
     if output.exists() and not output.is_file():  # a pipe, a device: it would be lost
         raise ExportError(f"{output} is not a file: give another --output")
     if output.resolve() in (checkpoint.resolve(), structure.resolve()):
-        raise ExportError(f"{output} is what is read: give another --output")
+        raise ExportError(f"{output} is an input file: give another --output")
 
 
 def load_structure(path: Path) -> onnx.ModelProto:
@@ -105,7 +105,7 @@ def load(
                 for name in names
                 if name in wanted or not name.startswith(OTHERS)
             }
-            refuse(f"{path} is of another network", differences(found, wanted))
+            refuse(f"{path} is from another network", differences(found, wanted))
             tensors = {name: file.get_tensor(name) for name in wanted}
     except KeyError:
         raise ExportError(f"{path} was not written by train.py") from None
@@ -144,7 +144,7 @@ def damage(run: Any, tensors: Weights) -> list[str]:
     if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
         problems.append("its classes are not a list of names")
     if not isinstance(data, dict):
-        problems.append("it does not say how images become input")
+        problems.append("it does not say how to prepare images")
     return problems
 
 
@@ -157,7 +157,7 @@ def refuse(what: str, problems: list[str]) -> None:
 def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
     """Write the model with its weights, if they are large to a file beside it.
 
-    Raises ExportError if it cannot; what was there before is then intact.
+    Raises ExportError if it cannot; existing files are then intact.
     """
     large = sum(array.nbytes for array in weights.values()) >= LARGE
     try:
@@ -169,7 +169,7 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
                 embed(model, weights)
             with atomic_write(path) as file:
                 file.write(seal(model.SerializeToString()))
-            if alone:  # what earlier exports left
+            if alone:  # left by earlier exports
                 for data in path.parent.glob(f"{escape(path.name)}.????????.data"):
                     if data != kept:
                         data.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 
 def decompose_norms(graph: onnx.GraphProto) -> None:
-    """Replace every LRN, for which onnxruntime takes ten times as long on a CPU."""
+    """Replace every LRN, which takes onnxruntime ten times as long on a CPU."""
     channels = {
         value.name: value.type.tensor_type.shape.dim[1].dim_value
         for value in graph.value_info

@@ -49,7 +49,7 @@ def verify(path: Path) -> dict[str, str]:
     if "sha256" not in metadata:
         raise CheckpointError(f"{path} was not written by export.py")
     if seal(content) != whole:
-        raise CheckpointError(f"{path} has been changed since export.py wrote it")
+        raise CheckpointError(f"{path} has changed since export.py wrote it")
     if weights is not None:
         _verify_weights(path, weights["file"], weights["sha256"])
     return metadata
@@ -62,7 +62,7 @@ def _verify_weights(path: Path, name: str, expected: str) -> None:
         with path.with_name(name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
-        problem = f"the weights of {path} are missing: {shown} belongs beside it"
+        problem = f"the weights of {path} are missing: {shown} belongs next to it"
         raise CheckpointError(problem) from None
     if found != expected:
         problem = f"{shown} does not have the weights of {path}: export again"

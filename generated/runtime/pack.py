@@ -1,4 +1,4 @@
-"""Decode a tree of images once, so that training need not do it in every epoch.
+"""Decode a tree of images once, so that training need not do so in every epoch.
 
 After a stop, or when images have changed, pack again: shards that are intact and up to
 date are kept.
@@ -25,7 +25,7 @@ from .images import explain
 from .loading import Loader
 from .shards import INDEX, Index, Listing, read_listing, shard_path, write_list
 
-SHARD = 1024  # images: the most that a stop costs
+SHARD = 1024  # images: the most that an interruption costs
 
 
 def main(doc: str | None, size: int) -> None:
@@ -36,7 +36,7 @@ def main(doc: str | None, size: int) -> None:
         "source", metavar="DIR", type=Path, help="has train/<class>/* and val/<class>/*"
     )
     add("out", metavar="OUT", type=Path, help="folder to write")
-    help = "processes that decode [one a core]"
+    help = "processes that decode images [one per core]"
     add("--workers", type=int, default=os.cpu_count() or 1, help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
@@ -60,7 +60,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     if (source / INDEX).is_file():
         raise DataError(f"{str(source)!r} is already packed")
     if out.resolve().is_relative_to(source.resolve()):
-        raise DataError("OUT must be a folder outside of DIR")
+        raise DataError("OUT must be a folder outside DIR")
     splits = open_data(source, size)
     out.mkdir(parents=True, exist_ok=True)
     _check_space(out, sum(map(len, splits)) * 3 * size**2)

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 4 train.py --data DIR
 
-Each owns a whole network on devices of its own, and learns from its share of every
+Each has a whole network on its own devices, and learns from its share of every
 batch; DistributedDataParallel averages the gradients. In a single process these
 functions do nothing, and there is no group.
 """
@@ -45,7 +45,7 @@ LOST = (
 
 
 class JoinError(UserError):
-    """The other processes have not come."""
+    """The other processes did not connect."""
 
 
 def rank() -> int:
@@ -64,7 +64,7 @@ def local_world_size() -> int:
 
 
 def variable(name: str, least: int, most: int, default: int) -> int:
-    """Return the number in an environment variable; unset or empty it is the default.
+    """Return the number in an environment variable, or the default if unset or empty.
 
     Raises UserError if it is something else.
     """
@@ -78,7 +78,7 @@ def variable(name: str, least: int, most: int, default: int) -> int:
 
 
 def launch_command() -> list[str]:
-    """Return the command that starts as many processes on one machine."""
+    """Return the command that starts this many processes on one machine."""
     count = str(local_world_size())
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", count]
     return [sys.executable, *(torchrun if world_size() > 1 else [])]
@@ -150,7 +150,7 @@ def join() -> Any:
     notice.start()
     try:
         timeout = timedelta(seconds=JOIN_SECONDS)
-        # The store is of torchrun, or else of the first process.
+        # The store belongs to torchrun, or else to the first process.
         if number > 0 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             _await_server(os.environ["MASTER_ADDR"], port)
         store, *_ = next(rendezvous("env://", timeout=timeout))
@@ -172,7 +172,7 @@ def join() -> Any:
 
 
 def _await_server(host: str, port: int) -> None:
-    """Wait until something listens there; torch would log stacks of calls meanwhile.
+    """Wait until something listens there; torch would log stack traces meanwhile.
 
     Raises OSError if nothing does in time.
     """
@@ -190,7 +190,7 @@ def _await_server(host: str, port: int) -> None:
 def _leave(code: Any, agreed: bool) -> None:
     """End this process of several; does not return unless all have `agreed` to end.
 
-    Else the group is not destroyed, for which nccl may wait forever for a process that
+    Otherwise the group is not destroyed, since nccl may wait forever for a process that
     was lost.
     """
     if agreed:
@@ -259,7 +259,7 @@ def replicate(net: nn.Module) -> nn.Module:
 
 
 def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:
-    """Yield the parts of a batch; gradients are averaged once, after the last one."""
+    """Yield the parts of a batch; gradients are averaged once, after the last part."""
     *others, last = parts
     alone = contextlib.nullcontext()
     with net.no_sync() if isinstance(net, DistributedDataParallel) else alone:
@@ -268,7 +268,7 @@ def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:
 
 
 def rank_zero_only(function: Callable[P, T]) -> Callable[P, T]:
-    """Run in the first process only; all return, or raise, what it does."""
+    """Run in the first process only; all return, or raise, the same."""
 
     @functools.wraps(function)
     def shared(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -313,7 +313,7 @@ def all_equal(value: object) -> bool:
 
 
 def identity(device: str | torch.device) -> str:
-    """Return what tells a device from all others, also from those of other machines."""
+    """Return what identifies a device among those of all machines."""
     device = torch.device(device)
     if device.type == "cuda":
         return str(torch.cuda.get_device_properties(device).uuid)
@@ -321,7 +321,7 @@ def identity(device: str | torch.device) -> str:
 
 
 def place_among_equals(value: object) -> tuple[int, int]:
-    """Return which of the processes with this value this one is, and their number."""
+    """Return the index of this process among those with this value, and the total."""
     values = all_gather([value])
     return values[: rank()].count(value), values.count(value)
 

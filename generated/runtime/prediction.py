@@ -1,4 +1,4 @@
-"""Which classes a trained network sees in images."""
+"""The classes that a trained network sees in images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .images import decode, explain
 
 
 class Network(NamedTuple):
-    """A trained network, and what to know of its data."""
+    """A trained network, with the facts about its data."""
 
     logits: Callable[[Tensor], Tensor]  # (N, 3, HEIGHT, WIDTH) -> (N, outputs)
     classes: list[str]
@@ -36,7 +36,11 @@ def parse_arguments(doc: str | None, model: str) -> argparse.Namespace:
     add("images", type=Path, nargs="+", metavar="IMAGE", help="a file, not a folder")
     help = f"checkpoint, or .onnx file of export.py [{model}]"
     add("--model", type=Path, default=model, metavar="FILE", help=help)
-    add("--ten-crop", action="store_true", help="average over corners, center, mirrors")
+    add(
+        "--ten-crop",
+        action="store_true",
+        help="average over corners, center, and their mirror images",
+    )
     return console.parse(parser)
 
 
@@ -67,7 +71,7 @@ def open_onnx(
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
-    try:  # only here, as checkpoints do not need them
+    try:  # only here, since checkpoints do not need them
         onnxruntime: Any = import_module("onnxruntime")
         onnx_seal: Any = import_module(".onnx_seal", __package__)
     except ImportError as error:
@@ -85,7 +89,7 @@ def open_onnx(
             raise ValueError
     except (KeyError, ValueError, RecursionError):
         raise CheckpointError(f"{path} was not written by export.py") from None
-    checkpoint.refuse_differences(f"{path} is of other data", data, settings)
+    checkpoint.refuse_differences(f"{path} is from other data", data, settings)
 
     def logits(crops: Tensor) -> Tensor:
         try:
@@ -94,20 +98,20 @@ def open_onnx(
         except Exception as error:
             raise CheckpointError(f"{path} cannot be run: {reason(error)}") from None
         if scores.shape != (len(crops), outputs) or scores.dtype != torch.float32:
-            raise CheckpointError(f"{path} is of another network")
+            raise CheckpointError(f"{path} is from another network")
         return scores
 
     return Network(logits, classes, torch.tensor(mean))
 
 
 def reason(error: Exception) -> str:
-    """Return what onnxruntime says first: its errors have no class in common."""
+    """Return the first line of an onnxruntime error; these have no common class."""
     return str(error).partition("\n")[0]
 
 
 @torch.no_grad()
 def predict(network: Network, image: Tensor, crops: Crops) -> list[tuple[str, float]]:
-    """Return the most probable classes, five at most, and their probabilities.
+    """Return the most likely classes, five at most, and their probabilities.
 
     `image` is what `decode` gives. Probabilities are averaged over its crops.
     """

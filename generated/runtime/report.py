@@ -27,14 +27,14 @@ LINE_SECONDS = 20  # between lines of progress, where there is no terminal for a
 
 
 class Board:
-    """The run in TensorBoard, if that is installed: `tensorboard --logdir OUTPUT`."""
+    """The run in TensorBoard, if it is installed: `tensorboard --logdir OUTPUT`."""
 
     def __init__(self, output: Path, history: Sequence[Row]) -> None:
         self.writer: Any = None
         if parallel.rank() == 0:
             with contextlib.suppress(ImportError):
                 tensorboard: Any = importlib.import_module("torch.utils.tensorboard")
-                # A run that was killed may have taken steps after its last checkpoint.
+                # A killed run may have taken steps after its last checkpoint.
                 after = history[-1]["step"] + 1 if history else 0
                 self.writer = tensorboard.SummaryWriter(output, purge_step=after)
 
@@ -68,7 +68,7 @@ class Progress:
         self.diverged = False  # whether it has shown a loss that is not a number
 
     def start(self, sums: Sequence[float]) -> None:
-        """Begin an epoch, or continue one that has these sums."""
+        """Begin an epoch, or continue one with these sums."""
         self.sums = torch.tensor(sums, dtype=torch.float64)
         self.first_step, self.first_image = self.step, sums[3]
         self.began = self.shown = time.monotonic()

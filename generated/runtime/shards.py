@@ -1,4 +1,4 @@
-"""What pack.py stores: an index, and shards of pixels with a list beside each.
+"""What pack.py stores: an index, and shards of pixels with a list for each.
 
 Lists are JSON with a checksum. They may come from anyone: what they say is checked
 before it is used.
@@ -15,12 +15,12 @@ from typing import Any, TypedDict
 from .errors import DataError
 from .files import atomic_write, open_file
 
-INDEX = "pack.json"  # of a folder that pack.py has made
+INDEX = "pack.json"  # the index of a folder that pack.py wrote
 SPLITS = ("train", "val")
 
 
 class Index(TypedDict):
-    """What pack.json says."""
+    """The contents of pack.json."""
 
     complete: bool  # whether all shards are written
     size: int  # images are (3, size, size)
@@ -29,7 +29,7 @@ class Index(TypedDict):
 
 
 class Listing(TypedDict):
-    """What the list of a shard says."""
+    """The contents of a shard's list."""
 
     images: list[list[Any]]  # name "split/class/file", label, CRC-32
     bad: dict[str, str]  # why others could not be read, by name
@@ -37,7 +37,7 @@ class Listing(TypedDict):
 
 
 def shard_path(root: Path, split: str, number: int) -> Path:
-    """Return where the pixels of a shard are; its list is beside them, in JSON."""
+    """Return the path of a shard's pixels; its list is next to it, in JSON."""
     return root / f"{split}-{number:05}.pixels"
 
 
@@ -49,7 +49,7 @@ def write_list(path: Path, value: Index | Listing) -> None:
 
 
 def read_index(root: Path) -> Index:
-    """Return what pack.json says, or raise DataError."""
+    """Return the contents of pack.json, or raise DataError."""
     value: Any = _read_list(root / INDEX)
     try:
         size, classes, shards = value["size"], value["classes"], value["shards"]

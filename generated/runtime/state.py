@@ -12,7 +12,7 @@ from . import checkpoint
 from .errors import ADVICE, DivergedError
 from .evaluation import Crops
 
-LARGEST = 2**24  # of the outputs: beyond it float32 does not tell 1 from 2
+LARGEST = 2**24  # of the outputs: beyond this, float32 cannot tell 1 from 2
 
 # Joins the shares of split layers to whole tensors, or cuts them again.
 Reshape = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -77,6 +77,6 @@ def check_network(net: nn.Module, crops: Crops, mean: Tensor) -> None:
     if not sound:
         raise DivergedError(
             "the outputs of the network have become too large, or not numbers: "
-            "training diverged; the last checkpoint stays as it is",
+            "training diverged; the last checkpoint is kept",
             ADVICE,
         )

@@ -1,4 +1,4 @@
-"""What all images together say: their mean, their colors, and which are unreadable."""
+"""Statistics of all images: their mean, their colors, and which are unreadable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run: how it begins or resumes, what it checks, and where it stands."""
+"""A training run: how it begins or resumes, what it checks, and its state."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ OWN = {"data", "devices", "output", "workers"}  # what processes need not share
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "let torch.compile write kernels, which takes a minute [no]",
+    "--compile": "compile the network with torch.compile, which takes a minute [no]",
 }
 
 
 def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Namespace:
     """Read the command line of train.py, which writes to `folder` by default.
 
-    `given` of the result has what the user changes in the recipe.
+    `given` in the result contains the user's changes to the recipe.
     """
     parser = console.parser(doc)
     add = parser.add_argument
@@ -46,8 +46,8 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
     add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
     add("--lr", type=float, metavar="RATE", help=f"learning rate [{recipe.lr}]")
-    add("--steps", type=int, metavar="N", help="stop after N steps in all")
-    help = "one for all, or one each [CUDA if there is any]"
+    add("--steps", type=int, metavar="N", help="stop after N steps in total")
+    help = "one for all, or one each [CUDA if available]"
     add("--devices", metavar="A,B", help=help)
     help = "processes that decode images [one per core]"
     add("--workers", type=int, metavar="N", help=help)
@@ -55,14 +55,14 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     help = "resume from CHECKPOINT [the one in --output, if there is one]"
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
-    help = "between checkpoints within an epoch; each epoch ends with one [1000]"
+    help = "between checkpoints within an epoch; each epoch also ends with one [1000]"
     add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     speed = parser.add_argument_group(
         "speed",
-        "None of these changes the recipe, only the last digits of results; compiled, "
-        "dropout draws other numbers.",
+        "These do not change the recipe, only the last digits of results. With "
+        "--compile, dropout draws other numbers.",
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
@@ -119,7 +119,7 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
 
 
 def check_space(output: Path, net: nn.Module, copies: int) -> None:
-    """Refuse a disk without room for so many checkpoints: one, and the next one."""
+    """Refuse a disk without room for two checkpoints: one, and the next one."""
     weights = sum(weight.nbytes for weight in net.parameters())
     size = 2 * weights  # and velocities
     free = shutil.disk_usage(output).free
@@ -161,23 +161,25 @@ def resume(
     *,
     length_matters: bool,
 ) -> tuple[dict[str, Tensor], Run]:
-    """Load a checkpoint; return its tensors, and where the run stands.
+    """Load a checkpoint; return its tensors, and the state of the run.
 
     Raises CheckpointError if it is of data prepared otherwise, or of another recipe
     than this one with the flags that were given; the learning rate may change. Where
     the number of epochs changes earlier steps, as a cosine's does, `length_matters`.
     """
     tensors, run = parallel.rank_zero_only(checkpoint.load)(path)
-    checkpoint.refuse_differences(f"{path} is of other data", run.data, settings)
+    checkpoint.refuse_differences(f"{path} is from other data", run.data, settings)
     there = run.recipe
     kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
     here = asdict(replace(recipe, **(kept | args.given)))
     free = ["lr"] if length_matters else ["epochs", "lr"]
     changed = {name: here[name] for name in free}
-    checkpoint.refuse_differences(f"{path} is of another recipe", there | changed, here)
+    checkpoint.refuse_differences(
+        f"{path} is from another recipe", there | changed, here
+    )
     print(f"resuming after step {run.step} of {path}")
     if here["lr"] != there["lr"]:
-        print(f"the learning rate is now {here['lr']:g}, it was {there['lr']:g}")
+        print(f"the learning rate changes from {there['lr']:g} to {here['lr']:g}")
     elif here["lr"] != recipe.lr:
         print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
@@ -185,16 +187,16 @@ def resume(
 
 
 def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
-    """Return what the run began with; name what it leaves out. Refuses other data."""
+    """Return the images that the run began with; name those left out."""
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
         print(f"left out {console.printable(problem)}")
     if run.bad:
-        print(f"{len(run.bad)} images are left out, {run.images} remain to learn from")
+        print(f"{len(run.bad)} images are left out; {run.images} remain for training")
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
-        raise CheckpointError(f"{began}, now there are {len(train)}")
+        raise CheckpointError(f"{began}, but now there are {len(train)}")
     if fingerprint(train, val) != run.names:
         raise CheckpointError("the run began with images of different names")
     return train, val
@@ -218,7 +220,7 @@ def check_batch(batch: Batch, bad_images: str) -> int:
 
 
 class Session:
-    """The part of a run that this command takes: where it stands, shows and writes.
+    """The part of a run in this command: its state, its display and its files.
 
     A run is cut into epochs of `epoch_steps` steps; the session ends with the last of
     them, after --steps, or when a signal asks for it.
@@ -230,7 +232,7 @@ class Session:
         self.epoch_steps = math.ceil(run.images / self.batch_size)
         taken = run.step - run.epoch * self.epoch_steps
         if not 0 <= taken <= self.epoch_steps or (taken > 0) != (run.sums[3] > 0):
-            damage = "its step and its epoch do not agree"
+            damage = "its step and epoch do not match"
             raise CheckpointError(f"the checkpoint is damaged: {damage}")
         steps = run.recipe["epochs"] * self.epoch_steps
         self.last = min(steps, args.steps or sys.maxsize)
@@ -246,10 +248,10 @@ class Session:
         self.progress = report.Progress(run.step, self.last)
         self.progress.start(run.sums)
         if run.step >= self.last and taken == 0:
-            print(f"the run is finished: {run.step} of {self.last} steps are taken")
+            print(f"the run is finished: {run.step} of {self.last} steps are done")
 
     def has_more(self) -> bool:
-        """Whether there is something left to learn, or to validate."""
+        """Whether there is anything left to train or validate."""
         begun = self.run.step > self.run.epoch * self.epoch_steps
         return not self.cut_short and (self.run.step < self.last or begun)
 
@@ -311,7 +313,7 @@ class Session:
         """Return the error for a loss or a tensor that is not a number."""
         return DivergedError(
             f"{what} is not a number after step {self.run.step}: training diverged, "
-            f"with an lr of {self.run.lr:g}; the last checkpoint stays as it is",
+            f"with an lr of {self.run.lr:g}; the last checkpoint is kept",
             ADVICE,
         )
 

@@ -101,7 +101,7 @@ class Worker:
         code = self._process.wait()
         cause, advice = f"ended with exit status {code}", ""
         if code < 0:
-            cause = f"was ended by signal {-code} ({signal.strsignal(-code)})"
+            cause = f"was killed by signal {-code} ({signal.strsignal(-code)})"
         if code < 0 and -code == signal.SIGKILL:
             cause = "was killed"
             advice = "; if memory ran out, try fewer --workers"
