@@ -1,9 +1,9 @@
-# `make demo` and `make test` do all their set-up themselves; `make help` lists the rest.
+# `make demo` and `make test` do all their own setup; `make help` lists the rest.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# What they share is none, and bench-start takes half an hour.
+# common.py is shared code, not a benchmark; start.py takes half an hour.
 BENCHMARKS := $(filter-out %/common.py %/start.py,$(wildcard benchmarks/*.py))
 DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
@@ -28,13 +28,13 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-dev.txt
 $(DATA): | $(INSTALLED)
 	$(BIN)/specgen sample-data $@
 
-demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify, train
+demo: $(INSTALLED) $(DATA) ## from a spec to a trained network: build, show, verify, train
 	$(BIN)/specgen build specs/alexnet.yaml
 	$(BIN)/specgen build specs/alexnet_mini.yaml
 	$(BIN)/specgen show specs/alexnet.yaml
 	$(BIN)/specgen verify specs/alexnet.yaml
 	rm -rf $(RUN) runs/demo/alexnet
-	@echo 'three steps of the full AlexNet show that it runs, they teach it nothing:'
+	@echo 'three steps of the full AlexNet, just to show that it runs:'
 	$(BIN)/python generated/alexnet/train.py --data $(DATA) --output runs/demo/alexnet \
 		--steps 3 --batch-size 16
 	$(BIN)/python generated/alexnet_mini/train.py --data $(DATA) --output $(RUN)
@@ -45,13 +45,13 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained net: build, show, verify,
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-test-lowest: ## what users get, with the lowest versions that pyproject.toml allows
+test-lowest: ## a short test with the lowest versions that pyproject.toml allows
 	$(PYTHON) .ci/versions.py lowest $(TORCH)
 
-test-newest: ## the same with the newest versions there are
+test-newest: ## the same with the newest versions available
 	$(PYTHON) .ci/versions.py newest $(TORCH)
 
-soak: $(INSTALLED) ## 40 runs in two processes, 20 that are killed, 100 rounds of builds
+soak: $(INSTALLED) ## 40 runs in two processes, 20 killed runs, 100 rounds of builds
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=40 $(BIN)/pytest tests/test_parallel.py -k cleanly
 	OMP_NUM_THREADS=1 SPECGEN_SOAK=20 $(BIN)/pytest -s tests/test_kills.py
 	SPECGEN_SOAK=100 $(BIN)/pytest tests/test_transaction.py
@@ -60,16 +60,16 @@ $(BIN)/uv:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet 'uv>=0.9,<1'
 
-# pip wants a hash for every package or for none, and each index has builds of torch with hashes
-# of their own: torch, and the CUDA libraries that some builds need, are pinned without.
-lock: | $(BIN)/uv ## pin the environment again; UPGRADE=--upgrade takes the newest versions
+# pip requires a hash for every package or for none, and each index has its own builds of torch
+# with their own hashes. So torch, and the CUDA libraries of some builds, are pinned without.
+lock: | $(BIN)/uv ## pin the environment; UPGRADE=--upgrade takes the newest versions
 	$(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --output-file constraints.txt
 	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --generate-hashes \
 		$$(sed -nE 's/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==.*/--no-emit-package \1/p' \
 			constraints.txt) \
 		--output-file requirements-dev.txt
 
-fuzz: $(INSTALLED) ## 20,000 specs that are wrong somehow: each an error with its place, or built
+fuzz: $(INSTALLED) ## 20,000 mutated specs: each must build or give an error with its place
 	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 $(BIN)/pytest -s tests/test_fuzz.py
 
 lint: $(INSTALLED) ## ruff: format and rules
@@ -79,24 +79,24 @@ lint: $(INSTALLED) ## ruff: format and rules
 types: $(INSTALLED) ## mypy --strict
 	$(BIN)/mypy specgen tests $(wildcard benchmarks) .ci/versions.py
 
-format: $(INSTALLED) ## let ruff repair what it can
+format: $(INSTALLED) ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## the benchmarks, one after the other
+bench: $(INSTALLED) ## run the benchmarks, one after another
 	@for bench in $(BENCHMARKS); do $(BIN)/python "$$bench" || exit 1; done
 
-bench-train: $(INSTALLED) ## the training step, by hand and as generated
+bench-train: $(INSTALLED) ## time a training step, handwritten and generated
 	$(BIN)/python benchmarks/train.py
 
-bench-start: $(INSTALLED) ## which start lets AlexNet learn; half an hour, on real photos
+bench-start: $(INSTALLED) ## which initial weights let AlexNet learn; half an hour, on real photos
 	$(BIN)/python benchmarks/start.py
 
-generate: $(INSTALLED) ## rebuild all of generated/ from specs/, and the schema
+generate: $(INSTALLED) ## rebuild generated/ and the schema from specs/
 	$(BIN)/specgen schema > specs/specgen.schema.json
 	$(BIN)/specgen build specs
 
-check-generated: $(INSTALLED) ## fail if generated/ is not what specs/ say
+check-generated: $(INSTALLED) ## fail if generated/ is out of date
 	$(BIN)/specgen build --check specs
 
 clean: ## remove what is not in git: caches, runs and .venv

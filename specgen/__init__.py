@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from specgen.diff import Change, Difference, Tier
     from specgen.plan import Plan
 
-# Imported when first asked for: to compile takes 180 ms of imports, `--version` none.
+# Imported on first use: compiling takes 180 ms of imports, `--version` none.
 _HOMES = {
     "Change": "specgen.diff",
     "CompiledSpec": "specgen.api",
@@ -45,5 +45,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Name what is public, also before it is imported."""
+    """List the public names, even before they are imported."""
     return sorted([*globals(), *_HOMES])

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C ends it quietly, also while it is imported."""
+    """Run the command line; Ctrl-C ends it quietly, even during imports."""
     try:
         from specgen import cli
 

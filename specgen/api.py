@@ -1,4 +1,4 @@
-"""The way into specgen from Python: `specgen.load`, and what it returns.
+"""specgen from Python: `specgen.load`, and what it returns.
 
     import specgen
 
@@ -25,7 +25,7 @@ from specgen.passes.memory import MOST_IMAGES
 from specgen.plan import Plan, make_plan
 from specgen.writer import problem, write
 
-# A value of a spec, as Python has it.
+# A value of a spec as a Python object.
 Value = None | bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"]
 
 
@@ -41,11 +41,11 @@ def load(
         path: a file, or `REV:path` of git, as in `git show`.
         set: values by their paths, such as `{"layers.conv1.kernel_size": 7}`: the same
             as `--set` on the command line. None removes a key.
-        root: the folder that the spec and all that it extends lie in; by default the
-            nearest one upward with `.git` or `pyproject.toml`, or that of the spec.
+        root: the folder that contains the spec and its bases; by default the
+            nearest parent with `.git` or `pyproject.toml`, or that of the spec.
 
     Raises:
-        SpecError: the spec is wrong or cannot be read; `diagnostics` has all errors.
+        SpecError: the spec is wrong or cannot be read; `diagnostics` lists all errors.
         TypeError: a value that no spec can have.
     """
     options = tuple(f"{key}={_yaml(value)}" for key, value in (set or {}).items())
@@ -56,11 +56,11 @@ def load(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CompiledSpec:
-    """A spec that compiles; `load` makes it. It never changes, also if its file does.
+    """A compiled spec, from `load`. It never changes, even if its file does.
 
     Attributes:
         path: what was read, as it was given.
-        options: what was changed, in the words of `--set`.
+        options: what was changed, as `--set` options.
         program: the compiled network, for code that works on specgen itself. Its form
             may change with every version.
     """
@@ -78,14 +78,16 @@ class CompiledSpec:
         """Return shapes, parameters, work, memory and traffic, layer by layer.
 
         Args:
-            batch_size: images at once, of which memory and traffic are planned; by
+            batch_size: images at once for which memory and traffic are planned; by
                 default those of the recipe.
 
         Raises:
-            ValueError: a batch that no spec could have.
+            ValueError: a batch size that no spec could have.
         """
         if batch_size is not None and not 1 <= batch_size <= MOST_IMAGES:
-            raise ValueError(f"batch_size is a whole number from 1 to {MOST_IMAGES}")
+            raise ValueError(
+                f"batch_size must be a whole number from 1 to {MOST_IMAGES}"
+            )
         return make_plan(self.program.spec, self.program.placed, batch_size)
 
     def build(
@@ -121,20 +123,20 @@ class CompiledSpec:
         return root / program.stem
 
     def diff(self, other: CompiledSpec) -> Difference:
-        """Return what differs in another spec, from this one to that."""
+        """Return what changes from this spec to another."""
         return compare(self.program, other.program)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of {self.path!r}>"
 
     def _repr_html_(self) -> str:
-        """Return the table of the plan, which a notebook shows."""
+        """Return the plan as a table for a notebook."""
         return self.plan()._repr_html_()
 
 
 def _yaml(value: Value) -> str:
-    """Return a value as JSON, which is YAML in one line."""
+    """Return a value as JSON, which is YAML on one line."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
-        raise TypeError(f"no value of a spec: {value!r}") from error
+        raise TypeError(f"not a value that a spec can have: {value!r}") from error

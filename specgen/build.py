@@ -1,4 +1,4 @@
-"""Build several specs at once: all of them, or none if one is wrong."""
+"""Build several specs at once: all of them, or none if any is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     """Return the spec files as `expand` does, for a folder each.
 
     Raises:
-        SpecError: a folder without specs, or two specs of one name.
+        SpecError: a folder without specs, or two specs with the same name.
     """
     problems: list[Diagnostic] = []
     stems: dict[str, Path] = {}
@@ -28,8 +28,8 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for spec in specs:
         first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
         if first is not spec:
-            message = f"{first} and {spec} would go into one folder"
-            cure = "rename one of them, or build them with another --output each"
+            message = f"{first} and {spec} would go into the same folder"
+            cure = "rename one of them, or give each its own --output"
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if problems:
         raise SpecError(problems)
@@ -37,7 +37,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:
-    """Return the spec files, each once; a folder stands for the specs in it.
+    """Return the spec files, each once; a folder means the specs in it.
 
     Raises:
         SpecError: a folder without specs.
@@ -67,12 +67,12 @@ def compile_all(
     that is a project. `texts` are those of specs that are not to be read.
 
     Raises:
-        SpecError: everything that is wrong with any of them; also, unless `force`, a
+        SpecError: everything wrong with any of them; also, unless `force`, a
             folder that belongs to another spec.
     """
     from specgen.compiler import compile_file
 
-    # What is wrong with a base of several is said once.
+    # An error in a base that several specs share is reported once.
     taken = _taken(specs, root) if root and not force else ()
     problems = dict.fromkeys(taken)
     programs: dict[Path, Program] = {}
@@ -128,7 +128,7 @@ def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
 
 
 def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
-    """Find folders that belong to other specs, which are still there."""
+    """Find folders that belong to other specs that still exist."""
     for spec in specs:
         folder = root / spec.stem
         other = cache.built_from(folder) or _recorded(folder, spec)
@@ -142,7 +142,7 @@ def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
 
 
 def _recorded(folder: Path, spec: Path) -> Path | None:
-    """Return a spec near the output that has the bytes of the one that was built.
+    """Return a spec near the output with the same bytes as the one that was built.
 
     A lock file is the same wherever it is built, so it cannot name the spec's place.
     """
@@ -159,7 +159,7 @@ def _recorded(folder: Path, spec: Path) -> Path | None:
 
 
 def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
-    """Yield the specs in a folder, not those of folders below it."""
+    """Yield the specs in a folder, not those in its subfolders."""
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:

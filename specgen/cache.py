@@ -57,7 +57,7 @@ def is_current(
 def remember(folder: Path, spec: Path, content: bytes) -> None:
     """Note that the lock file `content` was written into `folder` for `spec` just now.
 
-    A cache that cannot be written is no cache, and no error.
+    If the cache cannot be written, that is no error.
     """
     with suppress(*UNUSABLE):
         marker = _marker(folder)
@@ -66,7 +66,7 @@ def remember(folder: Path, spec: Path, content: bytes) -> None:
 
 
 def built_from(folder: Path) -> Path | None:
-    """Return the spec that `folder` was built from, if this machine has done it."""
+    """Return the spec that `folder` was built from, if it was on this machine."""
     with suppress(*UNUSABLE):
         content = lock.plain(lock.NAME, _read(folder / lock.NAME))
         key, _, spec = _marker(folder).read_text().partition("\n")
@@ -76,7 +76,7 @@ def built_from(folder: Path) -> Path | None:
 
 
 def _runtime(folder: Path) -> str:
-    """Return the digest of the runtime's lock; "" if the files are not those of it."""
+    """Return the digest of the runtime's lock; "" if the files do not match it."""
     content = lock.plain(lock.NAME, _read(folder / lock.NAME))
     built = lock.dump_runtime(_outputs(folder, lock.parse(content)))
     return lock.digest(lock.NAME, content) if built == content else ""
@@ -87,7 +87,7 @@ def _outputs(folder: Path, record: lock.Lock) -> dict[str, bytes]:
 
 
 def _marker(folder: Path) -> Path:
-    """Return the folder's marker: one a folder, so that the cache does not grow."""
+    """Return the folder's marker: one per folder, so that the cache stays small."""
     return templates.cache() / sha256(os.fsencode(folder.resolve())).hexdigest()
 
 
@@ -99,7 +99,7 @@ def _key(content: bytes) -> str:
 def _generator() -> bytes:
     """Return a digest of all that a build runs: own code, templates, Python, packages.
 
-    Computed once, so it is that of the code which this process began with.
+    Computed once, so it describes the code that this process started with.
     """
     state = sha256(sys.version.encode())
     own, layouts = _files(Path(__file__).parent, ".py", ".txt"), templates.folder()
@@ -121,6 +121,6 @@ def _files(top: Path, *suffixes: str) -> Iterator[str]:
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():  # a pipe or a device would not end
+    if not path.is_file():  # reading a pipe or a device would not end
         raise FileNotFoundError(path)
     return path.read_bytes()

@@ -1,4 +1,4 @@
-"""The whole way from a spec's source to the content of the generated files."""
+"""From a spec's source to the content of the generated files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from specgen.spec import Spec
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled spec. `stem` names its folder and its ONNX graph.
-
-    `warnings` are of what is legal and probably not meant.
-    """
+    """A compiled spec. `stem` names its folder and its ONNX graph."""
 
     stem: str
     spec: Spec
     source: Source
     graph: Graph
     placed: PlacedGraph
-    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What is legal and probably not meant, each with its place."""
+        return self.source.locate(warnings.find(self.spec, self.graph, self.placed))
 
     @property
     def variant(self) -> str:
@@ -41,9 +42,9 @@ class Program:
 
 
 class Unfinished(SpecError):  # noqa: N818 - it names what the spec is
-    """A spec does not compile; has what is sound of it beside what is wrong.
+    """A spec does not compile; has the sound parts along with the errors.
 
-    `draft` is None if there was too much wrong to look at all of it, `placed` if not
+    `draft` is None if there were too many errors to check everything, `placed` if not
     every layer could be placed.
     """
 
@@ -68,7 +69,7 @@ def compile_file(
     `text` is that of the file, if it is not to be read.
 
     Raises:
-        Unfinished: everything that is wrong with it, each with its place.
+        Unfinished: all errors, each with its place.
         SpecError: a file cannot be read.
     """
     source = load(path, sets, root, text)
@@ -95,7 +96,7 @@ def compile_source(source: Source, stem: str, problems: Problems) -> Program | N
 def _compile(
     source: Source, problems: Problems
 ) -> tuple[Draft | None, PlacedGraph | None]:
-    """Take each step once, which goes on with what is sound."""
+    """Run each step once; it continues with what is sound."""
     placed = None
     try:
         draft = elaborate(source, problems)
@@ -115,9 +116,7 @@ def _program(
     assert draft, "what is unknown has been reported"
     assert draft.graph, "what is unknown has been reported"
     assert placed, "what is unknown has been reported"
-    spec = draft.spec()
-    found = source.locate(warnings.find(spec, draft.graph, placed))
-    return Program(stem, spec, source, draft.graph, placed, found)
+    return Program(stem, draft.spec(), source, draft.graph, placed)
 
 
 def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:

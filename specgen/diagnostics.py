@@ -1,4 +1,4 @@
-"""What is wrong with a spec, where, and how it is shown.
+"""Errors in a spec, their places, and how they are shown.
 
 Text that comes from a spec is shown with its control characters escaped, so that
 a spec cannot write to the reader's terminal.
@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One error: a stable ``code`` and one lower-case sentence without full stop.
+    """One error: a stable ``code`` and one lowercase sentence without a period.
 
     A ``warning`` is of what is legal, and probably not what is meant.
 
@@ -63,7 +63,7 @@ class Diagnostic:
 
 
 class SpecError(Exception):
-    """A spec cannot be compiled; holds everything that is wrong with it."""
+    """A spec cannot be compiled; has all its errors."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
@@ -71,11 +71,11 @@ class SpecError(Exception):
 
 
 class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing went wrong
-    """A sink has MOST_ERRORS, after which nobody reads on."""
+    """There are MOST_ERRORS already; nobody reads more."""
 
 
 class Problems:
-    """The sink of one compilation: each step adds what it finds, and goes on."""
+    """All errors of one compilation: each step adds what it finds and continues."""
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
@@ -97,7 +97,7 @@ class Problems:
     def nearest(self, word: str, valid: Collection[str]) -> str | None:
         """Return the help that gives the nearest valid name, if there is one.
 
-        After MOST_COMPARED names there is no more help: a search takes its time.
+        After MOST_COMPARED names there is no more help, because searching takes time.
         """
         self._compared += len(valid)
         if self._compared > MOST_COMPARED:
@@ -133,7 +133,7 @@ def render_text(
 
 
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:
-    """Return a JSON array with one object an error, for editors and bots."""
+    """Return a JSON array with one object per error, for editors and bots."""
     import json
 
     records = []
@@ -179,11 +179,11 @@ def render_github(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name that ``word`` is most likely a typing error of, if any."""
+    """Return the valid name that ``word`` most likely misspells, if any."""
     from difflib import get_close_matches  # 2 ms, needed only after an error
 
     word = _spelling(word[:100])
-    names = {_spelling(name[:100]): name for name in valid}  # ReLU is meant as relu
+    names = {_spelling(name[:100]): name for name in valid}  # ReLU means relu
     for match in get_close_matches(word, names, n=3, cutoff=0.6):
         begins = match.startswith(word) or word.startswith(match)
         if begins or _edits(word, match) <= max(1, len(word) // 3):
@@ -196,9 +196,9 @@ def _spelling(name: str) -> str:
 
 
 def _edits(one: str, other: str) -> int:
-    """Return how many letters differ, are missing, too many, or swapped with the next.
+    """Return how many letters differ, are missing, extra, or swapped with the next.
 
-    That is the distance of Damerau and Levenshtein, each piece edited once.
+    This is the restricted Damerau-Levenshtein distance.
     """
     before: list[int] = []
     row = list(range(len(other) + 1))
@@ -226,7 +226,7 @@ def printable(text: str) -> str:
 
 
 def short(text: str) -> str:
-    """Cut a text of a spec that is quoted in a message, where it may be long."""
+    """Shorten text of a spec that is quoted in a message."""
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
 
@@ -276,7 +276,7 @@ def _shown(text: str) -> str:
 
 
 def _columns(text: str) -> int:
-    """Return how many columns of a terminal a printable text takes."""
+    """Return how many terminal columns a printable text takes."""
     if text.isascii():
         return len(text)
     from unicodedata import category, east_asian_width

@@ -1,4 +1,4 @@
-"""The JSON Schema by which an editor completes and checks a spec while it is written.
+"""The JSON Schema with which an editor completes and checks a spec.
 
 It says what the schema classes say. What a whole file adds - `extends`, `after`, layers
 that are `null` or only changed - is added here; names and shapes are the compiler's.
@@ -17,7 +17,7 @@ from specgen.spec import Spec
 Schema = dict[str, Any]
 
 DEFINITIONS = "$defs"
-# What completion inserts, to be written over, for fields of a layer that must be given.
+# Placeholders that completion inserts for the required fields of a layer.
 PLACEHOLDERS = {"out_channels": 64, "out_features": 10, "kernel_size": 3, "size": 5}
 
 
@@ -38,7 +38,7 @@ def json_schema() -> Schema:
         if "op" in op.get("properties", ()):
             op["properties"]["after"] = {
                 "type": "string",
-                "description": "in an overlay: the layer that this new one follows",
+                "description": "in an overlay: the layer that a new layer follows",
             }
     layer["description"] = (
         "A layer. In an overlay, fields without op change the base's layer, and null"
@@ -53,7 +53,7 @@ def json_schema() -> Schema:
     ]
     sections["extends"] = {
         "type": "string",
-        "description": "the spec file that this one changes, relative to it",
+        "description": "the spec that this one changes, relative to this file",
     }
     for definition in (schema, *definitions.values()):
         _describe(definition, definitions)
@@ -72,7 +72,7 @@ def json_schema() -> Schema:
 
 
 def _by_tag(schema: Any, definitions: Schema) -> Any:
-    """Let the tag of a mapping decide which definition it is held against."""
+    """Let the tag of a mapping decide which definition it is checked against."""
     if isinstance(schema, list):
         return [_by_tag(item, definitions) for item in schema]
     if not isinstance(schema, dict):
@@ -110,7 +110,7 @@ def _by_tag(schema: Any, definitions: Schema) -> Any:
 
 
 def _describe(definition: Schema, definitions: Schema) -> None:
-    """Describe the properties that are what a definition says they are."""
+    """Describe properties in the words of their definition."""
     for schema in (definition, *definition.get("anyOf", ())):
         for name, field in schema.get("properties", {}).items():
             _shorten_default(field)
@@ -124,7 +124,7 @@ def _describe(definition: Schema, definitions: Schema) -> None:
 
 
 def _shorten_default(field: Schema) -> None:
-    """Say a default as one writes it: one number for both directions, none for None."""
+    """Give a default as people write it: one number for both directions."""
     match field.get("default"):
         case [first, second] if first == second:
             field["default"] = first
@@ -139,7 +139,7 @@ def _first(definition: Schema) -> str:
 
 
 def _snippet(op: str, definition: Schema) -> Schema:
-    """Return what completion inserts for a layer: its op, and what must be given."""
+    """Return what completion inserts for a layer: its op and the required fields."""
     body: Schema = {"op": op}
     for name in definition["required"]:
         if name != "op":
@@ -148,6 +148,6 @@ def _snippet(op: str, definition: Schema) -> Schema:
 
 
 def _name(reference: Schema) -> str:
-    """Return the name of the definition that is referred to."""
+    """Return the name of the definition that is referenced."""
     name: str = reference["$ref"].rpartition("/")[2]
     return name

@@ -17,7 +17,7 @@ INPUT = "input"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One layer: what it computes of which values, and all their shapes."""
+    """One layer: its op, its inputs and their shapes."""
 
     name: str
     op: Op
@@ -46,7 +46,7 @@ class Graph:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether the last layer makes probabilities of the logits."""
+        """Whether the last layer turns logits into probabilities."""
         return self.nodes[-1].op.after_logits
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Channels (or features) `span` of a layer's output, as they lie on a device."""
+    """Channels (or features) `span` of a layer's output on a device."""
 
     value: str
     device: str
@@ -84,7 +84,7 @@ class Piece:
 class Move:
     """Brings pieces together on one device, joined along channels or features.
 
-    `reads[i]` is the part of `pieces[i]` that is taken, counted in the whole tensor.
+    `reads[i]` is the part of `pieces[i]` that is used, counted in the whole tensor.
     """
 
     name: str

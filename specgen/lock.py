@@ -1,6 +1,6 @@
 """The lock file: what was generated, from what, and by which version.
 
-It holds what no other generated file may: the hashes of the spec's files and of the
+It contains what no other generated file may: the hashes of the spec's files and the
 outputs, the overrides, and the generator's version. No path in it is absolute.
 
 It is JSON with one fact a line, and is read line by line. So a merge that git left
@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from specgen import __version__
 
 NAME = "specgen.lock"
-RUNTIME = "runtime"  # the folder of what all networks share
-STAGE = ".specgen-stage"  # beside the folders, only while their files are swapped
-PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that does not lead out of its folder
+RUNTIME = "runtime"  # the folder of the modules that all networks share
+STAGE = ".specgen-stage"  # next to the folders, only while files are swapped
+PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that stays inside its folder
 
 
 class Lock(NamedTuple):
@@ -71,7 +71,7 @@ def dump_runtime(outputs: Mapping[str, bytes]) -> bytes:
 
 
 def amend(content: bytes, outputs: Mapping[str, str | None]) -> bytes:
-    """Return the lock file with other hashes of some outputs; None: without them."""
+    """Return the lock file with new hashes for some outputs; None removes them."""
     record = json.loads(content)
     merged = record["outputs"] | outputs
     record["outputs"] = {n: merged[n] for n in sorted(merged) if merged[n] is not None}
@@ -88,9 +88,9 @@ def load(folder: Path) -> Lock:
 
 
 def parse(content: bytes) -> Lock:
-    """Return what the lines of a lock file say, those of both sides of a conflict.
+    """Return what the lines of a lock file say, from both sides of a conflict.
 
-    A line that says nothing of use is passed over, and so is an output with a name
+    A line without useful content is skipped, and so is an output with a name
     that leads out of the folder.
     """
     lock = Lock(set(), {}, {})

@@ -24,7 +24,7 @@ UNFINISHED = {
     "REVERT_HEAD": ("REVERT_HEAD^", "REVERT_HEAD"),
     "refs/stash": ("refs/stash", "refs/stash^"),
 }
-LATEST = 5  # finished merges that are looked at
+LATEST = 5  # how many finished merges to look at
 
 
 class Merge(NamedTuple):
@@ -73,7 +73,7 @@ class Merges:
             return False
         ours, theirs = sides
         base = self._file(merge.base, name) if merge.base else None
-        # A conflict is left open in the file: taken for either side it is a merge.
+        # The file has open conflicts: resolved for either side it is a merge.
         return all(
             _resolved(lock.plain(name, content), side)
             == _merged(ours, base or b"", theirs, side)
@@ -89,7 +89,7 @@ class Merges:
 
 
 def _resolved(content: bytes, side: str) -> bytes:
-    """Take one side of every conflict that is marked in the content."""
+    """Resolve every marked conflict in favor of one side."""
     taken, now = [], ""
     for line in content.splitlines(keepends=True):
         if line.startswith(b"<<<<<<< "):
@@ -106,7 +106,7 @@ def _resolved(content: bytes, side: str) -> bytes:
 
 
 def _merged(ours: bytes, base: bytes, theirs: bytes, side: str) -> bytes | None:
-    """Merge three texts with git, one side winning where both changed something."""
+    """Merge three texts with git; one side wins where both changed something."""
     with TemporaryDirectory() as folder:
         names = ("ours", "base", "theirs")
         for name, content in zip(names, (ours, base, theirs), strict=True):
@@ -115,7 +115,7 @@ def _merged(ours: bytes, base: bytes, theirs: bytes, side: str) -> bytes | None:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """Return what git prints; None if it fails or is not there."""
+    """Return what git prints, or None if it fails or is not installed."""
     command = ["git", *arguments]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False)

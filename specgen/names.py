@@ -14,11 +14,11 @@ IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
 CLASS = r"[A-Z][A-Za-z0-9]*"
 STEM = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 40
-# Of a folder on any system: a dot at the end is lost on some.
+# A folder name for any system; some drop a dot at the end.
 VARIANT = re.compile(r"[A-Za-z0-9._=-]*[A-Za-z0-9_]")
 NOT_VARIANT = re.compile(r"[^A-Za-z0-9._=-]+")
 
-# What Windows takes for a device, whatever follows after a dot.
+# Device names on Windows, whatever follows after a dot.
 WINDOWS_DEVICE = r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 
 # Public attributes of torch.nn.Module, and of the generated class: a layer or a device
@@ -37,11 +37,11 @@ to_empty train training type xpu zero_grad
 """
 MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
 
-# First words of the tensors in a checkpoint that are no weights: `data.mean`. A test
+# Prefixes of tensors in a checkpoint that are not weights: `data.mean`. A test
 # compares with what writes and reads them, which may not import specgen.
 CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
-# What generated modules import or define beside the network's class.
+# What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
 Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
 Sequence SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares
@@ -55,18 +55,18 @@ def attribute_problem(name: str) -> str | None:
     if name in CHECKPOINT_PARTS:
         return f"{name!r} already names tensors of a checkpoint"
     if name in MODULE_ATTRIBUTES:
-        return f"{name!r} already means something on a torch module"
+        return f"{name!r} is already an attribute of torch modules"
     return _identifier_problem(name)
 
 
 def class_problem(name: str) -> str | None:
     """Why `name` cannot be the generated class, or None."""
     if name in GLOBALS or hasattr(builtins, name):
-        return f"{name!r} already means something in the generated code"
+        return f"{name!r} is already used in the generated code"
     if problem := _identifier_problem(name):
         return problem
     if not re.fullmatch(CLASS, name):
-        return f"{name!r} is not written as classes are: CapWords, without underscores"
+        return f"{name!r} is not a class name: use CapWords, without underscores"
     return None
 
 
@@ -85,9 +85,9 @@ def stem_problem(stem: str) -> str | None:
 
 
 def variant_name(stem: str, options: Sequence[str]) -> str:
-    """A name for a spec with `--set` options, as long as a stem can be.
+    """A name for a spec with `--set` options, no longer than a stem can be.
 
-    It says what the options say if that fits, else their beginning and a hash.
+    It repeats the options if they fit, else their beginning and a hash.
     """
     if not options:
         return stem
@@ -103,7 +103,7 @@ def _identifier_problem(name: str) -> str | None:
     if len(name) > LONGEST:
         return f"a name can have at most {LONGEST} characters"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        return f"{name!r} is a word of the Python language"
+        return f"{name!r} is a keyword of Python"
     if not re.fullmatch(IDENTIFIER, name):
         return (
             f"{name!r} is not a name: letters, digits and single underscores,"

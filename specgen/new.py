@@ -1,7 +1,8 @@
-"""A spec to start from: made for a data set, copied, or changed from another."""
+"""A spec to start from: made for a data set, copied, or based on another."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -25,7 +26,7 @@ CHANNELS = (32, 64, 128, 256)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a spec is to be for; None is what it has already, or a default.
+    """What a new spec should be for; None keeps the base's value, or a default.
 
     `size` is the side of the square that the network sees, in pixels, and `image` that
     of the images, of which these are cut out.
@@ -59,8 +60,8 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
         raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
-        message = f"{train} has {len(classes)} folders, one a class"
-        help = "images belong into DIR/train/<class>/ and DIR/val/<class>/"
+        message = f"{train} needs at least two folders of images, one per class"
+        help = "images belong in DIR/train/<class>/ and DIR/val/<class>/"
         raise _error("no-images", message, help)
     size, image = wanted.size, None
     if size is None and sizes:
@@ -81,7 +82,7 @@ specgen: 1
 name: {_class_name(stem)}
 summary: A small convolutional network
 
-# What the network sees: a square of pixels in three colors. Gray images are read, too.
+# The network's input: a square of RGB pixels. Gray images work, too.
 input: {{channels: 3, height: {size}, width: {size}}}
 
 # Each layer reads the one before it.
@@ -89,17 +90,17 @@ layers:
 {layers}
 
 data:
-  # Pixels of an image's side; each epoch sees other crops of {size} x {size} out of it.
+  # Side of an image in pixels; each epoch takes other crops of {size} x {size} from it.
   size: {image}
-  # Half of the images are mirrored. Not for digits, or whatever else has a left side.
+  # Half of the images are mirrored. Turn it off for digits or text.
   flip: true
-  # Pixels, from 0 to 255, are divided by this: values of about 1 are learned from best.
+  # Pixels, from 0 to 255, are divided by this: values around 1 learn best.
   std: 64
 
 training:
   epochs: 25
   batch_size: 32
-  # If the loss grows, or is NaN, a smaller lr helps first.
+  # If the loss grows or is NaN, first try a smaller lr.
   optimizer: {{lr: 0.01, momentum: 0.9, weight_decay: 5e-4}}
   warmup_epochs: 1
   schedule: {{kind: cosine}}
@@ -107,10 +108,10 @@ training:
 
 
 def copied(spec: Path, wanted: Wanted) -> str:
-    """Return the text of a spec, complete by itself, with its comments."""
+    """Return the text of a complete spec, with its comments."""
     program = compile_file(spec)
     text = spec.read_text(encoding="utf-8")
-    if "extends" in program.source.data or len(program.source.files) > 1:
+    if len(program.source.files) > 1:  # it extends another
         text = resolved(program.spec, program.source)
         program = compile_file(spec, text=text.encode())
     lines = text.splitlines()
@@ -124,7 +125,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
 
 
 def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another, which it calls `name`."""
+    """Return a spec that changes another; `name` is the way to it."""
     program = compile_file(base)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
@@ -139,11 +140,11 @@ def overlay(base: Path, name: str, wanted: Wanted) -> str:
     )
     first = program.graph.nodes[0].name
     return f"""\
-# What is different from {name}; all else is as there.
-extends: {name}
+# Only the differences from the base; everything else stays the same.
+extends: {_quoted(name)}
 summary: A variant of {base.name}
 {changed}
-# Layers are changed by their names, removed by null, and added after others:
+# Refer to layers by name; null removes one, and after: places a new one:
 # layers:
 #   {first}: null
 #   new1: {{op: relu, after: {first}}}
@@ -151,7 +152,7 @@ summary: A variant of {base.name}
 
 
 def _changes(program: Program, wanted: Wanted) -> Iterator[tuple[Key, int]]:
-    """Yield what of a spec is to be other, by path."""
+    """Yield the changes to a spec, by path."""
     spec = program.spec
     last = [node for node in program.graph.nodes if node.parameters()][-1]
     if wanted.classes is not None and wanted.classes != last.shape[0]:
@@ -181,9 +182,15 @@ def _layers(size: int, classes: int) -> Iterator[str]:
     yield f"fc{index + 1}: {{op: linear, out_features: 256}}"
     yield f"relu{index + 1}: {{op: relu}}"
     yield f"drop{index + 1}: {{op: dropout, p: 0.5}}"
-    yield "# One score a class: the folders in DIR/train, by name."
+    yield "# One score per class: the folders in DIR/train, by name."
     yield f"fc{index + 2}: {{op: linear, out_features: {classes}}}"
     yield "prob: {op: softmax}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML: in quotes, unless it can be nothing else."""
+    plain = re.fullmatch(r"[A-Za-z./][\w ./-]*", text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _class_name(stem: str) -> str:
@@ -222,7 +229,7 @@ def write(path: Path, text: str) -> Program:
     """
     if path.exists() or path.is_symlink():
         help = "give another name, or remove it first"
-        raise _error("file-exists", f"{path} is there already", help)
+        raise _error("file-exists", f"{path} already exists", help)
     program = compile_file(path, text=text.encode())
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:

@@ -1,4 +1,4 @@
-"""What is known of a network before it runs, as typed data.
+"""What is known about a network before it runs, as typed data.
 
 `specgen show`, `verify`, `diff` and reports read this and nothing else. Layers are
 logical (conv1, not conv1a). Shapes are without the batch: (channels, height, width), or
@@ -35,7 +35,7 @@ class LayerPlan:
         groups: into how many its channels are divided, if its op can divide them.
         tensors: shapes of the whole tensors that it owns, by their key in a checkpoint.
         parameters: how many numbers it learns.
-        macs: multiply-accumulates in its matrix products, an image, forward.
+        macs: multiply-accumulates in its matrix products, per image, forward.
         devices: where it runs; several share its channels or features equally.
         local: those of its devices that read something they hold themselves, rather
             than the image or only what others send.
@@ -57,7 +57,7 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes that one device holds.
+    """Memory of one device, in bytes.
 
     Attributes:
         weights: of the parameters, in float32.
@@ -82,7 +82,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """One device, by its name in the spec; `parameters` are how many live there."""
+    """One device, by its name in the spec, and its number of parameters."""
 
     name: str
     parameters: int
@@ -111,7 +111,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that the compiler promises of a network.
+    """Everything that the compiler promises about a network.
 
     Attributes:
         name: the class.
@@ -119,7 +119,7 @@ class Plan:
         input_shape: of one image.
         output_shape: of the last layer.
         parameters: how many numbers it learns.
-        macs: multiply-accumulates, an image, forward.
+        macs: multiply-accumulates per image, forward.
         images: at once in memory; those of the recipe unless others were asked for.
         layers: in the order in which they run.
         devices: in the order of the spec.
@@ -142,9 +142,9 @@ class Plan:
     training: Training
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as data for JSON; a transfer goes `from` and `to` a device."""
+        """Return data for JSON; a transfer goes `from` and `to` a device."""
         content = asdict(self)
-        names = {"source": "from", "target": "to"}  # `from` is a word of Python
+        names = {"source": "from", "target": "to"}  # `from` is a keyword of Python
         content["traffic"] = [
             {names.get(key, key): value for key, value in edge.items()}
             for edge in content["traffic"]
@@ -154,12 +154,12 @@ class Plan:
         return content
 
     def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
+        """Return the plan as a table for a notebook."""
         return _html(self)
 
 
 def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Plan:
-    """Plan a placed network, memory and traffic for so many images at once."""
+    """Plan a placed network, with memory and traffic for this many images at once."""
     graph, training = placed.graph, spec.training
     if images is None:
         images = -(-training.batch_size // training.accumulate)
@@ -252,7 +252,7 @@ def images(plan: Plan) -> str:
 
 
 def window_cells(layer: LayerPlan) -> tuple[str, str, str, str]:
-    """Kernel, stride, padding and groups as a table has them; defaults are left out."""
+    """Kernel, stride, padding and groups for a table, without defaults."""
     window = layer.window
     groups = str(layer.groups) if layer.groups not in (None, 1) else ""
     if window is None:

@@ -1,4 +1,4 @@
-"""The run-time modules, which are copied beside the networks' folders."""
+"""The run-time modules, which are copied next to the networks' folders."""
 
 from __future__ import annotations
 

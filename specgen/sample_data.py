@@ -1,6 +1,6 @@
 """Draw the demo's images: an ImageFolder tree of shapes and textures, as JPEG files.
 
-Colour, size, position, rotation, background and noise vary in every class alike, so
+Color, size, position, rotation, background and noise vary in every class alike, so
 that only the form tells the classes apart. Each image is a function of its place in
 the tree alone: equal Pillow versions write equal bytes.
 """
@@ -90,7 +90,7 @@ def _error(code: str, message: str, help: str | None = None) -> SpecError:
 
 
 def _shaded(colour: Sequence[int], size: tuple[int, int], random: Random) -> Image:
-    """Return an area that goes from the colour to one near it, in some direction."""
+    """Return a gradient from the color to a similar one, in some direction."""
     import PIL.Image as Images
 
     near = [channel + random.randint(-30, 30) for channel in colour]
@@ -111,7 +111,7 @@ def _mask(form: str, size: tuple[int, int], random: Random) -> Image:
     a, b = cos(angle), sin(angle)
     width, height = (SCALE * side for side in size)
     x, y = width * random.uniform(0.4, 0.6), height * random.uniform(0.4, 0.6)
-    # From a point of the window, in which the form's centre is (x, y), to the canvas.
+    # From a point of the window, in which the form's center is (x, y), to the canvas.
     matrix = (a, -b, CENTRE - a * x + b * y, b, a, CENTRE - b * x - a * y)
     method, resample = Images.Transform.AFFINE, Images.Resampling.BILINEAR
     return canvas.transform((width, height), method, matrix, resample).reduce(SCALE)
@@ -122,7 +122,7 @@ def _box(x: float, y: float, half_width: float, half_height: float) -> list[floa
 
 
 def _corners(*radii: float) -> list[tuple[float, float]]:
-    """Return points around the centre at these distances and at equal angles."""
+    """Return points around the center at these distances and at equal angles."""
     angles = [2 * pi * index / len(radii) for index in range(len(radii))]
     return [
         (CENTRE + radius * sin(angle), CENTRE - radius * cos(angle))

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# In size; float32 can hold it, and the square of it.
+# By magnitude; float32 can represent it and its square.
 LEAST = 1e-15
 
 
@@ -51,7 +51,7 @@ class Strict(BaseModel):
 Figure = Annotated[float, Field(ge=-1e15, le=1e15)]
 Positive = Annotated[float, Field(gt=0, le=1e15)]
 
-# A size that every backend can hold: ONNX and torch count in 64 bits, and a product of
+# A size that every backend can take: ONNX and torch count in 64 bits, and a product of
 # a few of these still fits.
 Count = Annotated[int, Field(ge=1, le=2**20)]
 

@@ -37,7 +37,7 @@ class Source:
     def locate(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Fill in the spans from the paths and sort by place.
 
-        A path that the file does not have gets the place of its nearest ancestor.
+        A path that is not in the file gets the place of its nearest ancestor.
         """
         return in_order(
             replace(d, span=self._span(d.path, d.at_key))

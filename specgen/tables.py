@@ -1,4 +1,4 @@
-"""Figures as people read them: shapes, shares of a whole, ranges of names, tables.
+"""Figures for people: shapes, percentages, ranges of names, tables.
 
 Text tables are plain ASCII, to survive any terminal, log and mail.
 """
@@ -53,7 +53,7 @@ def aligned(rows: Sequence[Row], sides: str) -> str:
 
 
 def html(caption: str, rows: Sequence[Sequence[str]], sides: str) -> str:
-    """Return the same as an HTML table, the first row as its head; all is escaped."""
+    """Return the same as an HTML table, with the first row as the head; all escaped."""
     align = {"<": "left", ">": "right"}
 
     def line(row: Sequence[str], tag: str) -> Iterator[str]:

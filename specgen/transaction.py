@@ -24,7 +24,7 @@ from specgen.diagnostics import Diagnostic, SpecError
 from specgen.lock import PLAIN, STAGE
 
 PATIENCE = 30.0  # seconds; a swap takes some milliseconds
-LEFT = ".specgen-"  # begins what a command that was killed can leave in a folder
+LEFT = ".specgen-"  # prefix of what a killed command can leave in a folder
 LOCK_FILE = ".specgen-lock"  # only where a folder cannot be locked: on NFS, on Windows
 
 if sys.platform == "win32":
@@ -42,11 +42,11 @@ else:
 
 @contextmanager
 def reading(root: Path) -> Iterator[None]:
-    """Hold the root, if it is there, with no interrupted command in it."""
+    """Lock the root, if it exists, after undoing any interrupted command."""
     held = None
     try:
         held = _hold(root)
-    except OSError as error:  # it is not there, or nobody can write to it
+    except OSError as error:  # it does not exist, or is read-only
         if error.errno not in (errno.ENOENT, errno.EROFS, errno.EACCES):
             raise
     try:
@@ -59,13 +59,13 @@ def reading(root: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Hold the root, made if need be; folders that were made go after an error."""
+    """Lock the root, created if needed; created folders are removed after an error."""
     made = _make(root)
     while True:
         try:
             held = _hold(root)
             break
-        except FileNotFoundError:  # another command that failed has removed it
+        except FileNotFoundError:  # removed by another command that failed
             made += _make(root)
     try:
         _recover(root)
@@ -78,7 +78,7 @@ def writing(root: Path) -> Iterator[None]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed commands have left in a folder; those of 0.1 left folders."""
+    """Remove what killed commands left in a folder; 0.1 left folders."""
     for left in folder.glob(f"{LEFT}*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
@@ -117,15 +117,15 @@ def swap(
         for name in removed:
             (root / name).unlink()
         (stage / "journal").unlink()
-    except BaseException:  # also Ctrl-C
-        with suppress(OSError):  # or the next command does it
+    except BaseException:  # including Ctrl-C
+        with suppress(OSError):  # else the next command does it
             _recover(root)
         raise
     shutil.rmtree(stage, ignore_errors=True)
 
 
 def _copy(path: Path, copy: Path) -> None:
-    """Keep what a name stands for now, though the name will stand for something new."""
+    """Keep the current file of a name that will get a new file."""
     try:
         os.link(path, copy, follow_symlinks=False)
     except (OSError, NotImplementedError):  # a disk without links
@@ -133,7 +133,7 @@ def _copy(path: Path, copy: Path) -> None:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Replace the target in one step, also if its folder is a link to another disk."""
+    """Replace the target in one step, even if its folder links to another disk."""
     try:
         path.replace(target)
     except OSError as error:
@@ -145,7 +145,7 @@ def _move(path: Path, target: Path) -> None:
 
 
 def _recover(root: Path) -> None:
-    """Put back what a command that did not end has moved, and remove its stage."""
+    """Put back what an interrupted command has moved, and remove its stage."""
     stage = root / STAGE
     if not os.path.lexists(stage):
         return
@@ -215,8 +215,8 @@ def _hold(root: Path) -> int:
     """Return an open file that is locked until it is closed.
 
     Raises:
-        FileNotFoundError: there is no root, perhaps not any longer.
-        SpecError: another command holds it for long.
+        FileNotFoundError: the root does not exist, or no longer.
+        SpecError: another command has had it locked for a long time.
     """
     if sys.platform == "win32":
         return _locked(root, root / LOCK_FILE, os.O_RDWR | os.O_CREAT)
@@ -248,7 +248,7 @@ def _wait(file: int, root: Path) -> None:
         except (BlockingIOError, PermissionError):
             if time.monotonic() > end:
                 message = f"another specgen is writing to {root}"
-                cure = "wait until it is done, or end it"
+                cure = "wait until it is done, or stop it"
                 raise SpecError(
                     [Diagnostic("folder-busy", message, help=cure)]
                 ) from None

@@ -19,7 +19,7 @@ Folders = Mapping[str, Mapping[str, bytes]]
 
 
 class Owner(Enum):
-    """Whose a file is that stands where a generated one goes."""
+    """Who owns a file in the place of a generated one."""
 
     SPECGEN = "specgen"
     PERSON = "person"
@@ -28,7 +28,7 @@ class Owner(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file that is not what a build gives.
+    """A file that differs from what a build writes.
 
     `path` is `folder/file`, below the root; `old` is None where no file is, `new` where
     none is generated any longer. `known` is the hash of what was generated last.
@@ -43,7 +43,7 @@ class Change:
 
 @dataclass(slots=True)
 class Written:
-    """What a build has done: files changed, left to their owners, and kept copies."""
+    """The result of a build: files changed, files refused, and copies kept."""
 
     changed: list[Change] = field(default_factory=list)
     refused: list[Change] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Written:
 
 
 def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
-    """Make the folders below `root` hold these files.
+    """Make the folders below `root` contain these files.
 
     A file that is equal already, up to line endings, is not touched. One that a
     folder's old lock names and `folders` does not is removed. A file that was edited
@@ -59,7 +59,7 @@ def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
     it is kept beside it and it is written too.
 
     Raises:
-        SpecError: with everything as it was: something cannot be written.
+        SpecError: something cannot be written; everything is unchanged.
     """
     done = Written()
     with _reported(root, folders), writing(root):
@@ -89,16 +89,14 @@ def compare(root: Path, folders: Folders) -> list[Change]:
 
 
 def problem(root: Path, change: Change) -> Diagnostic:
-    """Say what keeps a file from being what the build gives."""
+    """Say why a file differs from what the build writes."""
     path = root / change.path
     if change.owner is Owner.PERSON:
-        cure = (
-            "move the change into the spec, or --force overwrites it and keeps a copy"
-        )
+        cure = "move the change into the spec, or use --force, which keeps a copy"
         return Diagnostic("edited-file", f"{path} was edited by hand", help=cure)
     if change.owner is Owner.NO_FILE:
         kind = "a folder" if path.is_dir() else "not a file"
-        cure = "move it elsewhere: a generated file goes there"
+        cure = "move it elsewhere: a generated file belongs there"
         return Diagnostic("not-a-file", f"{path} is {kind}", help=cure)
     if change.new is None:
         state = "is no longer generated"
@@ -108,7 +106,7 @@ def problem(root: Path, change: Change) -> Diagnostic:
 
 
 def difference(root: Path, change: Change) -> str:
-    """Return the unified difference from what is there to what the build gives."""
+    """Return the unified diff from the existing file to what the build writes."""
     from difflib import unified_diff
 
     path = (root / change.path).as_posix()
@@ -124,7 +122,7 @@ def difference(root: Path, change: Change) -> str:
 
 
 def _lines(path: str, content: bytes) -> list[str]:
-    """Return the lines of a text as a terminal can show them."""
+    """Return the lines of a text, escaped for a terminal."""
     if b"\0" in content:
         raise UnicodeDecodeError("utf-8", content, 0, 1, "a text has no NUL")
     *lines, last = lock.plain(path, content).decode().split("\n")
@@ -146,7 +144,7 @@ def _compare(root: Path, folders: Folders) -> list[Change]:
                 owner = Owner.NO_FILE if os.path.lexists(path) else Owner.SPECGEN
                 owner = Owner.PERSON if path.is_symlink() else owner
                 if new is None and owner is Owner.SPECGEN:
-                    continue  # it is gone already
+                    continue  # already gone
             else:
                 found = lock.digest(name, old)
                 if new is not None and found == lock.digest(name, new):
@@ -162,7 +160,7 @@ def _compare(root: Path, folders: Folders) -> list[Change]:
 
 
 def _swap_in(root: Path, done: Written) -> None:
-    """Write and remove what is not refused, with a copy of what a person wrote."""
+    """Write and remove what is not refused, with copies of edited files."""
     new: dict[str, bytes | Path] = {}
     removed = []
     for change in done.changed:
@@ -179,7 +177,7 @@ def _swap_in(root: Path, done: Written) -> None:
 
 
 def _as_written(done: Written) -> Iterator[Change]:
-    """Yield the changes, a lock file with what was last written of refused files."""
+    """Yield the changes; a lock file keeps the last hashes of refused files."""
     for change in done.changed:
         folder, _, name = change.path.partition("/")
         last = {
@@ -196,7 +194,7 @@ def _as_written(done: Written) -> Iterator[Change]:
 
 
 def _free(root: Path, path: str) -> str:
-    """Return a path for a copy, beside the file, where nothing is."""
+    """Return an unused path for a copy next to the file."""
     copy, count = f"{path}.orig", 1
     while os.path.lexists(root / copy):
         count += 1
@@ -208,7 +206,7 @@ def cannot_write(folder: Path, error: OSError) -> SpecError:
     """Say in one sentence why the folder cannot be written."""
     reason = error.strerror or str(error)
     for path in (folder, *folder.parents):
-        if os.path.isfile(path):  # Path.is_file() can fail as the writing did
+        if os.path.isfile(path):  # Path.is_file() can fail for the same reason
             reason = f"{path} is a file"
     return SpecError([Diagnostic("cannot-write", f"cannot write {folder}: {reason}")])
 

@@ -127,7 +127,7 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
         (
             "stride: 1",
             "in_channels: 3",
-            "it is inferred from the layer before: leave it out",
+            "it is inferred from the previous layer: leave it out",
         ),
         (
             "stride: 1",
@@ -152,7 +152,7 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
         (
             "stride: 1",
             "activation: relu",
-            "an activation is a layer of its own: relu1:",
+            "an activation is a separate layer: relu1:",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_what_no_spec_can_have(value: Any) -> None:
 def test_a_batch_that_no_spec_could_have(images: int) -> None:
     spec = specgen.load("specs/alexnet_mini.yaml")
     assert spec.plan(batch_size=MOST_IMAGES).images == MOST_IMAGES
-    with pytest.raises(ValueError, match="batch_size is a whole number from 1 to"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1 to"):
         spec.plan(batch_size=images)
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from specgen import cli
 from specgen.cli import terminal
+from specgen.compiler import Program
+from specgen.verify import Check
 
 ROOT = Path(__file__).parent.parent
 MINI = "specs/alexnet_mini.yaml"
@@ -205,6 +207,27 @@ def test_a_warning_comes_last_and_is_an_error_if_wanted(
     assert cli.main([*command, "--strict"]) == 1
     assert cli.main([*command, "--errors", "github", "--check"]) == 0
     assert "::warning file=" in capsys.readouterr().err
+
+
+def test_verify_quietly_prints_what_failed_and_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checks(program: Program, **_: object) -> list[Check]:
+        wrong = "mini" in program.stem
+        return [Check("MACs of conv1", {"conv1": 1}, {"conv1": 1 + wrong}, not wrong)]
+
+    monkeypatch.setattr("specgen.verify.verify", checks)
+    sets = ["--set", "data.std=1"]
+    assert cli.main(["verify", "specs/alexnet_2x4.yaml", "-q", *sets]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert cli.main(["verify", "specs/alexnet_2x4.yaml", MINI, "-q"]) == 1
+    out, said = capsys.readouterr()
+    assert said == ""
+    assert "2x4" not in out
+    assert "  conv1: 2 instead of 1" in out
+    assert out.endswith("1 of 1 checks failed; the first layer that differs is conv1\n")
+    assert cli.main(["verify", "specs/alexnet_2x4.yaml", MINI]) == 1
+    assert capsys.readouterr().out.startswith("specs/alexnet_2x4.yaml\n\n")
 
 
 # --- completion

@@ -53,7 +53,7 @@ def test_the_page_shows_what_is_printed(
 
 def test_the_page_has_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
-    (command,) = re.findall(r"This is of `specgen (.*)`", PAGE)
+    (command,) = re.findall(r"This is the output of\n`specgen (.*)`", PAGE)
     assert cli.main([*shlex.split(command), "--format", "json"]) == 0
     printed = capsys.readouterr().out
     assert json.loads(printed) == json.loads(shown)
@@ -69,7 +69,7 @@ def test_the_page_names_every_tier() -> None:
 
 def test_what_fits_a_line_stands_in_one() -> None:
     lines = text(changed("layers.conv3.out_channels=256")).splitlines()
-    assert lines[0] == "checkpoint: an old checkpoint does not load as it is"
+    assert lines[0] == "checkpoint: an old checkpoint does not load as is"
     assert lines[2].startswith("  layers.conv3.out_channels   384 -> 256    ")
     assert lines[2].endswith("specs/alexnet.yaml:22")
     assert max(map(len, lines[3:])) <= 80
@@ -77,7 +77,7 @@ def test_what_fits_a_line_stands_in_one() -> None:
 
 def test_figures_of_a_recipe_are_as_before() -> None:
     lines = squeezed(text(changed("training.epochs=30")))
-    assert "parameters, MACs, memory and traffic are as before" in lines
+    assert "parameters, MACs, memory and traffic are unchanged" in lines
     assert not any("loads" in line for line in lines[1:])
     lines = squeezed(text(changed("training.batch_size=64")))
     assert (
@@ -91,7 +91,7 @@ def test_devices_that_come_and_go() -> None:
     )
     assert "gpu1, training 901.03 MiB -> none 128 images" in lines
     assert "solo, training none -> 1.71 GiB 128 images" in lines
-    assert "between devices 234,496 B -> 0 B -100.0% an image" in lines
+    assert "between devices 234,496 B -> 0 B -100.0% per image" in lines
     assert lines[2].startswith("placement.devices [gpu0, gpu1] -> [solo]")
 
 

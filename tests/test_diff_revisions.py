@@ -92,9 +92,9 @@ BAD = [
     ("HEAD:../../etc/passwd", "outside"),
     ("HEAD:/etc/passwd", "outside"),
     ("HEAD:nets", "HEAD:nets"),
-    ("-x:nets/top.yaml", "git has no such names"),
-    ("HEAD:nets/top.yaml\nHEAD", "git has no such names"),
-    ("HEAD:\0", "git has no such names"),
+    ("-x:nets/top.yaml", "git cannot have such a name"),
+    ("HEAD:nets/top.yaml\nHEAD", "git cannot have such a name"),
+    ("HEAD:\0", "git cannot have such a name"),
 ]
 
 

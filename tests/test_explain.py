@@ -24,9 +24,8 @@ def test_every_error_is_explained_as_plain_text(code: str) -> None:
 def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "no-layers"]) == 0
     shown = capsys.readouterr().out
-    assert (
-        shown == "error[no-layers]\n\nThere is nothing to compute.\n\n    layers: {}\n"
-    )
+    text = "The network has no layers, so there is nothing to compute."
+    assert shown == f"error[no-layers]\n\n{text}\n\n    layers: {{}}\n"
 
 
 def test_a_code_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

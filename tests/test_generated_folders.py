@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from helpers import compile_text, spec_text
+from judges import mypy, ruff
 from scripts import photos, rows
-from test_generated_model import ruff
 
-from specgen import runtime_files
+from specgen import build, runtime_files, writer
 from specgen.compiler import render
 
 ROOT = Path(__file__).parent.parent
@@ -29,20 +29,14 @@ def test_ruff_has_nothing_to_say() -> None:
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.xdist_group("mypy")  # one after the other: they share a cache
-@pytest.mark.parametrize("folder", [*FOLDERS, None], ids=str)
-def test_types_are_strict(folder: Path | None) -> None:
-    files = sorted(file.name for file in folder.glob("*.py")) if folder else []
-    cache = ROOT / ".mypy_cache" / "generated"
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache)]
-    done = subprocess.run(
-        [*command, *(files or ["-p", "runtime"])],
-        cwd=folder or GENERATED,
-        env=os.environ | {"MYPYPATH": str(GENERATED)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+@each_folder
+def test_types_are_strict(folder: Path) -> None:
+    files = sorted(file.name for file in folder.glob("*.py"))
+    mypy(*files, cwd=folder, beside=GENERATED)
+
+
+def test_types_of_the_run_time_modules_are_strict() -> None:
+    mypy("-p", "runtime", cwd=GENERATED)
 
 
 def test_the_run_time_modules_stand_once() -> None:
@@ -51,6 +45,53 @@ def test_the_run_time_modules_stand_once() -> None:
     }
     del copied["specgen.lock"]
     assert copied == runtime_files.read()
+
+
+def test_a_line_of_run_time_code_stands_in_one_generated_file(tmp_path: Path) -> None:
+    """A copy of the compiler has another line in a run-time module, and builds."""
+    for name in ("specgen", "templates", "specs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    programs = build.compile_all(build.find([ROOT / "specs"]), [])
+    folders = build.outputs(programs, [], onnx_devices=False)
+    writer.write(tmp_path / "generated", folders)
+    before = contents(tmp_path / "generated")
+    module = tmp_path / "specgen/runtime/console.py"
+    module.write_text(module.read_text().replace("= 16  #", "= 15  #"))
+    script = """
+from specgen.cli import main
+assert main(["build", "specs/alexnet_mini.yaml"]) == 0
+print("--- check", flush=True)
+assert main(["build", "--check", "specs"]) == 1
+assert main(["build", "specs"]) == 0
+"""
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    after = contents(tmp_path / "generated")
+    assert after.keys() == before.keys()
+    changed = {name for name in after if after[name] != before[name]}
+    locks = {name for name in after if name.endswith("specgen.lock")}
+    assert changed - locks == {"runtime/console.py"}
+
+    others = {path.name for path in FOLDERS} - {"alexnet_mini"}
+    stale = "generated/{} is out of date: it was built with another runtime"
+    built = done.stdout.partition("--- check")[0].splitlines()
+    assert {stale.format(name) for name in others} <= set(built)
+    failed = {line for line in done.stderr.splitlines() if line.startswith("error")}
+    late = "error[drift]: generated/{}/specgen.lock is out of date"
+    assert failed == {late.format(name) for name in others}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @each_folder

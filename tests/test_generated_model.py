@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from helpers import (
     towers,
 )
 from hypothesis import given, settings
+from judges import mypy, ruff
 from strategies import Data, placed_networks
 from torch import Tensor, nn
 
@@ -46,28 +45,6 @@ def one(tmp_path: Path) -> Any:
 
 def images(net: Any, count: int = 2) -> Tensor:
     return torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(1))
-
-
-def ruff(command: str, folder: Path) -> None:
-    """Judge all files of a folder as the project's are judged."""
-    options = ["--no-cache", "--config", str(ROOT / "pyproject.toml")]
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", *command.split(), *options, str(folder)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def mypy(*files: Path) -> None:
-    """Check types as strictly as the project's; its cache knows torch already."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *map(str, files)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def check_any_network(data: Data, path: Path) -> None:
@@ -99,7 +76,6 @@ def check_any_network(data: Data, path: Path) -> None:
     assert hasattr(net, "probabilities") == ("softmax" in str(data["layers"]))
 
 
-@pytest.mark.xdist_group("mypy")  # one after the other: they share a cache
 def test_any_network_in_any_placement(tmp_path: Path) -> None:
     files = iter(range(10_000))
 
@@ -111,7 +87,7 @@ def test_any_network_in_any_placement(tmp_path: Path) -> None:
     check()
     ruff("format --check", tmp_path)
     ruff("check", tmp_path)
-    mypy(*tmp_path.glob("net?.py"))
+    mypy(*tmp_path.glob("net?.py"), cwd=ROOT)
 
 
 def test_as_many_devices_as_there_can_be(tmp_path: Path) -> None:

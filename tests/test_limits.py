@@ -61,7 +61,7 @@ def test_one_class_is_nothing_to_learn(end: str) -> None:
     text = spec().replace(END, layers + (f"  {end}\n" if "one" in end else ""))
     (found,) = refused(text)
     assert found.message == (
-        "the network ends in one score: its loss is 0 whatever it learns"
+        "the network ends in a single score, so its loss is always 0"
     )
     assert found.path == ("layers", "fc", "out_features")
 

@@ -191,7 +191,7 @@ def test_a_budget_names_the_layers_and_the_largest_batch() -> None:
         f" which has {readable(needed(128) - 1)}"
     )
     assert found.notes == (
-        "most take norm1 784.00 KiB, relu1 392.00 KiB, conv1 385.31 KiB,"
+        "largest layers: norm1 784.00 KiB, relu1 392.00 KiB, conv1 385.31 KiB,"
         " norm2 288.00 KiB",
     )
     assert found.help == (
@@ -373,7 +373,7 @@ def test_autocast_in_the_report() -> None:
     assert plan.traffic[0].bytes_per_step == 8 * 4 * 72
     text = report.table(plan, details=True)
     assert "in bfloat16. Inference takes weights" in " ".join(text.split())
-    assert "a training step in bfloat16" in text
+    assert "per step: both ways in bfloat16" in text
 
 
 def test_a_budget_counts_what_autocast_takes() -> None:

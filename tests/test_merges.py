@@ -251,7 +251,7 @@ def test_a_real_edit_is_kept(
 
 def test_the_merge_driver_of_the_docs(repository: Repository) -> None:
     page = (ROOT / "docs" / "review.md").read_text()
-    commands = re.findall(r"^git config .*", page, re.MULTILINE)
+    commands = re.findall(r"^git config merge.*", page, re.MULTILINE)
     assert commands
     for command in commands:
         repository.git(*shlex.split(command)[1:])

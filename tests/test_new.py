@@ -91,20 +91,29 @@ def test_a_copy_for_other_classes_keeps_the_rest_as_it_is() -> None:
 def test_an_overlay_of_a_file() -> None:
     assert cli.main(["new", "base.yaml"]) == 0
     assert cli.main(["new", "top.yaml", "--from", "base.yaml", "--classes", "3"]) == 0
-    assert Path("top.yaml").read_text().startswith("# What is different from base.yaml")
+    assert Path("top.yaml").read_text().startswith("# Only the differences from the")
     top, base = compile_file(Path("top.yaml")), compile_file(Path("base.yaml"))
     assert top.graph.nodes[-1].shape == (3,)
     assert top.graph.nodes[:-2] == base.graph.nodes[:-2]
     # What its comments give as an example is right, too.
     text = Path("top.yaml").read_text().partition("\nlayers:")[0]
-    example = Path("top.yaml").read_text().partition("after others:\n")[2]
+    example = Path("top.yaml").read_text().partition("places a new one:\n")[2]
     Path("top.yaml").write_text(text + "\n" + re.sub("^# ", "", example, flags=re.M))
     assert compile_file(Path("top.yaml")).graph.nodes[0].name == "new1"
 
 
+@pytest.mark.parametrize("name", ["my nets", "a: b", "#1", 'é"x'])
+def test_an_overlay_of_a_file_in_any_folder(name: str) -> None:
+    assert cli.main(["new", "net.yaml"]) == 0
+    Path(name).mkdir()
+    Path("net.yaml").rename(Path(name, "net.yaml"))
+    assert cli.main(["new", "top.yaml", "--from", f"{name}/net.yaml"]) == 0
+    assert Path(name, "net.yaml") in compile_file(Path("top.yaml")).source.files
+
+
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.yaml").write_text("mine")
-    assert refused(capsys, "a.yaml") == "error[file-exists]: a.yaml is there already"
+    assert refused(capsys, "a.yaml") == "error[file-exists]: a.yaml already exists"
     Path("b.yaml").symlink_to("nowhere")
     assert cli.main(["new", "b.yaml"]) == 1
     assert not Path("nowhere").exists()
@@ -121,7 +130,7 @@ def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) 
     assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")
     Path("one/train/cat").mkdir(parents=True)
     assert refused(capsys, "a.yaml", "--data", "one").endswith(
-        "has 1 folders, one a class"
+        "needs at least two folders of images, one per class"
     )
 
 

@@ -65,7 +65,7 @@ def twice_the_group() -> ShardingSpecProto:
 WRONG: list[tuple[Edit, str]] = [
     (
         lambda proto: setattr(proto, "ir_version", 10),
-        "IR version 10 has no multi-device annotations, 11 is the first that has",
+        "IR version 10 has no multi-device annotations; 11 is the first that does",
     ),
     (
         lambda proto: proto.configuration.add(name="placement", num_devices=2),
@@ -89,7 +89,7 @@ WRONG: list[tuple[Edit, str]] = [
     ),
     (
         lambda proto: proto.configuration.add(name="spare", num_devices=1),
-        "/conv2: nothing is said for device configuration 'spare'",
+        "/conv2: no annotation for device configuration 'spare'",
     ),
     (
         configuration(
@@ -101,17 +101,17 @@ WRONG: list[tuple[Edit, str]] = [
         lambda proto: proto.graph.node[0].device_configurations.append(
             proto.graph.node[0].device_configurations[0]
         ),
-        "/conv1: device configuration 'placement' stands twice",
+        "/conv1: device configuration 'placement' is given twice",
     ),
     (
         configuration("/conv2", lambda said: said.sharding_spec.pop()),
-        "/conv2: nothing is said of conv2",
+        "/conv2: no annotation for conv2",
     ),
     (
         configuration(
             "/conv2", lambda said: said.sharding_spec.append(said.sharding_spec[0])
         ),
-        "/conv2: pool1 stands twice",
+        "/conv2: pool1 is given twice",
     ),
     (
         configuration("/conv2", lambda said: said.sharding_spec.add(tensor_name="fc3")),
@@ -119,19 +119,19 @@ WRONG: list[tuple[Edit, str]] = [
     ),
     (
         edit("/conv2", "pool1", device=[0, 2]),
-        "/conv2: pool1: there is no device 2, they are 0 to 1",
+        "/conv2: pool1: there is no device 2; devices are 0 to 1",
     ),
     (
         edit("/conv2", "pool1", device=[0, -1]),
-        "/conv2: pool1: there is no device -1, they are 0 to 1",
+        "/conv2: pool1: there is no device -1; devices are 0 to 1",
     ),
     (
         edit("/conv2", "pool1", device=[0, 0]),
-        "/conv2: pool1: device 0 stands twice",
+        "/conv2: pool1: device 0 is given twice",
     ),
     (
         say("/fc3", "flat", on(0, 5)),
-        "/fc3: flat: there is no device 5, they are 0 to 1",
+        "/fc3: flat: there is no device 5; devices are 0 to 1",
     ),
     (say("/fc3", "flat", on()), "/fc3: flat: shard 0 is on no device"),
     (
@@ -188,11 +188,11 @@ WRONG: list[tuple[Edit, str]] = [
     ),
     (
         say("/conv2", "conv2.bias", ShardingSpecProto(device=[0])),
-        "/conv2: device 1 computes, and is not given conv2.bias",
+        "/conv2: device 1 computes but does not receive conv2.bias",
     ),
     (
         say("/fc4", "fc4.bias", on(0, 1)),
-        "/fc4: device 1 is given fc4.bias, and computes nothing",
+        "/fc4: device 1 receives fc4.bias but computes nothing",
     ),
 ]
 

@@ -51,7 +51,7 @@ WRONG = [
     ),
     (
         f"{CONV}, bias: false, init: {{bias: 1}}",
-        "this layer has no bias to start",
+        "this layer has no bias to initialize",
         "init.bias",
         "remove it, or remove `bias: false`",
     ),
@@ -87,13 +87,13 @@ WRONG = [
     ),
     (
         "linear, out_features: 3",
-        "linear reads features, and its input is (6, 9, 9)",
+        "linear needs features, but its input is (6, 9, 9)",
         "op",
         "insert a layer {op: flatten} before it",
     ),
     (
         "softmax",
-        "softmax reads features, and its input is (6, 9, 9)",
+        "softmax needs features, but its input is (6, 9, 9)",
         "op",
         "insert a layer {op: flatten} before it",
     ),
@@ -128,15 +128,15 @@ CANNOT_SPLIT = [
         "local_response_norm, size: 3, groups: 3",
         "a window over 2 channels cannot be split into shares of 3",
         "groups",
-        "with groups: 2 each share is normalised by itself (another function), or place"
-        " the layer on one device",
+        "with groups: 2 each share is normalized separately (a different function),"
+        " or place the layer on one device",
     ),
     (
         "local_response_norm, size: 3",
         "a window over 6 channels cannot be split into shares of 3",
         "op",
-        "with groups: 2 each share is normalised by itself (another function), or place"
-        " the layer on one device",
+        "with groups: 2 each share is normalized separately (a different function),"
+        " or place the layer on one device",
     ),
 ]
 
@@ -165,7 +165,7 @@ def test_maps_come_before_the_flatten(layer: str) -> None:
     op = layer.split(",")[0]
     check(
         NET.format(first=FLAT, second=f"one: {{op: {layer}}}"),
-        f"{op} reads maps (channels, height, width), and its input is (486,)",
+        f"{op} needs maps (channels, height, width), but its input is (486,)",
         "op",
         "place it before the flatten layer",
     )
@@ -174,7 +174,7 @@ def test_maps_come_before_the_flatten(layer: str) -> None:
 @pytest.mark.parametrize(("layer", "message", "field", "help"), CANNOT_SPLIT)
 def test_what_cannot_be_split(layer: str, message: str, field: str, help: str) -> None:
     text = NET.format(first=f"one: {{op: {layer}}}", second=FLAT) + SPLIT
-    check(text, message, field, help, ("placement.layers.one asks for it",))
+    check(text, message, field, help, ("placement.layers.one asks for this",))
 
 
 def test_softmax_and_flatten_that_cannot_be_split() -> None:

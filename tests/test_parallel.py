@@ -276,6 +276,6 @@ def test_processes_with_other_flags_or_images_do_not_wait_for_each_other(
     given = flags.format(other=other)
     ended = train(2, code, data, output, SECOND_FLAGS=given)
     assert [process.code for process in ended] == [1, 1]
-    expected = "error: the processes do not have the same flags and images\n"
+    expected = "error: the processes were started with different flags or images\n"
     assert "".join(process.err for process in ended) == expected
     assert not output.exists()

@@ -289,7 +289,7 @@ def test_wrong_placements(case: str) -> None:
 def test_the_last_layer_must_be_whole() -> None:
     text = TOWERS.replace("  prob: {op: softmax}\n", "")
     (found,) = refused(f"{text}placement: {{{TWO}, layers: {{conv1..fc4: split}}}}")
-    assert found.message == "fc4 ends the network, and the loss reads it whole"
+    assert found.message == "fc4 is the last layer, and the loss needs its whole output"
     assert found.help == "place it on one device"
 
 
@@ -298,6 +298,4 @@ def test_a_share_must_not_hide_what_a_module_has() -> None:
     where = "{conv1..drop3: split, fc4..prob: a0}"
     text = f"{WIDE}placement: {{devices: {devices}, layers: {where}}}"
     (found,) = refused(text.replace("  conv2:", "  hal:"))
-    assert (
-        found.message == "hal on a5: 'half' already means something on a torch module"
-    )
+    assert found.message == "hal on a5: 'half' is already an attribute of torch modules"

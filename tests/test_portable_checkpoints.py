@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from scripts import importing, module, photos, read_run, run
 from test_specs import spec
 
-from specgen.runtime import checkpoint
+from specgen.runtime import checkpoint, state
 
 STEMS = ("alexnet_1gpu", "alexnet", "alexnet_2x4")  # on 1, 2 and 4 devices
 DEVICES = dict(zip(STEMS, (1, 2, 4), strict=True))
@@ -52,11 +52,15 @@ def through(code: Path, devices: int, source: Path, target: Path) -> None:
         script = importlib.import_module("train")
         net = script.model.AlexNet(["cpu"] * devices, seed=9)
         sgd = script.optimizer(net, script.Recipe(), fused=False)
-        for velocity in script.velocities(net, sgd).values():
+        for velocity in state.velocities(net, sgd).values():
             velocity.fill_(1.0)
         tensors, run = checkpoint.load(source)
-        statistics = script.restore(source, tensors, net, sgd)
-        checkpoint.save(target, script.state(net, sgd, statistics), run)
+        split = devices > 1
+        cut = script.model.cut_shares if split else dict
+        join = script.model.join_shares if split else dict
+        found = state.restore(source, tensors, net, sgd, script.SHAPES, cut)
+        kept = state.collect(net, sgd, found, script.center_crop, join)
+        checkpoint.save(target, kept, run)
 
 
 @pytest.mark.parametrize("steps", range(1, len(ROUND) + 1))
@@ -99,5 +103,5 @@ def test_a_seed_starts_the_same_network_on_every_placement(
     ]
     assert list(states[0]) == list(states[1]) == list(states[2])
     for name, tensor in states[0].items():
-        for state in states[1:]:
-            assert torch.equal(state[name], tensor), name
+        for other in states[1:]:
+            assert torch.equal(other[name], tensor), name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, TOWERS, compile_text
+from judges import mypy
 from scripts import ONE_DEVICE, assert_same_run, generate, module, photos, run
 from torch import nn
 
@@ -353,12 +353,7 @@ def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout
     for folder in (folders[0], folders[-1]):  # the least and the most
-        command = [sys.executable, "-m", "mypy", "--strict", "train.py", "evaluate.py"]
-        beside = os.environ | {"MYPYPATH": str(folder.parent)}  # runtime/
-        done = subprocess.run(
-            command, cwd=folder, env=beside, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout
+        mypy("train.py", "evaluate.py", cwd=folder, beside=folder.parent)
 
 
 @pytest.mark.parametrize(

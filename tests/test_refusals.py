@@ -163,7 +163,7 @@ class TestRefusals:
         (data / split / "class0/0.jpg").rename(data / split / "class0/new.jpg")
         path = whole / "checkpoint.safetensors"
         error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-        assert "the run began with images of other names" in error
+        assert "the run began with images of different names" in error
 
     def test_a_file_in_the_place_of_the_output_before_images_are_read(
         self, code: Path, tmp_path: Path
@@ -344,7 +344,7 @@ def test_a_number_that_a_flag_cannot_have_is_refused(
 
 def test_several_processes_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    with pytest.raises(UserError, match="--compile is for one process"):
+    with pytest.raises(UserError, match="--compile works only in a single process"):
         parallel.compile_network(torch.nn.Linear(1, 1))
 
 
@@ -389,5 +389,5 @@ def test_bfloat16_over_devices_of_two_types(
     devices = [torch.device("cuda", 0), torch.device("cpu")]
     monkeypatch.setattr(script, "choose_devices", lambda *_: devices)
     monkeypatch.setattr(sys, "argv", ["train.py", "--data", str(data)])
-    with pytest.raises(script.UserError, match="bfloat16 wants devices of one type"):
+    with pytest.raises(script.UserError, match="bfloat16 needs devices of one type"):
         script.main()

@@ -246,7 +246,7 @@ def test_table() -> None:
         "total 234,496",
         "data size 256, crops of 224 x 224, flip, color noise 0.1",
         "training 90 epochs, batch 128, SGD, momentum 0.9, weight decay 0.0005",
-        "rate 0.01, times 0.1 after 3 epochs without a new best, 3 times at most",
+        "rate 0.01, times 0.1 after 3 epochs without a new best, at most 3 times",
     ):
         assert row in squeezed(lines)
 
@@ -317,7 +317,7 @@ def test_windows_and_recipe_in_every_form() -> None:
         "conv1 conv2d 3x5 1x2 t1 l2 r1 4 x 39 x 20",
         "conv2 conv2d 3 1 0x1 4 x 37 x 20",
         "pool avg_pool2d 4 4 1 4 x 9 x 5",
-        "rate 0.01, after a rise from 0 over 0.5 epochs, half a cosine down to",
+        "rate 0.01, after a warm-up from 0 over 0.5 epochs, half a cosine down to",
         "training 1 epoch, batch 12 in 4 passes, SGD, momentum 0.9, weight decay 0.1",
         "(weights only), label smoothing 0.1, gradients clipped at 5, bfloat16",
         "0.001, times 3 for weights, times 2 for biases",

@@ -167,4 +167,4 @@ def test_the_spec_is_not_the_plan(
     with pytest.raises(SystemExit) as ended:
         main(["show", "specs/alexnet.yaml", "--resolved", *other])
     assert ended.value.code == 2
-    assert "nothing of the plan" in capsys.readouterr().err
+    assert "not the plan" in capsys.readouterr().err

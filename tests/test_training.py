@@ -146,6 +146,22 @@ def test_a_signal_saves_and_says_how_to_resume(
     assert_same_run(output, whole)
 
 
+def test_a_stop_within_the_first_epoch_draws_no_empty_picture(
+    code: Path, data: Path, tmp_path: Path
+) -> None:
+    stopped = shutil.copytree(code.parent, tmp_path / "copy") / code.name
+    text = (stopped / "train.py").read_text()
+    line = "            session.add(sums)\n"
+    assert text.count(line) == 1
+    kill = f"            os.kill(os.getpid(), {signal.SIGTERM:d})\n"
+    (stopped / "train.py").write_text(text.replace(line, line + kill))
+    output = tmp_path / "run"
+    ended = run(stopped / "train.py", "--data", data, "--output", output)
+    assert ended.code == 130
+    assert "no curves: no epoch is complete yet\nstopped after step 1 of" in ended.out
+    assert not (output / "curves.png").exists()
+
+
 def test_resuming_a_finished_run_says_so(
     code: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from specgen.verify import Check, as_data, table, verify
 from specgen.verify.check import first_difference
 
 # The names of the checks, and groups of them that a fault often touches together.
-START = "start against one device"
+START = "initial weights against one device"
 SHAPES = "shapes in PyTorch"
 VALUES = "PyTorch against ONNX"
 LOGITS = "logits against one device"
@@ -327,7 +327,7 @@ def test_missing_packages(
     with pytest.raises(SpecError) as caught:
         verify(towers("two"))
     (problem,) = caught.value.diagnostics
-    assert problem.message == f"verify runs what is generated, and {message}"
+    assert problem.message == f"verify runs the generated code, but {message}"
     assert problem.help == "pip install 'specgen[verify]'"
 
 

@@ -84,7 +84,7 @@ def test_what_a_save_means(
     )
     first, ready, second, meaning, *_, third, nothing = lines
     assert first.startswith("net.yaml: built; ")
-    assert ready == "watching; Ctrl-C ends it"
+    assert ready == "watching; press Ctrl-C to stop"
     assert second.startswith("net.yaml: interface; ")
     assert meaning.startswith(
         "  layers.fc.out_features 5 -> 6, parameters +20.0%, MACs"
@@ -106,7 +106,7 @@ def test_errors_come_and_go(
         save("net.yaml", SPEC),
     )
     assert lines[2:4] == [
-        "net.yaml: error; generated/net is as it was",
+        "net.yaml: error; generated/net is unchanged",
         "net.yaml: right again, same; 0 files written",
     ]
     assert said.startswith("error[unknown-op]")
@@ -124,7 +124,7 @@ def test_a_base_counts_also_one_that_was_not_there(
         save("base.yaml", SPEC),
         save("base.yaml", SPEC.replace("out_features: 5", "out_features: 7")),
     )
-    assert lines[0] == "top.yaml: error; generated/top is as it was"
+    assert lines[0] == "top.yaml: error; generated/top is unchanged"
     assert said.startswith("error[cannot-read]: cannot read base.yaml")
     assert lines[2].startswith("top.yaml: right again, built; ")
     assert lines[3].startswith("top.yaml: interface; ")
@@ -139,7 +139,7 @@ def test_one_wrong_spec_keeps_no_other_from_being_built(
     more = "extends: net.yaml\nlayers: {fc: {out_features: 9}}\n"
     lines, said = watched(monkeypatch, capsys, ["."], save("third.yaml", more))
     assert lines[0].startswith("net.yaml: built; ")
-    assert lines[1] == "other.yaml: error; generated/other is as it was"
+    assert lines[1] == "other.yaml: error; generated/other is unchanged"
     assert lines[3].startswith("third.yaml: built; ")
     assert "error[no-classes]" in said
 

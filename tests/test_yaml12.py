@@ -238,7 +238,7 @@ def test_deep_nesting_is_an_error(opening: str) -> None:
     text = "a:\n  " + opening * 10_000
     error = errors(text)[-1]
     assert error.code == "too-deep"
-    assert error.message == f"values nest deeper than {MAX_DEPTH} levels"
+    assert error.message == f"values are nested more than {MAX_DEPTH} levels deep"
     assert error.span
     assert error.span.line == 2
     assert error.span.column > MAX_DEPTH  # where a limit, ours or libyaml's, is passed

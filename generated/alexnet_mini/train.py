@@ -44,7 +44,7 @@ from data import (
     measure,
 )
 from recipe import Recipe, learning_rate, optimizer, update
-from runtime import checkpoint, parallel, training
+from runtime import parallel, state, training
 from runtime.dataset import open_data
 from runtime.devices import choose_devices, seed_dropout
 from runtime.evaluation import check_outputs, evaluate, tally
@@ -74,7 +74,8 @@ def main() -> None:
         tensors, run = training.resume(
             source, args, Recipe(), SETTINGS, length_matters=True
         )
-        statistics = restore(source, tensors, net, sgd)
+        found = state.restore(source, tensors, net, sgd, SHAPES, model.cut_shares)
+        statistics = Statistics(**found)
     else:
         statistics, bad = measure(train_set, val_set, args.workers)
         run = training.begin(args, Recipe(), SETTINGS, train_set, val_set, bad)
@@ -83,12 +84,13 @@ def main() -> None:
     statistics = statistics.to(devices[0])
     top = min(5, len(run.classes))
     session = training.Session(args, run)
-    contents = partial(state, net, sgd, statistics)
+    parts = net, sgd, statistics._asdict(), center_crop
+    contents = partial(state.collect, *parts, model.join_shares)
     if run.step == 0:
         session.save(contents)  # fails now rather than in an hour
 
     while session.has_more():
-        # Learn for an epoch, or for what a stop has left of it.
+        # Train for an epoch, or for the rest of one that was stopped.
         net.train()
         for batch in Loader(train_set, session.batches(), args.workers):
             count = training.check_batch(batch, args.bad_images)
@@ -139,43 +141,6 @@ def backward(
     loss = F.cross_entropy(logits, labels, reduction="sum")
     torch.autograd.backward(loss / count * parallel.world_size())
     return tally(loss, logits, labels, top)
-
-
-def state(
-    net: nn.Module, sgd: torch.optim.SGD, statistics: Statistics
-) -> dict[str, Tensor]:
-    """Return what a checkpoint holds: whole tensors under the names of the spec.
-
-    Raises DivergedError if the network has become useless.
-    """
-    training.check_network(net, center_crop, statistics.mean)
-    velocity = model.join_shares(velocities(net, sgd))
-    return {
-        **net.state_dict(),
-        **checkpoint.prefixed(checkpoint.VELOCITY, velocity),
-        **checkpoint.prefixed(checkpoint.STATISTICS, statistics._asdict()),
-    }
-
-
-def restore(
-    path: Path, tensors: dict[str, Tensor], net: nn.Module, sgd: torch.optim.SGD
-) -> Statistics:
-    """Load what `state` gave into the network and its velocity; return the statistics.
-
-    Raises CheckpointError if `path`, where the tensors are from, is of another network.
-    """
-    checkpoint.restore(net, tensors, SHAPES, path)
-    velocity = checkpoint.part(tensors, checkpoint.VELOCITY)
-    velocity = model.cut_shares(velocity)
-    for name, tensor in velocities(net, sgd).items():
-        tensor.copy_(velocity[name])
-    return Statistics(**checkpoint.part(tensors, checkpoint.STATISTICS))
-
-
-def velocities(net: nn.Module, sgd: torch.optim.SGD) -> dict[str, Tensor]:
-    """Return the velocity of each parameter, by its name."""
-    named = net.named_parameters()
-    return {name: sgd.state[w]["momentum_buffer"] for name, w in named}
 
 
 if __name__ == "__main__":

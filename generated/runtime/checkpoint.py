@@ -65,7 +65,9 @@ class Run:
 
 def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
     """Write a checkpoint, as write_file does."""
-    saved = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    saved = {
+        name: tensor.cpu().contiguous() for name, tensor in sorted(tensors.items())
+    }
     checksums = {name: checksum(as_bytes(tensor)) for name, tensor in saved.items()}
     metadata = write_run(asdict(run), checksums)
     write_file(path, safetensors.torch.save(saved, metadata))

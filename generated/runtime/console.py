@@ -73,9 +73,11 @@ def interruptible() -> Iterator[None]:
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     if not ignored:
         signal.signal(signal.SIGINT, interrupt)
-    yield
-    if not ignored:  # nothing is left to do that a traceback could tell of
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if not ignored:  # there is nothing left to save
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""What a compiled network is written down as."""
+"""The outputs of a compiled network: PyTorch, ONNX, reports."""

@@ -72,7 +72,7 @@ class Forward:
         self._write(step.variables, calls, step.layers[-1].shares[0].shape)
 
     def _explain(self, layer: Placed) -> None:
-        """Begin a paragraph with why something moves; the input needs no words."""
+        """Begin a paragraph by saying why something moves, except for the input."""
         name = layer.node.name
         joined = dict.fromkeys(
             tuple(piece.device for piece in move.pieces)
@@ -94,7 +94,7 @@ class Forward:
         self._paragraphs[-1] += comments([reason], INDENT)
 
     def _several(self, devices: tuple[str, ...]) -> str:
-        """Name devices, or say that it is all of many."""
+        """Name the devices, or say "all" if there are many."""
         if len(devices) > 2 and set(devices) == set(self._devices):
             return f"all {len(devices)} devices"
         return enumeration(devices)
@@ -102,7 +102,7 @@ class Forward:
     def _write(
         self, variables: Sequence[str], calls: Sequence[Sequence[Call]], shape: Shape
     ) -> None:
-        """Write a statement for each variable; the shares' shape stands once."""
+        """Write a statement for each variable; the shape is shown once."""
         self.functional |= any(call.name.startswith("F.") for call in calls[0])
         comment = _shape(shape)
         for variable, nested in zip(variables, calls, strict=True):

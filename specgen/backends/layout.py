@@ -1,4 +1,4 @@
-"""Final Python layout: what the formatter would do to the few long lines we write."""
+"""Python layout: what the formatter would do with the few long lines we write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INDENT = "    "
 
 
 def fits(line: str, indent: int, comment: str = "") -> bool:
-    """Whether a line, with the comment behind it, is not too long."""
+    """Whether a line with its trailing comment is short enough."""
     return indent + len(line) + (len(comment) + 4 if comment else 0) <= WIDTH
 
 
@@ -39,7 +39,7 @@ def bracketed(
 
 
 def listed(items: Iterable[str], indent: int) -> list[str]:
-    """One line an item, a step further in: how the formatter breaks a collection."""
+    """One line per item, indented: how the formatter breaks a collection."""
     return [f"{' ' * indent}{INDENT}{item}," for item in items]
 
 
@@ -49,7 +49,7 @@ def paragraph(text: str, indent: int = 0) -> list[str]:
 
 
 def hanging(text: str, indent: int) -> list[str]:
-    """An entry of a docstring's list: its other lines stand a step further in."""
+    """An entry of a docstring's list; continuation lines are indented further."""
     first, others = " " * indent, " " * (indent + len(INDENT))
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=others)
 
@@ -63,7 +63,7 @@ def comments(texts: Iterable[str], indent: int) -> list[str]:
 def _filled(text: str, prefix: str) -> list[str]:
     """Fill lines that begin with a prefix up to the width."""
     # textwrap counts characters: a filler before each wide one, taken out at the end,
-    # makes it count columns, save where a line breaks between the two.
+    # makes it count columns, unless a line breaks between the two.
     padded = "".join("\0" * (width(c) - 1) + c for c in text)
     lines = textwrap.wrap(
         padded,

@@ -1,4 +1,4 @@
-"""Writes down how the shares of one layer come to their inputs.
+"""Writes down how the shares of one layer get their inputs.
 
 A share has a variable. A statement must not overwrite one that a later statement reads:
 shares that need each other's variables are assigned together.
@@ -19,7 +19,7 @@ INDENT = 8
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Brings `parts`, expressions on the variables `sources`, to the target.
+    """Moves `parts`, expressions of the variables `sources`, to the target.
 
     `to` is the device, or None where the only part already is on it.
     """
@@ -31,19 +31,19 @@ class Fetch:
 
     @property
     def call(self) -> tuple[str, tuple[str, ...], str]:
-        """What stands before the arguments, these, and what stands behind them."""
+        """The text before the arguments, the arguments, and the text after them."""
         if self.joins:
             return "gather(", (*self.parts, f"to=self.{self.to}"), ")"
         return self.parts[0] + (f".to(self.{self.to})" if self.to else ""), (), ""
 
     @property
     def joins(self) -> bool:
-        """Whether it takes a call of `gather`."""
+        """Whether it needs a call of `gather`."""
         return len(self.parts) > 1
 
 
 def fetches(step: schedule.Fetch) -> list[Fetch]:
-    """What it takes to have the input of each share in its variable."""
+    """What is needed to have the input of each share in its variable."""
     moves = {move.name: move for move in step.layer.moves}
     found = []
     for share, target in zip(step.layer.shares, step.variables, strict=True):
@@ -68,7 +68,7 @@ def _fetch(target: str, move: Move, held: Mapping[str, str]) -> Fetch:
 
 
 def statements(found: Sequence[Fetch], shape: str) -> list[str]:
-    """Return the lines; the shape, which is that of every target, stands once."""
+    """Return the lines; the common shape of all targets is shown once."""
     groups = _groups(found)
     if not any(map(_is_exchange, groups)) and fits(_line(found), INDENT, shape):
         groups = [list(found)]
@@ -87,7 +87,7 @@ def helpers(found: Sequence[Fetch]) -> set[str]:
 
 
 def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
-    """Cut where nothing that comes later reads a target of what is before."""
+    """Cut where nothing later reads a target of anything before."""
     groups: list[list[Fetch]] = []
     for fetch in found:
         first = 0
@@ -100,7 +100,7 @@ def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
 
 
 def _is_exchange(group: Sequence[Fetch]) -> bool:
-    """Whether several devices give each other all that they have."""
+    """Whether several devices exchange everything they have."""
     everyone = tuple(fetch.target for fetch in group)
     return all(fetch.joins and fetch.parts == everyone for fetch in group)
 

@@ -37,7 +37,7 @@ def render(graph: Graph, name: str) -> dict[str, bytes]:
 def to_text(model: onnx.ModelProto) -> str:
     """Return what `onnx.parser.parse_model` reads, with a line for each tensor.
 
-    No line ends with a space: hooks that take those away would change the file.
+    No line ends with a space: hooks that strip trailing spaces would change the file.
     """
     text: str = printer.to_text(model)
     text = re.sub(r", (?=(float|int64)[\[ ])", ",\n   ", text)
@@ -77,9 +77,9 @@ def with_all_outputs(model: bytes) -> bytes:
 
 
 def tensor_names(graph: Graph) -> dict[str, str]:
-    """Return the tensor that each layer gives: called like it, but for the outputs.
+    """Return the tensor of each layer, named after it except for the outputs.
 
-    Any other layer that is called `logits` or `prob` gives way to these.
+    Another layer called `logits` or `prob` is renamed.
     """
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}

@@ -98,7 +98,7 @@ def build(placed: PlacedGraph, name: str) -> ModelProto:
 
 
 def to_text(model: ModelProto) -> str:
-    """Return the text form; comments above each node tell where its tensors are."""
+    """Return the text form; comments above each node say where its tensors are."""
     nodes = iter(model.graph.node)
     lines: list[str] = []
     for line in onnx.to_text(model).splitlines():
@@ -111,10 +111,10 @@ def to_text(model: ModelProto) -> str:
 def _shardings(
     layer: Placed, on: Sequence[int], read: str, nodes: Sequence[NodeProto]
 ) -> dict[str, Sharding]:
-    """How the layer's devices hold each tensor of its nodes; it reads `read`."""
+    """Where each tensor of the layer's nodes is; the layer reads `read`."""
     split = Sharding(on, 1, len(on))
     found = {tensor: split for node in nodes for tensor in node.output}
-    # All shares read equally much: there are as many parts as that goes into the whole.
+    # All shares read the same number of channels, so the whole is divided by that.
     parts = layer.node.x[0] // layer.shares[0].input_shape[0]
     found[read] = Sharding(on, 1, parts)
     found |= dict.fromkeys(layer.node.parameters(), Sharding(on, 0, len(on)))
@@ -129,7 +129,7 @@ def _shardings(
 
 
 def _comments(node: NodeProto, names: Sequence[str]) -> Iterator[str]:
-    """One line for each way in which tensors of the node are held."""
+    """One line for each way in which tensors of the node are placed."""
     held: dict[str, list[str]] = {}
     for spec in node.device_configurations[0].sharding_spec:
         groups = device_groups(spec)

@@ -34,8 +34,8 @@ def check(model: ModelProto) -> Iterator[str]:
     """
     if model.ir_version < IR_VERSION:
         yield (
-            f"IR version {model.ir_version} has no multi-device annotations,"
-            f" {IR_VERSION} is the first that has"
+            f"IR version {model.ir_version} has no multi-device annotations;"
+            f" {IR_VERSION} is the first that does"
         )
     if not model.configuration:
         yield "there is no device configuration"
@@ -51,7 +51,7 @@ def check(model: ModelProto) -> Iterator[str]:
 
 
 def tensor_shapes(graph: GraphProto) -> dict[str, tuple[int | str, ...]]:
-    """Return the shapes of all tensors of which they are known, by name."""
+    """Return all known shapes of tensors, by name."""
     shapes: dict[str, tuple[int | str, ...]] = {
         constant.name: tuple(constant.dims) for constant in graph.initializer
     }
@@ -62,7 +62,7 @@ def tensor_shapes(graph: GraphProto) -> dict[str, tuple[int | str, ...]]:
 
 
 def device_groups(spec: ShardingSpecProto) -> list[list[int]]:
-    """Return the devices that hold each shard, in the order of the shards."""
+    """Return the devices that have each shard, in the order of the shards."""
     groups = {entry.key: list(entry.value) for entry in spec.index_to_device_group_map}
     return [groups.get(device, [device]) for device in spec.device]
 
@@ -86,9 +86,9 @@ def _check_node(
     given = [annotation.configuration_id for annotation in node.device_configurations]
     for name in sizes:
         if name not in given:
-            yield f"nothing is said for device configuration {name!r}"
+            yield f"no annotation for device configuration {name!r}"
     for name in _twice(given):
-        yield f"device configuration {name!r} stands twice"
+        yield f"device configuration {name!r} is given twice"
     for annotation in node.device_configurations:
         if (count := sizes.get(annotation.configuration_id)) is None:
             name = annotation.configuration_id
@@ -107,9 +107,9 @@ def _check_annotation(
     specs = {spec.tensor_name: spec for spec in annotation.sharding_spec}
     for tensor in tensors:
         if tensor not in specs:
-            yield f"nothing is said of {tensor}"
+            yield f"no annotation for {tensor}"
     for tensor in _twice(spec.tensor_name for spec in annotation.sharding_spec):
-        yield f"{tensor} stands twice"
+        yield f"{tensor} is given twice"
     for tensor, spec in specs.items():
         if tensor not in tensors:
             yield f"{tensor} is neither an input nor an output"
@@ -134,9 +134,9 @@ def _check_devices(spec: ShardingSpecProto, count: int) -> Iterator[str]:
     used = [device for group in groups for device in group]
     for device in dict.fromkeys(used):
         if device not in range(count):
-            yield f"there is no device {device}, they are 0 to {count - 1}"
+            yield f"there is no device {device}; devices are 0 to {count - 1}"
     for device in _twice(used):
-        yield f"device {device} stands twice"
+        yield f"device {device} is given twice"
 
 
 def _check_shards(spec: ShardingSpecProto, shapes: Shapes) -> Iterator[str]:
@@ -174,19 +174,19 @@ def _check_shards(spec: ShardingSpecProto, shapes: Shapes) -> Iterator[str]:
 def _check_complete(
     node: NodeProto, specs: Mapping[str, ShardingSpecProto]
 ) -> Iterator[str]:
-    """Each device that computes something of the node is given all that it reads."""
+    """Each device that computes a part of the node receives all that it reads."""
     on = {name: [*chain(*device_groups(spec))] for name, spec in specs.items()}
     computing = dict.fromkeys(d for name in node.output if name for d in on[name])
     reading = {name: on[name] for name in node.input if name}
-    if node.op_type == "Concat":  # each device joins what it is given
+    if node.op_type == "Concat":  # each device joins what it receives
         reading = {"anything": [*chain(*reading.values())]}
     for name, devices in reading.items():
         for device in computing:
             if device not in devices:
-                yield f"device {device} computes, and is not given {name}"
+                yield f"device {device} computes but does not receive {name}"
         for device in dict.fromkeys(devices):
             if device not in computing:
-                yield f"device {device} is given {name}, and computes nothing"
+                yield f"device {device} receives {name} but computes nothing"
 
 
 def _twice(names: Iterable[T]) -> list[T]:

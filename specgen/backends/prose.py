@@ -1,4 +1,4 @@
-"""A spec's words, made harmless: text that tools read as nothing but text.
+"""A spec's text, made harmless: tools read it as nothing but text.
 
 Generated code keeps them as they are written wherever it can. What goes is what cannot
 be seen, or what a linter, a type checker or Python itself would obey.
@@ -11,12 +11,12 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-# Printable for Python, and yet nothing to see.
+# Printable for Python, yet invisible.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17a4\u17b4\u17b5\u17d8\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
-# Other shapes of one character: bold, full-width, joined. Not x², ½ and the like.
+# Variants of a character: bold, full-width, joined. Not x², ½ and the like.
 _SHAPES = re.compile("<(font|wide|narrow|compat|initial|medial|final|isolated)>")
 # Between ASCII spaces and punctuation; a word, or what is none.
 _RUN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
@@ -31,7 +31,7 @@ _DIRECTIVE = re.compile(
 
 
 def printable(text: str) -> str:
-    """One line, without what a terminal would obey or hide."""
+    """One line, without anything that a terminal would obey or hide."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
@@ -59,7 +59,7 @@ def _usual_shape(character: str) -> str:
 
 
 def _without_lookalikes(run: re.Match[str]) -> str:
-    """Words that could be taken for ASCII, or are in part, become it. Others stay."""
+    """Make words ASCII if they are partly ASCII or look like it; keep others."""
     if any(map(str.isascii, run[0])):
         return run[0].translate(_lookalikes())
     return _WORD.sub(_unless_plain, run[0])
@@ -72,7 +72,7 @@ def _unless_plain(word: re.Match[str]) -> str:
 
 @cache
 def _lookalikes() -> dict[int, str]:
-    """What ruff takes for an ASCII character in disguise (RUF001 to RUF003).
+    """Characters that ruff finds confusable with ASCII (RUF001 to RUF003).
 
     A line of the file is what to write, a space, and the characters that look like it.
     """

@@ -1,6 +1,6 @@
 """The plan as tables for people: what `specgen show` prints.
 
-Everything fits 80 columns where the names of a spec let it.
+Everything fits 80 columns unless a spec has very long names.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ WIDTH = 80
 def table(plan: Plan, *, details: bool = False) -> str:
     """Return the plan as tables, without a newline at the end.
 
-    With `details`, memory is shown by what takes it, and the traffic of a training step
-    beside that of the forward pass.
+    With `details`, memory is listed by its use, and the traffic of a training step
+    next to that of the forward pass.
     """
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
     devices = [device.name for device in plan.devices]
@@ -113,7 +113,7 @@ def _devices(plan: Plan) -> str:
 
 
 def _memories(plan: Plan) -> str:
-    """What takes the memory; the device's table has training as a whole."""
+    """Memory by use; the table of devices has the total of training."""
     heads = ("weights", "gradients", "optimizer", "activations", "inference")
     rows: list[Row] = [("memory", *heads), None]
 
@@ -130,7 +130,7 @@ def _memories(plan: Plan) -> str:
 
 
 def _images(plan: Plan, *, details: bool) -> str:
-    """What the figures of memory are for."""
+    """What the memory figures are for."""
     note = f"For {_some(plan.images, 'image')} at once"
     if plan.training.half:
         note += "; training keeps activations, and a copy of the weights, in bfloat16."
@@ -142,10 +142,10 @@ def _images(plan: Plan, *, details: bool) -> str:
 
 
 def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
-    """Return what crosses devices as a table, its head and its total included.
+    """Return what crosses devices as a table, with its head and its total.
 
-    Edges from one device that carry as much to several others share a line. With
-    `details`, a training step's bytes stand beside those of an image.
+    Edges that carry the same amount from one device to several share a line. With
+    `details`, there is a column for the bytes of a training step, too.
     """
     devices = [device.name for device in plan.devices]
     heads = ["bytes per image", "bytes per step"][: 1 + details]
@@ -172,19 +172,17 @@ def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
 
 
 def _traffic(plan: Plan, *, details: bool) -> str:
-    note = "Forward, in float32; the backward pass moves as much again."
+    note = "Forward pass, in float32; the backward pass moves as much again."
     if details:
-        note = "In float32: forward an image; to and fro a training step."
+        note = "In float32. Per image: forward; per step: forward and backward."
         if plan.training.half:
-            note = (
-                "Forward an image in float32; to and fro a training step in bfloat16."
-            )
+            note = "Per image: forward in float32; per step: both ways in bfloat16."
     rows = traffic_rows(plan, details=details)
     return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
 
 
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:
-    """How it learns, in three lines: what it sees, what a step is, how large it is."""
+    """The recipe in three lines: data, training, and the learning rate."""
     _, height, width = input_shape
     sees = [f"size {data.size}, crops of {height} x {width}"]
     sees += ["flip"] if data.flip else []
@@ -221,7 +219,7 @@ def _rate(training: Training) -> Iterator[str]:
     if training.warmup_epochs:
         epochs = f"{training.warmup_epochs:g}"
         plural = "" if epochs == "1" else "s"
-        yield f"after a rise from 0 over {epochs} epoch{plural}"
+        yield f"after a warm-up from 0 over {epochs} epoch{plural}"
     match schedule:
         case None:
             yield "constant"
@@ -231,7 +229,7 @@ def _rate(training: Training) -> Iterator[str]:
         case PlateauSchedule():
             stalled = f"{_some(schedule.patience, 'epoch')} without a new best"
             yield f"times {schedule.factor:g} after {stalled}"
-            yield f"{_some(schedule.drops, 'time')} at most"
+            yield f"at most {_some(schedule.drops, 'time')}"
         case CosineSchedule():
             yield f"half a cosine down to {schedule.final_lr:g}"
     multipliers = sgd.lr_multipliers

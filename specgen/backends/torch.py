@@ -38,7 +38,7 @@ from specgen.source import Source
 from specgen.spec import Spec
 from specgen.spec.data import Data
 
-# One template a file, in the order in which one reads them.
+# One template per file, in reading order.
 FILES = (
     "model.py",
     "data.py",
@@ -71,7 +71,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """What the templates know of the network; lists of strings are finished lines."""
+    """What the templates know about the network; lists of strings are whole lines."""
 
     stem: str  # of what training writes
     name: str
@@ -133,7 +133,7 @@ def _comment(source: Source, path: str, indent: int) -> str:
 class _Compiled(FileSystemBytecodeCache):
     """Templates compiled to bytecode, kept between builds: 50 ms each time.
 
-    jinja2 compares source and versions. A cache that cannot be written is no cache.
+    jinja2 compares source and versions. If the cache cannot be written, do without.
     """
 
     def __init__(self) -> None:
@@ -211,7 +211,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
 
 
 def _names(devices: tuple[str, ...]) -> list[str]:
-    """The constant that names the placement's devices: a tuple."""
+    """The constant with the devices of the placement, a tuple."""
     quoted = [f'"{name}"' for name in devices]
     line = f"DEVICES = ({', '.join(quoted)}{',' if len(quoted) == 1 else ''})"
     return [line] if fits(line, 0) else ["DEVICES = (", *listed(quoted, 0), ")"]
@@ -251,7 +251,7 @@ def _title(name: str, devices: tuple[str, ...]) -> str:
 
 
 def _sentences(*words: str) -> list[str]:
-    """Words of the spec, for a docstring."""
+    """Text of the spec, for a docstring."""
     texts = filter(None, map(prose, words))
     return paragraph(" ".join(t if t[-1] in ".?!" else f"{t}." for t in texts))
 
@@ -298,7 +298,7 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
 
 
 def _modules(layers: list[Placed]) -> list[str]:
-    """One line a module: a share's own where it has parameters, else one for all."""
+    """One line per module: one per share with parameters, else one for all shares."""
     lines: list[str] = []
     for layer in layers:
         lines += comments(layer.node.comments, 8)
@@ -316,7 +316,7 @@ def _modules(layers: list[Placed]) -> list[str]:
 
 
 def _start(layers: list[Placed], default: Init) -> list[str]:
-    """Entries of START, one a layer with parameters."""
+    """Entries of START, one per layer with parameters."""
     lines = []
     for layer in layers:
         op = layer.node.op
@@ -344,7 +344,7 @@ def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
 
 
 def _split_about(layers: list[Placed]) -> list[str]:
-    """What SHARES says, by the example of its first entry."""
+    """What SHARES means, with its first entry as the example."""
     if not layers:
         return []
     shares = enumeration([share.name for share in layers[0].shares])

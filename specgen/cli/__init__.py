@@ -24,28 +24,28 @@ from specgen.diagnostics import Diagnostic, SpecError
 COMMANDS = {
     "new": "write a spec to start from",
     "build": "write the generated folders",
-    "watch": "build whenever a spec is saved, and say what has changed",
+    "watch": "build whenever a spec is saved, and say what changed",
     "show": "print the plan, layer by layer",
-    "diff": "print what a change of a spec means",
-    "report": "write a page about a network, or about two",
-    "verify": "run what is generated and compare with the plan",
+    "diff": "print what a change to a spec means",
+    "report": "write a page about a network, or about two side by side",
+    "verify": "run the generated code and compare with the plan",
     "schema": "print a JSON Schema for editors",
     "explain": "say more about an error or a warning",
     "sample-data": "render a small data set of drawn shapes",
-    "completion": "print what completes commands and options in a shell",
+    "completion": "print a completion script for a shell",
 }
 EXAMPLES = (
     ("new net.yaml --data photos", "a spec for these images"),
     ("show net.yaml", "its layers, memory and work"),
     ("build net.yaml", "PyTorch code in generated/net"),
     ("show net.yaml --set data.size=99", "with a value changed"),
-    ("COMMAND --help", "more of a command"),
+    ("COMMAND --help", "more about a command"),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    for stream in (sys.stdout, sys.stderr):  # a spec may have what they cannot show
+    for stream in (sys.stdout, sys.stderr):  # for characters they lack
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if arguments is None else arguments
@@ -71,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None:
             raise
-        # The end of Python writes once more what could not be written.
+        # At exit, Python would try again to write the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-        if not isinstance(error, BrokenPipeError):  # `head` went away, content
+        if not isinstance(error, BrokenPipeError):  # `head` has read enough
             message = f"cannot write the output: {error.strerror}"
             found.append(Diagnostic("cannot-write", message))
     if shown := [each for each in found if not (quiet and each.warning)]:
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(named: Collection[str]) -> Parser:
-    """Return the parser; of commands that are not named it knows no arguments."""
+    """Return the parser, with arguments only for the commands that are named."""
     parser = Parser(
         prog="specgen",
         usage="specgen [-h] [--version] COMMAND ...",

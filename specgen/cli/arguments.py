@@ -1,4 +1,4 @@
-"""Arguments that several commands have, and what they stand for."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STDIN = Path("-")
 
 
 def specs(command: argparse.ArgumentParser, more: str = "") -> None:
-    """Take specs, changes of them, and what is done about warnings."""
+    """Add specs, changes to them, and options for warnings."""
     command.set_defaults(fail=command.error)
     command.add_argument(
         "specs",
@@ -38,7 +38,7 @@ def specs(command: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def changes(command: argparse.ArgumentParser) -> None:
-    """Take changes of the specs, and where their bases lie."""
+    """Add changes to the specs, and the folder of their bases."""
     command.add_argument(
         "--set",
         action="append",
@@ -50,26 +50,26 @@ def changes(command: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         metavar="DIR",
-        help="the folder that SPEC and all that it extends lie in (default: the nearest"
-        " one upward with .git or pyproject.toml, or that of SPEC)",
+        help="the folder that contains SPEC and its bases (default: the nearest"
+        " parent folder with .git or pyproject.toml, or the folder of SPEC)",
     )
 
 
 def strict(command: argparse.ArgumentParser) -> None:
-    """Take what is done about warnings."""
+    """Add options for warnings."""
     command.add_argument(
-        "--strict", action="store_true", help="take warnings for errors"
+        "--strict", action="store_true", help="treat warnings as errors"
     )
 
 
 def output(command: argparse.ArgumentParser) -> None:
-    """Take where a build goes, and how."""
+    """Add the options of a build."""
     command.add_argument(
         "--output",
         type=Path,
         default=Path("generated"),
         metavar="DIR",
-        help="write into a folder of DIR that is named after the spec: DIR/alexnet for"
+        help="write into a folder in DIR named after the spec: DIR/alexnet for"
         " alexnet.yaml (default: generated)",
     )
     command.add_argument(
@@ -80,19 +80,19 @@ def output(command: argparse.ArgumentParser) -> None:
 
 
 def form(command: argparse.ArgumentParser) -> None:
-    """Take the form of what is printed."""
+    """Add the output format."""
     command.add_argument("--format", choices=("text", "json"), default="text")
 
 
 def quiet(command: argparse.ArgumentParser) -> None:
-    """Take the wish for silence, which `main` sees to."""
+    """Add --quiet, which `main` implements."""
     command.add_argument(
         "-q", "--quiet", action="store_true", help="print nothing but errors"
     )
 
 
 def given(options: argparse.Namespace) -> tuple[list[Path], dict[Path, bytes]]:
-    """Return the specs, `-` under its name, and the texts that are read already.
+    """Return the specs, with `-` under its name, and the texts already read.
 
     Raises:
         SpecError: a folder without specs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from specgen.cli import arguments
@@ -26,7 +26,7 @@ def add(command: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; fail if a folder is not what its spec says",
+        help="write nothing; fail if a folder is out of date",
     )
     either.add_argument(
         "--force",
@@ -36,7 +36,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--diff",
         action="store_true",
-        help="with --check, show how each file would change",
+        help="with --check, show how each file would change, and what that means",
     )
     arguments.quiet(command)
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from specgen import build, cache, lock
 
     if options.diff and not options.check:
-        options.fail("--diff is an option of --check")
+        options.fail("--diff works only with --check")
     root: Path = options.output
     devices: bool = options.onnx_devices
     given, texts = arguments.given(options)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     arguments.warn(options, programs.values())
     folders = build.outputs(programs, options.set, onnx_devices=devices)
     if options.check:
-        return _check(root, folders, differences=options.diff)
+        return _check(options, programs.keys() - texts.keys(), folders)
 
     from specgen.writer import difference, problem, write
 
@@ -96,17 +96,27 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(
-    root: Path, folders: Mapping[str, Mapping[str, bytes]], *, differences: bool
+    options: argparse.Namespace,
+    specs: Set[Path],
+    folders: Mapping[str, Mapping[str, bytes]],
 ) -> int:
     from specgen.writer import compare, difference, problem
 
+    root: Path = options.output
     changes = compare(root, folders)
-    if differences:
+    if options.diff:
+        from specgen.diff.since import since_build
+
         for change in changes:
             print(difference(root, change))
+        stale = {change.path.partition("/")[0] for change in changes}
+        for spec in sorted(specs):
+            if spec.stem in stale:
+                folder, project = root / spec.stem, options.root
+                print(end=since_build(spec, folder, options.set, project))
     if changes:
         raise SpecError(problem(root, change) for change in changes)
     for name in folders:
         if name != RUNTIME:
-            print(f"{root / name} is what the spec says")
+            print(f"{root / name} is up to date")
     return 0

@@ -15,7 +15,7 @@ EXAMPLES = (
     ('completion zsh > "${fpath[1]}/_specgen"', ""),
     ("completion fish > ~/.config/fish/completions/specgen.fish", ""),
 )
-# By the name that a value has in --help.
+# By the metavar in --help.
 PATHS = dict.fromkeys(("SPEC", "FILE", "A", "B"), "files") | {"DIR": "folders"}
 
 
@@ -44,9 +44,9 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An option, or what stands without one if it has no `names`.
+    """An option, or a positional argument if it has no `names`.
 
-    `words` are all that it can be; without them, a path or a free text.
+    `words` are all possible values; without them it is a path or free text.
     """
 
     names: list[str]

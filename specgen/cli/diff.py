@@ -1,4 +1,4 @@
-"""`specgen diff`: print what a change of a spec means."""
+"""`specgen diff`: print what a change to a spec means."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    spec = "a spec: a file, or REV:path of git, as in `git show`"
+    spec = "a spec: a file, or REV:path as in `git show`"
     command.add_argument("spec", metavar="A", help=spec)
     command.add_argument(
         "other",
@@ -37,7 +37,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--fail-on",
         choices=TIERS,
         metavar="TIER",
-        help=f"exit with 1 from this tier on: {', '.join(TIERS)}",
+        help=f"exit with 1 for this tier or a later one: {', '.join(TIERS)}",
     )
 
 
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from specgen.diff.revision import compile_all
 
     if options.other is None and not options.set:
-        options.fail("give a second spec to compare with, or --set what to change")
+        options.fail("give a second spec to compare with, or a change with --set")
     other = options.spec if options.other is None else options.other
     specs = (options.spec, ()), (other, options.set)
     found = compare(*compile_all(specs, options.root))

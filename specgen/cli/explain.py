@@ -15,7 +15,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "error",
         choices=codes(),
         metavar="CODE",
-        help="what an error has in [brackets]",
+        help="the code that an error shows in [brackets]",
     )
 
 

@@ -15,8 +15,8 @@ EXAMPLES = (
     ("new net.yaml --data photos", "for photos/train/<class>/"),
     ("new net.yaml --classes 5 --size 64", "if there are no images yet"),
     ("new mine.yaml --from alexnet_mini", "a copy of specgen's own spec"),
-    ("new wide.yaml --from net.yaml", "an overlay: what is different"),
-    ("new --list", "what there is to copy"),
+    ("new wide.yaml --from net.yaml", "an overlay with changes only"),
+    ("new --list", "list specs to copy"),
 )
 
 
@@ -30,13 +30,13 @@ def add(command: argparse.ArgumentParser) -> None:
         "--from",
         dest="base",
         metavar="SPEC",
-        help="copy a spec that comes with specgen, or begin an overlay of a file",
+        help="copy a spec that comes with specgen, or start an overlay of a file",
     )
     command.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="take the classes, and the size if nothing else says it, from the images"
+        help="take the classes, and the size unless given, from the images"
         " in DIR/train/<class>/",
     )
     command.add_argument(
@@ -46,7 +46,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--size",
         type=_count,
         metavar="S",
-        help="pixels of a side of what the network sees (default: 96)",
+        help="height and width of the input in pixels (default: 96)",
     )
     command.add_argument(
         "--list", action="store_true", help="list the specs that come with specgen"
@@ -55,7 +55,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the spec, and say what comes next."""
+    """Write the spec, and print the next steps."""
     from specgen import new
 
     if options.list:
@@ -103,4 +103,6 @@ def run(options: argparse.Namespace) -> int:
 def _count(text: str) -> int:
     if text.isdecimal() and len(text) < 8 and int(text) >= 1:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text[:30]!r} is not a whole number from 1 on")
+    raise argparse.ArgumentTypeError(
+        f"{text[:30]!r} is not a whole number of at least 1"
+    )

@@ -1,4 +1,4 @@
-"""argparse, in words that help: examples, the nearest name of what is mistyped."""
+"""argparse with better help: examples, and the nearest name for a mistyped one."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong with the usage, and end with 2."""
+        """Print what is wrong with the usage, and exit with 2."""
         self.print_usage(sys.stderr)
         label = paint(sys.stderr)("error", f"{BOLD};{RED}")
         self.exit(2, f"{self.prog}: {label}: {message}\n")
 
     def unknown(self, arguments: Sequence[str]) -> NoReturn:
-        """End because of arguments that there are not."""
+        """Exit because of unknown arguments."""
         option = arguments[0].partition("=")[0]
         valid = [name for action in self._actions for name in action.option_strings]
         near = nearest_help(option, valid) if option.startswith("--") else None
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"{said}; {near}" if near else said)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Say what is near where argparse lists all choices."""
+        """Give the nearest choice, where argparse lists all."""
         if action.choices is None or value in action.choices:
             return
         names = [str(choice) for choice in action.choices]

@@ -16,7 +16,7 @@ EXAMPLES = (
     ("show specs/alexnet.yaml", "layers, memory, work, recipe"),
     ("show net.yaml --batch-size 512", "larger batches, in detail"),
     ("show net.yaml --resolved", "the spec with its defaults"),
-    ("show - --name net.yaml < draft", "what is not saved yet"),
+    ("show - --name net.yaml < draft", "a spec that is not saved yet"),
 )
 
 
@@ -28,26 +28,26 @@ def add(command: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=_images,
         metavar="N",
-        help="show memory and traffic in detail, for so many images at once",
+        help="show memory and traffic in detail, for N images at once",
     )
     command.add_argument(
         "--resolved",
         action="store_true",
-        help="print the spec instead: merged, and with its defaults, as YAML",
+        help="print the merged spec with its defaults, as YAML, instead",
     )
     command.add_argument(
         "--origins",
         action="store_true",
-        help="the same, and behind each value the line, or the option, it comes from",
+        help="the same, with the line or option that each value comes from",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan, or the spec itself; of a wrong spec, what is sound of it."""
+    """Print the plan, or the spec itself; for a wrong spec, its sound parts."""
     as_text, whole = options.format == "text", options.resolved or options.origins
     details = options.batch_size is not None
     if whole and (not as_text or details):
-        options.fail("--resolved and --origins print the spec, and nothing of the plan")
+        options.fail("--resolved and --origins print only the spec, not the plan")
     from specgen.compiler import Unfinished, compile_file
     from specgen.diagnostics import SpecError
 
@@ -100,12 +100,12 @@ def _text(program: Program, options: argparse.Namespace) -> str:
 
 
 def _sound_part(error: Unfinished, images: int | None) -> str:
-    """Return what is known of a spec that is wrong."""
+    """Return what is known about a spec with errors."""
     from specgen.backends import report
     from specgen.plan import make_plan
 
     draft, placed = error.draft, error.placed
-    if draft and placed and draft.whole:  # only its parts do not go together
+    if draft and placed and draft.whole:  # only its parts contradict each other
         plan = make_plan(draft.spec(), placed, images)
         return report.table(plan, details=images is not None)
     if draft and draft.graph and draft.graph.nodes:

@@ -1,4 +1,4 @@
-"""What terminals show: errors and warnings, and color where it is wanted."""
+"""Errors, warnings and color on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ BESIDE = len("1000 | ......")  # what stands beside a line that is cut at both e
 
 
 def print_text(by_spec: Mapping[str, str]) -> None:
-    """Print what is known of each spec, under its name if there are several."""
+    """Print the text of each spec, under its name if there are several."""
+    if not by_spec:
+        return
     parts = [
         f"{printable(spec)}\n\n{text}" if len(by_spec) > 1 else text
         for spec, text in by_spec.items()
@@ -26,8 +28,9 @@ def print_text(by_spec: Mapping[str, str]) -> None:
 
 def print_json(by_spec: Mapping[str, Any]) -> None:
     """Print the content for a spec; of several, an object with each by its name."""
-    (first, *more) = by_spec.values()
-    print(json.dumps(by_spec if more else first, indent=2, allow_nan=False))
+    content = next(iter(by_spec.values())) if len(by_spec) == 1 else by_spec
+    if content:
+        print(json.dumps(content, indent=2, allow_nan=False))
 
 
 def report(found: Sequence[Diagnostic], form: str) -> None:
@@ -64,7 +67,7 @@ def paint(stream: TextIO) -> Paint:
 def colored(stream: TextIO) -> bool:
     """Whether the stream wants color.
 
-    The user's word counts first: https://no-color.org, https://force-color.org, and
+    The user's settings come first: https://no-color.org, https://force-color.org, and
     CLICOLOR, CLICOLOR_FORCE of https://bixense.com/clicolors.
     """
     words = os.environ
@@ -78,7 +81,7 @@ def colored(stream: TextIO) -> bool:
 
 
 class Progress:
-    """One line on stderr that is written over; nothing where that is no terminal."""
+    """One line on stderr that is overwritten; nothing if stderr is not a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.shown = sys.stderr.isatty() and not quiet

@@ -1,4 +1,4 @@
-"""`specgen verify`: run what is generated and compare with the plan."""
+"""`specgen verify`: run the generated code and compare with the plan."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from specgen.cli import arguments
 from specgen.cli.terminal import Progress, print_json, print_text
 
 EXAMPLES = (
-    ("verify specs/alexnet.yaml", "takes some seconds a spec"),
-    ("verify specs --quiet", "prints what has failed, if any"),
+    ("verify specs/alexnet.yaml", "takes a few seconds per spec"),
+    ("verify specs --quiet", "prints only failed checks"),
 )
 
 
@@ -17,7 +17,13 @@ def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     arguments.specs(command)
     arguments.form(command)
-    arguments.quiet(command)
+    command.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        dest="only_failed",  # `main` would print nothing at all
+        help="print only the specs of which a check has failed",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,9 +33,10 @@ def run(options: argparse.Namespace) -> int:
 
     specs, texts = arguments.given(options)
     programs = build.compile_all(specs, options.set, project=options.root, texts=texts)
-    arguments.warn(options, programs.values())
+    if options.strict or not options.only_failed:
+        arguments.warn(options, programs.values())
     results: dict[str, list[Check]] = {}
-    with Progress(quiet=options.quiet) as progress:
+    with Progress(quiet=options.only_failed) as progress:
         for spec, program in programs.items():
 
             def tell(check: Check, spec: object = spec) -> None:
@@ -38,13 +45,18 @@ def run(options: argparse.Namespace) -> int:
             progress.say(f"{spec}: loading PyTorch and ONNX Runtime")
             results[str(spec)] = verify(program, progress=tell)
     ok = all(check.ok for checks in results.values() for check in checks)
+    shown = {
+        spec: checks
+        for spec, checks in results.items()
+        if not options.only_failed or not all(check.ok for check in checks)
+    }
     if options.format == "json":
-        print_json({spec: as_data(checks) for spec, checks in results.items()})
+        print_json({spec: as_data(checks) for spec, checks in shown.items()})
     else:
+        layers = {
+            str(spec): list(program.spec.layers) for spec, program in programs.items()
+        }
         print_text(
-            {
-                str(spec): table(results[str(spec)], list(program.spec.layers))
-                for spec, program in programs.items()
-            }
+            {spec: table(checks, layers[spec]) for spec, checks in shown.items()}
         )
     return 0 if ok else 1

@@ -1,4 +1,4 @@
-"""`specgen watch`: build whenever a spec is saved, and say what has changed."""
+"""`specgen watch`: build whenever a spec is saved, and say what changed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from specgen.compiler import Program
 
 EXAMPLES = (
-    ("watch net.yaml", "beside an editor; Ctrl-C ends it"),
-    ("watch specs --output /tmp/try", "every spec of a folder"),
+    ("watch net.yaml", "beside an editor; Ctrl-C stops"),
+    ("watch specs --output /tmp/try", "every spec in a folder"),
 )
 
 
@@ -39,7 +39,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build until Ctrl-C; a spec that is wrong leaves its folder as it is."""
+    """Build until Ctrl-C; a spec with errors leaves its folder unchanged."""
     from specgen.watch import Watch
 
     watch = Watch(options.specs)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     wrong: dict[Path, Sequence[Diagnostic]] = {}
     ready = False
     while True:
-        # What is wrong with a base of several is said once.
+        # An error in a base that several specs share is reported once.
         found: dict[Diagnostic, None] = {}
         for spec in watch.wait():
             try:
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
                     wrong[spec] = error.diagnostics
                     found |= dict.fromkeys(error.diagnostics)
                     folder = options.output / spec.stem
-                    _say(spec, "error", RED, f"{folder} is as it was")
+                    _say(spec, "error", RED, f"{folder} is unchanged")
                 continue
             watch.is_read_from(spec, program.source.files)
             found |= dict.fromkeys(program.warnings)
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             report(list(found), options.errors)
         if not ready:
             ready = True
-            print("watching; Ctrl-C ends it", flush=True)
+            print("watching; press Ctrl-C to stop", flush=True)
 
 
 def _build(options: argparse.Namespace, spec: Path) -> tuple[Program, int]:

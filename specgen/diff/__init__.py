@@ -1,4 +1,4 @@
-"""What a change of a spec means: for the network, its checkpoints and its figures."""
+"""What a change to a spec means for the network, its checkpoints and its figures."""
 
 from specgen.diff.compare import compare
 from specgen.diff.difference import Change, CheckpointChange, Difference

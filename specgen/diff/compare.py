@@ -61,7 +61,7 @@ def compare(old: Program, new: Program) -> Difference:
 
 
 def _whole(old: Program, new: Program, checkpoint: CheckpointChange) -> Tier:
-    """How far all changes reach together, which can be further than any by itself."""
+    """How far all changes reach together, which can be further than any one alone."""
     ends = [
         (graph.input_shape, graph.nodes[-1].shape, graph.has_probabilities)
         for graph in (old.graph, new.graph)
@@ -79,7 +79,7 @@ def _texts(old: Program, new: Program) -> Iterator[Found]:
     """What only people read."""
     for name in TEXTS:
         before, after = getattr(old.spec, name), getattr(new.spec, name)
-        # What an overlay says of another network by itself is no change of the text.
+        # "Based on ..." follows from an overlay; it is not a change to the text.
         if before.removeprefix(BASED_ON) != after.removeprefix(BASED_ON):
             yield Found((name,), before or None, after or None, Tier.SAME)
     comments = old.source.comments, new.source.comments
@@ -190,7 +190,7 @@ def _checkpoint(old: Plan, new: Plan, matching: Matching) -> CheckpointChange:
 
 
 def _shapes(old: Plan, new: Plan, matching: Matching) -> Iterator[ShapeChange]:
-    """Outputs that have another shape, and layers that make the old one of a new."""
+    """Outputs with a new shape, and layers that turn it back into the old one."""
     before, after = _layers(old), _layers(new)
     rows: list[tuple[str, bool, tuple[int, ...], tuple[int, ...]]] = []
     for was, name in matching.pairs.items():

@@ -16,7 +16,7 @@ class Change:
 
     Attributes:
         path: the keys of the spec to it: `layers.conv3.out_channels`.
-        tier: how far it reaches, with what follows from it.
+        tier: how far it reaches, including its consequences.
         before: the old value as plain data; None where there was none.
         after: the new one.
         place: where the spec says so, as `file:line`; "" where none does.
@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of both networks; None where one of them has no such device."""
+    """A number for both networks; None if one of them has no such device."""
 
     name: str
     before: int | None
@@ -40,7 +40,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ShapeChange:
-    """Layers whose output, or whose input alone, has another shape than before.
+    """Layers whose output, or only whose input, has a new shape.
 
     `layers` come one after the other, and have the same shapes before and after.
     """
@@ -62,13 +62,13 @@ class Reshaped:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointChange:
-    """The tensors of an old checkpoint and what the new network makes of them.
+    """The tensors of an old checkpoint, and whether the new network loads them.
 
     Attributes:
-        loads: those that load as they are.
+        loads: those that load as is.
         reshaped: those of another shape.
         missing: new ones, which an old checkpoint does not have.
-        unexpected: old ones, which the new network has not.
+        unexpected: old ones, which the new network does not have.
         renamed: new names by old ones, whatever their shapes.
     """
 
@@ -80,7 +80,7 @@ class CheckpointChange:
 
     @property
     def fits(self) -> bool:
-        """Whether an old checkpoint loads as it is."""
+        """Whether an old checkpoint loads as is."""
         others = (self.reshaped, self.missing, self.unexpected, self.renamed)
         return not any(others)
 
@@ -95,7 +95,7 @@ class Difference:
         figures: parameters, macs, images at once, bytes crossing devices, and bytes of
             memory by device, before and after.
         shapes: what changes downstream, in the order of the new layers.
-        checkpoint: what becomes of an old checkpoint.
+        checkpoint: which tensors of an old checkpoint load.
         budgets: the memory that the new spec allows training, by device, in bytes.
     """
 
@@ -138,7 +138,7 @@ class Difference:
         return text(self)
 
     def _repr_markdown_(self) -> str:
-        """Return what a notebook shows."""
+        """Return HTML for a notebook."""
         from specgen.diff.markdown import markdown
 
         return markdown(self)

@@ -22,7 +22,7 @@ from specgen.ops.weighted import Init, Weighted
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A change, before it is told where it stands."""
+    """A change, before its place in the spec is known."""
 
     path: Path
     before: Any
@@ -31,7 +31,7 @@ class Found:
 
 
 class Layers:
-    """The changes of the input, the layers and their start.
+    """The changes to the input, the layers and their initial weights.
 
     Layers are walked in the new order. `_reshaping` has, by layer, the changes that its
     output has another shape because of; a tensor that is reshaped, or the network's
@@ -90,7 +90,7 @@ class Layers:
     def _kept(
         self, old: Node, new: Node, causes: set[int], gone: dict[str, int]
     ) -> None:
-        """Compare a layer that is in both networks."""
+        """Compare a layer that both networks have."""
         own: set[int] = set()
         if old.name != new.name:
             tier = Tier.CHECKPOINT if old.parameters() else Tier.SAME
@@ -156,7 +156,7 @@ class Layers:
         return reshaping
 
     def _default_start(self) -> None:
-        """Add what differs in the spec's own `init`; layers may start as before."""
+        """Add differences in the spec's own `init`; layers may start as before."""
         pairs = self._matching.pairs.items()
         starts = [
             (
@@ -173,9 +173,9 @@ class Layers:
             self._add(path, before, after, Tier.SAME if same else Tier.RECIPE)
 
     def _start(self, node: Node, program: Program) -> dict[str, float]:
-        """The numbers that a layer's tensors start with, by leaf.
+        """The initial values of a layer's tensors, by leaf.
 
-        A start that depends on the size of a tensor is another one by itself.
+        An `init` that depends on the size of a tensor counts as different.
         """
         if not isinstance(node.op, Weighted):
             return {}
@@ -187,7 +187,7 @@ class Layers:
 
 
 def _own_tier(node: Node) -> Tier:
-    """How far it reaches that a layer comes or goes, by itself."""
+    """How far adding or removing this layer reaches by itself."""
     if node.op.training_only:
         return Tier.RECIPE
     if node.op.after_logits:
@@ -196,7 +196,7 @@ def _own_tier(node: Node) -> Tier:
 
 
 def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
-    """How far the change of an op reaches alone; whether its output is reshaped."""
+    """How far the change of an op reaches by itself; whether it reshapes the output."""
     if old.parameters(x) != new.parameters(x):
         return Tier.CHECKPOINT, _output(old, x) != _output(new, x)
     if _output(old, x) != _output(new, x):
@@ -222,5 +222,5 @@ def _meaning(op: Op, x: Shape) -> object:
 
 
 def _parameters(op: Op, x: Shape) -> dict[str, Shape] | None:
-    """None where the op cannot read x at all."""
+    """None if the op cannot read x."""
     return None if _output(op, x) is None else op.parameters(x)

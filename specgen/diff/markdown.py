@@ -1,4 +1,4 @@
-"""A difference as a comment on a pull request: one table, the details folded.
+"""A difference as a comment on a pull request: one table, with details folded.
 
 What comes from a spec stands in code spans, where GitHub obeys nothing: no link, no
 mention, no HTML.
@@ -47,7 +47,7 @@ def _details(difference: Difference) -> Iterator[str]:
 
 
 def _folded(summary: str, lines: list[str]) -> str:
-    """A block that opens when it is clicked; its fence is longer than any in it."""
+    """A block that opens on click; its fence is longer than any inside it."""
     body = "\n".join(lines)
     fence = "`" * (2 + longest_run(body)) if "``" in body else "```"
     return (

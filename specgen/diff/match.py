@@ -1,4 +1,4 @@
-"""Which layer of one network is which of another: kept, renamed, moved, new, gone."""
+"""Matches the layers of two networks: kept, renamed, moved, added or removed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _gaps(names: Mapping[str, Node], anchors: Sequence[str]) -> Iterator[list[st
 
 def _renamed(lost: Sequence[Node], found: Sequence[Node]) -> Iterator[tuple[str, str]]:
     """Yield the pairs of the alignment that keeps the order and pairs most."""
-    # Heads that are alike belong together: without this, a thousand take seconds.
+    # Equal heads belong together: without this, a thousand layers take seconds.
     heads = 0
     for a, b in zip(lost, found, strict=False):
         if _likeness(a, b) < ALIKE:
@@ -100,7 +100,7 @@ def _renamed(lost: Sequence[Node], found: Sequence[Node]) -> Iterator[tuple[str,
 
 
 def _likeness(a: Node, b: Node) -> int:
-    """How much speaks for one layer under two names: from 0, nothing, to ALIKE."""
+    """How likely two names mean the same layer: from 0, not at all, to ALIKE."""
     if a.op.op != b.op.op:
         return 0
     equal = a.op == b.op
@@ -109,9 +109,9 @@ def _likeness(a: Node, b: Node) -> int:
 
 
 def _moved(before: Mapping[str, Node], after: Mapping[str, Node]) -> set[str]:
-    """Return the fewest layers without which the others keep their order.
+    """Return the fewest layers to take out so that the others keep their order.
 
-    One that acts in training only is rather said to have moved than one that computes.
+    Layers that act only in training are preferred over layers that compute.
     """
     new = [name for name in after if name in before]
     rank = {name: index for index, name in enumerate(n for n in before if n in after)}

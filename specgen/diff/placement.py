@@ -1,4 +1,4 @@
-"""What differs between two placements, by what they say of each layer."""
+"""What differs between two placements, layer by layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def placement_changes(
 ) -> Iterator[Found]:
     """Yield the devices, their budgets, and the layers that run elsewhere.
 
-    Devices that only have other names are that one change.
+    Devices with only new names count as one change.
     """
     before, after = old.spec.placement.devices, new.spec.placement.devices
     if list(before) != list(after):
@@ -51,7 +51,7 @@ def placement_changes(
 def _elsewhere(
     old: Program, new: Program, matching: Matching
 ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Old and new devices of each layer, by its new name, that has others."""
+    """Old and new devices of each layer that runs elsewhere, by its new name."""
     where = [
         {
             layer.node.name: tuple(share.device for share in layer.shares)
@@ -64,7 +64,7 @@ def _elsewhere(
 
 
 def _said(devices: Sequence[str], known: Sequence[str]) -> str | dict[str, list[str]]:
-    """As a spec says it: a device, `split` for all, or some."""
+    """As written in a spec: a device, `split` for all, or some."""
     if len(devices) == 1:
         return devices[0]
     return "split" if len(devices) == len(known) else {"split": list(devices)}

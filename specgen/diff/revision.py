@@ -1,4 +1,4 @@
-"""Specs as git has them: `REV:path`, with the bases of the same revision.
+"""Specs from git: `REV:path`, with the bases of the same revision.
 
 The files are written into a temporary folder, in their places, and compiled there; what
 is said of them names them as git does. Nothing in the work tree is touched.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import posixpath
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from specgen import lock
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, Span, SpecError, printable, short
 from specgen.source import MAX_BYTES, Source, parse
@@ -57,13 +58,13 @@ def compile_at(
     if ":" not in spec or os.path.lexists(spec):
         return compile_file(Path(spec), sets, root)
     revision, _, path = spec.partition(":")
-    if spec.startswith("-") or not spec.isprintable():  # for git, an option, or two
-        raise _unreadable(spec, "git has no such names")
+    if spec.startswith("-") or not spec.isprintable():  # an option, or two names
+        raise _unreadable(spec, "git cannot have such a name")
     if path.startswith(("./", "../")):
         path = _git("rev-parse", "--show-prefix").decode().strip() + path
     path = posixpath.normpath(path)
     if _outside(path):
-        raise _unreadable(spec, "it is outside of the repository")
+        raise _unreadable(spec, "it is outside the repository")
     with TemporaryDirectory(prefix="specgen-") as folder:
         top = Path(folder).resolve()
         try:
@@ -76,10 +77,43 @@ def compile_at(
         return replace(program, source=_renamed_source(program.source, top, revision))
 
 
+def built_from(spec: Path, folder: Path) -> str | None:
+    """Return, as `REV:path`, the committed spec that a folder was built from.
+
+    A lock file has only hashes. So those of the spec and its bases are looked for where
+    they are most likely: in HEAD, and in the last commit of the lock file. None: they
+    are in neither, or this is no repository.
+    """
+    known = lock.load(folder).sources
+    if spec.name not in known:
+        return None
+    with suppress(SpecError, ValueError):  # ValueError: on another drive
+        here = Path(os.path.relpath(spec)).as_posix()
+        top = _git("rev-parse", "--show-prefix").decode().strip()
+        path = posixpath.normpath(top + here)
+        last = _git("log", "-1", "--format=%h", "--", str(folder / lock.NAME))
+        for revision in ("HEAD", last.decode().strip()):
+            if revision and _has(revision, posixpath.dirname(path), known):
+                return f"{revision}:{path}"
+    return None
+
+
+def _has(revision: str, folder: str, known: Mapping[str, Collection[str]]) -> bool:
+    """Tell whether all files have a known hash in a revision."""
+    for name, hashes in known.items():
+        path = posixpath.normpath(posixpath.join(folder, name))
+        with suppress(SpecError):
+            content = _git("cat-file", "blob", f"{revision}:{path}")
+            if lock.digest(name, content) in hashes:
+                continue
+        return False
+    return True
+
+
 def _check_out(revision: str, path: str, root: Path) -> None:
     """Write a spec and all its bases, as they are in a revision, below a folder.
 
-    What is wrong with a base, or where it is, is left to the compiler to say.
+    The compiler reports what is wrong with a base or its place.
     """
     content = _git("cat-file", "blob", f"{revision}:{path}")
     for _ in range(LONGEST_CHAIN):

@@ -1,4 +1,4 @@
-"""A difference as text for a terminal: 80 columns, color only where it is wanted.
+"""A difference as text for a terminal: 80 columns, color only on request.
 
 What comes from a spec is escaped: it cannot write to the terminal.
 """
@@ -24,7 +24,7 @@ from specgen.tables import aligned, dimensions
 WIDTH = 80
 MOST = 12  # lines of one kind
 FEW = 3  # changes in a line
-# Texts that YAML needs no quotes for: they begin with a letter, and nothing ends them.
+# Texts that need no quotes in YAML: they begin with a letter, and nothing ends them.
 PLAIN = re.compile(
     rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
 )
@@ -40,7 +40,7 @@ def text(difference: Difference, *, color: bool = False) -> str:
     for index, (rank, group) in enumerate(groups):
         tier = Tier(-rank)
         if index or tier != difference.tier:
-            note = " (without effect on the network)" if tier == Tier.SAME else ""
+            note = " (no effect on the network)" if tier == Tier.SAME else ""
             paragraphs.append(f"{_tier(tier, paint)}{note}:")
         paragraphs.append("\n".join(_changes(list(group), paint)))
         if not index and difference.shapes:
@@ -85,7 +85,7 @@ def _head(difference: Difference, paint: Paint) -> str:
 
 
 def _changes(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
-    """Lines of changes of one tier; what is short stands in one line."""
+    """Lines of changes of one tier; a short change takes one line."""
     short = [change for change in changes if _in_one_line(change)]
     width = max((len(printable(change.path)) for change in short), default=0)
     for change in changes:
@@ -116,7 +116,7 @@ def _in_one_line(change: Change) -> bool:
 
 
 def _with_place(line: str, length: int, place: str) -> str:
-    """Put the place at the right edge, below a line that leaves it no room."""
+    """Put the place at the right edge, or below if the line has no room."""
     if not place:
         return line
     room = WIDTH - length - len(place)
@@ -134,7 +134,7 @@ def _wrapped(words: str) -> list[str]:
 
 
 def value(found: Any) -> str:
-    """Return a value as a spec has it: YAML in one line, escaped."""
+    """Return a value as written in a spec: YAML on one line, escaped."""
     match found:
         case None:
             return "none"
@@ -162,7 +162,7 @@ def _quoted(words: str) -> str:
 
 
 def shape_lines(shapes: Sequence[ShapeChange]) -> list[str]:
-    """Lines of the shapes that change downstream, those with the same one together."""
+    """Lines of the shapes that change downstream; equal ones share a line."""
     rows = []
     for change in shapes:
         names = change.layers
@@ -176,9 +176,9 @@ def shape_lines(shapes: Sequence[ShapeChange]) -> list[str]:
 
 
 def figure_lines(difference: Difference) -> list[str]:
-    """A line a figure: before, after, and how much that is."""
+    """A line per figure: before, after, and the change."""
     if all(figure.before == figure.after for figure in difference.figures):
-        return ["parameters, MACs, memory and traffic are as before"]
+        return ["parameters, MACs, memory and traffic are unchanged"]
     rows = [
         (f"{device}, {what}" if device else what, before, "->", after, percent, note)
         for device, what, before, after, percent, note in figure_rows(difference)
@@ -188,7 +188,7 @@ def figure_lines(difference: Difference) -> list[str]:
 
 
 def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
-    """Yield the figures that people want: device, what, before, after, percent, note.
+    """Yield the figures that people need: device, what, before, after, percent, note.
 
     The first is "" where the figure is of no device; before and after are equal where
     nothing has changed.
@@ -207,9 +207,9 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
 
 LABELS = {
     "parameters": ("parameters", ""),
-    "macs": ("MACs", "an image"),
+    "macs": ("MACs", "per image"),
     "training_bytes": ("training", ""),
-    "traffic_bytes_per_image": ("between devices", "an image"),
+    "traffic_bytes_per_image": ("between devices", "per image"),
 }
 
 
@@ -233,7 +233,7 @@ def _figure(kind: str, number: int | None) -> str:
 
 
 def _percent(figure: Figure) -> str:
-    """How much larger or smaller a figure has become; nothing where it has not."""
+    """How much larger or smaller a figure has become; empty if it has not changed."""
     if figure.before == figure.after or not figure.before or figure.after is None:
         return ""
     change = 100 * (figure.after / figure.before - 1)
@@ -241,7 +241,7 @@ def _percent(figure: Figure) -> str:
 
 
 def checkpoint_lines(difference: Difference) -> list[str]:
-    """Lines of what becomes of an old checkpoint; one that loads has one line."""
+    """Lines on an old checkpoint; only one line if it loads."""
     found = difference.checkpoint
     again = {tensor.name for tensor in found.reshaped}
     others = [name for name in found.renamed.values() if name not in again]
@@ -267,7 +267,7 @@ def _tuple(shape: Shape) -> str:
 
 
 def _listed(label: str, names: Iterable[str]) -> list[str]:
-    """A line a name; the label stands before the first."""
+    """One line per name, with the label before the first."""
     lines = [f"{' ' * 12}{printable(name)}" for name in names]
     if (more := len(lines) - MOST) > 0:
         lines[MOST:] = [f"{' ' * 12}and {more} more"]

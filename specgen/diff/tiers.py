@@ -6,12 +6,12 @@ from enum import IntEnum
 
 
 class Tier(IntEnum):
-    """Each tier includes what those before it leave alone; `str` gives its word."""
+    """Each tier changes what those before it leave alone; `str` gives its word."""
 
     SAME = 0  # comments, summary, names that are in no checkpoint
     PLACEMENT = 1  # where it runs
-    RECIPE = 2  # data, training, start, and what acts in training only
-    FUNCTION = 3  # the same tensors, another result in evaluation
+    RECIPE = 2  # data, training, init, and layers that act only in training
+    FUNCTION = 3  # the same tensors, a different result in evaluation
     CHECKPOINT = 4  # tensors added, removed, reshaped, renamed
     INTERFACE = (
         5  # shape of the input, number of classes, whether probabilities come out
@@ -23,9 +23,9 @@ class Tier(IntEnum):
 
 MEANING = {
     Tier.SAME: "the network, its recipe and its placement are the same",
-    Tier.PLACEMENT: "the same network and recipe, placed otherwise",
-    Tier.RECIPE: "the same network, trained otherwise",
-    Tier.FUNCTION: "an old checkpoint loads, and may give other results",
-    Tier.CHECKPOINT: "an old checkpoint does not load as it is",
-    Tier.INTERFACE: "what goes in or comes out has another form",
+    Tier.PLACEMENT: "the same network and recipe, placed differently",
+    Tier.RECIPE: "the same network, trained differently",
+    Tier.FUNCTION: "an old checkpoint loads, but may give different results",
+    Tier.CHECKPOINT: "an old checkpoint does not load as is",
+    Tier.INTERFACE: "the form of the input or output changes",
 }

@@ -1,4 +1,4 @@
-"""Two sections of a spec, field by field, with values as a spec has them."""
+"""Two sections of a spec, field by field, with values as written in a spec."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from specgen.schema import UNITS
 
 
 class Pair(NamedTuple):
-    """What differs at a path; values are plain data, None where there is none."""
+    """What differs at a path; values are plain data, None if missing."""
 
     path: Path
     before: Any
@@ -33,13 +33,13 @@ def differing(before: Any, after: Any, path: Path) -> Iterator[Pair]:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as a spec has it: 3GiB, if it is a whole number."""
+    """Return a number of bytes as written in a spec: 3GiB, if it is a whole number."""
     unit = max((u for u, n in UNITS.items() if count % n == 0), key=UNITS.__getitem__)
     return f"{count // UNITS[unit]}{unit}"
 
 
 def plain(value: Any) -> Any:
-    """Return a value as a person would write it in a spec: defaults are left out."""
+    """Return a value as a person would write it in a spec, without defaults."""
     if isinstance(value, Sides):
         rows, columns = (value.top, value.bottom), (value.left, value.right)
         if len({*rows}) == len({*columns}) == 1:

@@ -1,4 +1,4 @@
-"""How to write what was meant: help for values and keys of the wrong form."""
+"""How to write what was meant: help for malformed values and keys."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
 THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
-INDENT = "what belongs to it is indented by two spaces, or stands in {braces}"
-# Under what other programs write the kind of a thing.
+INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
+# Keys that other programs use for the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
 
 
 def for_value(value: Any, expected: str, annotation: Any) -> str | None:
-    """Return how to write a value of which something else was `expected`.
+    """Return how to write a value that was `expected` to be something else.
 
     `annotation` is the type of what belongs here.
     """
@@ -45,7 +45,7 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     if isinstance(value, list) and "a mapping" in expected:
         return "write name: value for each, without dashes and [brackets]"
     if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
-        return "the values of a list are given together: [1, 2]"  # --set stride.0=2
+        return "put all values in one list: [1, 2]"  # --set stride.0=2
     if value is None and expected == "a mapping":
         return INDENT
     if value is None:
@@ -54,7 +54,7 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
 
 
 def for_nothing(owner: Any, key: str) -> str:
-    """Return what to do about a key of a model that has no value."""
+    """Return what to do about a key without a value."""
     for name, field in getattr(owner, "model_fields", {}).items():
         if key == (field.alias or name) and field.is_required():
             return INDENT
@@ -86,7 +86,7 @@ def _number(text: str, expected: str) -> str | None:
         if found := PAIR.fullmatch(text):
             return f"write [{found[1]}, {found[2]}]"
         if text[:1] == "(":
-            return "two numbers are written in [brackets]"
+            return "write the two numbers in [brackets]"
     if THOUSANDS.fullmatch(text):
         return f"write {re.sub('[^0-9]', '', text)}"
     if found := PERCENT.fullmatch(text):
@@ -107,27 +107,27 @@ def _is_number(text: str) -> bool:
 
 
 def for_key(key: str, value: Any, owner: Any) -> str:
-    """Return what an unknown key of a mapping should be, or all that it can be."""
+    """Return what an unknown key should be, or all that it can be."""
     names = list(fields(owner))
     found = KEY_AND_VALUE.fullmatch(key)
     if found and value is None and found[1] in names:
         return _space(found)
     if value is None and key.endswith(")"):
-        return "a list is written in [brackets]"
+        return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):
         return f"it belongs in {home}"
     return key_help(key, names) or nearest_help(key, names) or listing(names)
 
 
 def for_op(tag: str, word: str, names: Collection[str]) -> str:
-    """Return which op, or which kind of something else, an unknown one may be."""
+    """Return which op, or other kind, an unknown one may mean."""
     return tag_help(tag, word, names) or nearest_help(word, names) or listing(names)
 
 
 def for_missing_tag(
     tag: str, data: Mapping[str, Any], names: Collection[str]
 ) -> tuple[str | None, str]:
-    """Return the key of a mapping without `tag` that stands for it, and the help."""
+    """Return the key that takes the place of a missing `tag`, and the help."""
     for key, value in data.items():
         found = KEY_AND_VALUE.fullmatch(key)
         if found and found[1] == tag and value is None:
@@ -149,7 +149,7 @@ def listing(names: Collection[str]) -> str:
 
 
 def _tight(data: Mapping[str, Any], but: str) -> Iterator[re.Match[str]]:
-    """Yield the other keys that have their values in them."""
+    """Yield other keys that contain their values."""
     for key, value in data.items():
         found = KEY_AND_VALUE.fullmatch(key)
         if found and value is None and key != but:
@@ -157,7 +157,7 @@ def _tight(data: Mapping[str, Any], but: str) -> Iterator[re.Match[str]]:
 
 
 def _space(*found: re.Match[str]) -> str:
-    """Return how to write what has no space behind its colon, or = in its place."""
+    """Return how to write a key with = or without a space after its colon."""
     written = ", ".join(
         f"{key}: {short(value.strip())}"
         for key, _, value in (match.groups() for match in found)
@@ -169,7 +169,7 @@ def _space(*found: re.Match[str]) -> str:
 
 
 def _homes(owner: Any, key: str, path: str = "") -> Iterator[str]:
-    """Yield the paths below a model at which it has such a key."""
+    """Yield the paths below a model that have this key."""
     for name, annotation in fields(owner).items():
         inner, _ = plain(annotation)
         for model in members(inner) or [inner]:

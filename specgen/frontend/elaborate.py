@@ -1,4 +1,4 @@
-"""What a source says: its sections, and its layers one by one, with their shapes.
+"""The content of a source: its sections, and its layers with their shapes.
 
 What is wrong is reported, and is unknown from then on; what reads an unknown is unknown
 as well, silently. So one wrong layer or section hides nothing beside it.
@@ -49,7 +49,7 @@ class Draft:
 
     @property
     def ops(self) -> list[Op] | None:
-        """The ops of all layers, if there is none that is wrong."""
+        """The ops of all layers, if none is wrong."""
         ops = [op for op in self.layers.values() if op]
         return ops if len(ops) == len(self.layers) else None
 
@@ -61,12 +61,12 @@ class Draft:
 
     @property
     def whole(self) -> bool:
-        """Whether every section is known, though they may not go together."""
+        """Whether every section is known, though they may contradict each other."""
         sections = [getattr(self, name) for name in KNOWN]
         return self.network is not None and None not in (*sections, self.others["name"])
 
     def spec(self) -> Spec:
-        """Return the spec of which nothing is unknown."""
+        """Return the spec; nothing in it is unknown."""
         return Spec.model_construct(
             input=self.input,
             layers=self.layers,
@@ -91,7 +91,7 @@ def elaborate(source: Source, problems: Problems) -> Draft:
         name: validate(_op(), value, (LAYERS, name), problems)
         for name, value in (written or {}).items()
     }
-    # In the place of what could not be read there is a stand-in.
+    # A stand-in replaces what could not be read.
     unread = [problem.path for problem in source.problems if problem.path]
     for section, *inner in unread:
         if section == LAYERS and inner:
@@ -144,7 +144,7 @@ def _graph(
 
 
 def _output(name: str, op: Op, x: Shape, problems: Problems) -> Shape | None:
-    """Return the shape of what a layer makes of x, if there is one."""
+    """Return the shape of a layer's output for input x, if there is one."""
     try:
         shape = op.output(x)
     except Refusal as refusal:
@@ -177,7 +177,7 @@ def _of_layer(name: str, found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
 def _check_names(
     name: str | None, layers: Collection[str], devices: Collection[str]
 ) -> Iterator[Diagnostic]:
-    """Yield the names that generated code cannot carry."""
+    """Yield the names that generated code cannot use."""
     if name is not None and (problem := class_problem(name)):
         yield Diagnostic("bad-name", problem, ("name",))
     sections: dict[Path, Collection[str]] = {

@@ -1,4 +1,4 @@
-"""What PyTorch, torchvision, Keras and Caffe call things, and what they are here.
+"""What PyTorch, torchvision, Keras and Caffe call things, and our names for them.
 
 Data for help: which of our names is meant, or that there is none. A name of ours counts
 only where it is valid; as soon as an op exists, it is what help gives.
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from specgen.diagnostics import LIMITS
 
-# Ours, and what others say, without case, `_` and `-`, and without `nn.` and the like.
+# Our name, then others' without case, `_`, `-`, `nn.` and the like.
 OPS = """
 conv2d: conv convolution convolution2d spatialconvolution conv2dnormactivation
 conv2d: lazyconv2d convolutional
@@ -68,29 +68,29 @@ transformer transformerdecoder transformerdecoderlayer transformerencoder
 transformerencoderlayer transpose unflatten unfold unitnormalization upsamplebilinear
 upsamplenearest upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
 """
-# Whole families of them: for signals and volumes, losses, steps of recurrent networks.
+# Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
     r".*(?:[13]d(?:withindices|transpose)?|loss|loss2d|cell|list|dict)"
     r"|(?:circular|constant|random|reflection|replication|zero)pad.*|random.*"
 )
 OP_HINTS = {
-    "depthwiseconv2d": "write conv2d with as many groups as it reads channels",
-    "crossentropyloss": "the loss is cross-entropy by itself: leave this layer out",
-    "nllloss": "the loss is cross-entropy by itself: leave this layer out",
-    "softmaxcrossentropy": "the loss is cross-entropy by itself: leave this layer out",
-    "crossentropy": "the loss is cross-entropy by itself: leave this layer out",
-    "accuracy": "training measures the accuracy by itself: leave this layer out",
-    "activation": "an activation is a layer of its own: {op: relu}",
+    "depthwiseconv2d": "write conv2d with as many groups as input channels",
+    "crossentropyloss": "the loss is always cross-entropy: leave this layer out",
+    "nllloss": "the loss is always cross-entropy: leave this layer out",
+    "softmaxcrossentropy": "the loss is always cross-entropy: leave this layer out",
+    "crossentropy": "the loss is always cross-entropy: leave this layer out",
+    "accuracy": "training always measures accuracy: leave this layer out",
+    "activation": "an activation is a separate layer: {op: relu}",
     "identity": "leave this layer out",
     "linearactivation": "leave this layer out",
-    "input": "the image is given by the section input: leave this layer out",
-    "inputlayer": "the image is given by the section input: leave this layer out",
-    "data": "images are given by the section data: leave this layer out",
-    "imagedata": "images are given by the section data: leave this layer out",
+    "input": "the input section describes the image: leave this layer out",
+    "inputlayer": "the input section describes the image: leave this layer out",
+    "data": "the data section describes the images: leave this layer out",
+    "imagedata": "the data section describes the images: leave this layer out",
     "zeropad2d": "give padding to the layer that reads it",
     "zeropadding2d": "give padding to the layer that reads it",
     "constantpad2d": "give padding to the layer that reads it",
-    "sequential": "layers are a chain by themselves: list them under layers",
+    "sequential": "layers always form a chain: list them under layers",
 }
 
 KEYS = """
@@ -151,32 +151,32 @@ normal: gaussian randomnormal normal_
 weight: weights kernel w
 """
 KEY_HINTS = {
-    "inchannels": "it is inferred from the layer before: leave it out",
-    "infeatures": "it is inferred from the layer before: leave it out",
-    "inputchannels": "it is inferred from the layer before: leave it out",
-    "inputdim": "it is inferred from the layer before: leave it out",
-    "numinput": "it is inferred from the layer before: leave it out",
-    "numfeatures": "it is inferred from the layer before: leave it out",
-    "inputshape": "it is inferred from the layer before: leave it out",
-    "activation": "an activation is a layer of its own: relu1: {op: relu}",
-    "nonlinearity": "an activation is a layer of its own: relu1: {op: relu}",
-    "keepprob": "p is the share that is dropped: write p, 1 minus this",
-    "depthradius": "write size: twice this and one more",
-    "inplace": "what is generated needs none: leave it out",
-    "device": "where layers are stands in the section placement",
-    "name": "the key of the layer is its name",
+    "inchannels": "it is inferred from the previous layer: leave it out",
+    "infeatures": "it is inferred from the previous layer: leave it out",
+    "inputchannels": "it is inferred from the previous layer: leave it out",
+    "inputdim": "it is inferred from the previous layer: leave it out",
+    "numinput": "it is inferred from the previous layer: leave it out",
+    "numfeatures": "it is inferred from the previous layer: leave it out",
+    "inputshape": "it is inferred from the previous layer: leave it out",
+    "activation": "an activation is a separate layer: relu1: {op: relu}",
+    "nonlinearity": "an activation is a separate layer: relu1: {op: relu}",
+    "keepprob": "p is the fraction that is dropped: write p, 1 minus this value",
+    "depthradius": "write size, twice this value plus 1",
+    "inplace": "generated code does not need it: leave it out",
+    "device": "the placement section says where layers run",
+    "name": "a layer's key is its name",
     "startdim": "it is always 1: leave it out",
     "enddim": "it is always -1: leave it out",
     "dim": "it is always 1: leave it out",
     "axis": "it is always 1: leave it out",
     "loss": "the loss is always cross-entropy: leave it out",
     "criterion": "the loss is always cross-entropy: leave it out",
-    "meanfile": "the mean of the training set is subtracted by itself: leave it out",
-    "meansubtraction": "the mean of the training set is subtracted by itself",
-    "cropsize": "crops are as large as the section input says: leave it out",
-    "numclasses": "the out_features of the last linear layer say it: leave it out",
-    "classes": "the out_features of the last linear layer say it: leave it out",
-    "maxiter": "training counts epochs: write epochs",
+    "meanfile": "the mean of the training set is always subtracted: leave it out",
+    "meansubtraction": "the mean of the training set is always subtracted",
+    "cropsize": "the input section sets the size of crops: leave it out",
+    "numclasses": "out_features of the last linear layer sets it: leave it out",
+    "classes": "out_features of the last linear layer sets it: leave it out",
+    "maxiter": "training is measured in epochs: write epochs",
     "numworkers": "an option of the generated train.py: --workers",
     "workers": "an option of the generated train.py: --workers",
     "output": "an option of the generated train.py: --output",
@@ -220,29 +220,29 @@ PREFIX = re.compile(r"^(?:(?:torch|nn|f|tf|keras|layers|functional|ops)\.)+")
 
 
 def tag_help(tag: str, word: str, valid: Collection[str]) -> str | None:
-    """Return the help for an op, or a kind, that others have."""
+    """Return the help for an op, or a kind, that other programs have."""
     if tag == "op":
         return _help(word, valid, OPS, OP_HINTS, NO_OPS)
     return value_help(word, valid)
 
 
 def key_help(word: str, valid: Collection[str]) -> str | None:
-    """Return the help for a key that others have where `valid` are possible."""
+    """Return the help for a key of other programs where `valid` are possible."""
     return _help(word, valid, KEYS, KEY_HINTS, NO_KEYS)
 
 
 def value_help(word: str, valid: Collection[str] = ()) -> str | None:
-    """Return the help for a value that others have, such as a kind of optimizer."""
+    """Return the help for a value of other programs, such as a kind of optimizer."""
     return _help(word, valid, VALUES, VALUE_HINTS, NO_VALUES)
 
 
 def our_key(word: str, valid: Collection[str]) -> str | None:
-    """Return the one of the `valid` keys that others call like this."""
+    """Return which of the `valid` keys others call by this name."""
     return next((name for name in _ours(word, KEYS) if name in valid), None)
 
 
 def our_tag(tag: str, word: str, valid: Collection[str]) -> str | None:
-    """Return the one of the `valid` ops, or kinds, that others call like this."""
+    """Return which of the `valid` ops, or kinds, others call by this name."""
     table = OPS if tag == "op" else VALUES
     return next((name for name in _ours(word, table) if name in valid), None)
 
@@ -264,7 +264,7 @@ def _help(
 
 
 def _ours(word: str, table: str) -> Iterator[str]:
-    """Yield what a word may be called here, whether it is possible or not."""
+    """Yield our possible names for a word, valid here or not."""
     said = _plain(word)
     for name, others in _lines(table):
         if said in others or said == _plain(name):
@@ -278,5 +278,5 @@ def _lines(table: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _plain(word: str) -> str:
-    """Return a name without what is written differently from one to the other."""
+    """Return a name without the differences between spellings."""
     return re.sub("[^a-z0-9.]", "", PREFIX.sub("", word[:100].casefold()))

@@ -25,13 +25,13 @@ from specgen.source import Source
 
 LAYERS = ("layers",)
 PLACED = ("placement", "layers")
-NETWORK = ("input", "layers")  # the sections that say what the network computes
-TAGS = ("op", "kind")  # where one changes, nothing is left of the old mapping
+NETWORK = ("input", "layers")  # the sections that define what the network computes
+TAGS = ("op", "kind")  # if one of these changes, the old mapping is replaced
 BASED_ON = "Based on "
 
 
 class Merge:
-    """A base into which overlays are merged, one after the other."""
+    """A base into which overlays are merged, one after another."""
 
     def __init__(self, base: Source) -> None:
         self.data = base.data
@@ -42,10 +42,10 @@ class Merge:
         self.problems = list(base.problems)
         self.network_changed = False
         self.compared = 0  # names, to find near ones
-        # By layer, those that this overlay puts after it; new ones that say no place.
+        # By layer, those that this overlay puts after it; new ones without a place.
         self.followers: dict[str, list[str]] = {}
         self.lost: list[str] = []
-        # The layers with those that this overlay removes, and these.
+        # The layers including those that this overlay removes, and the removed ones.
         self.order: list[str] = []
         self.gone: set[str] = set()
 
@@ -65,7 +65,7 @@ class Merge:
         )
 
     def overlay(self, top: Source) -> None:
-        """Merge an overlay into what there is."""
+        """Merge one more overlay."""
         self.files |= top.files
         self.problems += top.problems
         self.network_changed = False
@@ -91,7 +91,7 @@ class Merge:
                 self._layer(base, key, value, top)
             else:
                 self._value(base, value, here, top)
-        # Last, so that a new layer can come after one that it replaces.
+        # Last, so that a new layer can follow one that it replaces.
         if path == LAYERS:
             self._arrange(base, removed)
         for key in removed:
@@ -116,7 +116,9 @@ class Merge:
             self._new_layer(layers, name, fields, top)
             return
         if "after" in fields:
-            message = f"{short(name)} is not a new layer, and after moves none"
+            message = (
+                f"{short(name)} is not a new layer, and after does not move layers"
+            )
             place = (*path, "after")
             self._report(
                 top, Diagnostic("misplaced-after", message, place, at_key=True)
@@ -129,7 +131,7 @@ class Merge:
     ) -> None:
         path = (*LAYERS, name)
         if "op" not in fields:
-            default = "a new layer has an op, and says after which layer it goes"
+            default = "a new layer needs op, and after: NAME to say where it goes"
             self._missing("new-layer", "to change", path, layers, top, default)
             return
         after: Any = fields.get("after")
@@ -158,7 +160,7 @@ class Merge:
             self.followers.setdefault(after, []).append(name)
 
     def _arrange(self, layers: dict[str, Any], removed: Sequence[str]) -> None:
-        """Put each new layer behind the one it follows, before later followers."""
+        """Put each new layer after the one it follows, before later followers."""
         new = {name for names in self.followers.values() for name in names}
         waiting = [name for name in (INPUT, *layers) if name not in new][::-1]
         order = []
@@ -171,7 +173,7 @@ class Merge:
         self.order, self.gone = list(arranged), set(removed)
 
     def _update_placement(self, top: Source) -> None:
-        """Let the base's placement follow the layers that go and come.
+        """Let the base's placement follow added and removed layers.
 
         A range ends at what is left of it. A new layer that no entry names goes where
         the layer before it is, the first where the layer behind it is.
@@ -202,7 +204,7 @@ class Merge:
             self.keys[*PLACED, name] = self.keys[*LAYERS, name]
 
     def _credit(self, over: dict[str, Any]) -> None:
-        """Say that what the base says of its network is of another one."""
+        """Mark the base's description as that of another network."""
         for key in ("summary", "reference"):
             text = self.data.get(key)
             if key not in over and isinstance(text, str) and text:
@@ -222,7 +224,7 @@ class Merge:
         self._adopt(value, path, top)
 
     def _adopt(self, value: Any, path: Path, top: Source) -> None:
-        """Take the places of a value and of all in it from its overlay."""
+        """Take the places of a value and its parts from its overlay."""
         for here in _paths(value, path):
             self.values[here] = top.values[here]
             if here in top.keys:
@@ -237,7 +239,7 @@ class Merge:
             self.comments.pop(here, None)
 
     def _inherit(self, old: Path, new: Path) -> None:
-        """Give a path the places of another one."""
+        """Give a path the places of another path."""
         for places in (self.values, self.keys):
             if old in places:
                 places[new] = places[old]
@@ -272,7 +274,7 @@ class Merge:
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))
 
     def _nearest(self, name: str, there: Collection[str]) -> str | None:
-        """Return the help that gives the nearest name, while that takes no time."""
+        """Return the help with the nearest name, as long as finding it is fast."""
         self.compared += len(there)
         return nearest_help(name, there) if self.compared <= MOST_COMPARED else None
 
@@ -302,7 +304,7 @@ def same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def _is_whole(value: dict[str, Any], path: Path) -> bool:
-    """Tell whether a mapping says all that one in its place can say.
+    """Tell whether a mapping has every key that is possible in its place.
 
     A placement with devices and layers is another placement; one with less is a change.
     """

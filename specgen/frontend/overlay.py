@@ -1,4 +1,4 @@
-"""Files and options to one source: `extends` and `--set`."""
+"""Combine files and options into one source: `extends` and `--set`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from specgen.source import MAX_BYTES, Source, parse
 from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 
-# What the top folder of a project has.
+# Files that mark the top folder of a project.
 PROJECT = (".git", "pyproject.toml")
 
-DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range, conv1..pool2
+DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range like conv1..pool2
 
 
 def load(
@@ -91,16 +91,20 @@ def _chain(
         if not FilePath(os.path.realpath(path)).is_relative_to(folder):
             _refuse(
                 "extends-outside",
-                f"this base is outside of {short(folder)}",
+                f"this base is outside {short(folder)}",
                 span,
                 "copy the base into this folder, or give --root a folder that has both",
             )
         if os.path.realpath(path) in seen:
-            _refuse("extends-cycle", f"{path} extends itself in the end", span)
+            _refuse(
+                "extends-cycle",
+                f"{path} extends itself, directly or through other specs",
+                span,
+            )
 
 
 def _project(folder: FilePath) -> FilePath:
-    """Return the nearest folder upward that is a project's, or else the folder."""
+    """Return the nearest parent folder of a project, or else the folder itself."""
     folder = folder.resolve()
     for parent in (folder, *folder.parents):
         if any((parent / mark).exists() for mark in PROJECT):
@@ -112,15 +116,15 @@ def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
     if not isinstance(name, str) or not name:
         _refuse("wrong-type", "expected the name of a file", span)
     if "\0" in name:
-        _refuse("cannot-read", "no file has such a name", span)
-    # Names of files are UTF-8, also where the locale is C and knows ASCII only.
+        _refuse("cannot-read", "a file cannot have this name", span)
+    # File names are UTF-8, even in the C locale, which knows only ASCII.
     return overlay.parent / os.fsdecode(name.encode())
 
 
 def _read(path: FilePath, span: Span | None) -> bytes:
-    """Read a file, though not much more of it than a spec may have."""
+    """Read a file, but not much more than the size limit of a spec."""
     try:
-        # Only what the user names may be something else, such as a pipe.
+        # Only a path that the user gives may be something else, such as a pipe.
         if span and path.exists() and not path.is_file():
             _refuse("cannot-read", f"{short(str(path))} is not a file", span)
         with path.open("rb") as file:
@@ -145,7 +149,7 @@ def _refuse(
 
 
 def _one_overlay(options: Sequence[Source]) -> Source:
-    """Return the overlay that says what all options say; the last word counts."""
+    """Return the overlay of all options; the last one wins."""
     data: dict[str, Any] = {}
     keys: dict[Path, Span] = {}
     values: dict[Path, Span] = {}
@@ -167,7 +171,7 @@ def _add(data: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _option(text: str) -> Source:
-    """Read KEY=VALUE as an overlay that says nothing else."""
+    """Read KEY=VALUE as an overlay with nothing else."""
     file = f"--set {text}"
     name, equals, value = text.partition("=")
     start = len(name) + 1
@@ -178,7 +182,7 @@ def _option(text: str) -> Source:
     if bad := list(bad_characters([text], file)):
         raise SpecError(bad)
     if match := LINE_BREAK.search(text):
-        _refuse("bad-set", "an option is a single line", at(match.start(), 1))
+        _refuse("bad-set", "an option must be a single line", at(match.start(), 1))
     if not equals:
         help = "write KEY=VALUE, such as layers.conv1.kernel_size=7"
         _refuse("bad-set", "there is no = in this option", at(0, len(text)), help)
@@ -192,14 +196,14 @@ def _option(text: str) -> Source:
         keys[path] = at(column, len(part))
         column += len(part) + 1
     if path[0] == "extends":
-        _refuse("bad-set", "an option cannot say what a spec extends", keys[path[:1]])
+        _refuse("bad-set", "extends cannot be set with an option", keys[path[:1]])
     if value.lstrip(" ")[:1] in ("", "#"):
-        help = "null removes, '' is an empty text"
+        help = "null removes the key, '' is an empty string"
         _refuse("bad-set", "there is no value after the =", at(start - 1, 1), help)
     reader = Reader(" " * start + value, [text], file)
     data = reader.document(path)
     if isinstance(data, dict | list) and value.lstrip(" ")[0] not in "[{":
-        help = "quote a text that has ': ' in it or begins with '- '"
+        help = "quote a string that contains ': ' or begins with '- '"
         message = "a value is a scalar, a [list] or a {mapping}"
         _refuse("bad-set", message, at(start, len(value)), help)
     for part in reversed(path):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 def shrink(key: str, at: Mapping[str, int], kept: Sequence[str]) -> str | None:
-    """Return the key for what is left of the layers that it names, None for nothing.
+    """Return the key for what is left of the layers that it names, or None.
 
     `at` has the index of every layer before some are removed, `kept` the others, in
     order. A key that names no such layers stays as it is.
@@ -51,7 +51,7 @@ def missing(
     for name, its_key in zip(layers, said, strict=True):
         if its_key is None and name in new and like is not None:
             found[name] = like
-        else:  # an old layer that no key names is the spec's own mistake
+        else:  # an old layer that no key names is an error in the spec
             like = its_key
     return found
 

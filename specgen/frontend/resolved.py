@@ -1,4 +1,4 @@
-"""A spec as it is after all merging, with its defaults: YAML that builds the same.
+"""A spec after all merging, with its defaults: YAML that builds the same.
 
 What is None in the model is a key that is left out, and stays so: no key can be given
 it. Comments are those that stand directly above keys.
@@ -23,7 +23,7 @@ from specgen.yaml12.scalars import scalar
 
 FLOW_WIDTH = 100  # columns; a longer mapping has a line a key
 ORIGIN_COLUMN = 40
-# A text that needs no quotes if it means nothing else; [in brackets] no comma, either.
+# A text that needs no quotes unless it could mean something else; no comma in a list.
 PLAIN = re.compile(r"[A-Za-z0-9_./+-](?:[\w ./+&'(),;-]*[\w./+)])?", re.ASCII)
 
 
@@ -33,7 +33,7 @@ def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
     data["init"] = data.get("init", {}) | _start(spec)
     side = spec.data.side(spec.input.height, spec.input.width)
     data["data"] = {"size": side} | data["data"]
-    # In the order of the schema: what was left out comes where one looks for it.
+    # In the order of the schema, so defaults appear where people look for them.
     data = {name: data[name] for name in Spec.model_fields if data.get(name) != {}}
     above = {key[:depth] for key in source.comments for depth in range(len(key))}
     writer = _Writer(source, origins, frozenset(above))
@@ -41,7 +41,7 @@ def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
 
 
 def _complete(model: Any, data: Any) -> Any:
-    """Return what the spec says, and after it the defaults of what it leaves out."""
+    """Return the keys of the spec, followed by the defaults of the others."""
     if not isinstance(data, Mapping):
         return data
     if isinstance(model, BaseModel):
@@ -57,7 +57,7 @@ def _complete(model: Any, data: Any) -> Any:
 
 
 def _default(value: Any) -> Any:
-    """Return a default as one writes it: what is the same in all directions once."""
+    """Return a default as people write it: equal values for all directions once."""
     if isinstance(value, Sides):
         return value.top
     if isinstance(value, BaseModel):
@@ -68,14 +68,14 @@ def _default(value: Any) -> Any:
 
 
 def _start(spec: Spec) -> dict[str, Any]:
-    """Return how those parameters start of which nothing is said."""
+    """Return the default initial values of parameters."""
     unsaid = used_defaults(spec.layers.values()) - spec.init.model_fields_set
     return {leaf: value for leaf, value in DEFAULT_START.items() if leaf in unsaid}
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Writes mappings down; those above a comment are `commented`."""
+    """Writes mappings; `commented` are those with a comment inside."""
 
     source: Source
     origins: bool
@@ -139,7 +139,7 @@ def _text(text: str) -> str:
     try:
         if PLAIN.fullmatch(text) and scalar(text) == text:
             return text
-    except ValueError:  # a number, but none that a spec can use
+    except ValueError:  # a number that a spec cannot use
         pass
     return _quoted(text)
 

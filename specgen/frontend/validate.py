@@ -1,4 +1,4 @@
-"""A source checked against its Pydantic model: every error in the spec's own words.
+"""A source checked against its Pydantic model, with errors in terms of the spec.
 
 Pydantic's `loc` names the member of a union beside the keys of the spec; it is read
 along the model's types. One mistake is one error: a value that no member of a union
@@ -67,11 +67,11 @@ LIMITS = {
     "string_too_short": "must have a length of at least {min_length}",
     "string_too_long": "must have a length of at most {max_length}",
 }
-OWN_LIMITS = {2**20, 2**60, 1e15, -1e15}  # not of what a field means
+OWN_LIMITS = {2**20, 2**60, 1e15, -1e15}  # not what a field means
 
 
 class Form(Generic[T]):
-    """A type that values of a spec are held against."""
+    """A type that values of a spec are checked against."""
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -79,7 +79,7 @@ class Form(Generic[T]):
 
 
 def validate(form: Form[T], value: Any, path: Path, problems: Problems) -> T | None:
-    """Return the value at a path as its type, or None if it is not of its form.
+    """Return the value at a path as its type, or None if it is malformed.
 
     Unknown keys are reported and left out. A validator of a model may raise ValueError,
     or PydanticCustomError, whose type is the error's code if it has a hyphen. A message
@@ -90,7 +90,7 @@ def validate(form: Form[T], value: Any, path: Path, problems: Problems) -> T | N
     except ValidationError as error:
         raw = error.errors(include_url=False)[:MOST_ERRORS]
     errors = (_Error.of(details, form.annotation, path) for details in raw)
-    # A validator may have made several values of the one that the spec has.
+    # A validator may have turned one value of the spec into several.
     found = [
         replace(problem, path=_given(problem.path or (), value, path))
         for problem in _translate(errors)
@@ -99,7 +99,7 @@ def validate(form: Form[T], value: Any, path: Path, problems: Problems) -> T | N
     unknown = [p.path[len(path) :] for p in found if p.path and p.code == "unknown-key"]
     if len(unknown) < len(found):
         return None
-    # What is missing now is what one of these keys was meant to be.
+    # A missing key is what one of these keys was meant to be.
     more = Problems()
     known = validate(form, _without(value, unknown), path, more)
     problems.add(*(problem for problem in more if problem.code != "missing-key"))
@@ -112,9 +112,9 @@ def validate_fields(
     problems: Problems,
     instead: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return each field of a model by itself; None is one that is missing or wrong.
+    """Return each field of a model by itself, None if it is missing or wrong.
 
-    Fields in `instead` are of another type than in the model.
+    Fields in `instead` have a different type from the model's.
     """
     types = fields(model)
     found = {}
@@ -144,7 +144,7 @@ def validate_fields(
 def located(source: Source, problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Return all problems in order of their places, those of the source included.
 
-    Where a value cannot be read, the data has a stand-in: that is no second error.
+    If a value cannot be read, the data has a stand-in, which is not a second error.
     """
     placed = source.locate(dict.fromkeys(problems))
     unread = {_start(problem) for problem in source.problems}
@@ -161,7 +161,7 @@ def located(source: Source, problems: Iterable[Diagnostic]) -> tuple[Diagnostic,
 
 
 def _without(data: Any, paths: Iterable[Path]) -> Any:
-    """Return a copy of the data without what is at these paths."""
+    """Return a copy of the data without the values at these paths."""
     copied = deepcopy(data)
     for path in paths:
         inner = copied
@@ -172,7 +172,7 @@ def _without(data: Any, paths: Iterable[Path]) -> Any:
 
 
 def _given(place: Path, value: Any, path: Path) -> Path:
-    """Return as much of a place as there is in the value at a path."""
+    """Return as much of a place as exists in the value at a path."""
     for depth, key in enumerate(place[len(path) :], len(path)):
         there = key in value if isinstance(value, dict) else _has(value, key)
         if not there:
@@ -200,7 +200,7 @@ class _Error:
     context: Mapping[str, Any]
     rest: tuple[Key, ...]
     type: Any  # of the value at `path`
-    owner: Any = None  # the type of what that value is in
+    owner: Any = None  # the type of what contains that value
     path: Path = ()
     at_key: bool = False
 
@@ -213,7 +213,7 @@ class _Error:
         return cls(kind, message, raw["input"], context, rest, type, None, path)
 
     def advance(self) -> _Error:
-        """Read on to the end, or to a union whose next is a member's label."""
+        """Read on to the end, or to a union that is followed by a member's label."""
         error = self
         while error.rest:
             head, rest = error.rest[0], error.rest[1:]
@@ -311,7 +311,7 @@ def _unknown_key(error: _Error) -> Diagnostic:
 
 
 def _meant(error: _Error) -> Path:
-    """Return the path of the key that an unknown one stands for, or else its own."""
+    """Return the path of the key that an unknown one means, or else its own."""
     key = str(error.path[-1])
     names = fields(error.owner)
     return (*error.path[:-1], our_key(key, names) or nearest(key, names) or key)
@@ -355,7 +355,7 @@ def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
 
 
 def _expected(error: _Error) -> str | None:
-    """Return what the value should have been, if it is something else altogether."""
+    """Return what the value should have been, if it is something else."""
     if error.kind in ("literal_error", "enum"):
         return str(error.context["expected"]).replace("'", "")
     if error.message.startswith("expected "):
@@ -371,7 +371,7 @@ def _choices(error: _Error) -> list[str]:
 
 
 def _listed(names: str) -> list[str]:
-    """Return the names of which Pydantic makes "'a', 'b' or 'c'"."""
+    """Return the names in Pydantic's "'a', 'b' or 'c'"."""
     return [name.strip("'") for name in re.split(", | or ", names)]
 
 

@@ -1,4 +1,4 @@
-"""The ops of the language: a new one is a class, its name in `AnyOp`, and its tests."""
+"""The ops of the language: a new one needs a class, its name in `AnyOp`, and tests."""
 
 from __future__ import annotations
 

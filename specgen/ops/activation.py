@@ -1,4 +1,4 @@
-"""Activations, and dropout: what works on each value by itself."""
+"""Activations and dropout: ops on each value separately."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Dropout(Op):
 
     op: Literal["dropout"]
     p: Annotated[
-        float, Field(ge=0, lt=1, description="share of the values that is zeroed")
+        float, Field(ge=0, lt=1, description="fraction of the values that is zeroed")
     ] = 0.5
     elementwise: ClassVar[bool] = True
     training_only: ClassVar[bool] = True
@@ -55,7 +55,7 @@ class Dropout(Op):
 
 
 class Softmax(Op):
-    """Class probabilities; ends a network, outside `forward`: the loss wants logits."""
+    """Class probabilities; ends a network, outside `forward`: the loss needs logits."""
 
     op: Literal["softmax"]
     after_logits: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class Softmax(Op):
         if len(x) != 1:
             raise Refusal(
                 "shape-mismatch",
-                f"softmax reads features, and its input is {x}",
+                f"softmax needs features, but its input is {x}",
                 "op",
                 help="insert a layer {op: flatten} before it",
             )

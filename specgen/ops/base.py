@@ -75,7 +75,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class TorchForm:
-    """How an op stands in `model.py`.
+    """How an op appears in `model.py`.
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
     applied in `forward` to the running tensor. `pad` is (left, right, top, bottom)
@@ -137,7 +137,7 @@ class Op(Strict):
     training_only: ClassVar[bool] = False
 
     def check_fields(self) -> Iterator[Diagnostic]:
-        """What is wrong whatever the input; paths are relative to the layer."""
+        """What is wrong regardless of the input; paths are relative to the layer."""
         yield from ()
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
@@ -153,7 +153,7 @@ class Op(Strict):
         return x
 
     def window(self) -> Window | None:
-        """What slides over the maps, if something does."""
+        """The window that slides over the maps, if there is one."""
         return None
 
     def parameters(self, x: Shape) -> dict[str, Shape]:
@@ -161,14 +161,14 @@ class Op(Strict):
         return {}
 
     def macs(self, x: Shape) -> int:
-        """Multiply-accumulates per image in matrix products; biases count nothing."""
+        """Multiply-accumulates per image in matrix products; biases do not count."""
         return 0
 
     def part(self, x: Shape, share: range) -> Part:
         """What computes the channels (or features) `share` of the output.
 
         Raises:
-            Refusal: that share cannot be computed by itself.
+            Refusal: that share cannot be computed separately.
         """
         return Part(self, share)
 
@@ -199,14 +199,14 @@ def need_maps(op: str, x: Shape) -> None:
     if len(x) != 3:
         raise Refusal(
             "shape-mismatch",
-            f"{op} reads maps (channels, height, width), and its input is {x}",
+            f"{op} needs maps (channels, height, width), but its input is {x}",
             "op",
             help="place it before the flatten layer",
         )
 
 
 def _pair(value: object) -> object:
-    """One whole number stands for both directions, as in PyTorch."""
+    """One whole number means both directions, as in PyTorch."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
     if isinstance(value, list | tuple) and len(value) == 2:
@@ -217,7 +217,7 @@ def _pair(value: object) -> object:
 
 
 def pair_schema(least: int) -> JsonDict:
-    """What an editor is told of a pair."""
+    """The description of a pair for an editor."""
     number: JsonDict = {"type": "integer", "minimum": least, "maximum": 2**20}
     pair: JsonDict = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
     return {"anyOf": [number, pair]}
@@ -233,7 +233,7 @@ PaddingPair = Annotated[
 
 
 def py(value: object) -> str:
-    """A number, or a pair of them, as Python source: equal pairs shrink to one."""
+    """A number, or a pair, as Python source: equal pairs shrink to one number."""
     if isinstance(value, tuple) and len(set(value)) == 1:
         value = value[0]
     return repr(value)

@@ -73,7 +73,7 @@ class Conv2d(Weighted):
     """
 
     op: Literal["conv2d"]
-    out_channels: Annotated[Count, Field(description="maps of the output")]
+    out_channels: Annotated[Count, Field(description="number of output maps")]
     kernel_size: Annotated[
         Pair, Field(description="the window: one number, or [height, width]")
     ]
@@ -83,10 +83,10 @@ class Conv2d(Weighted):
     ] = (1, 1)
     padding: Sides = Sides()
     dilation: Annotated[
-        Pair, Field(description="distance of the values in a window: 1 is side by side")
+        Pair, Field(description="spacing of the values in a window; 1 means adjacent")
     ] = (1, 1)
     groups: Annotated[
-        Count, Field(description="parts of the channels that do not see each other")
+        Count, Field(description="groups of channels that are convolved separately")
     ] = 1
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:

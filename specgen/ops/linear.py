@@ -1,4 +1,4 @@
-"""Fully connected layers, and the flattening that they do not do by themselves."""
+"""Fully connected layers, and the flattening that they need."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Linear(Weighted):
 
     op: Literal["linear"]
     out_features: Annotated[
-        Count, Field(description="values of the output: in the last layer, one a class")
+        Count, Field(description="number of outputs: in the last layer, one per class")
     ]
 
     def output(self, x: Shape) -> Shape:
         if len(x) != 1:
             raise Refusal(
                 "shape-mismatch",
-                f"linear reads features, and its input is {x}",
+                f"linear needs features, but its input is {x}",
                 "op",
                 help="insert a layer {op: flatten} before it",
             )

@@ -1,4 +1,4 @@
-"""Normalisation by the responses nearby: in other maps, or in the same one."""
+"""Normalization by nearby responses: in other maps, or in the same one."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from specgen.schema import Count, Positive
 class ResponseNorm(Op):
     """Divides each value by (k + alpha * mean of squares in its window) ** beta.
 
-    The window is centred on the value; outside the maps there are zeros, which count in
-    the mean. So alpha is divided by the number of values in the window, as in PyTorch,
-    ONNX, Caffe and the code of 2012; in the paper it is not.
+    The window is centered on the value. Outside the maps there are zeros, which count
+    in the mean. So alpha is divided by the number of values in the window, as in
+    PyTorch, ONNX, Caffe and the code of 2012; in the paper it is not.
     """
 
     size: Annotated[
@@ -43,9 +43,7 @@ class ResponseNorm(Op):
     alpha: Annotated[Positive, Field(description="weight of the mean of squares")] = (
         1e-4
     )
-    beta: Annotated[Positive, Field(description="exponent of what is divided by")] = (
-        0.75
-    )
+    beta: Annotated[Positive, Field(description="exponent of the divisor")] = 0.75
     k: Annotated[
         Positive, Field(description="added to the weighted mean of squares")
     ] = 1.0
@@ -55,7 +53,7 @@ class ResponseNorm(Op):
     def _odd(cls, size: int) -> int:
         if size % 2 == 0:
             raise PydanticCustomError(
-                "odd", "the window must be odd, so that it is centred on its value"
+                "odd", "the window must be odd, so that it is centered on its value"
             )
         return size
 
@@ -77,20 +75,20 @@ class ResponseNorm(Op):
 
 
 class LocalResponseNorm(ResponseNorm):
-    """Across maps: the window is `size` neighbouring channels in the same place.
+    """Across maps: the window is `size` neighboring channels in the same place.
 
-    It ends at the ends of each of `groups` groups: the towers of 2012 normalise over
+    It ends at the ends of each of `groups` groups: the towers of 2012 normalize over
     their own maps only.
     """
 
     op: Literal["local_response_norm"]
-    # Each is a node of ONNX, of which there are not too many.
+    # Each is an ONNX node; keep their number reasonable.
     groups: Annotated[
         int,
         Field(
             ge=1,
             le=1024,
-            description="parts of the channels that are normalized by themselves",
+            description="groups of channels that are normalized separately",
         ),
     ] = 1
 
@@ -111,8 +109,8 @@ class LocalResponseNorm(ResponseNorm):
                 f"a window over {group} channels cannot be split"
                 f" into shares of {len(share)}",
                 "groups" if self.groups > 1 else "op",
-                help=f"with groups: {x[0] // len(share)} each share is normalised by"
-                " itself (another function), or place the layer on one device",
+                help=f"with groups: {x[0] // len(share)} each share is normalized"
+                " separately (a different function), or place the layer on one device",
             )
         return Part(self.model_copy(update={"groups": len(share) // group}), share)
 

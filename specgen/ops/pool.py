@@ -27,7 +27,7 @@ from specgen.ops.base import (
 
 
 class Pool2d(Op):
-    """A window that slides over each map by itself, with torch's rounding down.
+    """A window that slides over each map separately, rounding down like torch.
 
     `ceil_mode` rounds up: windows may then hang over the bottom and right edge, and
     what lies outside takes no part.
@@ -38,16 +38,14 @@ class Pool2d(Op):
     ]
     stride: Annotated[
         Pair | None,
-        Field(
-            description="how far the window moves; if left out, as far as it is large"
-        ),
+        Field(description="how far the window moves; by default, its own size"),
     ] = None
     padding: Annotated[
         PaddingPair,
         Field(description="pixels around the maps: one number, or [height, width]"),
     ] = (0, 0)
     ceil_mode: Annotated[
-        bool, Field(description="whether a last window may hang over the edge")
+        bool, Field(description="whether the last window may extend past the edge")
     ] = False
 
     @property
@@ -94,7 +92,7 @@ class Pool2d(Op):
         return count
 
     def _overhang(self, x: Shape) -> tuple[int, int]:
-        """How far the last window reaches over the bottom and the right padding."""
+        """How far the last window extends past the bottom and right padding."""
         bottom, right = (
             max(
                 0,
@@ -147,7 +145,7 @@ class AvgPool2d(Pool2d):
 
     op: Literal["avg_pool2d"]
     count_include_pad: Annotated[
-        bool, Field(description="whether the mean counts the padding, as zeros")
+        bool, Field(description="whether the mean includes the padding, as zeros")
     ] = True
 
     def check_fields(self) -> Iterator[Diagnostic]:

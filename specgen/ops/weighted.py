@@ -1,4 +1,4 @@
-"""What layers with a weight and a bias share: how these start."""
+"""Initialization of layers with a weight and a bias."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NormalWeight(Strict):
 
 
 class Init(Strict):
-    """Start of a layer's parameters; what is not given comes from the spec's `init`.
+    """Initialization of a layer's parameters; the spec's `init` has the defaults.
 
     `weight` is `{normal: {std: S}}`, or `kaiming_normal`: standard deviation
     sqrt(2 / fan_in), which keeps the variance through ReLU (He et al., 2015).
@@ -38,29 +38,31 @@ class Init(Strict):
         NormalWeight | Literal["kaiming_normal"] | None,
         Field(description="{normal: {std: 0.01}}, or kaiming_normal: sqrt(2 / fan_in)"),
     ] = None
-    bias: Annotated[Figure | None, Field(description="value of every bias")] = None
+    bias: Annotated[Figure | None, Field(description="initial value of every bias")] = (
+        None
+    )
 
     def over(self, default: Init) -> Init:
-        """This start, completed from `default`."""
+        """These initial values, completed from `default`."""
         return default.model_copy(update=self.given())
 
     def given(self) -> dict[str, Any]:
-        """What this start says itself."""
+        """The values given here."""
         return {name: value for name, value in self if value is not None}
 
     def std(self, fan_in: int) -> float:
-        """Standard deviation of weights of which `fan_in` make one output."""
+        """Standard deviation of weights, `fan_in` of which make one output."""
         if isinstance(self.weight, NormalWeight):
             return self.weight.normal.std
         return round(math.sqrt(2 / fan_in), 6)  # reads well, and is close enough
 
 
-# How parameters start of which neither a layer nor the spec's `init` says it.
+# Initialization of parameters without an `init` in the layer or the spec.
 DEFAULT_START = {"weight": "kaiming_normal", "bias": 0}
 
 
 def used_defaults(layers: Iterable[Op]) -> set[str]:
-    """What of the spec's `init` some layer starts with: weight, bias, or both."""
+    """The parts of the spec's `init` that some layer uses: weight, bias, or both."""
     weighted = [op for op in layers if isinstance(op, Weighted)]
     users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
     return {
@@ -71,13 +73,13 @@ def used_defaults(layers: Iterable[Op]) -> set[str]:
 
 
 def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
-    """Yield what of the spec's `init` no layer starts with."""
+    """Yield the parts of the spec's `init` that no layer uses."""
     used = used_defaults(layers)
     for leaf in default.given():
         if leaf not in used:
             yield Diagnostic(
                 "no-effect",
-                f"no layer starts with this {leaf}",
+                f"no layer uses this default {leaf}",
                 ("init", leaf),
                 at_key=True,
                 help="remove it: each layer has its own, or none",
@@ -85,21 +87,23 @@ def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
 
 
 class Weighted(Op):
-    """An op with a weight, whose first axis is its outputs, and perhaps a bias."""
+    """An op with a weight, whose first axis is the outputs, and perhaps a bias."""
 
     bias: Annotated[
         bool, Field(description="whether a learned value is added to each output")
     ] = True
     init: Annotated[
         Init,
-        Field(description="how the parameters start, if not as the spec's init says"),
+        Field(
+            description="initial values of the parameters; by default, the spec's init"
+        ),
     ] = Init()
 
     def check_fields(self) -> Iterator[Diagnostic]:
         if not self.bias and self.init.bias is not None:
             yield Diagnostic(
                 "no-effect",
-                "this layer has no bias to start",
+                "this layer has no bias to initialize",
                 ("init", "bias"),
                 help="remove it, or remove `bias: false`",
             )

@@ -1,1 +1,1 @@
-"""Rewrites and measures of the graph, one a file."""
+"""Rewrites and measurements of the graph, one per file."""

@@ -92,7 +92,7 @@ def _layers(
     path: Path,
     problems: Problems,
 ) -> Sequence[str]:
-    """The layers that `name` or `first..last` stands for."""
+    """The layers that `name` or `first..last` refers to."""
     first, _, last = (part.strip() for part in key.partition(".."))
     ends = (first, last) if ".." in key else (first, first)
     unknown = [name for name in dict.fromkeys(ends) if name not in order]
@@ -128,7 +128,9 @@ def _devices(
             help = problems.nearest(name, [*known, "split"])
             problems.add(Diagnostic("unknown-device", message, at, help=help))
         elif name in seen:
-            problems.add(Diagnostic("bad-placement", f"{short(name)} stands twice", at))
+            problems.add(
+                Diagnostic("bad-placement", f"{short(name)} is listed twice", at)
+            )
         else:
             seen.add(name)
             yield name

@@ -1,4 +1,4 @@
-"""Holds the plan of a device's memory against what the spec allows it."""
+"""Checks the planned memory of each device against its budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 4  # layers that an error names
 def check_budget(
     placed: PlacedGraph, placement: Placement, training: Training, problems: Problems
 ) -> None:
-    """Report every device of which training on the spec's batches takes too much."""
+    """Report every device on which training takes more memory than its budget."""
     devices = placement.devices
     budgets = {name: d.memory for name, d in devices.items() if d.memory is not None}
     if budgets:
@@ -31,7 +31,7 @@ def _over(
 ) -> Iterator[Diagnostic]:
     images = -(-training.batch_size // training.accumulate)
     fitting = {name: plans[name].fitting(budget) for name, budget in budgets.items()}
-    least = min(filter(None, fitting.values()), default=0)  # of what can fit at all
+    least = min(filter(None, fitting.values()), default=0)  # of anything that can fit
     for name, budget in budgets.items():
         plan = plans[name]
         if plan.training(images) > budget:
@@ -47,13 +47,13 @@ def _over(
 
 
 def _most(plan: Memory, images: int) -> str:
-    """The layers that take most."""
+    """The layers that take the most."""
     layers = plan.by_layer(images).most_common(MOST)
-    return "most take " + ", ".join(f"{name} {readable(n)}" for name, n in layers)
+    return "largest layers: " + ", ".join(f"{name} {readable(n)}" for name, n in layers)
 
 
 def _help(fitting: int, training: Training) -> str:
-    """The largest batch that all devices can hold, if this one holds any."""
+    """The largest batch that fits all devices, if any fits this one."""
     if not fitting:
         return "not even one image fits: place fewer layers there"
     most = fitting * training.accumulate

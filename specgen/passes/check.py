@@ -16,7 +16,7 @@ from specgen.spec import data, training
 
 
 def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
-    """Report what each part alone does not show, as far as the parts are known."""
+    """Report contradictions between parts, as far as the parts are known."""
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
     problems.add(*(found for found in inside if found.path not in refused))
@@ -41,7 +41,7 @@ def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
         if op and op.after_logits and after not in draft.unplaced:
             yield Diagnostic(
                 "softmax-inside",
-                f"{name}: softmax ends a network, and here {after} reads it",
+                f"{name}: softmax must be the last layer, but {after} reads it",
                 ("layers", name, "op"),
                 help="move it to the end; `forward` gives the logits before it",
             )
@@ -58,10 +58,10 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
-    """The loss and `probabilities` need one score a class at the end."""
+    """The loss and `probabilities` need one score per class at the end."""
     nodes = graph.nodes
     if not any(node.parameters() for node in nodes):
-        message = "no layer has parameters: nothing can learn"
+        message = "no layer has parameters, so there is nothing to train"
         yield Diagnostic("no-layers", message, ("layers",))
     if graph.has_probabilities and len(nodes) == 1:
         yield Diagnostic("no-layers", "nothing comes before the softmax", ("layers",))
@@ -69,7 +69,7 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
     if len(last.shape) != 1:
         yield Diagnostic(
             "no-classes",
-            f"the network ends in maps {last.shape}, not in one score a class",
+            f"the network ends in maps {last.shape}, not in one score per class",
             ("layers", last.name),
             help="end it with flatten, linear and softmax layers",
         )
@@ -77,14 +77,14 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
         name = next((n.name for n in reversed(nodes) if n.parameters()), last.name)
         yield Diagnostic(
             "no-classes",
-            "the network ends in one score: its loss is 0 whatever it learns",
+            "the network ends in a single score, so its loss is always 0",
             ("layers", name, "out_features"),
-            help="there must be two classes at least",
+            help="there must be at least two classes",
         )
 
 
 def _check_starts(draft: Draft, ops: Sequence[Op]) -> Iterator[Diagnostic]:
-    """What is said of parameters must be of some that there are."""
+    """A setting for parameters needs parameters that it applies to."""
     if draft.init:
         yield from check_default(draft.init, ops)
     biases = any(isinstance(op, Weighted) and op.bias for op in ops)
@@ -96,6 +96,6 @@ def _check_whole(placed: PlacedGraph, problems: Problems) -> None:
     last = placed.layers[-1]
     if len(last.shares) > 1:
         name = last.node.name
-        message = f"{name} ends the network, and the loss reads it whole"
+        message = f"{name} is the last layer, and the loss needs its whole output"
         help = "place it on one device"
         problems.add(Diagnostic("cannot-split", message, ("layers", name), help=help))

@@ -1,4 +1,4 @@
-"""What the network costs, known before it runs: multiply-adds, parameters, traffic."""
+"""Costs known before the network runs: multiply-accumulates, parameters, traffic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def macs(graph: Graph) -> int:
 
 
 def device_parameters(placed: PlacedGraph) -> dict[str, int]:
-    """Number of parameters that each device holds; each lives on exactly one."""
+    """Number of parameters on each device; each is on exactly one."""
     held = dict.fromkeys(placed.devices, 0)
     for share in placed.shares():
         held[share.device] += sum(
@@ -48,7 +48,7 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
 
 
 def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
-    """Bytes per image over each edge in a training step, to and fro.
+    """Bytes per image over each edge in a training step, forward and backward.
 
     A gradient comes back only from where there was something to learn before: where,
     with autocast, values have half the size.

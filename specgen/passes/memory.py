@@ -1,4 +1,4 @@
-"""What each device holds in memory, known before it runs.
+"""The memory that each device needs, known before it runs.
 
 Counted for torch on a CPU, with which a test compares byte for byte: in float32, or
 with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
@@ -55,7 +55,7 @@ class Memory:
         return COPIES * self.weights + self.activations(images)
 
     def fitting(self, budget: int) -> int:
-        """The most images that training can take at once in so many bytes."""
+        """The most images that training can take at once in this many bytes."""
         rest = budget - self.training(0)
         if rest < 0:
             return 0
@@ -70,7 +70,7 @@ class Memory:
 
 
 def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
-    """Return what each device holds, `half` where training is with autocast."""
+    """Return the memory of each device; `half` if training uses autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     casts: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     learns = False

@@ -48,7 +48,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
         try:
             parts = cut(node, on, letter)
         except Refusal as refusal:
-            # What only follows a refused layer would say the same again.
+            # Layers after a refused one would repeat its error.
             if node.parameters() or on != refused:
                 problems.add(_blame(node, refusal.diagnostic, where.origins))
             refused = on
@@ -69,7 +69,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
 
 
 def on_one_device(graph: Graph, device: str = "gpu0") -> PlacedGraph:
-    """Place the whole graph on one device, where any graph can be."""
+    """Place the whole graph on one device, which always works."""
     where = Assignment((device,), {node.name: (device,) for node in graph.nodes})
     placed = place(graph, where, Problems())
     assert placed, "nothing is split"
@@ -77,8 +77,8 @@ def on_one_device(graph: Graph, device: str = "gpu0") -> PlacedGraph:
 
 
 def _blame(node: Node, found: Diagnostic, origins: Mapping[str, str]) -> Diagnostic:
-    """Point at the layer's field, and say what of the placement asks for it."""
-    asked = [f"{origins[node.name]} asks for it"] if node.name in origins else []
+    """Point at the layer's field, and name the placement entry that asks for it."""
+    asked = [f"{origins[node.name]} asks for this"] if node.name in origins else []
     return replace(
         found,
         message=f"{node.name}: {found.message}",
@@ -88,7 +88,7 @@ def _blame(node: Node, found: Diagnostic, origins: Mapping[str, str]) -> Diagnos
 
 
 class _Names:
-    """Attributes of the model: shares with parameters beside layers and devices."""
+    """Attributes of the model: layers, devices, and shares with parameters."""
 
     def __init__(self, graph: Graph, devices: Collection[str]) -> None:
         self._places: dict[str, Path] = {

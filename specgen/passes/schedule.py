@@ -1,4 +1,4 @@
-"""The statements of `forward`, in order, with the variables that they read and give.
+"""The statements of `forward`, in order, with the variables they read and assign.
 
 The torch backend prints them, and the plan of memory replays them: a variable keeps its
 value until a statement gives it another. A statement ends by structure, never by the
@@ -83,7 +83,7 @@ def schedule(placed: PlacedGraph) -> list[Step]:
 def _fetch(
     layer: Placed, variables: tuple[str, ...], held: Mapping[str, str]
 ) -> Fetch | None:
-    """Return what it takes to have the input of each share in its variable."""
+    """Return what is needed to have the input of each share in its variable."""
     inputs = [held.get(share.input) for share in layer.shares]  # of what moves, None
     if inputs == [*variables]:
         return None

@@ -25,7 +25,7 @@ def letters(devices: Collection[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What one device computes of a layer, wherever its input is."""
+    """The part of a layer that one device computes, wherever its input is."""
 
     name: str
     device: str
@@ -37,7 +37,7 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
     """Return equal shares of a layer for these devices.
 
     Raises:
-        Refusal: the layer cannot be split so.
+        Refusal: the layer cannot be split this way.
     """
     channels = node.shape[0]
     if channels % len(on):

@@ -90,12 +90,12 @@ class _Run:
             self._assign(variable, self._of[share.name])
 
     def end(self) -> None:
-        """Return: until then variables hold what they hold."""
+        """Return: variables keep their values until then."""
         for storage in self._variables.values():
             storage.last = self._step
 
     def _move(self, layer: Placed, move: Move) -> None:
-        """Copy what is elsewhere; join what are several pieces."""
+        """Copy what is on other devices; join several pieces."""
         self._step += 1
         pixels = volume(layer.node.x[1:])
         parts = []
@@ -141,7 +141,7 @@ class _Run:
         return storage
 
     def _assign(self, variable: str, value: Storage) -> None:
-        """Let go of what the variable held until now."""
+        """Release the variable's old value."""
         if variable in self._variables:
             self._variables[variable].last = self._step
         self._variables[variable] = value

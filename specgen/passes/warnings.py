@@ -1,4 +1,4 @@
-"""What is legal in a network, and probably not what is meant."""
+"""What is legal in a network but probably not meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_UNREAD = 1 / 5
 
 
 def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
-    """Yield a warning, by path, for each that a sound spec gives rise to."""
+    """Yield the warnings about a sound spec, by path."""
     for node in graph.nodes:
         if window := node.op.window():
             yield from _unread(node, window)
@@ -67,7 +67,7 @@ def _last_dropout(graph: Graph) -> Iterator[Diagnostic]:
     if last.op.training_only:
         yield _warning(
             "last-dropout",
-            f"{last.name}: dropout on the logits takes classes away from the loss",
+            f"{last.name}: dropout on the logits distorts the loss",
             *("layers", last.name, "op"),
             help="move it before the last linear layer",
         )
@@ -85,11 +85,11 @@ def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
             if groups % count:
                 help = f"with {count} groups each device would have one to itself"
             else:
-                help = "name the devices in the order of the layer before"
+                help = "list the devices in the order of the previous layer"
             yield _warning(
                 "groups-across-devices",
                 f"{layer.node.name}: its {groups} groups are split over {count}"
-                " devices, which read from each other all the same",
+                " devices, but these still read from each other",
                 *("layers", layer.node.name, "groups"),
                 help=help,
             )

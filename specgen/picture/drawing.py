@@ -84,11 +84,11 @@ def _title(plan: Plan) -> Iterator[str]:
     yield f'<text class="b" x="{MARGIN}" y="27" font-size="16">{shown(name)}</text>'
     costs = [
         f"{plan.parameters:,} parameters",
-        f"{plan.macs:,} multiply-accumulates an image",
+        f"{plan.macs:,} multiply-accumulates per image",
     ]
     if plan.traffic:
         crossing = sum(edge.bytes_per_image for edge in plan.traffic)
-        costs.append(f"{crossing:,} bytes an image between devices")
+        costs.append(f"{crossing:,} bytes per image between devices")
     yield text(", ".join(costs), MARGIN, 46, "d")
 
 

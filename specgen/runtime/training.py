@@ -21,13 +21,12 @@ from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
 from .dataset import SKIP, Images, batches, fingerprint
 from .errors import ADVICE, CheckpointError, DataError, DivergedError, UserError
-from .evaluation import Crops, Scores, default_workers
+from .evaluation import Scores, default_workers
 from .files import lock_folder
 from .images import explain
 from .loading import Batch
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
-LARGEST = 2**24  # of the outputs: beyond it float32 does not tell 1 from 2
 OWN = {"data", "devices", "output", "workers"}  # what processes need not share
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
@@ -47,14 +46,16 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
     add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
     add("--lr", type=float, metavar="RATE", help=f"learning rate [{recipe.lr}]")
-    add("--steps", type=int, metavar="N", help="stop after so many steps in all")
-    add("--devices", metavar="A,B", help="or one for all [CUDA if there is any]")
-    add("--workers", type=int, metavar="N", help="that decode images [one a core]")
+    add("--steps", type=int, metavar="N", help="stop after N steps in all")
+    help = "one for all, or one each [CUDA if there is any]"
+    add("--devices", metavar="A,B", help=help)
+    help = "processes that decode images [one per core]"
+    add("--workers", type=int, metavar="N", help=help)
     add("--output", type=Path, metavar="DIR", help=f"[{folder}]")
     help = "resume from CHECKPOINT [the one in --output, if there is one]"
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
-    help = "write a checkpoint so often, besides after every epoch [1000 steps]"
+    help = "between checkpoints within an epoch; each epoch ends with one [1000]"
     add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
@@ -84,7 +85,7 @@ def check_agreement(args: argparse.Namespace, train: Images, val: Images) -> Non
     """Refuse processes that were started with other flags or images than the first."""
     flags = {name: vars(args)[name] for name in sorted(vars(args).keys() - OWN)}
     if not parallel.all_equal((flags, fingerprint(train, val))):
-        raise DataError("the processes do not have the same flags and images")
+        raise DataError("the processes were started with different flags or images")
 
 
 @parallel.rank_zero_only
@@ -176,9 +177,9 @@ def resume(
     checkpoint.refuse_differences(f"{path} is of another recipe", there | changed, here)
     print(f"resuming after step {run.step} of {path}")
     if here["lr"] != there["lr"]:
-        print(f"the learning rate is now {here['lr']}, it was {there['lr']}")
+        print(f"the learning rate is now {here['lr']:g}, it was {there['lr']:g}")
     elif here["lr"] != recipe.lr:
-        print(f"the learning rate stays {here['lr']}: --lr can change it")
+        print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
     return tensors, run
 
@@ -195,7 +196,7 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
         began = f"the run began with {run.images} training images"
         raise CheckpointError(f"{began}, now there are {len(train)}")
     if fingerprint(train, val) != run.names:
-        raise CheckpointError("the run began with images of other names")
+        raise CheckpointError("the run began with images of different names")
     return train, val
 
 
@@ -214,25 +215,6 @@ def check_batch(batch: Batch, bad_images: str) -> int:
     for problem in problems:
         tqdm.write(f"left out {problem}")
     return int(count)
-
-
-@torch.no_grad()
-def check_network(net: nn.Module, crops: Crops, mean: Tensor) -> None:
-    """Raise DivergedError if the outputs for a white image are too large to learn from.
-
-    The weights, and the loss of the step before, can still be numbers then.
-    """
-    learning = net.training
-    net.eval()
-    white = torch.full_like(mean, 255).unsqueeze(0)
-    sound = all((net(x).abs() < LARGEST).all() for x in crops(white, mean))
-    net.train(learning)
-    if not sound:
-        raise DivergedError(
-            "the outputs of the network have become too large, or not numbers: "
-            "training diverged; the last checkpoint stays as it is",
-            ADVICE,
-        )
 
 
 class Session:
@@ -272,7 +254,7 @@ class Session:
         return not self.cut_short and (self.run.step < self.last or begun)
 
     def batches(self) -> list[list[int]]:
-        """Begin an epoch, or what a stop has left of it; return this process's batches.
+        """Begin an epoch, or the rest of a stopped one; return this process's batches.
 
         Of each batch, a process reads every `world_size`-th image.
         """

@@ -19,22 +19,22 @@ class Input(Strict):
 
     channels: Annotated[Count, Field(description="3: images are RGB")]
     height: Annotated[
-        Count, Field(description="rows of the crop that the network reads")
+        Count, Field(description="height of the crop that the network reads")
     ]
     width: Annotated[
-        Count, Field(description="columns of the crop that the network reads")
+        Count, Field(description="width of the crop that the network reads")
     ]
 
 
 class Device(Strict):
     """A logical device; it is bound to a real one when the network runs.
 
-    `memory` is what training on the spec's own batches may take there at most.
+    `memory` is the most that training with the spec's batch size may take there.
     """
 
     memory: Annotated[
         Bytes | None,
-        Field(description="what training may take there at most: 3GiB, 512MiB, ..."),
+        Field(description="the most that training may take there: 3GiB, 512MiB, ..."),
     ] = None
 
 
@@ -72,20 +72,20 @@ def _version(value: object) -> object:
 
 
 class Spec(Strict, defer_build=True):  # its sections are checked one by one
-    """A network: its layers, their start, their devices, its data and its training."""
+    """A network: layers, initialization, devices, data and training."""
 
     specgen: Annotated[
         Literal[1],
         BeforeValidator(_version),
         Field(description="version of the spec language: 1"),
     ]
-    name: Annotated[str, Field(description="of the generated class, in CapWords")]
+    name: Annotated[str, Field(description="name of the generated class, in CapWords")]
     summary: Annotated[
         str,
         Field(description="one line about the network, for the generated docstring"),
     ] = ""
     reference: Annotated[
-        str, Field(description="where the network is from, for the generated docstring")
+        str, Field(description="source of the network, for the generated docstring")
     ] = ""
     input: Input
     layers: Annotated[
@@ -93,7 +93,10 @@ class Spec(Strict, defer_build=True):  # its sections are checked one by one
         Field(description="the layers by name, in order: each reads the one before it"),
     ]
     init: Annotated[
-        Init, Field(description="how parameters start whose layer does not say it")
+        Init,
+        Field(
+            description="how parameters are initialized, for layers that do not say it"
+        ),
     ] = Init()
     placement: Placement = Placement()
     data: Data = Data()

@@ -24,19 +24,19 @@ class Data(Strict):
     size: Annotated[
         Count | None,
         Field(
-            description="pixels of an image's side, of which crops are read; by default"
-            " 8/7 of the input's longer side, as 256 for 224"
+            description="pixels of the square that crops are cut from; by default"
+            " 8/7 of the input's longer side: 256 for 224"
         ),
     ] = None
     flip: Annotated[
-        bool, Field(description="mirror half of the images, for training")
+        bool, Field(description="mirror half of the images, during training")
     ] = False
     color_noise: Annotated[
         float | None,
         Field(
             gt=0,
             le=1e15,
-            description="add random shares of the colors' principal components, for"
+            description="add random shares of the colors' principal components, during"
             " training: their standard deviation, in eigenvalues (AlexNet: 0.1)",
         ),
     ] = None
@@ -49,7 +49,7 @@ class Data(Strict):
     ] = 64.0
 
     def side(self, height: int, width: int) -> int:
-        """Pixels of an image's side, for an input of this height and width."""
+        """Side of an image in pixels, for an input of this height and width."""
         return self.size or math.ceil(max(height, width) * 8 / 7)
 
 

@@ -15,7 +15,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class LrMultipliers(Strict):
-    """What the rate is multiplied by for weights and for biases."""
+    """Factors of the learning rate for weights and for biases."""
 
     weight: Annotated[Positive, Field(description="factor for weights")] = 1.0
     bias: Annotated[Positive, Field(description="factor for biases")] = 1.0
@@ -29,16 +29,20 @@ class Sgd(Strict):
     """
 
     kind: Literal["sgd"] = "sgd"
-    lr: Annotated[Positive, Field(description="the rate before any schedule")] = 0.01
+    lr: Annotated[Positive, Field(description="learning rate before any schedule")] = (
+        0.01
+    )
     momentum: Annotated[
-        Share, Field(description="share of the velocity that a step keeps")
+        Share, Field(description="fraction of the velocity that each step keeps")
     ] = 0.9
     weight_decay: Annotated[
         NotNegative,
-        Field(description="share of a weight, times the rate, that a step takes off"),
+        Field(
+            description="a step subtracts this times the learning rate from each weight"
+        ),
     ] = 0.0
     decay_biases: Annotated[
-        bool, Field(description="whether weight_decay is for biases, too")
+        bool, Field(description="whether weight_decay applies to biases, too")
     ] = True
     lr_multipliers: LrMultipliers = LrMultipliers()
 
@@ -52,11 +56,11 @@ class StepSchedule(Strict):
         Field(
             min_length=1,
             strict=False,
-            description="after each of these epochs the rate drops, such as [30, 60]",
+            description="the learning rate drops after each of these epochs: [30, 60]",
         ),
     ]
     factor: Annotated[
-        Share, Field(description="what the rate is multiplied by at a drop")
+        Share, Field(description="factor of the learning rate at each drop")
     ] = 0.1
 
 
@@ -69,11 +73,11 @@ class PlateauSchedule(Strict):
     kind: Literal["plateau"]
     patience: Annotated[
         Count,
-        Field(description="epochs without a new best, after which the rate drops"),
+        Field(description="epochs without a new best before the learning rate drops"),
     ]
-    drops: Annotated[Count, Field(description="at most so many")]
+    drops: Annotated[Count, Field(description="the most drops")]
     factor: Annotated[
-        Share, Field(description="what the rate is multiplied by at a drop")
+        Share, Field(description="factor of the learning rate at each drop")
     ] = 0.1
 
 
@@ -81,7 +85,9 @@ class CosineSchedule(Strict):
     """The rate follows half a cosine down to `final_lr`, over all epochs."""
 
     kind: Literal["cosine"]
-    final_lr: Annotated[NotNegative, Field(description="the rate at the end")] = 0.0
+    final_lr: Annotated[NotNegative, Field(description="learning rate at the end")] = (
+        0.0
+    )
 
 
 Schedule = Annotated[
@@ -93,44 +99,54 @@ class Training(Strict):
     """How the network learns: optimizer, schedule, batch, epochs, loss."""
 
     epochs: Annotated[Count, Field(description="passes over the training images")] = 90
-    batch_size: Annotated[Count, Field(description="images that make a step")] = 128
+    batch_size: Annotated[Count, Field(description="images per step")] = 128
     accumulate: Annotated[
-        Count, Field(description="forward and backward passes that make a step")
+        Count, Field(description="forward and backward passes per step")
     ] = 1
     seed: Annotated[
         int,
-        Field(ge=0, lt=2**32, description="of the start, the order, crops and dropout"),
+        Field(
+            ge=0,
+            lt=2**32,
+            description="seed of initial weights, image order, crops and dropout",
+        ),
     ] = 0
     optimizer: Sgd = Sgd()
     schedule: Annotated[
-        Schedule | None, Field(description="of the rate; without one it is constant")
+        Schedule | None,
+        Field(description="schedule of the learning rate; by default it is constant"),
     ] = None
     warmup_epochs: Annotated[
-        NotNegative, Field(description="over which the rate rises from 0 in a line")
+        NotNegative,
+        Field(description="epochs in which the learning rate rises linearly from 0"),
     ] = 0.0
     label_smoothing: Annotated[
         float,
-        Field(ge=0, lt=1, description="share of the loss for the other classes"),
+        Field(
+            ge=0,
+            lt=1,
+            description="fraction of the loss that goes to the other classes",
+        ),
     ] = 0.0
     clip_grad_norm: Annotated[
         Positive | None,
-        Field(description="bound on the norm of all gradients together"),
+        Field(description="largest norm of all gradients together"),
     ] = None
     precision: Annotated[
         Literal["float32", "bfloat16"],
-        Field(description="of the forward pass; bfloat16 is autocast"),
+        Field(description="precision of the forward pass; bfloat16 uses autocast"),
     ] = "float32"
 
     @property
     def half(self) -> bool:
-        """Whether the forward pass computes with numbers of half the size."""
+        """Whether the forward pass computes in half precision."""
         return self.precision == "bfloat16"
 
 
 def check_biases(training: Training) -> Iterator[Diagnostic]:
-    """Yield what is said of biases, for a network that has none.
+    """Yield the settings for biases, for a network without any.
 
-    As everywhere, saying a default is as if it were not said.
+    As everywhere, writing a default is the same as leaving it out.
     """
     sgd = training.optimizer
     said = {
@@ -144,7 +160,7 @@ def check_biases(training: Training) -> Iterator[Diagnostic]:
 
 
 def check(training: Training) -> Iterator[Diagnostic]:
-    """Yield the figures of a recipe that contradict each other or change nothing."""
+    """Yield numbers of a recipe that contradict each other or change nothing."""
     here = ("training",)
     sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
     if not sgd.decay_biases and not sgd.weight_decay:
@@ -157,7 +173,7 @@ def check(training: Training) -> Iterator[Diagnostic]:
     if training.accumulate > training.batch_size:
         yield Diagnostic(
             "training-mismatch",
-            f"{training.batch_size} images cannot be cut into {training.accumulate}"
+            f"{training.batch_size} images cannot be divided into {training.accumulate}"
             " passes",
             (*here, "accumulate"),
         )

@@ -1,4 +1,4 @@
-"""Does what was generated do what was planned? The only package that runs it.
+"""Compares the generated code with the plan. The only package that runs it.
 
 Everything measured comes from running the generated files: model.py in PyTorch on the
 CPU, model.onnx in onnxruntime. Both are imported only when it is known that they are
@@ -26,7 +26,7 @@ def verify(
 ) -> list[Check]:
     """Run the generated files and compare with the plan.
 
-    `files` takes the place of what would be generated. `progress` is called with each
+    `files` replaces what would be generated. `progress` is called with each
     check as it is done.
 
     Raises:
@@ -36,7 +36,7 @@ def verify(
     if missing:
         problem = Diagnostic(
             "missing-package",
-            f"verify runs what is generated, and {' and '.join(missing)}"
+            f"verify runs the generated code, but {' and '.join(missing)}"
             f" {'is' if len(missing) == 1 else 'are'} not installed",
             help="pip install 'specgen[verify]'",
         )

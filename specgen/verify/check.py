@@ -1,4 +1,4 @@
-"""One comparison of what ran with what was planned, and how comparisons are shown."""
+"""One comparison of a measurement with the plan, and how comparisons are shown."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _differing(check: Check) -> list[str]:
 
 
 def _figures(check: Check) -> tuple[str, str]:
-    """What was planned and what was measured, in a word each."""
+    """What was planned and what was measured, briefly."""
     expected, measured = check.expected, check.measured
     if isinstance(expected, float):
         planned = f"at most {expected:g}"
@@ -134,7 +134,7 @@ def _figures(check: Check) -> tuple[str, str]:
 
 
 def _details(check: Check) -> list[str]:
-    """One line for each figure that is not as planned, where the table has not room."""
+    """One line for each figure that differs, if the table has no room for it."""
     expected, measured = check.expected, check.measured
     if isinstance(measured, str):
         return [f"  {printable(measured)}"]

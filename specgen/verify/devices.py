@@ -98,7 +98,7 @@ class _Requests(TorchFunctionMode):
         return result
 
     def _to(self, x: Tensor, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
-        """The device may stand anywhere, in a tensor too; the rest goes to torch."""
+        """The device may be anywhere, even in a tensor; the rest goes to torch."""
         targets = [a for a in args if isinstance(a, str | torch.device)]
         targets += [label(a) for a in args if isinstance(a, Tensor)]
         targets += [kwargs.pop("device")] if kwargs.get("device") else []

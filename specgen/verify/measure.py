@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from specgen.compiler import Program
 from specgen.graph import PlacedGraph
 
-IMAGES = 2  # one could not show that images are mixed up
-PIXELS = 64.0  # their standard deviation, as in photos: in smaller ones no norm bites
+IMAGES = 2  # a single image could not show that images are mixed up
+PIXELS = 64.0  # their standard deviation, as in photos: with less, norms do little
 
 
 class Seen(NamedTuple):
@@ -150,7 +150,7 @@ def step(net: nn.Module, program: Program) -> Step:
     logits = net(images(program).double())
     generator = torch.Generator().manual_seed(3)
     direction = torch.randn(logits.shape, generator=generator).double()
-    if logits.requires_grad:  # a network may have nothing to learn
+    if logits.requires_grad:  # a network may have no parameters
         torch.autograd.backward(logits, direction)
     gradients = {}
     for layer in program.placed.layers:

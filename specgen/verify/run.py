@@ -1,4 +1,4 @@
-"""Builds into a temporary folder, runs it, and compares figure by figure."""
+"""Builds into a temporary folder, runs the code, and compares figure by figure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(program: Program, files: Mapping[str, bytes]) -> Iterator[Check]:
 
 
 def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
-    """What takes time or can fail is made once, when a check first asks for it."""
+    """Slow or failing steps run once, when a check first needs them."""
     plan = make_plan(program.spec, program.placed, measure.IMAGES)
     model, graph = folder / "model.py", folder / "model.onnx"
     several = len(program.placed.devices) > 1
@@ -57,7 +57,7 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
     )
     if several:
         yield _close(
-            "start against one device",
+            "initial weights against one device",
             0.0,
             lambda: net().state_dict(),
             lambda: reference().state_dict(),
@@ -136,9 +136,9 @@ def _modules(program: Program) -> list[str]:
 
 
 def _edges(program: Program, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
-    """Planned traffic as `travel` can see it: edges end before the next module.
+    """Planned traffic as `travel` sees it: edges end before the next module.
 
-    A gradient goes back only to where there is something to learn.
+    A gradient goes back only to where there are parameters.
     """
     modules = set(_modules(program))
     names = [layer.name for layer in plan.layers]
@@ -164,7 +164,7 @@ def _edges(program: Program, plan: Plan) -> tuple[dict[str, int], dict[str, int]
 def _close(
     name: str, bound: float, found: Callable[[], Tensors], wanted: Callable[[], Tensors]
 ) -> Check:
-    """Compare tensors by name with those that they should be."""
+    """Compare tensors by name with their expected values."""
 
     def differences() -> dict[str, float | str]:
         measured = found()
@@ -177,7 +177,7 @@ def _close(
 
 
 def _once(make: Callable[[], T]) -> Callable[[], T]:
-    """Make a value when it is first asked for; its error is raised at each call."""
+    """Compute a value on first use; an error is raised at each call."""
 
     @cache
     def made() -> T | Exception:

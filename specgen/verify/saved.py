@@ -13,11 +13,11 @@ from specgen.verify.measure import images, network
 
 
 def saved(path: Path, program: Program, count: int) -> dict[str, int]:
-    """Return the bytes that training on so many images saves on each device."""
+    """Return the bytes that training on this many images saves on each device."""
     bound = {d: f"cuda:{index}" for index, d in enumerate(program.placed.devices)}
     with Devices():
         net = network(path, program.spec.name)(list(bound.values()), seed=0)
-        # The stand-ins are CPU values, whatever they are called.
+        # The stand-ins are CPU values, whatever their labels.
         half = program.spec.training.half
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             found = _storages(net, images(program, count))
@@ -28,8 +28,8 @@ def saved(path: Path, program: Program, count: int) -> dict[str, int]:
 
 
 def _storages(net: nn.Module, x: Tensor) -> list[tuple[str, int]]:
-    """Device and bytes of every storage that is saved, but for the parameters."""
-    # What has been seen stays alive, so that no address is used twice.
+    """Device and bytes of every saved storage except parameters."""
+    # Storages seen so far stay alive, so that no address is reused.
     seen = {p.data_ptr(): p.untyped_storage() for p in net.parameters()}
     found = []
 

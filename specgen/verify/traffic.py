@@ -52,7 +52,7 @@ def travel(path: Path, program: Program) -> Traffic:
                 if start != CPU
             }
         )
-        if logits.requires_grad:  # a network may have nothing to learn
+        if logits.requires_grad:  # a network may have no parameters
             torch.autograd.backward(logits.sum())
         backward: Counter[str] = Counter()
         for copy in devices.copies:

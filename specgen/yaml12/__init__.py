@@ -1,1 +1,1 @@
-"""YAML 1.2, read with the parser of PyYAML, which is for YAML 1.1."""
+"""YAML 1.2, read with the parser of PyYAML, which implements YAML 1.1."""

@@ -32,16 +32,16 @@ MAX_DEPTH = 50
 MAX_VALUES = 100_000
 MAX_ERRORS = 100  # then reading stops
 
-# The anchor and tag before a value; bounded, as it may be tried at every character.
+# The anchor and tag before a value; bounded, since it may be tried at every character.
 PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
-# A key and its value without a space between them, which is one text.
+# A key and its value without a space in between, which YAML reads as one string.
 TIGHT = re.compile(r"[A-Za-z_]\w*:[^\s:].*")
 
-# What is meant, most often, by parts of the parser's messages.
+# What parts of the parser's messages most often mean.
 ADVICE = {
-    "mapping values are not allowed": "a text with ': ' in it needs quotes",
-    "cannot start any token": "a text that begins with this character needs quotes",
+    "mapping values are not allowed": "a string that contains ': ' needs quotes",
+    "cannot start any token": "a string that begins with this character needs quotes",
     "unexpected ':'": "put a space after the colon",
     "expected ',' or '}'": "put a comma between two keys, and a } at the end",
     "expected ',' or ']'": "put a comma between two values, and a ] at the end",
@@ -72,7 +72,7 @@ class Reader:
         self.values: dict[Path, Span] = {}
         self.comments: dict[Path, tuple[str, ...]] = {}
         self.problems: list[Diagnostic] = []
-        # What an anchor names, as (path, value); None while its value is being read.
+        # The value of an anchor, as (path, value); None while it is being read.
         self.anchors: dict[str, tuple[Path, Any] | None] = {}
         self.count = 0  # values, with aliases expanded
         self.scalar_end: Any = None  # where the last scalar value ends
@@ -112,7 +112,7 @@ class Reader:
         return data
 
     def _value(self, event: Any, path: Path, span: Span) -> Any:
-        """Read one value whose first event is given; ``span`` is where it stands."""
+        """Read one value whose first event is given; ``span`` is its place."""
         self.values[path] = span
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path, span)
@@ -175,7 +175,7 @@ class Reader:
 
     @staticmethod
     def _second_number(data: dict[str, Any], key: Span) -> str | None:
-        """Return what is meant by {kernel_size: 3,3}, where the second 3 is a key."""
+        """Return the help for {kernel_size: 3,3}, where the second 3 is a key."""
         if not data:
             return None
         name, first = next(reversed(data.items()))
@@ -208,7 +208,7 @@ class Reader:
         elif not isinstance(key, str):
             self._error(
                 "non-string-key",
-                f"a key must be a string, but {short(text) or 'nothing'} is not",
+                f"a key must be a string, but {short(text) or 'an empty key'} is not",
                 span,
                 here,
                 help=help or (f'write "{short(text)}"' if text else None),
@@ -216,13 +216,13 @@ class Reader:
         return text
 
     def _scalar(self, event: Any, path: Path, span: Span) -> Any:
-        """Return what a scalar means; its text stands in for what means nothing."""
+        """Return the value of a scalar; if it has none, its text stands in."""
         plain, quoted = event.implicit
         tag = event.tag
         text: str = event.value
         if event.style == '"' and any("\ud800" <= c <= "\udfff" for c in text):
-            # Half a character, as \ud800: only the Python loader lets it pass.
-            self.fail("bad-character", "an escape here is not a character", span)
+            # Half a character, such as \ud800: only the Python loader accepts it.
+            self.fail("bad-character", "this escape is not a character", span)
         if quoted or tag in ("!", TAG + "str"):
             return text
         if not plain and tag not in SCALAR_TAGS:
@@ -246,7 +246,7 @@ class Reader:
             return name
         target = self.anchors[event.anchor]
         if target is None:
-            message = f"*{name} stands inside &{name}"
+            message = f"*{name} is used inside &{name}"
             self._error("recursive-anchor", message, span, path)
             return name
         origin, data = target
@@ -286,7 +286,7 @@ class Reader:
             self._too_deep(span)
 
     def _too_deep(self, span: Span) -> NoReturn:
-        message = f"values nest deeper than {MAX_DEPTH} levels"
+        message = f"values are nested more than {MAX_DEPTH} levels deep"
         self.fail("too-deep", message, span, help=LIMIT_HELP)
 
     def _check_tag(self, event: Any, path: Path, allowed: str) -> None:
@@ -346,7 +346,7 @@ class Reader:
         if note and start and start.line + 1 != span.line:
             note += f" that starts at line {start.line + 1}"
         if "maximum nesting depth" in problem:
-            # Since 0.2.6 libyaml stops at a depth of 1,000 by itself. It reads ahead,
+            # Since 0.2.6 libyaml itself stops at a depth of 1,000. It reads ahead,
             # so that may be before it gives the event that is too deep for us.
             self._too_deep(span)
         advice = [help for part, help in ADVICE.items() if part in problem]
@@ -387,6 +387,6 @@ class Reader:
 
 
 def _comment(line: str) -> str:
-    """Return the text of a comment line, without what a generated file cannot hold."""
+    """Return the text of a comment, without what generated files cannot contain."""
     text = line.strip().removeprefix("#").replace("\t", " ")
     return "".join(c for c in text if c.isprintable()).strip()

@@ -1,0 +1,82 @@
+"""The state of a training run: weights, velocities, and statistics of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint
+from .errors import ADVICE, DivergedError
+from .evaluation import Crops
+
+LARGEST = 2**24  # of the outputs: beyond it float32 does not tell 1 from 2
+
+# Joins the shares of split layers to whole tensors, or cuts them again.
+Reshape = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def collect(
+    net: nn.Module,
+    sgd: torch.optim.SGD,
+    statistics: Mapping[str, Tensor],
+    crops: Crops,
+    join: Reshape = dict,
+) -> dict[str, Tensor]:
+    """Return what a checkpoint holds: whole tensors under the names of the spec.
+
+    Raises DivergedError if the network has become useless.
+    """
+    check_network(net, crops, statistics["mean"])
+    return {
+        **net.state_dict(),
+        **checkpoint.prefixed(checkpoint.VELOCITY, join(velocities(net, sgd))),
+        **checkpoint.prefixed(checkpoint.STATISTICS, statistics),
+    }
+
+
+def restore(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    net: nn.Module,
+    sgd: torch.optim.SGD,
+    shapes: Mapping[str, Sequence[int]],
+    cut: Reshape = dict,
+) -> dict[str, Tensor]:
+    """Load what `collect` gave into the network and its velocity.
+
+    Returns the statistics, which have these `shapes`. Raises CheckpointError if `path`,
+    where the tensors are from, is of another network.
+    """
+    checkpoint.restore(net, tensors, shapes, path)
+    velocity = cut(checkpoint.part(tensors, checkpoint.VELOCITY))
+    for name, tensor in velocities(net, sgd).items():
+        tensor.copy_(velocity[name])
+    return checkpoint.part(tensors, checkpoint.STATISTICS)
+
+
+def velocities(net: nn.Module, sgd: torch.optim.SGD) -> dict[str, Tensor]:
+    """Return the velocity of each parameter, by its name."""
+    named = net.named_parameters()
+    return {name: sgd.state[w]["momentum_buffer"] for name, w in named}
+
+
+@torch.no_grad()
+def check_network(net: nn.Module, crops: Crops, mean: Tensor) -> None:
+    """Raise DivergedError if the outputs for a white image are too large to learn from.
+
+    The weights, and the loss of the step before, can still be numbers then.
+    """
+    learning = net.training
+    net.eval()
+    white = torch.full_like(mean, 255).unsqueeze(0)
+    sound = all((net(x).abs() < LARGEST).all() for x in crops(white, mean))
+    net.train(learning)
+    if not sound:
+        raise DivergedError(
+            "the outputs of the network have become too large, or not numbers: "
+            "training diverged; the last checkpoint stays as it is",
+            ADVICE,
+        )
