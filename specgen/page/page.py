@@ -115,8 +115,8 @@ def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Sid
         [printable(words) for words in (program.spec.summary, program.spec.reference)],
         [
             ("parameters", f"{plan.parameters:,}"),
-            ("multiply-accumulates an image", f"{plan.macs:,}"),
-            ("bytes an image between devices", f"{crossing:,}"),
+            ("multiply-accumulates per image", f"{plan.macs:,}"),
+            ("bytes per image between devices", f"{crossing:,}"),
         ],
         draw(plan, marked),
         views.bars(plan),
@@ -138,7 +138,7 @@ def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> T
 def _tables(here: Network, there: Network | None) -> Iterator[Table]:
     """Yield the other tables that have something in them."""
     memory = ("device", "parameters", "inference", "training", "budget")
-    traffic = ("before", "from", "to", "bytes an image", "bytes a step")
+    traffic = ("before", "from", "to", "bytes per image", "bytes per step")
     kinds: tuple[tuple[str, Sequence[str], str, Callable[[Network], views.Rows]], ...]
     kinds = (
         (
