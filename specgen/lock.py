@@ -23,7 +23,7 @@ from specgen import __version__
 NAME = "specgen.lock"
 RUNTIME = "runtime"  # the folder of what all networks share
 STAGE = ".specgen-stage"  # beside the folders, only while their files are swapped
-PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that does not lead out of its folder
+PLAIN = re.compile(r"\w[\w.=-]{0,98}")  # a name that does not lead out of its folder
 
 
 class Lock(NamedTuple):

@@ -44,6 +44,7 @@ ORDER = (
     "backends",
     "compiler",
     "diff",
+    "variants",
     "merges",
     "transaction",
     "writer",

@@ -255,6 +255,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _diff_command(commands)
 
+    from specgen.cli import compare
+
+    about = "print what variants of specs cost, side by side"
+    compare.add(_command(commands, "compare", compare.run, about))
+
     verify = _command(
         commands, "verify", _verify, "run what is generated and compare with the plan"
     )
