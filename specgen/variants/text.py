@@ -16,7 +16,7 @@ from specgen.variants.columns import SPEC, Column, figures, labels
 from specgen.variants.variant import Variant
 
 WIDTH = 80
-LONGEST = 30  # characters of a label
+LONGEST = 40  # characters of a label
 MARK = "*"  # of a figure that is not that of the first variant
 
 
@@ -71,11 +71,13 @@ def _lines(
     """
     named = labels(variants)
     first, second, *rows = zip(*map(_texts, [*named, *block]), strict=True)
+    heads = [first, second] if "".join(first).strip() else [second]
     sides = ["<" if column.head == SPEC else ">" for column in [*named, *block]]
-    lines = aligned([first, second, None, *rows], "".join(sides)).splitlines()
-    yield from lines[:3]
+    lines = aligned([*heads, None, *rows], "".join(sides)).splitlines()
+    top = len(heads) + 1  # and the rule
+    yield from lines[:top]
     indent = sum(map(_width, named))
-    for line, variant in zip(lines[3:], variants, strict=True):
+    for line, variant in zip(lines[top:], variants, strict=True):
         if variant.sound:
             yield line
         elif not goes_on:
@@ -90,13 +92,15 @@ def _lines(
 
 def _texts(column: Column) -> list[str]:
     """Return the heads and cells; what differs from the first figure has a mark."""
-    cells = [_short(cell or "") for cell in column.cells]
-    if not any(_marks(column)):
-        return [*column.head, *cells]
-    # Heads, and cells without a mark, stand above what is before a mark.
-    marks = [" ", " ", *(MARK if found else " " for found in _marks(column))]
-    texts = [*column.head, *cells]
-    return [text + mark for text, mark in zip(texts, marks, strict=True)]
+    texts = [_short(text or "") for text in (*column.head, *column.cells)]
+    marks = [False, False, *_marks(column)]
+    if not any(marks):
+        return texts
+    # A head, or a cell without a mark, ends where others do before their marks.
+    return [
+        text + (MARK if marked else " ")
+        for text, marked in zip(texts, marks, strict=True)
+    ]
 
 
 def _marks(column: Column) -> list[bool]:
@@ -104,8 +108,12 @@ def _marks(column: Column) -> list[bool]:
 
 
 def _short(text: str) -> str:
+    """Cut the middle out of a long text: labels often differ at their ends."""
     text = printable(text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[: half - 2]}...{text[1 - half :]}"
 
 
 def _reason(variant: Variant) -> str:
