@@ -38,7 +38,7 @@ def table(variants: Sequence[Variant]) -> str:
         row += [_value(variant, path) for path in paths]
         row += _figures(variant, devices)
         row += [None] * (len(heads) - 1 - len(row))
-        row.append("; ".join(problem.message for problem in variant.problems))
+        row.append("; ".join(variant.reasons))
         writer.writerow(map(_safe, row))
     return out.getvalue()
 

@@ -100,7 +100,7 @@ def _read(text: str) -> Sweep:
         raise SpecError(reader.problems)
     whole = reader.values[()]
     if whole.length != len(values) + 2:  # what follows is a comment
-        _refuse("a bracket ends the values here", text, whole.column + whole.length - 3)
+        _refuse("a bracket ends the values here", text, whole.column + whole.length - 2)
     found: dict[str, Value] = {}
     for index, value in enumerate(data):
         span = reader.values[index,]

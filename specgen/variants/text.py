@@ -83,7 +83,7 @@ def _lines(
         elif not goes_on:
             reason = textwrap.wrap(
                 printable(_reason(variant)),
-                max(WIDTH - indent, 40),
+                max(WIDTH - indent, 30),
                 break_on_hyphens=False,
             )
             yield f"{line:{indent}}{reason[0]}"
@@ -117,9 +117,9 @@ def _short(text: str) -> str:
 
 
 def _reason(variant: Variant) -> str:
-    first, *more = variant.problems
+    reason, *more = variant.reasons
     others = f" (and {len(more)} more)" if more else ""
-    return f"refused[{first.code}]: {first.message}{others}"
+    return f"refused[{variant.problems[0].code}]: {reason}{others}"
 
 
 def _notes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -67,6 +68,11 @@ class Variant:
     sound: Sound | None
     problems: tuple[Diagnostic, ...]
 
+    @property
+    def reasons(self) -> list[str]:
+        """What is wrong with it: a sentence for each problem, which names its place."""
+        return [_sentence(problem) for problem in self.problems]
+
     def as_json(self) -> dict[str, Any]:
         """Return it as data for JSON; what is not known is null."""
         plan = self.sound and self.sound.plan
@@ -77,7 +83,7 @@ class Variant:
             "macs": plan.macs if plan else None,
             "devices": [asdict(device) for device in plan.devices] if plan else [],
             "traffic_bytes_per_image": self.sound.traffic if self.sound else None,
-            "error": "; ".join(p.message for p in self.problems) or None,
+            "error": "; ".join(self.reasons) or None,
         }
 
 
@@ -158,6 +164,14 @@ def _compile(source: Source, stem: str) -> Program | SpecError:
         return compile_read(source, stem)
     except SpecError as error:
         return error
+
+
+def _sentence(problem: Diagnostic) -> str:
+    """Return the message, behind its path if it names nothing of that."""
+    path = [str(part) for part in problem.path or ()]
+    if set(re.findall(r"\w+", problem.message)) & set(path[1:]):
+        return problem.message
+    return ": ".join(filter(None, (".".join(path), problem.message)))
 
 
 def _sound(program: Program, base: Program | SpecError, images: int | None) -> Sound:
