@@ -147,7 +147,7 @@ def test_variants_of_a_revision(repository: Path) -> None:
     ]
     outputs = [v.sound and v.sound.plan.output_shape for v in found]
     assert outputs == [(10,), None, (12,), None]
-    with pytest.raises(SpecError, match="nosuch.yaml: path"):
+    with pytest.raises(SpecError, match="HEAD:nets/nosuch"):
         variants.compare(["HEAD:nets/nosuch.yaml"])
 
 
