@@ -203,7 +203,6 @@ def test_texts_do_no_harm(tmp_path: Path) -> None:
     for line in markdown(found).splitlines()[2 : 2 + len(HOSTILE)]:
         first = re.split(r"(?<!\\)\|", line)[1]
         assert re.fullmatch(r" (`+)(.*?)\1 ", first)
-        assert "`|" not in first.replace("\\|", "")
 
 
 # --- the command
