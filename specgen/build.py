@@ -96,24 +96,73 @@ def outputs(
 
     The first is that of the run-time modules, which they share.
     """
+    folders, runtime = _shared()
+    for spec, program in programs.items():
+        folders[program.stem] = _files(
+            spec, program, sets, runtime, onnx_devices=onnx_devices
+        )
+    return folders
+
+
+def variants(
+    programs: Sequence[Program], root: Path, *, force: bool = False
+) -> dict[str, dict[str, bytes]]:
+    """Return the files of variants as `outputs` does, each in a folder of its own.
+
+    It is called as the folder of its runs: after its spec and its options.
+
+    Raises:
+        SpecError: two of them would go into one folder; also, unless `force`, a folder
+            that belongs to another spec.
+    """
+    problems: list[Diagnostic] = []
+    own: dict[str, tuple[Path, Program]] = {}
+    for program in programs:
+        spec = list(program.source.files)[-1]  # bases come first
+        first, _ = own.setdefault(program.variant.casefold(), (spec, program))
+        if own[program.variant.casefold()][1] is not program:
+            message = f"{first} and {spec} would go into one folder, {program.variant}"
+            cure = "rename one of them, or build them into another folder each"
+            problems.append(Diagnostic("folder-taken", message, help=cure))
+    if not force:
+        problems += taken({root / p.variant: spec for spec, p in own.values()})
+    if problems:
+        raise SpecError(problems)
+    folders, runtime = _shared()
+    for spec, program in own.values():
+        sets = program.source.options
+        folders[program.variant] = _files(spec, program, sets, runtime)
+    return folders
+
+
+def _shared() -> tuple[dict[str, dict[str, bytes]], str]:
+    """Return the folder that all networks share, and the digest of its lock file."""
+    files = runtime_files.read()
+    files[lock.NAME] = lock.dump_runtime(files)
+    return {lock.RUNTIME: files}, lock.digest(lock.NAME, files[lock.NAME])
+
+
+def _files(
+    spec: Path,
+    program: Program,
+    sets: Sequence[str],
+    runtime: str,
+    *,
+    onnx_devices: bool = False,
+) -> dict[str, bytes]:
+    """Return the files of a network's folder."""
     from specgen.compiler import render
 
-    shared = runtime_files.read()
-    shared[lock.NAME] = lock.dump_runtime(shared)
-    runtime = lock.digest(lock.NAME, shared[lock.NAME])
-    folders = {lock.RUNTIME: shared}
-    for spec, program in programs.items():
-        files = render(program, onnx_devices=onnx_devices)
-        files[lock.NAME] = lock.dump(
-            spec,
-            program.source.files,
-            sets,
-            files,
-            runtime=runtime,
-            onnx_devices=onnx_devices,
-        )
-        folders[program.stem] = files
-    return folders
+    files = render(program, onnx_devices=onnx_devices)
+    files[lock.NAME] = lock.dump(
+        spec,
+        program.source.files,
+        sets,
+        files,
+        runtime=runtime,
+        onnx_devices=onnx_devices,
+    )
+    return files
 
 
 def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
@@ -128,9 +177,12 @@ def stale(root: Path, folders: Mapping[str, Mapping[str, bytes]]) -> list[Path]:
 
 
 def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
-    """Find folders that belong to other specs that still exist."""
-    for spec in specs:
-        folder = root / spec.stem
+    return taken({root / spec.stem: spec for spec in specs})
+
+
+def taken(folders: Mapping[Path, Path]) -> Iterator[Diagnostic]:
+    """Find folders, each given with its spec, of other specs that still exist."""
+    for folder, spec in folders.items():
         other = cache.built_from(folder) or _recorded(folder, spec)
         if other and other.is_file() and spec.is_file() and not other.samefile(spec):
             if other.is_relative_to(here := Path.cwd()):

@@ -72,14 +72,22 @@ def compile_file(
         Unfinished: all errors, each with its place.
         SpecError: a file cannot be read.
     """
-    source = load(path, sets, root, text)
+    return compile_read(load(path, sets, root, text), path.stem)
+
+
+def compile_read(source: Source, stem: str) -> Program:
+    """Compile what was read of the file with this stem.
+
+    Raises:
+        Unfinished: all errors, each with its place.
+    """
     problems = Problems()
-    if problem := stem_problem(path.stem):
+    if problem := stem_problem(stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
     draft, placed = _compile(source, problems)
     if problems or source.problems:
         raise Unfinished(located(source, problems), draft, placed)
-    return _program(path.stem, source, draft, placed)
+    return _program(stem, source, draft, placed)
 
 
 def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:

@@ -23,7 +23,7 @@ from specgen import __version__
 NAME = "specgen.lock"
 RUNTIME = "runtime"  # the folder of the modules that all networks share
 STAGE = ".specgen-stage"  # next to the folders, only while files are swapped
-PLAIN = re.compile(r"\w[\w.-]{0,98}")  # a name that stays inside its folder
+PLAIN = re.compile(r"\w[\w.=-]{0,98}")  # a name that stays inside its folder
 
 
 class Lock(NamedTuple):

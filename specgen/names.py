@@ -87,16 +87,20 @@ def stem_problem(stem: str) -> str | None:
 def variant_name(stem: str, options: Sequence[str]) -> str:
     """A name for a spec with `--set` options, no longer than a stem can be.
 
-    It repeats the options if they fit, else their beginning and a hash.
+    It repeats the options if they fit, can be read in one way only, and need no capital
+    letters, which some disks do not tell from small ones. Else it is the beginning of
+    that and a hash.
     """
     if not options:
         return stem
     said = "-".join([stem, *(text.removeprefix("layers.") for text in options)])
-    if len(said) <= LONGEST and VARIANT.fullmatch(said):
+    clear = all(text == text.lower() and text.count("=") == 1 for text in options)
+    if clear and len(said) <= LONGEST and VARIANT.fullmatch(said):
         return said
-    digest = sha256("\0".join(options).encode(errors="surrogateescape")).hexdigest()
+    whole = "\0".join([stem, *options])
+    digest = sha256(whole.encode(errors="surrogateescape")).hexdigest()
     start = NOT_VARIANT.sub("_", said)[: LONGEST - 9]
-    return f"{start}-{digest[:8]}"
+    return f"{start.rstrip('-')}-{digest[:8]}"
 
 
 def _identifier_problem(name: str) -> str | None:

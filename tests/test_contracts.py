@@ -48,6 +48,7 @@ ORDER = (
     "compiler",
     "diff",
     "page",
+    "variants",
     "merges",
     "transaction",
     "writer",

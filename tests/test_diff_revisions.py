@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
+from specgen import variants
 from specgen.diagnostics import SpecError, render_text
 from specgen.diff import compare
 from specgen.diff.revision import compile_at
@@ -136,3 +137,24 @@ def test_outside_of_a_repository(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SpecError, match="git does not run"):
         compile_at("HEAD:x.yaml")
+
+
+def test_variants_of_a_revision(repository: Path) -> None:
+    specs = ["HEAD~1:nets/top.yaml", ":nets/top.yaml"]
+    found = variants.compare(specs, sweeps=["training.batch_size=8,0"])
+    assert [variant.name for variant in found] == [
+        f"{spec} training.batch_size={size}" for spec in specs for size in (8, 0)
+    ]
+    outputs = [v.sound and v.sound.plan.output_shape for v in found]
+    assert outputs == [(10,), None, (12,), None]
+    with pytest.raises(SpecError, match="HEAD:nets/nosuch"):
+        variants.compare(["HEAD:nets/nosuch.yaml"])
+
+
+def test_what_could_be_read_past_is_said_of_the_revision(repository: Path) -> None:
+    Path("nets/top.yaml").write_text("extends: base.yaml\nname: A\nname: B\n")
+    commit("third")
+    with pytest.raises(SpecError) as caught:
+        compile_at("HEAD:nets/top.yaml", ["x"])
+    files = {error.span.file for error in caught.value.diagnostics if error.span}
+    assert files == {"HEAD:nets/top.yaml", "--set x"}

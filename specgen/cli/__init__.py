@@ -27,6 +27,7 @@ COMMANDS = {
     "watch": "build whenever a spec is saved, and say what changed",
     "show": "print the plan, layer by layer",
     "diff": "print what a change to a spec means",
+    "compare": "print what variants of specs cost, side by side",
     "report": "write a page about a network, or about two side by side",
     "verify": "run the generated code and compare with the plan",
     "schema": "print a JSON Schema for editors",

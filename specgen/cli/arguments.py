@@ -121,3 +121,14 @@ def warn(options: argparse.Namespace, programs: Iterable[Program]) -> None:
     if found and options.strict:
         raise SpecError(replace(warning, warning=False) for warning in found)
     options.warnings.extend(found)
+
+
+def images(text: str) -> int:
+    """Return a batch size, which is what --batch-size has as text."""
+    from specgen.passes.memory import MOST_IMAGES
+
+    if text.isdecimal() and len(text) < 8 and 1 <= int(text) <= MOST_IMAGES:
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"{text[:30]!r} is not a whole number from 1 to {MOST_IMAGES}"
+    )

@@ -26,7 +26,7 @@ def add(command: argparse.ArgumentParser) -> None:
     arguments.form(command)
     command.add_argument(
         "--batch-size",
-        type=_images,
+        type=arguments.images,
         metavar="N",
         help="show memory and traffic in detail, for N images at once",
     )
@@ -111,13 +111,3 @@ def _sound_part(error: Unfinished, images: int | None) -> str:
     if draft and draft.graph and draft.graph.nodes:
         return report.beginning(draft.graph, list(draft.layers))
     return ""
-
-
-def _images(text: str) -> int:
-    from specgen.passes.memory import MOST_IMAGES
-
-    if text.isdecimal() and len(text) < 8 and 1 <= int(text) <= MOST_IMAGES:
-        return int(text)
-    raise argparse.ArgumentTypeError(
-        f"{text[:30]!r} is not a whole number from 1 to {MOST_IMAGES}"
-    )

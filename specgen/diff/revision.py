@@ -16,8 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from specgen import lock
-from specgen.compiler import Program, compile_file
-from specgen.diagnostics import Diagnostic, Span, SpecError, printable, short
+from specgen.compiler import Program, compile_read
+from specgen.diagnostics import (
+    Diagnostic,
+    Span,
+    SpecError,
+    in_order,
+    printable,
+    short,
+)
+from specgen.frontend.overlay import change, read, read_options
 from specgen.source import MAX_BYTES, Source, parse
 
 LONGEST_CHAIN = 100  # of bases; a cycle is the compiler's to find
@@ -55,8 +63,22 @@ def compile_at(
     Raises:
         SpecError: everything that is wrong with it, or that git cannot read it.
     """
+    try:
+        source, stem = read_at(spec, root)
+    except SpecError as error:
+        _, problems = read_options(sets)
+        raise SpecError(in_order([*error.diagnostics, *problems])) from None
+    return compile_read(change(source, sets), stem)
+
+
+def read_at(spec: str, root: Path | None = None) -> tuple[Source, str]:
+    """Read a spec as `compile_at` does; return it with the stem of its file.
+
+    Raises:
+        SpecError: it, or a base of it, cannot be read.
+    """
     if ":" not in spec or os.path.lexists(spec):
-        return compile_file(Path(spec), sets, root)
+        return read(Path(spec), root), Path(spec).stem
     revision, _, path = spec.partition(":")
     if spec.startswith("-") or not spec.isprintable():  # an option, or two names
         raise _unreadable(spec, "git cannot have such a name")
@@ -69,12 +91,12 @@ def compile_at(
         top = Path(folder).resolve()
         try:
             _check_out(revision, path, top)
-            program = compile_file(top / path, sets, top)
+            source = read(top / path, top)
         except SpecError as error:
             raise SpecError(
                 _renamed(diagnostic, top, revision) for diagnostic in error.diagnostics
             ) from None
-        return replace(program, source=_renamed_source(program.source, top, revision))
+        return _renamed_source(source, top, revision), Path(path).stem
 
 
 def built_from(spec: Path, folder: Path) -> str | None:
@@ -177,4 +199,7 @@ def _renamed_source(source: Source, root: Path, revision: str) -> Source:
             Path(_name(str(path), root, revision)): content
             for path, content in source.files.items()
         },
+        problems=tuple(
+            _renamed(problem, root, revision) for problem in source.problems
+        ),
     )

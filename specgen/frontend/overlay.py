@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
@@ -44,28 +45,42 @@ def load(
     Raises:
         SpecError: a file cannot be read.
     """
-    errors: list[Diagnostic] = []
-    bad_options: list[Diagnostic] = []
-    options, chain = [], []
-    for option in sets:
-        try:
-            options.append(_option(option))
-        except SpecError as error:
-            bad_options += error.diagnostics
+    try:
+        source = read(path, root, text)
+    except SpecError as error:
+        _, problems = read_options(sets)
+        raise SpecError(in_order([*error.diagnostics, *problems])) from None
+    return change(source, sets)
+
+
+def read(
+    path: FilePath, root: FilePath | None = None, text: bytes | None = None
+) -> Source:
+    """Read a spec and merge it into what it extends: `load` without options.
+
+    Raises:
+        SpecError: a file cannot be read.
+    """
+    chain = []
     try:
         for source in _chain(path, root, text):
             chain.append(source)
     except SpecError as error:
-        errors += error.diagnostics
-    if errors:
         problems = [problem for source in chain for problem in source.problems]
-        raise SpecError(in_order(errors + bad_options + problems))
+        raise SpecError(in_order([*error.diagnostics, *problems])) from None
     merge = Merge(chain.pop())
     for overlay in reversed(chain):
         merge.overlay(overlay)
+    return merge.result()
+
+
+def change(source: Source, sets: Sequence[str]) -> Source:
+    """Return a spec that was read, which stays as it is, as the options change it."""
+    options, problems = read_options(sets)
+    merge = Merge(replace(source, data=deepcopy(source.data)))
     if options:
         merge.overlay(_one_overlay(options))
-    merge.problems += bad_options
+    merge.problems += problems
     return replace(merge.result(), options=tuple(sets))
 
 
@@ -148,6 +163,18 @@ def _refuse(
 # --- options
 
 
+def read_options(sets: Sequence[str]) -> tuple[list[Source], list[Diagnostic]]:
+    """Read options, each as an overlay; return these, and what is wrong with others."""
+    options: list[Source] = []
+    problems: list[Diagnostic] = []
+    for text in sets:
+        try:
+            options.append(option(text))
+        except SpecError as error:
+            problems += error.diagnostics
+    return options, problems
+
+
 def _one_overlay(options: Sequence[Source]) -> Source:
     """Return the overlay of all options; the last one wins."""
     data: dict[str, Any] = {}
@@ -170,8 +197,12 @@ def _add(data: dict[str, Any], more: dict[str, Any]) -> None:
             data[key] = value
 
 
-def _option(text: str) -> Source:
-    """Read KEY=VALUE as an overlay with nothing else."""
+def option(text: str) -> Source:
+    """Read KEY=VALUE as an overlay with nothing else.
+
+    Raises:
+        SpecError: it is not an option.
+    """
     file = f"--set {text}"
     name, equals, value = text.partition("=")
     start = len(name) + 1

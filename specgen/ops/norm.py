@@ -19,6 +19,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
+    Window,
     divisors,
     need_maps,
     volume,
@@ -148,6 +149,10 @@ class SpatialResponseNorm(ResponseNorm):
     """
 
     op: Literal["spatial_response_norm"]
+
+    def window(self) -> Window:
+        reach = self.size // 2
+        return Window((self.size, self.size), (1, 1), (reach, reach, reach, reach))
 
     def torch(self, x: Shape) -> TorchForm:
         return self._form(self._saved(x), "SpatialResponseNorm")
