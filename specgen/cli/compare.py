@@ -19,7 +19,7 @@ EXAMPLES = (
     ("compare specs/alexnet.yaml specs/alexnet_1gpu.yaml", "a row each"),
     ("compare net.yaml --sweep layers.conv1.stride=2,4", "a row per value"),
     ("compare net.yaml --sweep data.size=64,96 --sweep training.batch_size=8,16", ""),
-    ("compare net.yaml --sweep layers.norm1.k=1,2 --build variants", "for training"),
+    ("compare net.yaml --sweep data.std=1,64 --build out", "to train them"),
 )
 
 
