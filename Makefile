@@ -20,6 +20,7 @@ help: ## list the targets
 $(INSTALLED): pyproject.toml constraints.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'specgen needs Python 3.11 or later: make PYTHON=...' >&2; exit 1; }
+	@echo 'Installing into .venv, which takes some minutes.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(BIN)/pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]'
@@ -29,18 +30,28 @@ $(DATA): | $(INSTALLED)
 	$(BIN)/specgen sample-data $@
 
 demo: $(INSTALLED) $(DATA) ## from a spec to a trained network: build, show, verify, train
-	$(BIN)/specgen build specs/alexnet.yaml
-	$(BIN)/specgen build specs/alexnet_mini.yaml
+	@printf '\nBuild code from two specs, and show what is known before it runs.\n'
+	$(BIN)/specgen build specs/alexnet.yaml specs/alexnet_mini.yaml
 	$(BIN)/specgen show specs/alexnet.yaml
+	@printf '\nRun the code and compare it with the plan.\n'
 	$(BIN)/specgen verify specs/alexnet.yaml
-	rm -rf $(RUN) runs/demo/alexnet
-	@echo 'three steps of the full AlexNet, just to show that it runs:'
+	@rm -rf $(RUN) runs/demo/alexnet
+	@printf '\nTake three steps with the full AlexNet. This only shows that it runs:\n'
+	@printf 'three steps are far too few to learn anything.\n'
 	$(BIN)/python generated/alexnet/train.py --data $(DATA) --output runs/demo/alexnet \
 		--steps 3 --batch-size 16
+	@printf '\nTrain the small network on drawn shapes; it takes a few minutes.\n'
 	$(BIN)/python generated/alexnet_mini/train.py --data $(DATA) --output $(RUN)
-	@awk -F, '$$3 == "val" { top1 = $$5 } END { print "validation accuracy", top1 }' \
+	@awk -F, '$$3 == "val" { top1 = $$5 } \
+		END { printf "\nDone. The small network has a validation accuracy of %s.\n", top1 }' \
 		$(RUN)/metrics.csv
-	@echo 'curves and checkpoint:' $(RUN)/*.png $(RUN)/*.safetensors
+	@printf '%s\n' 'Its curves are in $(RUN)/curves.png.' '' 'What to do next:' '' \
+		'  source .venv/bin/activate' \
+		'  python generated/alexnet_mini/predict.py $(DATA)/val/star/000.jpg \' \
+		'      --model $(RUN)/checkpoint.safetensors' \
+		'  specgen show specs/alexnet_mini.yaml  # edit this spec, then build it:' \
+		'  specgen build specs/alexnet_mini.yaml' '' \
+		'README.md has the other commands, and docs/spec.md the language of specs.'
 
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
