@@ -174,7 +174,7 @@ def resume(
     kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
     here = asdict(replace(recipe, **(kept | args.given)))
     free = ["lr"] if length_matters else ["epochs", "lr"]
-    changed = {name: here[name] for name in free}
+    changed = {name: here[name] for name in free if name in kept}
     checkpoint.refuse_differences(f"{path} is of another recipe", there | changed, here)
     print(f"resuming after step {run.step} of {path}")
     if here["lr"] != there["lr"]:
