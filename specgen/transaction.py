@@ -140,6 +140,7 @@ def _move(path: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         near = target.with_name(f"{LEFT}{target.name}")
+        near.unlink(missing_ok=True)  # a link there would be written through
         shutil.copy2(path, near, follow_symlinks=False)
         near.replace(target)
 
@@ -149,6 +150,8 @@ def _recover(root: Path) -> None:
     stage = root / STAGE
     if not os.path.lexists(stage):
         return
+    if stage.is_symlink() or not stage.is_dir():  # a pipe there would be waited for
+        raise OSError(errno.ENOTDIR, f"{stage} is not a folder of specgen: remove it")
     if journal := _journal(root):
         for number, (name, new) in enumerate(journal["files"]):
             _put_back(root, name, new, stage / f"{number}.old")

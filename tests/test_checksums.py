@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from exporting import NET, Exporter
+from exporting import NET, SETTINGS, Exporter
 from helpers import compile_text
 from hypothesis import given
 from hypothesis import strategies as st
 
 from specgen.runtime import checkpoint, onnx_export, onnx_seal
 from specgen.runtime.errors import CheckpointError
+from specgen.runtime.prediction import open_onnx
 
 
 @pytest.fixture
@@ -44,9 +49,12 @@ def test_the_file_and_its_weights_are_those_of_one_export(
         name: content for name, content in first.items() if "safe" not in name
     }
     onnx_seal.verify(exporter.output)
+    mine = exporter.script.with_name("run.onnx.original.data")
+    mine.touch()
     exporter.run()
     onnx_seal.verify(exporter.output)
-    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 2
+    assert mine.exists()
+    assert len(list(exporter.script.parent.glob("run.onnx*"))) == 3
 
 
 def test_exports_at_once_do_not_mix(
@@ -81,6 +89,74 @@ def test_weights_of_another_export_are_refused(
     data.unlink()
     with pytest.raises(CheckpointError, match=f"missing: {data.name} belongs next to"):
         onnx_seal.verify(exporter.output)
+
+
+OTHER = '{"file": "x", "sha256": ""}'
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [None, "0", "[1]", '{"file": "y"}', '{"file": 1, "sha256": ""}', OTHER],
+)
+def test_weights_are_only_those_that_the_metadata_name(
+    weights: str | None, exporter: Exporter
+) -> None:
+    proto = sealed_model(exporter)
+    make_external(proto.graph.initializer[0], "y")
+    if weights is not None:
+        proto.metadata_props.add(key="weights", value=weights)
+    exporter.output.write_bytes(onnx_seal.seal(proto.SerializeToString()))
+    with pytest.raises(CheckpointError, match=r"was not written by export\.py"):
+        onnx_seal.verify(exporter.output)
+
+
+def test_a_pipe_in_the_place_of_the_weights_is_not_waited_for(
+    exporter: Exporter,
+) -> None:
+    proto = sealed_model(exporter)
+    make_external(proto.graph.initializer[0], "pipe")
+    written = '{"file": "pipe", "sha256": ""}'
+    proto.metadata_props.add(key="weights", value=written)
+    exporter.output.write_bytes(onnx_seal.seal(proto.SerializeToString()))
+    os.mkfifo(exporter.output.with_name("pipe"))
+    with pytest.raises(CheckpointError, match="missing: pipe belongs beside it"):
+        onnx_seal.verify(exporter.output)
+
+
+def test_onnxruntime_does_not_log_names_as_they_are(
+    exporter: Exporter, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = b"too short"
+    exporter.output.with_name("weights").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    written = json.dumps({"file": "weights", "sha256": digest})
+    proto = sealed_model(exporter)
+    proto.metadata_props.add(key="weights", value=written)
+    tensor = proto.graph.initializer[0]
+    evil = f"\x1b[31m{tensor.name}"
+    for node in proto.graph.node:
+        node.input[:] = [evil if n == tensor.name else n for n in node.input]
+    tensor.name = evil
+    make_external(tensor, "weights")
+    tensor.external_data.add(key="length", value=str(len(content)))
+    exporter.output.write_bytes(onnx_seal.seal(proto.SerializeToString()))
+    with pytest.raises(CheckpointError, match="cannot be read: "):
+        open_onnx(exporter.output, SETTINGS, exporter.mean.shape, 2)
+    assert capfd.readouterr().err == ""
+
+
+def sealed_model(exporter: Exporter) -> onnx.ModelProto:
+    """Export; return the model without its checksum."""
+    exporter.run()
+    proto = onnx.load(exporter.output)
+    del proto.metadata_props[-1]
+    return proto
+
+
+def make_external(tensor: onnx.TensorProto, file: str) -> None:
+    """Let a tensor be in a file of this name."""
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=file)
 
 
 @given(data=st.data())

@@ -233,6 +233,10 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "its history cannot be",
     ),
     "no recipe": (lambda run: run | {"recipe": {}}, "of another recipe: "),
+    "no learning rate": (
+        lambda run: run | {"recipe": {**run["recipe"], "lr": "\x1b[31m"}},
+        r"lr is '\x1b[31m' there and 0.01 here",
+    ),
     "no batch": (
         lambda run: run | {"recipe": run["recipe"] | {"batch_size": 0}},
         "batch_size is 0 there and 8 here",

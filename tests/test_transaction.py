@@ -189,6 +189,22 @@ def test_a_stage_that_was_copied_along_does_nothing(root: Path) -> None:
     assert found(copy) == found(root)
 
 
+@pytest.mark.parametrize("kind", ["a pipe", "a link", "a file"])
+def test_what_is_not_a_stage_is_named(kind: str, root: Path) -> None:
+    stage = root / lock.STAGE
+    if kind == "a pipe":
+        os.mkfifo(stage)
+    elif kind == "a link":
+        stage.symlink_to(root.parent)
+    else:
+        stage.touch()
+    for ask in (writer.write, writer.drift):
+        with pytest.raises(SpecError, match=f"{stage} is not a folder of specgen"):
+            ask(root, NEW)
+    stage.unlink()
+    assert found(root) == OLD
+
+
 @pytest.mark.parametrize(
     "journal", ["", "[]", "{}", "null", '{"inode": 1}', "[" * 9999, "..", "made"]
 )

@@ -170,7 +170,8 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
             with atomic_write(path) as file:
                 file.write(seal(model.SerializeToString()))
             if alone:  # left by earlier exports
-                for data in path.parent.glob(f"{escape(path.name)}.????????.data"):
+                digits = "[0-9a-f]" * 8
+                for data in path.parent.glob(f"{escape(path.name)}.{digits}.data"):
                     if data != kept:
                         data.unlink(missing_ok=True)
     except OSError as error:

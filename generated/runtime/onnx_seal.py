@@ -16,6 +16,7 @@ import onnx
 
 from .console import readable
 from .errors import CheckpointError
+from .files import open_file
 
 # ModelProto.metadata_props, 74 bytes: key (6 bytes), value (64 bytes).
 HEAD = b"\x72\x4a\x0a\x06sha256\x12\x40"
@@ -50,8 +51,22 @@ def verify(path: Path) -> dict[str, str]:
         raise CheckpointError(f"{path} was not written by export.py")
     if seal(content) != whole:
         raise CheckpointError(f"{path} has changed since export.py wrote it")
-    if weights is not None:
-        _verify_weights(path, weights["file"], weights["sha256"])
+    beside = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    if weights is None and not beside:
+        return metadata
+    try:
+        name, expected = weights["file"], weights["sha256"]
+        good = isinstance(name, str) and beside == {name}
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise CheckpointError(f"{path} was not written by export.py")
+    _verify_weights(path, name, expected)
     return metadata
 
 
@@ -59,8 +74,9 @@ def _verify_weights(path: Path, name: str, expected: str) -> None:
     """Raise CheckpointError unless the file of the weights is that of the export."""
     shown = readable(name)
     try:
-        with path.with_name(name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with open_file(path.with_name(name)) as file:
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+        found = digest.hexdigest()
     except (OSError, ValueError):
         problem = f"the weights of {path} are missing: {shown} belongs next to it"
         raise CheckpointError(problem) from None

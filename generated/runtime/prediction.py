@@ -77,8 +77,14 @@ def open_onnx(
     except ImportError as error:
         raise CheckpointError(f"{path} needs {error.name}: install it") from None
     metadata = onnx_seal.verify(path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = (
+        4  # it would log its errors, too, with names as they are
+    )
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from None
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     ("compare specs/alexnet.yaml specs/alexnet_1gpu.yaml", "a row each"),
     ("compare net.yaml --sweep layers.conv1.stride=2,4", "a row per value"),
-    ("compare net.yaml --sweep data.size=64,96 --sweep data.std=1,64", "multiply"),
+    ("compare net.yaml --sweep data.size=64,96 --sweep data.std=1,64", ""),
     ("compare net.yaml --sweep data.size=64,96 --build out", "to train them"),
 )
 

@@ -173,7 +173,7 @@ def resume(
     kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
     here = asdict(replace(recipe, **(kept | args.given)))
     free = ["lr"] if length_matters else ["epochs", "lr"]
-    changed = {name: here[name] for name in free}
+    changed = {name: here[name] for name in free if name in kept}
     checkpoint.refuse_differences(
         f"{path} is from another recipe", there | changed, here
     )
