@@ -232,7 +232,7 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda run: run | {"history": [{"split": "val"}]},
         "its history cannot be",
     ),
-    "no recipe": (lambda run: run | {"recipe": {}}, "of another recipe: "),
+    "no recipe": (lambda run: run | {"recipe": {}}, "from another recipe: "),
     "no learning rate": (
         lambda run: run | {"recipe": {**run["recipe"], "lr": "\x1b[31m"}},
         r"lr is '\x1b[31m' there and 0.01 here",
@@ -310,10 +310,10 @@ def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
     code = generate(tmp_path / "other", BASE, data=section)
     path = whole / "checkpoint.safetensors"
     flags = ("--data", data, "--resume", path, "--output", tmp_path)
-    assert f"of other data: {expected}" in refusal(code, *flags)
+    assert f"from other data: {expected}" in refusal(code, *flags)
     ended = run(code / "evaluate.py", path, "--data", data)
     assert ended.code == 1
-    assert f"of other data: {expected}" in ended.err
+    assert f"from other data: {expected}" in ended.err
 
 
 @pytest.mark.parametrize(
