@@ -26,6 +26,7 @@ from strategies import networks
 from specgen.compiler import Program
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import Node
+from specgen.names import LONGEST
 from specgen.ops import AnyOp
 from specgen.ops.activation import Softmax
 from specgen.ops.base import FLOAT32, volume
@@ -291,6 +292,15 @@ def test_the_last_layer_must_be_whole() -> None:
     (found,) = refused(f"{text}placement: {{{TWO}, layers: {{conv1..fc4: split}}}}")
     assert found.message == "fc4 is the last layer, and the loss needs its whole output"
     assert found.help == "place it on one device"
+
+
+def test_a_wrong_name_is_not_reported_again_for_each_share() -> None:
+    text = (
+        f"{WIDE}placement: {{{TWO}, layers: {{conv1..drop3: split, fc4..prob: gpu0}}}}"
+    )
+    for name in ("n" * (LONGEST + 1), "2nd"):
+        (found,) = refused(text.replace("  conv2:", f"  {name}:"))
+        assert found.code == "bad-name"
 
 
 def test_a_share_must_not_hide_what_a_module_has() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from helpers import ROOT
 
@@ -60,3 +62,16 @@ def test_of_what_is_unknown_nothing_is_shown(
     lines, said = show(capsys, *options)
     assert lines == []
     assert said.startswith("error[")
+
+
+def test_what_the_spec_leaves_to_defaults_is_shown_as_it_will_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "specgen: 1\nname: Net\ninput: {channels: 3, height: 32, width: 32}\n"
+    text += "layers: {flat: {op: flatten}, fc1: {op: linear, out_features: 4}}\n"
+    spec = tmp_path / "net.yaml"
+    spec.write_text(text)
+    cli.main(["show", str(spec)])
+    shown = capsys.readouterr().out
+    assert "size 37, crops of 32 x 32" in shown
+    assert "None" not in shown

@@ -184,7 +184,7 @@ def _traffic(plan: Plan, *, details: bool) -> str:
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:
     """The recipe in three lines: data, training, and the learning rate."""
     _, height, width = input_shape
-    sees = [f"size {data.size}, crops of {height} x {width}"]
+    sees = [f"size {data.side(height, width)}, crops of {height} x {width}"]
     sees += ["flip"] if data.flip else []
     sees += [f"color noise {data.color_noise:g}"] if data.color_noise else []
     sees += [f"std {data.std:g}"] if data.std != 1 else []

@@ -98,6 +98,8 @@ class _Names:
 
     def check(self, node: Node, parts: Sequence[Cut], problems: Problems) -> None:
         """Report the names of a layer's shares that the model cannot have."""
+        if attribute_problem(node.name):
+            return  # that is reported, and its shares would only repeat it
         for part in parts if len(parts) > 1 and node.parameters() else ():
             also = f"{node.name} on {part.device}"
             if place := self._places.get(part.name):
