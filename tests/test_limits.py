@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from helpers import compile_text, refused
 
-from specgen.diagnostics import MOST_COMPARED, MOST_ERRORS
+from specgen.diagnostics import MOST_COMPARED, MOST_ERRORS, Span
 from specgen.passes import check, placement
+from specgen.yaml12.reader import Reader
 
 HEAD = """
 specgen: 1
@@ -117,6 +118,19 @@ placement:
   devices: {a: {}, b: {}, c: {}, d: {}}
   layers: {conv0..flat: split, fc: a}
 """
+
+
+def test_a_long_line_is_not_copied_for_each_of_its_keys() -> None:
+    class Line(str):
+        def __getitem__(self, place: object) -> str:
+            part = super().__getitem__(place)  # type: ignore[index]
+            assert len(part) < 9
+            return part
+
+    text = Line("{size: 3,3, " + "a: 1, " * 1000)
+    span = Span("net.yaml", 1, text.index("3, ") + 1, 1, text)
+    found = Reader._second_number({"size": 3}, span)
+    assert found == "two numbers need brackets: size: [3, 3]"
 
 
 def test_a_network_can_have_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
 # A key and its value without a space in between, which YAML reads as one string.
 TIGHT = re.compile(r"[A-Za-z_]\w*:[^\s:].*")
+COLON = re.compile(r"\s*:")  # after a key that has a value
 
 # What parts of the parser's messages most often mean.
 ADVICE = {
@@ -179,10 +180,11 @@ class Reader:
         if not data:
             return None
         name, first = next(reversed(data.items()))
-        text = key.text[key.column - 1 :]
-        second = text[: key.length]
-        if not isinstance(first, int | float) or text[key.length :].lstrip()[:1] == ":":
+        start, end = key.column - 1, key.column - 1 + key.length
+        # Copies nothing: a line can be as long as the file, with as many keys.
+        if not isinstance(first, int | float) or COLON.match(key.text, end):
             return None
+        second = key.text[start:end]
         return f"two numbers need brackets: {short(name)}: [{first}, {second}]"
 
     def _key(self, event: Any, path: Path, span: Span, help: str | None = None) -> str:
