@@ -27,6 +27,7 @@ from specgen.page.page import (
 from specgen.page.server import Server
 from specgen.paint import painted
 
+WIDTH = 52  # characters of a quoted line, which its column has room for
 SGR = re.compile(r"\x1b\[([\d;]+)m")
 
 
@@ -81,7 +82,7 @@ class Live:
             name=printable(str(self._spec)),
             wrong=wrong,
             counted=counted(found),
-            said=_colored(render_text(found, painted)),
+            said=_colored(render_text(found, painted, WIDTH)),
             names=["last commit", "now"],
             heading="h1",
             classes=CLASSES,
