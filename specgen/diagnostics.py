@@ -121,6 +121,14 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(sorted(diagnostics, key=place))
 
 
+def counted(found: Collection[Diagnostic]) -> str:
+    """Return "2 errors and 1 warning"."""
+    warnings = sum(each.warning for each in found)
+    counts = {"error": len(found) - warnings, "warning": warnings}
+    texts = [f"{n} {what}{'s' if n > 1 else ''}" for what, n in counts.items() if n]
+    return " and ".join(texts)
+
+
 def render_text(
     diagnostics: Iterable[Diagnostic], paint: Paint = plain, width: int = LINE_WIDTH
 ) -> str:

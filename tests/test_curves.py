@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from helpers import ROOT
 from PIL import Image
 
 from specgen.runtime import console, curves, report
+from specgen.runtime.errors import CheckpointError
 
 
 def a_run(folder: Path, losses: list[float], top1: float = 0.5) -> Path:
@@ -143,3 +145,9 @@ def test_other_tables_are_refused(
     with pytest.raises(SystemExit, match=f"error: .*{expected}"):
         console.run(curves.main)
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.csv")
+    with pytest.raises(CheckpointError, match="cannot read .* it is not a file"):
+        curves.read(tmp_path / "metrics.csv", "run")

@@ -54,9 +54,10 @@ def measure(
     Returns the reasons by image name. DataError if no training image can be read.
     """
     mean, covariance, bad = survey(train, val, workers, colors=True)
-    # The principal components of the colors of all pixels (Section 4.1 of the paper).
-    # The paper does not name the unit of a pixel, and the noise grows with its square:
-    # in [0, 1], as in fb.resnet.torch, it is a few gray levels; in [0, 255], 1,000.
+    # The principal components of the colors of all pixels, as in Krizhevsky, Sutskever &
+    # Hinton (NIPS 2012), Section 4.1. It does not name the unit of a pixel, and the noise
+    # grows with its square: in [0, 1], as in fb.resnet.torch, it is a few gray levels; in
+    # [0, 255], 1,000.
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance / 255**2)
     colors = 255 * eigenvalues[:, None] * eigenvectors.T
     return Statistics(mean.float(), colors.float()), bad
@@ -118,7 +119,7 @@ def center_crop(images: Tensor, mean: Tensor) -> Iterator[Tensor]:
 def ten_crops(images: Tensor, mean: Tensor) -> Iterator[Tensor]:
     """Yield the corners and the center, each followed by its mirror image.
 
-    Each is like that of `center_crop`. The paper averages the softmax over the ten.
+    Each is like that of `center_crop`. Average the softmax over the ten.
     """
     bottom, right = SIZE - HEIGHT, SIZE - WIDTH
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]

@@ -7,7 +7,8 @@
 It learns from the images in DIR/train/<class>/, is validated on those in
 DIR/val/<class>/, and writes checkpoint.safetensors, metrics.csv and curves.png to
 --output. All that is random is a function of the seed and of the epoch or step, so that
-a run that was stopped and resumed ends with the same bytes as one that never was.
+a run that was stopped and resumed ends with the same weights, bit for bit, as one that
+never was.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def main() -> None:
 def open_checkpoint(path: Path) -> Network:
     """Load a checkpoint. Raises CheckpointError if it is from another network."""
     tensors, run = checkpoint.load(path)
-    checkpoint.refuse_differences(f"{path} is of other data", run.data, SETTINGS)
+    checkpoint.refuse_differences(f"{path} is from other data", run.data, SETTINGS)
     net = model.AlexNet(["cpu"] * len(model.DEVICES))
     checkpoint.restore(net, tensors, SHAPES, path)
     return Network(net.eval(), run.classes, tensors["data.mean"])

@@ -24,6 +24,7 @@ from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 from . import console
 from .checkpoint import write_file
 from .errors import CheckpointError
+from .files import open_file
 
 PICTURE = "curves.png"
 HEAD = ("run", "epochs", "loss", "top-1", "top-5", "images/s")
@@ -52,7 +53,7 @@ def read(path: Path, name: str) -> History:
     history = History(name, [], [])
     splits = {"train": history.train, "val": history.val}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 columns = (row[column] for column in Epoch._fields[1:])
                 epoch = Epoch(int(row["epoch"]), *map(float, columns))

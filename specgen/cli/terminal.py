@@ -47,16 +47,8 @@ def report(found: Sequence[Diagnostic], form: str) -> None:
             width = max(40, min(width, get_terminal_size().columns - BESIDE))
         text = diagnostics.render_text(found, paint(sys.stderr), width)
         print(text, file=sys.stderr)
-        print(f"\n{counted(found)}", file=sys.stderr)
+        print(f"\n{diagnostics.counted(found)}", file=sys.stderr)
         print(f"To learn more, run: specgen explain {found[0].code}", file=sys.stderr)
-
-
-def counted(found: Sequence[Diagnostic]) -> str:
-    """Return "2 errors and 1 warning"."""
-    warnings = sum(each.warning for each in found)
-    counts = {"error": len(found) - warnings, "warning": warnings}
-    texts = [f"{n} {what}{'s' if n > 1 else ''}" for what, n in counts.items() if n]
-    return " and ".join(texts)
 
 
 def paint(stream: TextIO) -> Paint:

@@ -17,15 +17,18 @@ from specgen.paint import BOLD, GREEN, RED
 
 if TYPE_CHECKING:
     from specgen.compiler import Program
+    from specgen.page.live import Live
 
 EXAMPLES = (
     ("watch net.yaml", "beside an editor; Ctrl-C stops"),
+    ("watch net.yaml --serve", "with a live page for the browser"),
     ("watch specs --output /tmp/try", "every spec in a folder"),
 )
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    command.set_defaults(fail=command.error)
     command.add_argument(
         "specs",
         type=Path,
@@ -36,12 +39,25 @@ def add(command: argparse.ArgumentParser) -> None:
     arguments.changes(command)
     arguments.output(command)
     arguments.strict(command)
+    command.add_argument(
+        "--serve",
+        action="store_true",
+        help="show the page of `specgen report`, too, to browsers on this machine;"
+        " it is redrawn at every save",
+    )
+    command.add_argument(
+        "--port",
+        type=_port,
+        metavar="N",
+        help="the port of that page (default: a free one)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Build until Ctrl-C; a spec with errors leaves its folder unchanged."""
     from specgen.watch import Watch
 
+    page = _serve(options) if options.serve or options.port else None
     watch = Watch(options.specs)
     last: dict[Path, Program] = {}
     wrong: dict[Path, Sequence[Diagnostic]] = {}
@@ -54,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
                 program, count = _build(options, spec)
             except SpecError as error:
                 watch.is_wrong(spec)
+                if page:
+                    page.wrong(error.diagnostics)
                 if wrong.get(spec) != error.diagnostics:
                     wrong[spec] = error.diagnostics
                     found |= dict.fromkeys(error.diagnostics)
@@ -61,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
                     _say(spec, "error", RED, f"{folder} is unchanged")
                 continue
             watch.is_read_from(spec, program.source.files)
+            if page:
+                page.right(program)
             found |= dict.fromkeys(program.warnings)
             _tell(spec, last.get(spec), program, count, again=spec in wrong)
             wrong.pop(spec, None)
@@ -70,6 +90,26 @@ def run(options: argparse.Namespace) -> int:
         if not ready:
             ready = True
             print("watching; press Ctrl-C to stop", flush=True)
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and len(text) < 6 and 1024 <= int(text) < 65536:
+        return int(text)
+    message = f"{text[:30]!r} is not a whole number from 1024 to 65535"
+    raise argparse.ArgumentTypeError(message)
+
+
+def _serve(options: argparse.Namespace) -> Live:
+    """Start to serve the page of the only spec, and say where."""
+    from specgen.page.live import Live
+
+    if not options.serve:
+        options.fail("--port is of --serve")
+    if len(options.specs) > 1 or options.specs[0].is_dir():
+        options.fail("--serve shows one spec: give its file")
+    live = Live(options.specs[0], options.port or 0)
+    print(f"live at http://127.0.0.1:{live.port}/", flush=True)
+    return live
 
 
 def _build(options: argparse.Namespace, spec: Path) -> tuple[Program, int]:

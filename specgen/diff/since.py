@@ -1,13 +1,16 @@
-"""What has changed in a spec since its folder was built, where git knows."""
+"""What has changed in a spec since its folder was built, or since the last commit."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from specgen.compiler import Program
 from specgen.diagnostics import SpecError
 from specgen.diff.compare import compare
-from specgen.diff.revision import built_from, compile_all
+from specgen.diff.revision import built_from, compile_all, compile_at
 from specgen.diff.text import text
 
 
@@ -29,3 +32,10 @@ def since_build(
         return ""
     title = f"Since {before}, which {folder} was built from:"
     return f"\n{title}\n\n{text(found)}\n" if found.changes else ""
+
+
+def committed(spec: Path) -> Program | None:
+    """Return a spec as the last commit has it; None if git has it not, or not sound."""
+    with suppress(SpecError, ValueError):  # ValueError: on another drive
+        return compile_at(f"HEAD:./{Path(os.path.relpath(spec)).as_posix()}")
+    return None

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -20,6 +21,10 @@ from specgen.page import views
 from specgen.page.views import Bar, Row
 from specgen.picture import draw
 from specgen.plan import Plan, images, make_plan
+
+# A browser asks for nothing and runs no other script, whatever a spec says.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src"
+CLASSES = {"<": "l", ">": "r", "w": "why"}  # of cells, by the sides of their column
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,25 @@ def page(name: str, program: Program, other: tuple[str, Program] | None = None) 
 
     Both have a name: their files, or what else tells one from the other.
     """
-    environment = Environment(
+    environment = templates_of_pages()
+    script = environment.get_template("_report.js.j2").render()
+    first = network(name, program)
+    second = network(*other) if other else None
+    difference = compare(program, second.program) if second else None
+    return environment.get_template("report.html.j2").render(
+        policy=f"{POLICY} {hashed(script)}",
+        script=script,
+        names=[each.name for each in (first, second) if each],
+        sides=sides(first, second),
+        heading="h2" if second else "h1",
+        classes=CLASSES,
+        **said_of(difference),
+    )
+
+
+def templates_of_pages() -> Environment:
+    """Return the templates; they escape what they are given."""
+    return Environment(
         loader=FileSystemLoader(templates.folder()),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -67,31 +90,31 @@ def page(name: str, program: Program, other: tuple[str, Program] | None = None) 
         keep_trailing_newline=True,
         autoescape=True,
     )
-    script = environment.get_template("_report.js.j2").render()
-    # A browser runs no other script, whatever a spec says.
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    first = _network(name, program)
-    second = _network(*other) if other else None
-    difference = compare(program, second.program) if second else None
-    return environment.get_template("report.html.j2").render(
-        digest=digest,
-        script=script,
-        sides=_sides(first, second),
-        heading="h2" if second else "h1",
-        classes={"<": "l", ">": "r", "w": "why"},
-        difference=difference,
-        meaning=MEANING[difference.tier] if difference else "",
-        changes=_changes(difference) if difference else [],
-        figures=_figures(difference) if difference else [],
-        checkpoint=_checkpoint(difference) if difference else [],
-    )
 
 
-def _network(name: str, program: Program) -> Network:
+def hashed(script: str) -> str:
+    """Return the source of a policy that lets a browser run this script only."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+def said_of(difference: Difference | None) -> dict[str, Any]:
+    """Return what the templates say of a difference."""
+    return {
+        "difference": difference,
+        "meaning": MEANING[difference.tier] if difference else "",
+        "changes": _changes(difference) if difference else [],
+        "figures": _figures(difference) if difference else [],
+        "checkpoint": _checkpoint(difference) if difference else [],
+    }
+
+
+def network(name: str, program: Program) -> Network:
+    """Plan a compiled spec; the name is escaped."""
     return Network(printable(name), program, make_plan(program.spec, program.placed))
 
 
-def _sides(first: Network, second: Network | None) -> list[Side]:
+def sides(first: Network, second: Network | None) -> list[Side]:
+    """Show one network, or two with what differs marked."""
     if second is None:
         return [_side(first, None, {})]
     pairs = match(first.program.graph, second.program.graph).pairs

@@ -68,7 +68,7 @@ def open_val(
 
     Raises UserError unless they are what the run learned to classify.
     """
-    what = f"{args.checkpoint} is of other data"
+    what = f"{args.checkpoint} is from other data"
     checkpoint.refuse_differences(what, run.data, settings)
     images = open_split(args.data, "val", size).without(run.bad)
     checkpoint.refuse_classes(run.classes, images.classes)
