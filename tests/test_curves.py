@@ -149,5 +149,5 @@ def test_other_tables_are_refused(
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.csv")
-    with pytest.raises(CheckpointError, match="cannot read .* it is not a file"):
+    with pytest.raises(CheckpointError, match="it is not a file"):
         curves.read(tmp_path / "metrics.csv", "run")
