@@ -179,7 +179,11 @@ def test_help_knows_the_field(right: str, wrong: str, help: str) -> None:
         ("stride: 1", "stride: {'0': 2}", "put all values in one list"),
         ("{kind: cosine}", "[3, 5]", "write {kind: NAME, ...}; valid names are step"),
         ("{size: 16, std: 64}", "", "leave the key out for its default"),
-        ("{channels: 3, height: 12, width: 12}", "", "indent what belongs to it by two spaces"),
+        (
+            "{channels: 3, height: 12, width: 12}",
+            "",
+            "indent what belongs to it by two spaces",
+        ),
         (
             "training:",
             "placement: {devices: {a: {memory: 3gb}}}\ntraining:",
