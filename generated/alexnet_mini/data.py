@@ -54,9 +54,9 @@ def measure(
     """
     mean, covariance, bad = survey(train, val, workers, colors=True)
     # The principal components of all pixels' colors: Krizhevsky, Sutskever & Hinton
-    # (NIPS 2012), Section 4.1. It does not name the unit of a pixel, and the noise grows
-    # with its square: in [0, 1], as in fb.resnet.torch, it is a few gray levels; in
-    # [0, 255], 1,000.
+    # (NIPS 2012), Section 4.1. It does not name the unit of a pixel, and the noise
+    # grows with its square: in [0, 1], as in fb.resnet.torch, it is a few gray levels;
+    # in [0, 255], 1,000.
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance / 255**2)
     colors = 255 * eigenvalues[:, None] * eigenvectors.T
     return Statistics(mean.float(), colors.float()), bad
