@@ -119,7 +119,7 @@ def test_a_pipe_in_the_place_of_the_weights_is_not_waited_for(
     proto.metadata_props.add(key="weights", value=written)
     exporter.output.write_bytes(onnx_seal.seal(proto.SerializeToString()))
     os.mkfifo(exporter.output.with_name("pipe"))
-    with pytest.raises(CheckpointError, match="missing: pipe belongs beside it"):
+    with pytest.raises(CheckpointError, match="missing: pipe belongs next to it"):
         onnx_seal.verify(exporter.output)
 
 

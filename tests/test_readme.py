@@ -44,7 +44,7 @@ def test_it_says_what_the_network_is(alexnet: str) -> None:
         "| `fc8` | `gpu1` | `gpu0` | 8,192 | 2,097,152 |",
         "| **total** |  |  | **234,496** | **60,030,976** |",
         "| `training.epochs` | 90 | Section 5: roughly. |",
-        "| `training.seed` | 0 | default |",
+        "| `training.seed` | 0 |  |",
         "| `layers.fc6.init.bias` | 1 |  |",
         "python export.py runs/alexnet/checkpoint.safetensors",
         'net = AlexNet(devices=("cuda:0", "cuda:1"))',
@@ -77,7 +77,7 @@ def test_comments_stand_where_they_belong_once() -> None:
         "- `input`: on the image",
         "- `conv2`: on conv2",
         "| `init.weight` | kaiming\\_normal | on the start |",
-        "| `training.optimizer.kind` | sgd | on the optimizer default |",
+        "| `training.optimizer.kind` | sgd | on the optimizer |",
         "| `training.optimizer.lr` | 0.5 |  |",
     ):
         assert text.splitlines().count(line) == 1, line

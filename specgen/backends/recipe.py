@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from specgen.diagnostics import Path
-from specgen.ops.weighted import Weighted
+from specgen.ops.weighted import DEFAULT_START, Weighted, used_defaults
 from specgen.source import Source
 from specgen.spec import Spec
 
@@ -31,8 +33,6 @@ def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
     for path, value in _settings(spec):
         steps = [path[:end] for end in range(1, len(path) + 1)]
         why = [" ".join(said.pop(step, ())) for step in steps]
-        if path not in source.values:
-            why.append("default")
         yield Setting(_name(path), value, " ".join(filter(None, why)))
 
 
@@ -64,12 +64,19 @@ def _name(path: Path) -> str:
 
 
 def _settings(spec: Spec) -> Iterator[tuple[Path, str]]:
-    yield from _leaves(("init",), spec.init.model_dump())
+    """Yield what the spec says or leaves to defaults: the same for both."""
+    used = used_defaults(spec.layers.values())
+    start = DEFAULT_START | spec.init.given()
+    for leaf, value in start.items():
+        if leaf in used:
+            dumped = value.model_dump() if isinstance(value, BaseModel) else value
+            yield from _leaves(("init", leaf), dumped)
     for name, op in spec.layers.items():
         if isinstance(op, Weighted):
             yield from _leaves(("layers", name, "init"), op.init.model_dump())
-    for section in ("data", "training"):
-        yield from _leaves((section,), getattr(spec, section).model_dump())
+    size = spec.data.side(spec.input.height, spec.input.width)
+    yield from _leaves(("data",), spec.data.model_dump() | {"size": size})
+    yield from _leaves(("training",), spec.training.model_dump())
 
 
 def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, str]]:

@@ -62,10 +62,10 @@ def on_cpu(path: Path, program: Program) -> nn.Module:
 
 
 def images(program: Program, count: int = IMAGES) -> Tensor:
-    """Draw images in pixel units."""
+    """Draw images on the scale that the network reads: pixels, divided by `std`."""
     generator = torch.Generator().manual_seed(1)
     shape = (count, *program.graph.input_shape)
-    return torch.randn(shape, generator=generator) * PIXELS
+    return torch.randn(shape, generator=generator) * (PIXELS / program.spec.data.std)
 
 
 def parameters(net: nn.Module) -> int:
