@@ -19,6 +19,9 @@ from specgen.passes.placement import place
 from specgen.source import Source
 from specgen.spec import Spec
 
+# Each takes a tenth of a millisecond; a spec of 1 MiB has room for 60,000.
+MOST_LAYERS = 12_000
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -106,6 +109,11 @@ def _compile(
 ) -> tuple[Draft | None, PlacedGraph | None]:
     """Run each step once; it continues with what is sound."""
     placed = None
+    layers = source.data.get("layers")
+    if isinstance(layers, dict) and len(layers) > MOST_LAYERS:
+        message = f"a network can have {MOST_LAYERS:,} layers, not {len(layers):,}"
+        problems.add(Diagnostic("too-large", message, ("layers",), at_key=True))
+        return None, None
     try:
         draft = elaborate(source, problems)
         if draft.placement:

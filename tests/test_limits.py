@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import compile_text, refused
 
+from specgen import compiler
 from specgen.diagnostics import MOST_COMPARED, MOST_ERRORS, Span
 from specgen.passes import check, placement
 from specgen.yaml12.reader import Reader
@@ -131,6 +132,19 @@ def test_a_long_line_is_not_copied_for_each_of_its_keys() -> None:
     span = Span("net.yaml", 1, text.index("3, ") + 1, 1, text)
     found = Reader._second_number({"size": 3}, span)
     assert found == "two numbers need brackets: size: [3, 3]"
+
+
+def test_a_network_can_have_so_many_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More are counted, and not looked at: one error, however wrong they are."""
+    layers = "".join(f"  l{i}: {{op: nothing}}\n" for i in range(9))
+    text = f"specgen: 1\nname: Net\ninput: {{}}\nlayers:\n{layers}"
+    assert len(refused(text)) > 9
+    monkeypatch.setattr(compiler, "MOST_LAYERS", 8)
+    (problem,) = refused(text)
+    assert problem.code == "too-large"
+    assert problem.message == "a network can have 8 layers, not 9"
+    assert problem.span
+    assert problem.span.line == 4
 
 
 def test_a_network_can_have_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
