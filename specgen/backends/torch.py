@@ -12,8 +12,6 @@ from typing import Any
 from jinja2 import (
     Environment,
     FileSystemBytecodeCache,
-    FileSystemLoader,
-    StrictUndefined,
 )
 from jinja2.bccache import Bucket
 
@@ -151,15 +149,7 @@ def _environment() -> Environment:
     compiled = None
     with suppress(OSError, RuntimeError):
         compiled = _Compiled()
-    return Environment(
-        bytecode_cache=compiled,
-        loader=FileSystemLoader(templates.folder()),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    return templates.environment(escape=False, compiled=compiled)
 
 
 def _template(name: str) -> Any:

@@ -45,7 +45,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=arguments.images,
         metavar="N",
-        help="show the memory of so many images at once",
+        help="plan memory for N images at once",
     )
     command.add_argument(
         "--format", choices=("table", "markdown", "csv", "json"), default="table"

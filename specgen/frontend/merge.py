@@ -50,7 +50,7 @@ class Merge:
         self.gone: set[str] = set()
 
     def result(self) -> Source:
-        """Return the merged source; what has gone from it is no path of a problem."""
+        """Return the merged source; a problem at a removed path loses its place."""
         problems = [
             problem if problem.path in self.values else replace(problem, path=None)
             for problem in self.problems

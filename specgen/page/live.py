@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from specgen import templates
 from specgen.compiler import Program
 from specgen.diagnostics import Diagnostic, counted, printable, render_text
 from specgen.diff import compare
@@ -22,7 +23,6 @@ from specgen.page.page import (
     network,
     said_of,
     sides,
-    templates_of_pages,
 )
 from specgen.page.server import Server
 from specgen.paint import painted
@@ -97,7 +97,7 @@ def policy() -> str:
 
 @cache
 def _templates() -> Environment:
-    return templates_of_pages()
+    return templates.environment(escape=True)
 
 
 @cache

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from specgen import templates
 from specgen.compiler import Program
 from specgen.diagnostics import printable
@@ -64,7 +62,7 @@ def page(name: str, program: Program, other: tuple[str, Program] | None = None) 
 
     Both have a name: their files, or what else tells one from the other.
     """
-    environment = templates_of_pages()
+    environment = templates.environment(escape=True)
     script = environment.get_template("_report.js.j2").render()
     first = network(name, program)
     second = network(*other) if other else None
@@ -77,18 +75,6 @@ def page(name: str, program: Program, other: tuple[str, Program] | None = None) 
         heading="h2" if second else "h1",
         classes=CLASSES,
         **said_of(difference),
-    )
-
-
-def templates_of_pages() -> Environment:
-    """Return the templates; they escape what they are given."""
-    return Environment(
-        loader=FileSystemLoader(templates.folder()),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,
     )
 
 

@@ -79,5 +79,5 @@ def number(value: float) -> str:
 
 
 def shown(words: str) -> str:
-    """Escape any text for XML, without what cannot be seen or is no character of it."""
+    """Escape text for XML; leave out what is invisible or not allowed there."""
     return escape(printable(words))
