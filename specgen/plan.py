@@ -199,7 +199,7 @@ def plan_layer(
         groups=getattr(node.op, "groups", None),
         tensors=tensors,
         parameters=sum(map(volume, tensors.values())),
-        macs=node.op.macs(node.x),
+        macs=node.op.macs(*node.input_shapes),
         devices=tuple(devices),
         local=tuple(local),
     )

@@ -43,13 +43,14 @@ class Fetch:
 
 
 def fetches(step: schedule.Fetch) -> list[Fetch]:
-    """What is needed to have the input of each share in its variable."""
-    moves = {move.name: move for move in step.layer.moves}
+    """What is needed to give each variable its value."""
+    moves = {move.name: move for move in step.moves}
     found = []
-    for share, target in zip(step.layer.shares, step.variables, strict=True):
-        if share.input in moves:
-            found.append(_fetch(target, moves[share.input], step.held))
-        elif (source := step.held[share.input]) != target:
+    for target, value in step.assigns:
+        if value in moves:
+            found.append(_fetch(target, moves[value], step.held))
+        else:
+            source = step.held[value]
             found.append(Fetch(target, (source,), (source,), None))
     return found
 

@@ -57,7 +57,7 @@ def build(graph: Graph, name: str) -> onnx.ModelProto:
         for key, shape in node.parameters().items():
             proto.input.append(_tensor(key, shape))
         output = tensors[node.name]
-        _write_layer(proto, node, tensors[node.inputs[0]], output)
+        _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
         known.append(_batch(output, node.shape))
     return onnx.ModelProto(
@@ -89,12 +89,15 @@ def tensor_names(graph: Graph) -> dict[str, str]:
     return tensors | {last.name: LOGITS}
 
 
-def _write_layer(proto: onnx.GraphProto, layer: Node, read: str, output: str) -> None:
-    """Add the nodes and constants of a layer that reads one tensor and gives one."""
-    for step in layer.op.onnx(layer.x):
-        inputs = [
-            read if name == "x" else f"{layer.name}.{name}" for name in step.inputs
-        ]
+def _write_layer(
+    proto: onnx.GraphProto, layer: Node, reads: Sequence[str], output: str
+) -> None:
+    """Add the nodes and constants of a layer that reads tensors and gives one."""
+    known = {f"x{index}": tensor for index, tensor in enumerate(reads)}
+    if len(reads) == 1:
+        known = {"x": reads[0]}
+    for step in layer.op.onnx(*layer.input_shapes):
+        inputs = [known.get(name) or f"{layer.name}.{name}" for name in step.inputs]
         name, outputs = f"/{layer.name}", [output]
         if step.name:
             name = f"{name}/{step.name}"

@@ -115,7 +115,7 @@ def _shardings(
     split = Sharding(on, 1, len(on))
     found = {tensor: split for node in nodes for tensor in node.output}
     # All shares read the same number of channels, so the whole is divided by that.
-    parts = layer.node.x[0] // layer.shares[0].input_shape[0]
+    parts = layer.node.x[0] // layer.shares[0].x[0]
     found[read] = Sharding(on, 1, parts)
     found |= dict.fromkeys(layer.node.parameters(), Sharding(on, 0, len(on)))
     for node in nodes:

@@ -163,7 +163,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     if softmax:
         layers.pop()
     forward = Forward(placed)
-    forms = [layer.node.op.torch(layer.node.x) for layer in layers]
+    forms = [layer.node.op.torch(*layer.node.input_shapes) for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
@@ -293,7 +293,7 @@ def _modules(layers: list[Placed]) -> list[str]:
     for layer in layers:
         lines += comments(layer.node.comments, 8)
         for share in layer.shares:
-            module = share.op.torch(share.input_shape).module
+            module = share.op.torch(*share.input_shapes).module
             if module is None:
                 continue
             own = _weighted(layer)

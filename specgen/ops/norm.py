@@ -102,7 +102,7 @@ class LocalResponseNorm(ResponseNorm):
                 help=f"{x[0]} is divisible by {divisors(x[0])}",
             )
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         group = x[0] // self.groups
         if share.start % group or share.stop % group:
             raise Refusal(
@@ -113,7 +113,7 @@ class LocalResponseNorm(ResponseNorm):
                 help=f"with groups: {x[0] // len(share)} each share is normalized"
                 " separately (a different function), or place the layer on one device",
             )
-        return Part(self.model_copy(update={"groups": len(share) // group}), share)
+        return Part(self.model_copy(update={"groups": len(share) // group}), (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         saved = self._saved(x)

@@ -51,7 +51,7 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
     """A group of a norm, for one, is an ONNX node."""
     steps = 0
     for node in graph.nodes:
-        steps += len(node.op.onnx(node.x))
+        steps += len(node.op.onnx(*node.input_shapes))
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return

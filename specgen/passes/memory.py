@@ -73,16 +73,16 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
     """Return the memory of each device; `half` if training uses autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     casts: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
-    learns = False
+    learning = placed.graph.learning()
     for layer in placed.layers:
         name = layer.node.name
+        learns = not learning.isdisjoint(layer.node.inputs)
         for share in layer.shares:
-            shapes = share.op.parameters(share.input_shape)
+            shapes = share.op.parameters(*share.input_shapes)
             parameters[share.device][name] += sum(map(volume, shapes.values()))
-            saved = share.op.torch(share.input_shape).saved
+            saved = share.op.torch(*share.input_shapes).saved
             if half and "weight" in shapes and (learns or saved.weight):
                 casts[share.device][name] += BFLOAT16 * volume(shapes["weight"])
-        learns = learns or bool(layer.node.parameters())
     training = trace(placed, training=True, half=half)
     inference = trace(placed, training=False)
     return {

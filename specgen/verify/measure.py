@@ -154,7 +154,7 @@ def step(net: nn.Module, program: Program) -> Step:
         torch.autograd.backward(logits, direction)
     gradients = {}
     for layer in program.placed.layers:
-        for leaf in layer.node.op.parameters(layer.node.x):
+        for leaf in layer.node.op.parameters(*layer.node.input_shapes):
             shares = [f"{share.name}.{leaf}" for share in layer.shares]
             whole = torch.cat([_gradient(net, name) for name in shares])
             gradients[f"{layer.node.name}.{leaf}"] = whole

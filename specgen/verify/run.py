@@ -132,7 +132,7 @@ def _on_one_device(program: Program) -> Program:
 def _modules(program: Program) -> list[str]:
     """Layers that are modules; the others are functions, which no hook sees."""
     nodes = program.graph.nodes
-    return [node.name for node in nodes if node.op.torch(node.x).module]
+    return [node.name for node in nodes if node.op.torch(*node.input_shapes).module]
 
 
 def _edges(program: Program, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
