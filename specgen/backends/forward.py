@@ -153,7 +153,7 @@ def _broken(
 
 
 def _expression(calls: Sequence[Call], x: str) -> str:
-    """Return calls around a variable, the first innermost."""
+    """Return calls around a variable, with the first innermost."""
     for call in calls:
         x = f"{call.name}({', '.join((x, *call.args))})"
     return x

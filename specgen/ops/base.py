@@ -1,7 +1,7 @@
 """What an op is: its fields, shape rule, cost, split, and its two lowerings.
 
 Lowerings return plain data (`TorchForm`, `OnnxNode`), so that ops import neither torch
-nor onnx. Shapes are without the batch: (channels, height, width) or (features,).
+nor onnx. Shapes leave out the batch: (channels, height, width) or (features,).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What slides over maps: (height, width); `padding` is top, bottom, left, right."""
+    """Slides over maps: (height, width); `padding` is (top, bottom, left, right)."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -47,7 +47,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A Python call to write down: name and arguments as source text."""
+    """A Python call to write: its name and arguments as source text."""
 
     name: str
     args: tuple[str, ...] = ()
@@ -57,11 +57,10 @@ class Call:
 class Saved:
     """What an op's forward pass saves for its backward pass, on a CPU.
 
-    Of what is neither its input, its output nor a parameter, `other` counts the bytes
-    per image, and `values` the values of the input's type. `weight` says that the
-    weight is kept even where no gradient of the input is wanted. `view` says that the
-    output lies in the input's memory. What is not saved is `scratch`, bytes per image
-    that the op takes only while it computes.
+    Besides the input, the output and parameters, `other` counts bytes per image, and
+    `values` counts values of the input's type. `weight`: the weight is kept even if the
+    input needs no gradient. `view`: the output shares the input's memory. `scratch` is
+    not saved: bytes per image that the op needs only while it computes.
     """
 
     input: bool = False
@@ -79,8 +78,8 @@ class TorchForm:
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
     applied in `forward` to the running tensor. `pad` is (left, right, top, bottom)
-    zeros added first, where torch's own module has no such argument; what is saved as
-    the input is then the padded one. `helper` names a class that the file must define.
+    zeros added first, where torch's own module has no such argument; the input that is
+    saved is then the padded one. `helper` names a class that the file must define.
     """
 
     saved: Saved
@@ -95,10 +94,10 @@ class OnnxNode:
     """One of the ONNX nodes that an op becomes, in order of execution.
 
     `inputs` are names within the layer: "x" is what the layer reads, the others are its
-    parameters, `constants`, and outputs of nodes before. `name` is that of the node and
-    of its output, which has `shape`; if there are several `outputs`, all of this shape,
-    they are numbered: "Split_0", "Split_1". The last node, of which the output is the
-    layer's, has no name.
+    parameters, `constants`, and outputs of earlier nodes. `name` names the node and its
+    output, which has `shape`; if there are several `outputs`, all of this shape, they
+    are numbered: "Split_0", "Split_1". The last node has no name, because its output is
+    the layer's.
     """
 
     op_type: str
@@ -131,9 +130,9 @@ class Op(Strict):
     op: str
     # Joins the statement of the layer before it in `forward`: one line, one thought.
     elementwise: ClassVar[bool] = False
-    # Ends a network, outside of `forward`, which gives the logits that it reads.
+    # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
-    # Outside of training, its output is its input.
+    # Outside training, its output is its input.
     training_only: ClassVar[bool] = False
 
     def check_fields(self) -> Iterator[Diagnostic]:
@@ -148,7 +147,7 @@ class Op(Strict):
         """Shape of the output.
 
         Raises:
-            Refusal: there is none.
+            Refusal: x has no valid output.
         """
         return x
 

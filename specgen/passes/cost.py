@@ -7,7 +7,7 @@ from collections import Counter
 from specgen.graph import Graph, PlacedGraph
 from specgen.ops.base import FLOAT32, volume
 
-# The layer that reads, the device it comes from, that it goes to.
+# The layer that reads, the source device, the target device.
 Edge = tuple[str, str, str]
 
 
@@ -50,8 +50,8 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
 def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     """Bytes per image over each edge in a training step, forward and backward.
 
-    A gradient comes back only from where there was something to learn before: where,
-    with autocast, values have half the size.
+    Only layers after the first one with parameters send a gradient back. There, with
+    autocast, values are half the size.
     """
     weighted = [bool(layer.node.parameters()) for layer in placed.layers]
     first = weighted.index(True) if any(weighted) else len(weighted)

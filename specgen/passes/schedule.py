@@ -1,9 +1,9 @@
 """The statements of `forward`, in order, with the variables they read and assign.
 
-The torch backend prints them, and the plan of memory replays them: a variable keeps its
-value until a statement gives it another. A statement ends by structure, never by the
-width of a line: a layer with parameters begins one, and so does what moves; layers
-without parameters are wrapped around what they follow, up to MOST_CALLS in all.
+The torch backend prints them, and the memory plan replays them: a variable keeps its
+value until a statement gives it another. Statements follow the structure, never the
+width of a line: a layer with parameters begins one, and so does a move. Layers without
+parameters are wrapped around what they follow, up to MOST_CALLS in all.
 
 A tensor on one device is called `x`; shares on several devices are called by their
 device's letter: a, b, ...
@@ -40,7 +40,7 @@ class Pad:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Applies layers, one to the output of the other: a statement for each variable."""
+    """Applies layers, each to the output of the last: one statement per variable."""
 
     layers: tuple[Placed, ...]
     variables: tuple[str, ...]
@@ -52,7 +52,7 @@ Step = Fetch | Pad | Apply
 def schedule(placed: PlacedGraph) -> list[Step]:
     """Return what `forward` does; its result is then in `x`.
 
-    A final softmax stays out of it; what that reads is fetched all the same.
+    A final softmax is left out, but its input is still fetched.
     """
     letter = letters(placed.devices)
     steps: list[Step] = []
@@ -83,8 +83,8 @@ def schedule(placed: PlacedGraph) -> list[Step]:
 def _fetch(
     layer: Placed, variables: tuple[str, ...], held: Mapping[str, str]
 ) -> Fetch | None:
-    """Return what is needed to have the input of each share in its variable."""
-    inputs = [held.get(share.input) for share in layer.shares]  # of what moves, None
+    """Return what brings the input of each share into its variable."""
+    inputs = [held.get(share.input) for share in layer.shares]  # None if it moves
     if inputs == [*variables]:
         return None
     read = {piece.value for move in layer.moves for piece in move.pieces}
