@@ -1,8 +1,8 @@
 """The network between spec and output: first as layers, then as shares on devices.
 
-The logical graph has one node a layer. Placement rewrites it: each layer becomes one
-share a device, and what a device must first fetch from others becomes a move. Shapes
-are without the batch.
+The logical graph has one node per layer. Placement rewrites it: each layer becomes one
+share per device, and what a device must first fetch from others becomes a move. Shapes
+leave out the batch.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def around(path: str) -> list[str]:
 class Assignment:
     """Which devices compute each layer: one, or several that share it.
 
-    `devices` are all, in order. `origins` say what asks for a layer's devices, for the
-    note of an error.
+    `devices` has all of them, in order. `origins` says which placement entry asked for
+    a layer's devices, for the note on an error.
     """
 
     devices: tuple[str, ...]

@@ -231,4 +231,4 @@ def test_values_may_all_be_refused_but_for_one(
 def test_force_is_for_build(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["compare", MINI, "--force"])
-    assert "--force is an option of --build" in capsys.readouterr().err
+    assert "--force works only with --build" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_it_marks_what_differs(both: str) -> None:
 
 def test_equal_specs_have_nothing_marked() -> None:
     text = page("a", towers("two"), ("b", towers("two")))
-    assert "Nothing differs." in text
+    assert "No differences." in text
     assert "<mark>" not in text
     assert 'class="alone"' not in text
 

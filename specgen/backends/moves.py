@@ -1,4 +1,4 @@
-"""Writes down how the shares of one layer get their inputs.
+"""Writes the code that brings the shares of one layer their inputs.
 
 A share has a variable. A statement must not overwrite one that a later statement reads:
 shares that need each other's variables are assigned together.
@@ -21,7 +21,7 @@ INDENT = 8
 class Fetch:
     """Moves `parts`, expressions of the variables `sources`, to the target.
 
-    `to` is the device, or None where the only part already is on it.
+    `to` is the device, or None if the only part is already on it.
     """
 
     target: str
@@ -38,7 +38,7 @@ class Fetch:
 
     @property
     def joins(self) -> bool:
-        """Whether it needs a call of `gather`."""
+        """Whether it needs a call to `gather`."""
         return len(self.parts) > 1
 
 
@@ -88,7 +88,7 @@ def helpers(found: Sequence[Fetch]) -> set[str]:
 
 
 def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
-    """Cut where nothing later reads a target of anything before."""
+    """Split where nothing later reads a target of anything earlier."""
     groups: list[list[Fetch]] = []
     for fetch in found:
         first = 0

@@ -51,7 +51,7 @@ FILES = (
 FUNCTIONAL = "torch.nn.functional"  # imported as F
 
 # What the definition of a helper class imports, by module. The definition itself is a
-# template: LocalResponseNorm stands in _local_response_norm.py.j2.
+# template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
         "collections.abc": {"Callable", "Iterator"},
@@ -71,7 +71,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
 class Net:
     """What the templates know about the network; lists of strings are whole lines."""
 
-    stem: str  # of what training writes
+    stem: str  # names the folder that training writes
     name: str
     title: str
     about: list[str]
@@ -129,7 +129,7 @@ def _comment(source: Source, path: str, indent: int) -> str:
 
 
 class _Compiled(FileSystemBytecodeCache):
-    """Templates compiled to bytecode, kept between builds: 50 ms each time.
+    """Templates compiled to bytecode, kept between builds: saves 50 ms each time.
 
     jinja2 compares source and versions. If the cache cannot be written, do without.
     """
@@ -213,7 +213,7 @@ def _file(helper: str) -> str:
 
 
 def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[str]:
-    """Lines that import what the file needs, beside torch itself, sorted."""
+    """Lines that import what the file needs, besides torch itself, sorted."""
     parts = [
         {"collections.abc": {"Callable", "Sequence"}},
         {"torch": {"Tensor", "nn"}},

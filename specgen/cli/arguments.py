@@ -31,7 +31,7 @@ def specs(command: argparse.ArgumentParser, more: str = "") -> None:
         "--name",
         type=Path,
         metavar="FILE",
-        help="the file that standard input stands for, e.g. specs/alexnet.yaml",
+        help="the file name to use for standard input, e.g. specs/alexnet.yaml",
     )
     changes(command)
     strict(command)
@@ -92,7 +92,7 @@ def quiet(command: argparse.ArgumentParser) -> None:
 
 
 def given(options: argparse.Namespace) -> tuple[list[Path], dict[Path, bytes]]:
-    """Return the specs, with `-` under its name, and the texts already read.
+    """Return the specs, with `-` under its name, and the texts that were already read.
 
     Raises:
         SpecError: a folder without specs.
@@ -115,7 +115,7 @@ def warn(options: argparse.Namespace, programs: Iterable[Program]) -> None:
     """Have `main` print the warnings at the end; with --strict they are errors.
 
     Raises:
-        SpecError: these.
+        SpecError: there are warnings, and --strict was given.
     """
     found = dict.fromkeys(w for program in programs for w in program.warnings)
     if found and options.strict:

@@ -1,7 +1,7 @@
 """`specgen completion`: scripts that complete commands and options in a shell.
 
-They are made of the parser, and know everything by themselves: no key that is pressed
-waits for Python.
+They are generated from the parser and are self-contained, so that no key press waits
+for Python.
 """
 
 from __future__ import annotations

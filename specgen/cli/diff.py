@@ -27,7 +27,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "other",
         nargs="?",
         metavar="B",
-        help=f"{spec}; without it, B is A as --set changes it",
+        help=f"{spec}; by default, A with the changes of --set",
     )
     arguments.changes(command)
     command.add_argument(
@@ -42,7 +42,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the difference; fail from the tier of --fail-on."""
+    """Print the difference; fail at the tier of --fail-on or a later one."""
     from specgen.diff import Tier, compare
     from specgen.diff.revision import compile_all
 

@@ -1,7 +1,7 @@
 """Specs from git: `REV:path`, with the bases of the same revision.
 
-The files are written into a temporary folder, in their places, and compiled there; what
-is said of them names them as git does. Nothing in the work tree is touched.
+The files are written into a temporary folder, in their places, and compiled there;
+messages name them as git does. Nothing in the work tree is touched.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from specgen.diagnostics import (
 from specgen.frontend.overlay import change, read, read_options
 from specgen.source import MAX_BYTES, Source, parse
 
-LONGEST_CHAIN = 100  # of bases; a cycle is the compiler's to find
+LONGEST_CHAIN = 100  # of bases; the compiler reports cycles
 
 
 def compile_all(
@@ -37,7 +37,7 @@ def compile_all(
     """Compile specs, each with its `--set` options; see `compile_at`.
 
     Raises:
-        SpecError: everything that is wrong with any of them; once, if several have it.
+        SpecError: everything that is wrong with any of them; what several share, once.
     """
     programs: list[Program] = []
     problems: dict[Diagnostic, None] = {}
@@ -56,9 +56,10 @@ def compile_at(
 ) -> Program:
     """Compile a file, or `REV:path` as in `git show`, with `--set` options.
 
-    What a file extends lies in `root`, what a REV extends in its repository. A file
-    whose name has a colon is that file. Without a REV, `:path` is in the index;
-    `REV:./path` counts from the current folder, `REV:path` from the top.
+    What a file extends is in `root`, what a REV extends in its repository. If there is
+    a file with the whole name, colon included, it is that file. Without a REV, `:path`
+    is in the index; `REV:./path` is relative to the current folder, `REV:path` to the
+    top.
 
     Raises:
         SpecError: everything that is wrong with it, or that git cannot read it.
@@ -102,9 +103,9 @@ def read_at(spec: str, root: Path | None = None) -> tuple[Source, str]:
 def built_from(spec: Path, folder: Path) -> str | None:
     """Return, as `REV:path`, the committed spec that a folder was built from.
 
-    A lock file has only hashes. So those of the spec and its bases are looked for where
-    they are most likely: in HEAD, and in the last commit of the lock file. None: they
-    are in neither, or this is no repository.
+    A lock file has only hashes. So the spec and its bases are looked for where they are
+    most likely: in HEAD, and in the last commit of the lock file. None: they are in
+    neither, or this is not a repository.
     """
     known = lock.load(folder).sources
     if spec.name not in known:
@@ -162,7 +163,7 @@ def _git(*arguments: str) -> bytes:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except OSError as error:
-        raise _unreadable(name, f"git does not run: {error.strerror}") from None
+        raise _unreadable(name, f"cannot run git: {error.strerror}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise _unreadable(name, said[-1].removeprefix("fatal: ") if said else "unknown")

@@ -46,7 +46,7 @@ class Dropout(Op):
     training_only: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        # The mask, as x on a CPU and one byte a value on CUDA; without a mask, x.
+        # The mask: like x on a CPU, one byte per value on CUDA. Without a mask, x.
         saved = Saved(values=volume(x) if self.p else 0, view=not self.p)
         return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
 

@@ -1,7 +1,7 @@
 """What an op is: its fields, shape rule, cost, split, and its two lowerings.
 
 Lowerings return plain data (`TorchForm`, `OnnxNode`), so that ops import neither torch
-nor onnx. Shapes are without the batch: (channels, height, width) or (features,).
+nor onnx. Shapes leave out the batch: (channels, height, width) or (features,).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What slides over maps: (height, width); `padding` is top, bottom, left, right."""
+    """Slides over maps: (height, width); `padding` is (top, bottom, left, right)."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -67,11 +67,10 @@ class Infix:
 class Saved:
     """What an op's forward pass saves for its backward pass, on a CPU.
 
-    Of what is neither its input, its output nor a parameter, `other` counts the bytes
-    per image, and `values` the values of the input's type. `weight` says that the
-    weight is kept even where no gradient of the input is wanted. `view` says that the
-    output lies in the input's memory. What is not saved is `scratch`, bytes per image
-    that the op takes only while it computes.
+    Besides the input, the output and parameters, `other` counts bytes per image, and
+    `values` counts values of the input's type. `weight`: the weight is kept even if the
+    input needs no gradient. `view`: the output shares the input's memory. `scratch` is
+    not saved: bytes per image that the op needs only while it computes.
     """
 
     input: bool = False
@@ -152,9 +151,9 @@ class Op(Strict):
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)
     # Joins the statement of the layer before it in `forward`: one line, one thought.
     elementwise: ClassVar[bool] = False
-    # Ends a network, outside of `forward`, which gives the logits that it reads.
+    # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
-    # Outside of training, its output is its input.
+    # Outside training, its output is its input.
     training_only: ClassVar[bool] = False
 
     def check_fields(self) -> Iterator[Diagnostic]:
@@ -169,7 +168,7 @@ class Op(Strict):
         """Shape of the output.
 
         Raises:
-            Refusal: there is none.
+            Refusal: x has no valid output.
         """
         x: Shape = xs[0]
         return x

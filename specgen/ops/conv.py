@@ -33,7 +33,7 @@ from specgen.schema import Count, Strict
 class Sides(Strict):
     """Zeros added at each side of the maps, in pixels.
 
-    One number pads all sides, [height, width] both sides of each direction.
+    One number pads all sides; [height, width] pads both sides in each direction.
     """
 
     top: Annotated[Padding, Field(description="rows of zeros above the maps")] = 0
@@ -68,8 +68,8 @@ class Sides(Strict):
 class Conv2d(Weighted):
     """A 2-D convolution (`torch.nn.Conv2d`); input channels are inferred.
 
-    Padding may differ by side, which torch's module cannot say: it is then a step of
-    its own in the generated code.
+    Padding may differ by side. torch's module cannot do that, so the generated code
+    then pads in a separate step.
     """
 
     op: Literal["conv2d"]

@@ -30,9 +30,9 @@ from specgen.schema import Count, Positive
 class ResponseNorm(Op):
     """Divides each value by (k + alpha * mean of squares in its window) ** beta.
 
-    The window is centered on the value. Outside the maps there are zeros, which count
-    in the mean. So alpha is divided by the number of values in the window, as in
-    PyTorch, ONNX, Caffe and the code of 2012; in the paper it is not.
+    The window is centered on the value. Values outside the maps are zeros, and they
+    count in the mean. So alpha is divided by the number of values in the window, as in
+    PyTorch, ONNX, Caffe and the 2012 code; in the paper it is not.
     """
 
     size: Annotated[
@@ -63,7 +63,7 @@ class ResponseNorm(Op):
         return x
 
     def _saved(self, x: Shape) -> Saved:
-        """Beside x, the base of the power; the power itself is soon multiplied by x."""
+        """Besides x, the power's base; the power itself is soon multiplied by x."""
         size = FLOAT32 * volume(x)
         return Saved(input=True, other=size, scratch=size)
 
@@ -78,8 +78,8 @@ class ResponseNorm(Op):
 class LocalResponseNorm(ResponseNorm):
     """Across maps: the window is `size` neighboring channels in the same place.
 
-    It ends at the ends of each of `groups` groups: the towers of 2012 normalize over
-    their own maps only.
+    It never extends beyond one of the `groups` groups: each of the two towers of 2012
+    normalizes over its own maps only.
     """
 
     op: Literal["local_response_norm"]
@@ -121,7 +121,7 @@ class LocalResponseNorm(ResponseNorm):
         return self._form(saved, "LocalResponseNorm", *more)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        # bias has another default in ONNX than k in torch: all four are written.
+        # ONNX's default for bias is not torch's for k, so all four are written.
         norm = {
             "size": self.size,
             "alpha": self.alpha,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from specgen.graph import Graph, PlacedGraph
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
 
-# The layer that reads, the device it comes from, that it goes to.
+# The layer that reads, the source device, the target device.
 Edge = tuple[str, str, str]
 
 

@@ -1,9 +1,9 @@
 """The memory that each device needs, known before it runs.
 
-Counted for torch on a CPU, with which a test compares byte for byte: in float32, or
+Counted for torch on a CPU, and compared with it byte for byte in a test: in float32, or
 with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
-the images where they come from, what is only there while gradients are computed, and
-what libraries take for themselves.
+images on the device they come from, buffers that exist only while gradients are
+computed, and what libraries take for themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from specgen.graph import PlacedGraph
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
 from specgen.passes.storages import Storage, trace
 
-# Weights, their gradients and the momentum: one number a parameter each.
+# Weights, their gradients and the momentum: one number per parameter each.
 COPIES = 3
 MOST_IMAGES = 2**20  # in a batch
 
@@ -39,7 +39,7 @@ class Memory:
 
     @property
     def weights(self) -> int:
-        """Bytes of the weights; the gradients and the momentum take as much each."""
+        """Bytes of the weights; the gradients and the momentum each take as much."""
         return FLOAT32 * self.parameters.total()
 
     def activations(self, images: int) -> int:
@@ -47,7 +47,7 @@ class Memory:
         return self.casts.total() + images * self.saved.total()
 
     def inference(self, images: int) -> int:
-        """Bytes of activations that inference takes at most."""
+        """The most bytes of activations that inference takes."""
         return images * self.live
 
     def training(self, images: int) -> int:
@@ -106,7 +106,7 @@ def _saved(storages: Iterable[Storage]) -> Counter[str]:
 
 
 def _peak(storages: Iterable[Storage]) -> int:
-    """Bytes per image that are alive at once, at most."""
+    """The most bytes per image that are alive at once."""
     change: Counter[int] = Counter()
     for storage in storages:
         change[storage.first] += storage.size

@@ -1,8 +1,8 @@
 """Puts every layer on its devices.
 
 A layer on one device computes all of its output there; a split layer computes a share
-of it on each. Only what a share reads and its device does not hold is moved there: so
-nothing crosses that is not read, and nothing crosses twice.
+of it on each. Only what a share reads and its device does not hold is moved there, so
+nothing crosses unless it is read, and nothing crosses twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from specgen.names import attribute_problem
 from specgen.ops.base import Refusal
 from specgen.passes.shares import Cut, Layouts, connect, cut, letters
 
-# Of all that is written down of a network: layers on each of their devices, pieces that
-# move, nodes of ONNX. With as many, a build takes a few seconds.
+# Everything written for a network: layers on each of their devices, pieces that move,
+# ONNX nodes. A build of this many takes a few seconds.
 MOST_STEPS = 40_000
 TOO_LARGE = Diagnostic(
     "too-large",
@@ -29,9 +29,9 @@ TOO_LARGE = Diagnostic(
 
 
 def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | None:
-    """Rewrite the graph to shares and moves, if it can be placed as a whole.
+    """Rewrite the graph into shares and moves, if all of it can be placed.
 
-    Reported is every layer that cannot be split as it should.
+    Reports every layer that cannot be split as asked.
     """
     letter = letters(where.devices)
     names = _Names(graph, where.devices)

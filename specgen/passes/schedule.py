@@ -96,7 +96,7 @@ class Routine:
 def schedule(placed: PlacedGraph) -> Routine:
     """Return what `forward` does; it gives the logits.
 
-    A final softmax stays out of it; what that reads is fetched all the same.
+    A final softmax is left out, but its input is still fetched.
     """
     last = placed.layers[-1].shares[0]
     logits = last.inputs[0] if last.op.after_logits else last.name

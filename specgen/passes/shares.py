@@ -1,8 +1,8 @@
 """Cuts one layer into a share for each of its devices.
 
 The shares are equal, consecutive parts of the layer's output channels (or features).
-Each says which input channels it reads; what its device does not hold just so becomes
-a move.
+Each says which input channels it reads. Unless its device holds exactly those, they
+become a move.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from specgen.graph import Move, Node, Piece, Placed, Share
 from specgen.ops.base import Part, Refusal, divisors
 
-# x is the tensor on a single device, l and o look like 1 and 0; with more letters, an
-# exchange among all would not fit a line.
+# x is the tensor on a single device, l and o look like 1 and 0. With more letters, an
+# exchange among all devices would not fit on a line.
 LETTERS = "abcdefghijkmnpqrstuvwyz"
 
 

@@ -1,10 +1,10 @@
 """Every storage of one forward pass: how large, how long in use, and whether saved.
 
 Replays the schedule: a variable keeps its value until a statement gives it another, and
-what is inside an expression is gone when it has been read.
+a value inside an expression is gone once it has been read.
 
-With autocast, layers with parameters compute in bfloat16, and all that follows the
-first of them keeps that type; what this one reads is float32, and is cast.
+With autocast, layers with parameters compute in bfloat16, and everything after the
+first of them keeps that type. What the first one reads is float32, and is cast.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Storage:
 def trace(
     placed: PlacedGraph, *, training: bool, half: bool = False
 ) -> dict[str, list[Storage]]:
-    """Return the storages on each device, `half` with autocast.
+    """Return the storages on each device; `half` if training uses autocast.
 
-    Only in training are some saved.
+    Some are saved, but only in training.
     """
     run = _Run(placed, training=training, half=half)
     run.routine(schedule(placed))

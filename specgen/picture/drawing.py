@@ -1,7 +1,7 @@
-"""Draws a plan: one lane a device, one column a stage, exchanges across the lanes.
+"""Draws a plan: a lane per device, a column per stage, exchanges across the lanes.
 
-Every column has its place by its number alone, and holds coordinates relative to it, so
-that a change of one layer moves little.
+A column's place depends on its number alone, and its coordinates are relative to that,
+so that changing one layer moves little.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _header(row: Row, name: str, device: DevicePlan | None) -> Iterator[str]:
 
 
 def _image(plan: Plan, row: Row) -> Iterator[str]:
-    """The image, left of the lanes, and its ways to the devices that read it."""
+    """The image, left of the lanes, and its paths to the devices that read it."""
     block = Block(plan.input_shape, row.tallest, image=True)
     first = row.stages[0]
     middle = fmean(map(row.middle, first.devices))
@@ -239,7 +239,7 @@ def _labels(stage: Stage, y: float) -> Iterator[str]:
 
 
 def _op(layer: LayerPlan) -> list[str]:
-    """What a layer does, and with which kernel, in pieces that are not broken."""
+    """What a layer does, and with which kernel, in unbreakable pieces."""
     window = layer.window
     if window is None:
         return [layer.op]
@@ -267,9 +267,9 @@ def _details(stage: Stage) -> str:
 
 
 def _footer(plan: Plan, y: float) -> Iterator[str]:
-    said = ["Sizes of blocks, each one device's share, are to a logarithmic scale."]
+    said = ["Block sizes, each one device's share, are on a logarithmic scale."]
     if plan.traffic:
         said.append("Red: what comes from other devices, for one image, in float32.")
     yield text(" ".join(said), MARGIN, y + 14, "d")
-    memory = f"Memory of a device: what training takes, {images(plan)} at once."
+    memory = f"Device memory: what training takes for {images(plan)} at once."
     yield text(memory, MARGIN, y + 30, "d")

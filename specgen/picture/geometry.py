@@ -13,7 +13,7 @@ from specgen.plan import Plan
 
 # Pixels, in a picture 1,000 wide.
 WIDTH, MARGIN = 1000, 16
-LEFT, RIGHT = 100, 988  # ends of the lanes; the image stands left of them
+LEFT, RIGHT = 100, 988  # ends of the lanes; the image is left of them
 FIRST, PITCH, COLUMNS = 166, 108, 8  # centers of the columns
 ROOM = PITCH - 8  # for the words of a column
 HEADER = 24  # of a lane
@@ -28,8 +28,8 @@ TITLE, FOOTER = 66, 46
 class Block:
     """A tensor of one device, drawn around the center of its column.
 
-    Sizes grow with the logarithm: a map's height and width are those of the front and
-    of the oblique edge, its channels the thickness. Features are a height alone.
+    Sizes are logarithmic: a map's height and width are those of the front and of the
+    oblique edge, its channels the thickness. Features only have a height.
     """
 
     shape: Shape
@@ -66,7 +66,7 @@ class Block:
         return (self.thickness + self.depth) / 2
 
     def beside(self, distance: float) -> float:
-        """At what distance from its middle, that much at most, a line can meet it."""
+        """How far from its middle a line can meet it, up to this much."""
         return min(distance, self.height / 2 - 1)
 
     def draw(self, middle: float) -> Iterator[str]:
@@ -109,7 +109,7 @@ class Row:
         return self.devices.index(device) * (self.lane + GAP)
 
     def middle(self, device: str) -> float:
-        """Where the blocks of a lane have their middle."""
+        """Where the middle of a lane's blocks is."""
         return self.top(device) + HEADER + self.tallest * 0.56
 
     def block(self, stage: Stage) -> Block:

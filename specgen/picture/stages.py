@@ -15,7 +15,7 @@ class Stage:
     """One column.
 
     Attributes:
-        layers: the first is drawn; the others only have their names in the picture.
+        layers: the first is drawn; of the others, the picture has only the names.
         exchanges: what devices fetch from others before the first.
     """
 
@@ -43,7 +43,7 @@ def stages(plan: Plan) -> list[Stage]:
     """Return the columns, in order.
 
     A layer has one of its own if it learns, if it fetches something, or if it runs
-    elsewhere than the one before.
+    somewhere else than the one before.
     """
     exchanges = {
         name: tuple(edges)

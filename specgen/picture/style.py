@@ -1,4 +1,4 @@
-"""The colors of a picture, by day and by night, and the heads of its arrows."""
+"""The colors of a picture, in light and dark mode, and its arrowheads."""
 
 from __future__ import annotations
 

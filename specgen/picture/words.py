@@ -1,4 +1,4 @@
-"""Words of a picture, which keep to their place whatever font shows them."""
+"""Words in a picture, which stay in their place whatever the font."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from html import escape
 
 from specgen.diagnostics import printable
 
-# Widths in shares of the font's size, as in DejaVu Sans, the widest of the usual fonts.
+# Widths relative to the font's size, as in DejaVu Sans, the widest of the usual fonts.
 NARROW, NORMAL, BROAD, WIDE = 0.42, 0.66, 1.02, 1.3
 BOLD = 1.12
 
 
 def width(words: str, size: float, *, bold: bool = False) -> float:
-    """Return how wide a text is at most, in pixels."""
+    """Return how wide a text can be, in pixels."""
     return sum(map(_em, words)) * size * (BOLD if bold else 1)
 
 
@@ -29,7 +29,7 @@ def _em(character: str) -> float:
 
 
 def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
-    """Return a text as far as there is room for it."""
+    """Return as much of a text as there is room for."""
     if width(words, size, bold=bold) <= room:
         return words
     while words and width(f"{words}...", size, bold=bold) > room:

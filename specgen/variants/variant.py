@@ -29,7 +29,7 @@ class Sound:
         program: the compiled network.
         plan: what it costs.
         last: its last map.
-        is_spec: whether nothing of what it sets is another value than in the spec.
+        is_spec: whether everything that it sets has the same value as in the spec.
     """
 
     program: Program
@@ -39,7 +39,7 @@ class Sound:
 
     @property
     def traffic(self) -> int:
-        """Bytes that cross between devices, an image, forward."""
+        """Bytes that cross between devices, per image, forward."""
         return sum(edge.bytes_per_image for edge in self.plan.traffic)
 
 
@@ -50,7 +50,7 @@ class Variant:
     Attributes:
         spec: what was read, as it was given.
         stem: that of its file.
-        name: of its folder and of its runs; where several specs have files of one name,
+        name: of its folder and of its runs; if several specs have the same file name,
             the spec and the options.
         options: what it sets, in the words of `--set`.
         changes: the same, values by their paths.
@@ -102,8 +102,8 @@ def compare(
         specs: files, or `REV:path` of git; each is read once.
         sets: `--set` options for all variants.
         sweeps: `PATH=V1,V2`, in the words of `--sweep`.
-        root: the folder that the specs and all that they extend lie in.
-        images: at once, of which memory is planned; by default those of the recipe.
+        root: the folder that contains the specs and everything they extend.
+        images: at once, that memory is planned for; by default those of the recipe.
         progress: is told how many variants are done, and of how many.
 
     Raises:
@@ -114,7 +114,7 @@ def compare(
     sources, unread = _read(specs, root)
     swept, wrong = read_sweeps(sweeps)
     options, bad = read_options(sets)
-    # What is wrong with a base of several is said once.
+    # What is wrong with a base of several specs is reported once.
     if problems := dict.fromkeys([*unread, *wrong, *bad]):
         raise SpecError(problems)
     choices = combinations(swept, len(specs))
@@ -167,7 +167,7 @@ def _compile(source: Source, stem: str) -> Program | SpecError:
 
 
 def _sentence(problem: Diagnostic) -> str:
-    """Return the message, behind its path if it names nothing of that."""
+    """Return the message, after its path unless it already names part of that."""
     path = [str(part) for part in problem.path or ()]
     if set(re.findall(r"\w+", problem.message)) & set(path[1:]):
         return problem.message
@@ -181,7 +181,7 @@ def _sound(program: Program, base: Program | SpecError, images: int | None) -> S
 
 
 def _same(one: Spec, other: Spec) -> bool:
-    """Tell whether two specs say the same, but for the texts about them."""
+    """Tell whether two specs say the same, except for the texts about them."""
     fields = Spec.model_fields.keys() - {"layers", "summary", "reference"}
     layers = [list(spec.layers.items()) for spec in (one, other)]
     return layers[0] == layers[1] and all(

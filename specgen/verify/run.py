@@ -1,4 +1,4 @@
-"""Builds into a temporary folder, runs the code, and compares figure by figure."""
+"""Builds into a temporary folder, runs the code, and compares value by value."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
         lambda: seen().outputs,
         lambda: runtime.outputs(graph, program, weights()),
     )
-    if not outputs.ok:  # where do they part?
+    if not outputs.ok:  # where do they start to differ?
         inside = _close(
             outputs.name,
             SINGLE,
