@@ -34,11 +34,10 @@ text{{fill:#1f2328}}
 .m{{text-anchor:middle}}
 .e{{text-anchor:end}}
 .d{{fill:#59636e}}
-.a{{stroke:#59636e;stroke-width:1.2;fill:none}}
+.a,.r{{stroke:#59636e;stroke-width:1.2;fill:none}}
 .x{{stroke:#cf222e;stroke-width:1.4;fill:none}}
 .ah{{fill:#59636e}}
 .xh,.xt{{fill:#cf222e}}
-.h{{stroke:#f6f8fa;stroke-width:3px;stroke-linejoin:round;paint-order:stroke}}
 {_blocks(LIGHT)}
 @media (prefers-color-scheme:dark){{
 .page{{fill:#0d1117}}
@@ -48,14 +47,12 @@ text{{fill:#1f2328}}
 .held{{fill:#58a6ff}}
 text{{fill:#f0f6fc}}
 .d{{fill:#9198a1}}
-.a{{stroke:#9198a1}}
+.a,.r{{stroke:#9198a1}}
 .x{{stroke:#ff7b72}}
 .ah{{fill:#9198a1}}
 .xh,.xt{{fill:#ff7b72}}
-.h{{stroke:#151b23}}
 {_blocks(DARK)}
-}}
-.mark~.h{{stroke:none}}"""
+}}"""
 
 _HEAD = (
     '<marker id="{0}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"'
