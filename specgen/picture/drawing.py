@@ -34,6 +34,7 @@ from specgen.tables import dimensions
 
 HEAD_ROOM = 80  # for the words of a lane
 MOST_LINES = 6  # of the words of a column
+SQUEEZED = 1.15  # how much longer than its room a name may be before it is cut
 
 
 def draw(plan: Plan, marked: Collection[str] = ()) -> str:
@@ -152,13 +153,13 @@ def _column(row: Row, column: int, marked: Collection[str]) -> Iterator[str]:
 def _labels(stage: Stage, y: float) -> Iterator[str]:
     """The layers of a column, below the lanes."""
     head, *others = stage.layers
-    title = lines([head.name], ROOM, 12, 3, bold=True)
+    title = lines([head.name], SQUEEZED * ROOM, 12, 3, bold=True)
     words = lines([head.op, *_window(head)], ROOM, 10, 2)
     names = [_within(layer.name, head.name) for layer in others]
     names = [*(f"{name}," for name in names[:-1]), *names[-1:]]
     words += lines(names, ROOM, 10, MOST_LINES - len(title) - len(words))
     for line in title:
-        yield text(line, 0, y, "m b", size=12)
+        yield text(line, 0, y, "m b", size=12, room=ROOM)
         y += 13
     for line in words:
         yield text(line, 0, y, "m d", size=10)

@@ -69,7 +69,7 @@ def text(
     """Return a text element; words that are too long for the room are squeezed."""
     font = f' font-size="{number(size)}"' if size != 11 else ""
     squeezed = ""
-    if room and width(words, size) > room:
+    if room and width(words, size, bold="b" in kind.split()) > room:
         squeezed = f' textLength="{number(room)}" lengthAdjust="spacingAndGlyphs"'
     place = f'x="{number(x)}" y="{number(y)}"'
     return f'<text class="{kind}" {place}{font}{squeezed}>{shown(words)}</text>'
