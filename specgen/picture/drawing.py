@@ -109,7 +109,7 @@ def _memory(device: DevicePlan, y: float) -> Iterator[str]:
         return
     yield text(f"of {readable(budget)}", HEAD, y + 13, "d", room=HEAD_ROOM)
     bar, part = f'x="{HEAD}" y="{number(y + 20)}" height="8" rx="2"', held / budget
-    yield f'<rect class="bar" width="50" {bar}/>'
+    yield f'<rect class="budget" width="50" {bar}/>'
     yield f'<rect class="held" width="{number(max(1, 50 * part))}" {bar}/>'
     yield text(f"{part:.0%}", HEAD + 56, y + 28, "d")
 

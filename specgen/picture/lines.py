@@ -150,7 +150,7 @@ def brackets(row: Row) -> Iterator[str]:
             first, *_, last = [*group] * 2
             left, right = row.x(first) - ROOM / 2, row.x(last) + ROOM / 2
             line = f"M{number(left)} {number(y - 4)}v4H{number(right)}v-4"
-            yield f'<path class="r" d="{line}"/>'
+            yield f'<path class="k" d="{line}"/>'
             words = f"x {len(paths)}: {', '.join(ranges(paths, paths))}"
             middle = (left + right) / 2
             yield text(cut(words, right - left, 11), middle, y + 15, "m")

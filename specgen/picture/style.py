@@ -26,7 +26,7 @@ def _blocks(colors: dict[str, tuple[str, str, str, str]]) -> str:
 STYLE = f"""\
 .page{{fill:#fff}}
 .lane{{fill:#f6f8fa;stroke:#d0d7de}}
-.bar{{fill:#d0d7de}}
+.budget{{fill:#d0d7de}}
 .mark{{fill:#fff8c5;stroke:#d4a72c}}
 .held{{fill:#0969da}}
 text{{fill:#1f2328}}
@@ -34,7 +34,7 @@ text{{fill:#1f2328}}
 .m{{text-anchor:middle}}
 .e{{text-anchor:end}}
 .d{{fill:#59636e}}
-.a,.r{{stroke:#59636e;stroke-width:1.2;fill:none}}
+.a,.k{{stroke:#59636e;stroke-width:1.2;fill:none}}
 .x{{stroke:#cf222e;stroke-width:1.4;fill:none}}
 .ah{{fill:#59636e}}
 .xh,.xt{{fill:#cf222e}}
@@ -42,12 +42,12 @@ text{{fill:#1f2328}}
 @media (prefers-color-scheme:dark){{
 .page{{fill:#0d1117}}
 .lane{{fill:#151b23;stroke:#3d444d}}
-.bar{{fill:#3d444d}}
+.budget{{fill:#3d444d}}
 .mark{{fill:#341a00;stroke:#9e6a03}}
 .held{{fill:#58a6ff}}
 text{{fill:#f0f6fc}}
 .d{{fill:#9198a1}}
-.a,.r{{stroke:#9198a1}}
+.a,.k{{stroke:#9198a1}}
 .x{{stroke:#ff7b72}}
 .ah{{fill:#9198a1}}
 .xh,.xt{{fill:#ff7b72}}
