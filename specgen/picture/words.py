@@ -37,28 +37,30 @@ def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
     return f"{words.rstrip(' ,')}..."
 
 
-def lines(pieces: Sequence[str], room: float, size: float, most: int) -> list[str]:
+def lines(
+    pieces: Sequence[str], room: float, size: float, most: int, *, bold: bool = False
+) -> list[str]:
     """Put pieces into at most this many lines; the last one is cut.
 
-    A piece is broken, after an underscore, only if it fills more than a line.
+    A piece is broken, after an underscore or a dot, only if it fills more than a line.
     """
+
+    def fits(words: str) -> bool:
+        return width(words, size, bold=bold) <= room
+
     found: list[str] = []
     for piece in pieces:
         space = " "
-        for part in _parts(piece, room, size):
+        for part in (
+            [piece] if fits(piece) else re.findall(r"[^_.]*[_.]|[^_.]+$", piece)
+        ):
             joined = f"{found[-1]}{space}{part}" if found else part
-            if found and (width(joined, size) <= room or len(found) == most):
+            if found and (fits(joined) or len(found) == most):
                 found[-1] = joined
             else:
                 found.append(part)
             space = ""
-    return [cut(line, room, size) for line in found]
-
-
-def _parts(piece: str, room: float, size: float) -> list[str]:
-    if width(piece, size) <= room:
-        return [piece]
-    return re.findall(r"[^_]*_|[^_]+$", piece)
+    return [cut(line, room, size, bold=bold) for line in found]
 
 
 def text(
@@ -67,7 +69,7 @@ def text(
     """Return a text element; words that are too long for the room are squeezed."""
     font = f' font-size="{number(size)}"' if size != 11 else ""
     squeezed = ""
-    if room and width(words, size) > room:
+    if room and width(words, size, bold="b" in kind.split()) > room:
         squeezed = f' textLength="{number(room)}" lengthAdjust="spacingAndGlyphs"'
     place = f'x="{number(x)}" y="{number(y)}"'
     return f'<text class="{kind}" {place}{font}{squeezed}>{shown(words)}</text>'
