@@ -205,7 +205,7 @@ def _shorter_side(classes: list[Path]) -> int:
         from PIL import Image
     except ImportError:
         message = "Pillow, which reads the size of images, is not installed"
-        help = "pip install 'specgen[train]', or give --size"
+        help = "run pip install 'specgen[train]', or give the size: --size 96"
         raise _error("missing-package", message, help) from None
     sides = []
     for folder in classes:

@@ -26,12 +26,8 @@ EXAMPLES = (
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    command.add_argument(
-        "specs",
-        nargs="+",
-        metavar="SPEC",
-        help="a spec: a file, or REV:path of git, as in `git show`",
-    )
+    command.add_argument("specs", nargs="+", metavar="SPEC", help=arguments.REVISION)
+    arguments.name(command)
     command.add_argument(
         "--sweep",
         action="append",
@@ -41,12 +37,7 @@ def add(command: argparse.ArgumentParser) -> None:
         " several sweeps are combined",
     )
     arguments.changes(command)
-    command.add_argument(
-        "--batch-size",
-        type=arguments.images,
-        metavar="N",
-        help="plan memory for N images at once",
-    )
+    arguments.batch_size(command, "plan memory")
     command.add_argument(
         "--format", choices=("table", "markdown", "csv", "json"), default="table"
     )
@@ -75,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         options.set,
         options.sweep,
         root=options.root,
+        stdin=arguments.standard_input(options, options.specs),
         images=options.batch_size,
         progress=_progress,
     )

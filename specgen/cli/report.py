@@ -19,12 +19,16 @@ START = b"<!DOCTYPE html>\n"  # of a page that this command writes
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+<<<<<<< HEAD
     command.set_defaults(fail=command.error)
     spec = "a spec: a file, or REV:path of git, as in `git show`"
     command.add_argument("spec", metavar="A", help=spec)
     command.add_argument(
         "other", nargs="?", metavar="B", help=f"{spec}; differences are marked"
     )
+=======
+    arguments.pair(command, "what differs is marked")
+>>>>>>> tutorial
     command.add_argument(
         "-o",
         "--output",
@@ -33,7 +37,6 @@ def add(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the page to write, a single self-contained file: report.html",
     )
-    arguments.changes(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,8 +47,10 @@ def run(options: argparse.Namespace) -> int:
     specs = [(options.spec, () if options.other else options.set)]
     if options.other:
         specs.append((options.other, options.set))
+    stdin = arguments.standard_input(options, (options.spec, options.other))
     names = [", ".join((spec, *sets)) for spec, sets in specs]
-    first, *others = zip(names, compile_all(specs, options.root), strict=True)
+    programs = compile_all(specs, options.root, stdin)
+    first, *others = zip(names, programs, strict=True)
     text = page(*first, *others)
     _write(options.output, text.encode())
     print(f"wrote {options.output}")

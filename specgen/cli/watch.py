@@ -28,14 +28,7 @@ EXAMPLES = (
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.set_defaults(fail=command.error)
-    command.add_argument(
-        "specs",
-        type=Path,
-        nargs="+",
-        metavar="SPEC",
-        help="a spec, a YAML file, or a folder of them",
-    )
+    arguments.files(command)
     arguments.changes(command)
     arguments.output(command)
     arguments.strict(command)

@@ -11,7 +11,7 @@ import posixpath
 import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,8 +31,18 @@ from specgen.source import MAX_BYTES, Source, parse
 LONGEST_CHAIN = 100  # of bases; the compiler reports cycles
 
 
+@dataclass(frozen=True, slots=True)
+class StandardInput:
+    """What `-` stands for: the text of a spec that need not be saved, and its file."""
+
+    file: Path
+    text: bytes
+
+
 def compile_all(
-    specs: Iterable[tuple[str, Sequence[str]]], root: Path | None = None
+    specs: Iterable[tuple[str, Sequence[str]]],
+    root: Path | None = None,
+    stdin: StandardInput | None = None,
 ) -> list[Program]:
     """Compile specs, each with its `--set` options; see `compile_at`.
 
@@ -43,7 +53,7 @@ def compile_all(
     problems: dict[Diagnostic, None] = {}
     for spec, sets in specs:
         try:
-            programs.append(compile_at(spec, sets, root))
+            programs.append(compile_at(spec, sets, root, stdin))
         except SpecError as error:
             problems |= dict.fromkeys(error.diagnostics)
     if problems:
@@ -52,32 +62,46 @@ def compile_all(
 
 
 def compile_at(
-    spec: str, sets: Sequence[str] = (), root: Path | None = None
+    spec: str,
+    sets: Sequence[str] = (),
+    root: Path | None = None,
+    stdin: StandardInput | None = None,
 ) -> Program:
     """Compile a file, or `REV:path` as in `git show`, with `--set` options.
 
+<<<<<<< HEAD
     What a file extends is in `root`, what a REV extends in its repository. If there is
     a file with the whole name, colon included, it is that file. Without a REV, `:path`
     is in the index; `REV:./path` is relative to the current folder, `REV:path` to the
     top.
+=======
+    What a file extends lies in `root`, what a REV extends in its repository. A file
+    whose name has a colon is that file. Without a REV, `:path` is in the index;
+    `REV:./path` counts from the current folder, `REV:path` from the top. With `stdin`,
+    `-` is that.
+>>>>>>> tutorial
 
     Raises:
         SpecError: everything that is wrong with it, or that git cannot read it.
     """
     try:
-        source, stem = read_at(spec, root)
+        source, stem = read_at(spec, root, stdin)
     except SpecError as error:
         _, problems = read_options(sets)
         raise SpecError(in_order([*error.diagnostics, *problems])) from None
     return compile_read(change(source, sets), stem)
 
 
-def read_at(spec: str, root: Path | None = None) -> tuple[Source, str]:
+def read_at(
+    spec: str, root: Path | None = None, stdin: StandardInput | None = None
+) -> tuple[Source, str]:
     """Read a spec as `compile_at` does; return it with the stem of its file.
 
     Raises:
         SpecError: it, or a base of it, cannot be read.
     """
+    if spec == "-" and stdin:
+        return read(stdin.file, root, stdin.text), stdin.file.stem
     if ":" not in spec or os.path.lexists(spec):
         return read(Path(spec), root), Path(spec).stem
     revision, _, path = spec.partition(":")

@@ -80,6 +80,11 @@ def figures(variants: Sequence[Variant]) -> list[Column]:
         return cell
 
     names = dict.fromkeys(name for sizes in taken for name in sizes)
+    traffic = column(
+        *("between", "B/image"),
+        lambda sound: f"{sound.traffic:,}",
+        "{} B/image between devices",
+    )
     return [
         column("", "parameters", lambda sound: f"{sound.plan.parameters:,}"),
         column("", "MACs", lambda sound: f"{sound.plan.macs:,}"),
@@ -89,11 +94,7 @@ def figures(variants: Sequence[Variant]) -> list[Column]:
             lambda sound: f"{sound.plan.images:,}",
             "{} images at once",
         ),
-        column(
-            *("between", "B/image"),
-            lambda sound: f"{sound.traffic:,}",
-            "{} B/image between devices",
-        ),
+        *([traffic] if len(names) > 1 else []),
         column(
             *("last", "map"), lambda sound: dimensions(sound.last.shape), "last map {}"
         ),

@@ -17,7 +17,12 @@ from specgen.variants.variant import Variant
 
 WIDTH = 80
 LONGEST = 40  # characters of a label
+<<<<<<< HEAD
 MARK = "*"  # of a figure that differs from the first variant's
+=======
+MOST_NAMED = 3  # variants that a warning names
+MARK = "*"  # of a figure that is not that of the first variant
+>>>>>>> tutorial
 
 
 def table(variants: Sequence[Variant]) -> str:
@@ -138,8 +143,24 @@ def _notes(
         if variant.sound and variant.sound.is_spec and variant.swept:
             said = ", ".join(f"{path}={text}" for path, text in variant.swept.items())
             notes.append(f"{variant.spec} itself has {said}.")
-    for note in notes:
+    for note in [*notes, *_warnings(variants)]:
         yield from textwrap.wrap(printable(note), WIDTH, break_on_hyphens=False)
+
+
+def _warnings(variants: Sequence[Variant]) -> Iterator[str]:
+    """Yield a line for each kind of warning: the variants that have it."""
+    several = len({variant.spec for variant in variants}) > 1
+    warned: dict[str, list[str]] = {}
+    for variant in variants:
+        said = [f"{path}={text}" for path, text in variant.swept.items()]
+        name = ", ".join([variant.spec, *said] if several or not said else said)
+        found = variant.sound.program.warnings if variant.sound else ()
+        for kind in dict.fromkeys(warning.code for warning in found):
+            warned.setdefault(kind, []).append(_short(name))
+    for kind, names in warned.items():
+        more = len(names) - MOST_NAMED
+        others = [f"{more} more"] if more > 0 else []
+        yield f"warning[{kind}]: {'; '.join([*names[:MOST_NAMED], *others])}"
 
 
 def markdown(variants: Sequence[Variant]) -> str:
@@ -156,8 +177,14 @@ def markdown(variants: Sequence[Variant]) -> str:
             row += [code(_reason(variant)), *[""] * (len(known) - 1)]
         rows.append(row)
     lines = [f"| {' | '.join(row)} |" for row in rows]
+<<<<<<< HEAD
     note = "Memory is for training. Differences from the first are bold."
     return "\n".join([*lines, "", note])
+=======
+    note = "Memory is what training takes. What differs from the first is bold."
+    warned = [f"- {code(printable(line))}" for line in _warnings(variants)]
+    return "\n".join([*lines, "", note, *([""] if warned else []), *warned])
+>>>>>>> tutorial
 
 
 def _bold(column: Column, index: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from specgen.compiler import Program, compile_read
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.diff.revision import read_at
+from specgen.diff.revision import StandardInput, read_at
 from specgen.frontend.overlay import change, read_options
 from specgen.names import variant_name
 from specgen.passes.receptive_field import LastMap, last_map
@@ -93,6 +93,7 @@ def compare(
     sweeps: Sequence[str] = (),
     *,
     root: Path | None = None,
+    stdin: StandardInput | None = None,
     images: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Variant]:
@@ -102,8 +103,14 @@ def compare(
         specs: files, or `REV:path` of git; each is read once.
         sets: `--set` options for all variants.
         sweeps: `PATH=V1,V2`, in the words of `--sweep`.
+<<<<<<< HEAD
         root: the folder that contains the specs and everything they extend.
         images: at once, that memory is planned for; by default those of the recipe.
+=======
+        root: the folder that the specs and all that they extend lie in.
+        stdin: what the spec `-` is.
+        images: at once, of which memory is planned; by default those of the recipe.
+>>>>>>> tutorial
         progress: is told how many variants are done, and of how many.
 
     Raises:
@@ -111,7 +118,7 @@ def compare(
             variants.
     """
     specs = list(dict.fromkeys(specs))
-    sources, unread = _read(specs, root)
+    sources, unread = _read(specs, root, stdin)
     swept, wrong = read_sweeps(sweeps)
     options, bad = read_options(sets)
     # What is wrong with a base of several specs is reported once.
@@ -146,14 +153,14 @@ def compare(
 
 
 def _read(
-    specs: Sequence[str], root: Path | None
+    specs: Sequence[str], root: Path | None, stdin: StandardInput | None
 ) -> tuple[list[tuple[Source, str]], list[Diagnostic]]:
     """Read specs; return each with the stem of its file, and what cannot be read."""
     sources: list[tuple[Source, str]] = []
     problems: list[Diagnostic] = []
     for spec in specs:
         try:
-            sources.append(read_at(spec, root))
+            sources.append(read_at(spec, root, stdin))
         except SpecError as error:
             problems += error.diagnostics
     return sources, problems
