@@ -22,20 +22,8 @@ TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-<<<<<<< HEAD
-    spec = "a spec: a file, or REV:path as in `git show`"
-    command.add_argument("spec", metavar="A", help=spec)
-    command.add_argument(
-        "other",
-        nargs="?",
-        metavar="B",
-        help=f"{spec}; by default, A with the changes of --set",
-    )
-    arguments.changes(command)
-=======
     arguments.pair(command, "without it, B is A as --set changes it")
     arguments.strict(command)
->>>>>>> tutorial
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text"
     )

@@ -19,16 +19,7 @@ START = b"<!DOCTYPE html>\n"  # of a page that this command writes
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-<<<<<<< HEAD
-    command.set_defaults(fail=command.error)
-    spec = "a spec: a file, or REV:path of git, as in `git show`"
-    command.add_argument("spec", metavar="A", help=spec)
-    command.add_argument(
-        "other", nargs="?", metavar="B", help=f"{spec}; differences are marked"
-    )
-=======
     arguments.pair(command, "what differs is marked")
->>>>>>> tutorial
     command.add_argument(
         "-o",
         "--output",

@@ -69,17 +69,10 @@ def compile_at(
 ) -> Program:
     """Compile a file, or `REV:path` as in `git show`, with `--set` options.
 
-<<<<<<< HEAD
     What a file extends is in `root`, what a REV extends in its repository. If there is
     a file with the whole name, colon included, it is that file. Without a REV, `:path`
     is in the index; `REV:./path` is relative to the current folder, `REV:path` to the
-    top.
-=======
-    What a file extends lies in `root`, what a REV extends in its repository. A file
-    whose name has a colon is that file. Without a REV, `:path` is in the index;
-    `REV:./path` counts from the current folder, `REV:path` from the top. With `stdin`,
-    `-` is that.
->>>>>>> tutorial
+    top. `-` is `stdin`, if that is given.
 
     Raises:
         SpecError: everything that is wrong with it, or that git cannot read it.

@@ -17,12 +17,8 @@ from specgen.variants.variant import Variant
 
 WIDTH = 80
 LONGEST = 40  # characters of a label
-<<<<<<< HEAD
-MARK = "*"  # of a figure that differs from the first variant's
-=======
 MOST_NAMED = 3  # variants that a warning names
-MARK = "*"  # of a figure that is not that of the first variant
->>>>>>> tutorial
+MARK = "*"  # of a figure that differs from the first variant's
 
 
 def table(variants: Sequence[Variant]) -> str:
@@ -177,14 +173,9 @@ def markdown(variants: Sequence[Variant]) -> str:
             row += [code(_reason(variant)), *[""] * (len(known) - 1)]
         rows.append(row)
     lines = [f"| {' | '.join(row)} |" for row in rows]
-<<<<<<< HEAD
     note = "Memory is for training. Differences from the first are bold."
-    return "\n".join([*lines, "", note])
-=======
-    note = "Memory is what training takes. What differs from the first is bold."
     warned = [f"- {code(printable(line))}" for line in _warnings(variants)]
     return "\n".join([*lines, "", note, *([""] if warned else []), *warned])
->>>>>>> tutorial
 
 
 def _bold(column: Column, index: int) -> str:

@@ -103,14 +103,9 @@ def compare(
         specs: files, or `REV:path` of git; each is read once.
         sets: `--set` options for all variants.
         sweeps: `PATH=V1,V2`, in the words of `--sweep`.
-<<<<<<< HEAD
         root: the folder that contains the specs and everything they extend.
-        images: at once, that memory is planned for; by default those of the recipe.
-=======
-        root: the folder that the specs and all that they extend lie in.
         stdin: what the spec `-` is.
-        images: at once, of which memory is planned; by default those of the recipe.
->>>>>>> tutorial
+        images: at once, that memory is planned for; by default those of the recipe.
         progress: is told how many variants are done, and of how many.
 
     Raises:
