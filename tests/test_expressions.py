@@ -59,9 +59,10 @@ def python(text: str) -> Any:
     scope = {**SCOPE, "channels": 64, "true": True, "false": False}
     try:
         value = eval(text, {"__builtins__": {}, "min": min, "max": max, **scope})
+        known = isinstance(value, int | float) and math.isfinite(value)
     except (ZeroDivisionError, OverflowError):
         return None
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    return value if known else None
 
 
 def ours(text: str) -> Any:
