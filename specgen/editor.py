@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from specgen.spec import Spec
+from specgen.spec import FROM, Reads, Spec
 
 Schema = dict[str, Any]
 
@@ -40,6 +41,7 @@ def json_schema() -> Schema:
                 "type": "string",
                 "description": "in an overlay: the layer that a new layer follows",
             }
+            op["properties"][FROM] = TypeAdapter(Reads).json_schema()
     layer["description"] = (
         "A layer. In an overlay, fields without op change the base's layer, and null"
         " removes it."

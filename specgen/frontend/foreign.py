@@ -94,6 +94,7 @@ OP_HINTS = {
 }
 
 KEYS = """
+from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
 out_channels: filters numoutput nout outplanes outch nfilters nbfilter channels
 out_channels: numfilters features outputchannels planes
 out_features: units numoutput nout outputdim features hiddensize outputs
@@ -182,6 +183,7 @@ KEY_HINTS = {
     "output": "an option of the generated train.py: --output",
 }
 NO_KEYS = """
+from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
 activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer
 centered cropping cutmix cutout dampening dataformat dilation divisoroverride dtype
 earlystopping ema engine eps globalpooling gradientcheckpointing kernelconstraint

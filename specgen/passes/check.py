@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
@@ -37,8 +36,13 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
 
 
 def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
-    for (name, op), (after, _) in pairwise(draft.layers.items()):
-        if op and op.after_logits and after not in draft.unplaced:
+    readers: dict[str, str] = {}
+    for after, names in draft.reads.items():
+        for name in names if after not in draft.unplaced else ():
+            readers.setdefault(name, after)
+    for name, after in readers.items():
+        op = draft.layers.get(name)
+        if op and op.after_logits:
             yield Diagnostic(
                 "softmax-inside",
                 f"{name}: softmax must be the last layer, but {after} reads it",
