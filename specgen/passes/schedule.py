@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
-from specgen.passes.nesting import Item, tree
+from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.shares import LETTERS, letters
 
 MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
@@ -84,13 +84,15 @@ Step = Fetch | Pad | Apply | Run
 class Routine:
     """What a scope does, or the whole network where `scope` is None.
 
-    `arguments` and `results` are variables and their values.
+    `arguments` and `results` are variables and their values. A group in which each
+    reads only the one before is a `sequence`: nn.Sequential can run it.
     """
 
     scope: Scope | None
     arguments: tuple[tuple[str, str], ...]
     steps: tuple[Step, ...]
     results: tuple[tuple[str, str], ...]
+    sequence: bool = False
 
 
 def schedule(placed: PlacedGraph) -> Routine:
@@ -160,6 +162,7 @@ class _Writer:
         self._held: dict[str, str] = {}  # the value of a variable
         self._track: dict[str, str] = {}  # of a value
         self._tracks: dict[str, set[str]] = {TRUNK: set()}  # the variables of a track
+        self._sequence = is_sequence(item, self._wanted)
         self._arguments = tuple(self._bind(arguments))
 
     def _bind(self, arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -189,11 +192,12 @@ class _Writer:
                 self._apply(index, item, item.layer)
         self._flush()
         results = tuple((self._variable[value], value) for value in self._wanted)
-        return Routine(self._scope, self._arguments, tuple(self._steps), results)
+        steps = tuple(self._steps)
+        return Routine(self._scope, self._arguments, steps, results, self._sequence)
 
     def _continues(self, item: Item) -> bool:
         """Whether a layer can be wrapped around those before it."""
-        if item.moves or item.scope or not item.layer:
+        if item.moves or item.scope or not item.layer or self._sequence:
             return False
         node, before = item.layer.node, self._growing[-1]
         made = [share.name for share in before.shares]
