@@ -15,7 +15,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, printer
 
-from specgen.graph import INPUT, Graph, Node
+from specgen.graph import INPUT, Graph, Node, tensor_name
 from specgen.ops.base import Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
@@ -47,15 +47,18 @@ def to_text(model: onnx.ModelProto) -> str:
 def build(graph: Graph, name: str) -> onnx.ModelProto:
     """Return the model of a graph whose shapes are known; `name` is its graph's.
 
-    Inputs are the images (N, C, H, W), then the parameters by their state_dict keys.
+    Inputs are the images (N, C, H, W), then the tensors that the layers read, by their
+    state_dict keys.
     Outputs (N, classes) are `logits` and, of a network with a final softmax, `prob`.
     """
     proto = onnx.GraphProto(name=name)
     proto.input.append(_batch(INPUT, graph.input_shape))
     tensors = tensor_names(graph)
     for node in graph.nodes:
-        for key, shape in node.parameters().items():
-            proto.input.append(_tensor(key, shape))
+        read = {name for step in node.op.onnx(node.x) for name in step.inputs}
+        for leaf, shape in node.op.shapes(node.x).items():
+            if leaf in read:
+                proto.input.append(_tensor(tensor_name(node.name, leaf), shape))
         output = tensors[node.name]
         _write_layer(proto, node, tensors[node.inputs[0]], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
@@ -79,9 +82,11 @@ def with_all_outputs(model: bytes) -> bytes:
 def tensor_names(graph: Graph) -> dict[str, str]:
     """Return the tensor of each layer, named after it except for the outputs.
 
-    Another layer called `logits` or `prob` is renamed.
+    Another layer called `logits` or `prob` is renamed, and one that is a parameter.
     """
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
+    own = [node.name for node in graph.nodes if "" in node.op.shapes(node.x)]
+    tensors |= {name: f"{name}.output" for name in own}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
     last = graph.nodes[-1]
     if graph.has_probabilities:
@@ -93,7 +98,8 @@ def _write_layer(proto: onnx.GraphProto, layer: Node, read: str, output: str) ->
     """Add the nodes and constants of a layer that reads one tensor and gives one."""
     for step in layer.op.onnx(layer.x):
         inputs = [
-            read if name == "x" else f"{layer.name}.{name}" for name in step.inputs
+            read if name == "x" else tensor_name(layer.name, name)
+            for name in step.inputs
         ]
         name, outputs = f"/{layer.name}", [output]
         if step.name:

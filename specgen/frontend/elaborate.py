@@ -151,7 +151,7 @@ def _output(name: str, op: Op, x: Shape, problems: Problems) -> Shape | None:
         problems.add(*_of_layer(name, [refusal.diagnostic]))
         return None
     tensors = {"the output": shape} | {
-        f"the {leaf}": whole for leaf, whole in op.parameters(x).items()
+        f"the {leaf}": whole for leaf, whole in op.shapes(x).items()
     }
     if found := list(_of_layer(name, _too_large(tensors, ()))):
         problems.add(*found)

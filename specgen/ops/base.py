@@ -15,6 +15,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
+from specgen.ops.start import Start
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
@@ -118,6 +119,22 @@ class OnnxNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """A whole tensor of an op.
+
+    What is not `learned` is a buffer: training measures it. Weight decay applies to
+    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
+    along axis `cut`; None means that each has its own copy of all of it.
+    """
+
+    shape: Shape
+    start: Start
+    learned: bool = True
+    decays: bool = True
+    cut: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One device's part of an op: what it runs, and the input channels it reads."""
 
@@ -156,9 +173,20 @@ class Op(Strict):
         """The window that slides over the maps, if there is one."""
         return None
 
-    def parameters(self, x: Shape) -> dict[str, Shape]:
-        """Whole parameter tensors by leaf name, in torch's order."""
+    def tensors(self, x: Shape) -> dict[str, Owned]:
+        """Whole tensors by leaf name, in the order of torch's state_dict.
+
+        A tensor that is the layer itself, rather than one of a module, has the name "".
+        """
         return {}
+
+    def shapes(self, x: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors, by leaf name."""
+        return {leaf: own.shape for leaf, own in self.tensors(x).items()}
+
+    def parameters(self, x: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors that are learned."""
+        return {leaf: own.shape for leaf, own in self.tensors(x).items() if own.learned}
 
     def macs(self, x: Shape) -> int:
         """Multiply-accumulates per image in matrix products; biases do not count."""
