@@ -26,7 +26,9 @@ class Relu(Op):
     elementwise: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(Saved(output=True), function=Call("F.relu"))
+        return TorchForm(
+            Saved(output=True), function=Call("F.relu"), item=Call("nn.ReLU")
+        )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Relu")]

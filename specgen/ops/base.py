@@ -50,11 +50,16 @@ class Window:
 class Call:
     """A Python call to write down: name and arguments as source text.
 
-    The input comes before the arguments; several inputs are one tuple.
+    The input comes before the arguments; several inputs are one tuple. `names` are
+    those of the positional arguments, and `defaults` the values of keyword arguments
+    that may be left out: what differs between uses of a block becomes a parameter of
+    its class.
     """
 
     name: str
     args: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ class TorchForm:
     applied in `forward`. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
     argument; what is saved as the input is then the padded one. `helper` names a class
-    that the file must define.
+    that the file must define. `item` is the module in a list of modules, for an op that
+    is otherwise a function.
     """
 
     saved: Saved
@@ -99,6 +105,7 @@ class TorchForm:
     function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
     helper: str | None = None
+    item: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
