@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from specgen.ops.base import Op, Shape
+from specgen.ops.base import Op, Owned, Shape
 
 INPUT = "input"
 
@@ -44,10 +44,20 @@ class Node:
         """The last part of its name."""
         return self.name.rpartition(".")[2]
 
+    def tensors(self) -> dict[str, Owned]:
+        """Whole tensors by state_dict key, e.g. `conv1.weight`."""
+        leaves = self.op.tensors(*self.input_shapes)
+        return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
+
     def parameters(self) -> dict[str, Shape]:
-        """Whole parameter tensors by state_dict key, e.g. `conv1.weight`."""
-        leaves = self.op.parameters(*self.input_shapes)
-        return {f"{self.name}.{leaf}": shape for leaf, shape in leaves.items()}
+        """Shapes of the tensors that are learned, by state_dict key."""
+        tensors = self.tensors()
+        return {name: own.shape for name, own in tensors.items() if own.learned}
+
+
+def tensor_name(layer: str, leaf: str) -> str:
+    """Return the state_dict key of a tensor; one without a leaf is the layer itself."""
+    return f"{layer}.{leaf}" if leaf else layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,8 @@ from specgen.backends.layout import (
     paragraph,
 )
 from specgen.backends.prose import prose
+from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
-from specgen.ops.base import volume
-from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
 from specgen.passes.schedule import schedule
 from specgen.passes.shares import letters
@@ -89,11 +88,12 @@ class Net:
     signature: list[str]
     modules: list[str]
     blocks: list[Class]
-    start: list[str]
+    start: Starts
     forward: list[str]
     output_device: str
     split: list[str]
     split_about: list[str]
+    copied: bool
     softmax: bool
     softmax_comments: list[str]
     helpers: set[str]
@@ -194,11 +194,14 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         signature=_signature(placed.devices),
         modules=classes.modules,
         blocks=classes.classes,
-        start=_start(layers, spec.init),
+        start=starts((layer.node for layer in layers), spec.init),
         forward=forward.lines,
         output_device=placed.layers[-1].shares[0].device,
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
+        copied=any(
+            own.cut is None for layer in split for own in layer.node.tensors().values()
+        ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
         helpers=forward.helpers.union(defined, *(each.helpers for each in inner)),
@@ -297,25 +300,6 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
             8,
         )
     ]
-
-
-def _start(layers: list[Placed], default: Init) -> list[str]:
-    """Entries of START, one per layer with parameters."""
-    lines = []
-    for layer in layers:
-        op = layer.node.op
-        if isinstance(op, Weighted):
-            init = op.init.over(default)
-            std = init.std(volume(op.weight(layer.node.x)[1:]))
-            numbers = [_number(std), _number(init.bias or 0)]
-            lines += bracketed(f'"{layer.node.name}": (', numbers, "),", 4)
-    return lines
-
-
-def _number(value: float) -> str:
-    """A number of the spec, exactly, as Python source."""
-    whole = value == int(value) and abs(value) < 1e9
-    return str(int(value)) if whole else repr(value)
 
 
 def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:

@@ -167,7 +167,7 @@ class Network:
             self._problems.add(*of_layer(name, [refusal.diagnostic]))
             return None
         tensors = {"the output": shape} | {
-            f"the {leaf}": whole for leaf, whole in op.parameters(*xs).items()
+            f"the {leaf}": whole for leaf, whole in op.shapes(*xs).items()
         }
         if found := list(of_layer(name, _too_large(tensors, ()))):
             self._problems.add(*found)

@@ -265,14 +265,16 @@ def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
     for errors in tried:
         phrase = _expected(errors[0]) if not errors[0].rest else None
         if phrase:
-            wanted[phrase] = None
+            wanted |= dict.fromkeys(_choices(errors[0]) or [phrase])
         else:
             strange = [error.kind in ("extra_forbidden", "missing") for error in errors]
             close.append((sum(strange), _translate(errors)))
     if close:
         return min(close, key=lambda member: (member[0], len(member[1])))[1]
     choices = [choice for errors in tried for choice in _choices(errors[0])]
-    return [_mismatch(tried[0][0], " or ".join(wanted), choices)]
+    *others, last = wanted
+    phrase = " or ".join(filter(None, (", ".join(others), last)))
+    return [_mismatch(tried[0][0], phrase, choices)]
 
 
 def _diagnostic(error: _Error) -> Diagnostic:

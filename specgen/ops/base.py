@@ -15,6 +15,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
+from specgen.ops.start import Start
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
@@ -135,6 +136,22 @@ class OnnxNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """A whole tensor of an op.
+
+    What is not `learned` is a buffer: training measures it. Weight decay applies to
+    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
+    along axis `cut`; None means that each has its own copy of all of it.
+    """
+
+    shape: Shape
+    start: Start
+    learned: bool = True
+    decays: bool = True
+    cut: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One device's part of an op: what it runs, and what that reads of each input.
 
@@ -184,9 +201,21 @@ class Op(Strict):
         """The window that slides over the maps, if there is one."""
         return None
 
-    def parameters(self, *xs: Any, **_: Any) -> dict[str, Shape]:
-        """Whole parameter tensors by leaf name, in torch's order."""
+    def tensors(self, *xs: Any, **_: Any) -> dict[str, Owned]:
+        """Whole tensors by leaf name, in the order of torch's state_dict.
+
+        A tensor that is the layer itself, rather than one of a module, has the name "".
+        """
         return {}
+
+    def shapes(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors, by leaf name."""
+        return {leaf: own.shape for leaf, own in self.tensors(*xs).items()}
+
+    def parameters(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors that are learned."""
+        tensors = self.tensors(*xs).items()
+        return {leaf: own.shape for leaf, own in tensors if own.learned}
 
     def macs(self, *xs: Any, **_: Any) -> int:
         """Multiply-accumulates per image in matrix products; biases do not count."""
