@@ -6,8 +6,23 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specgen.ops.activation import Dropout, Relu, Softmax
+from specgen.ops.activation import (
+    Elu,
+    Gelu,
+    Hardsigmoid,
+    Hardswish,
+    LeakyRelu,
+    Mish,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Silu,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from specgen.ops.conv import Conv2d
+from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
@@ -16,12 +31,25 @@ AnyOp = Annotated[
     Conv2d
     | Linear
     | Relu
+    | Relu6
+    | LeakyRelu
+    | Elu
+    | Gelu
+    | Silu
+    | Sigmoid
+    | Tanh
+    | Hardswish
+    | Hardsigmoid
+    | Softplus
+    | Mish
     | LocalResponseNorm
     | SpatialResponseNorm
     | MaxPool2d
     | AvgPool2d
     | Flatten
     | Dropout
+    | Dropout2d
+    | StochasticDepth
     | Softmax,
     Field(discriminator="op"),
 ]
