@@ -1,18 +1,19 @@
 """The JSON Schema with which an editor completes and checks a spec.
 
 It says what the schema classes say. What a whole file adds - `extends`, `after`, layers
-that are `null` or only changed - is added here; names and shapes are the compiler's.
-Where a mapping says by `op` or `kind` what it is, only that is checked, so that a wrong
-one is reported as such, and not as all that the others would need.
+that are `null` or only changed - is added here; the compiler checks names and shapes.
+A mapping with `op` or `kind` is checked against that one definition only, so that its
+errors are not hidden among everything that the others would need.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from specgen.spec import Spec
+from specgen.spec import FROM, Reads, Spec
 
 Schema = dict[str, Any]
 
@@ -40,6 +41,7 @@ def json_schema() -> Schema:
                 "type": "string",
                 "description": "in an overlay: the layer that a new layer follows",
             }
+            op["properties"][FROM] = TypeAdapter(Reads).json_schema()
     layer["description"] = (
         "A layer. In an overlay, fields without op change the base's layer, and null"
         " removes it."

@@ -61,7 +61,11 @@ FEATURE_OPS: list[Example] = [
     ({"op": "flatten"}, MAPS),
     ({"op": "softmax"}, FEATURES),
 ]
-UNWEIGHTED = [*ACTIVATIONS, *DROPOUTS]
+ARRANGEMENTS: list[Example] = [
+    ({"op": "chunk", "chunks": 2, "index": 1}, MAPS),
+    ({"op": "chunk", "chunks": 3, "index": 0}, FEATURES),
+]
+UNWEIGHTED = [*ACTIVATIONS, *DROPOUTS, *ARRANGEMENTS]
 EXAMPLES = [
     *UNWEIGHTED,
     *CONVOLUTIONS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,17 +11,18 @@ from typing import Any
 
 import torch
 from helpers import compile_data, import_file
-from op_examples import Data
 from strategies import OPS
 from torch import Tensor, nn
 
 from specgen.backends import torch as backend
 from specgen.compiler import Program
-from specgen.graph import INPUT, Graph, Node
+from specgen.diagnostics import Problems
+from specgen.graph import INPUT, Assignment, Graph, Node
 from specgen.ops.base import Op, Shape
-from specgen.passes.placement import on_one_device
+from specgen.passes.placement import on_one_device, place
 
 ONE = "one"
+KEPT = OPS.validate_python({"op": "dropout", "p": 0})  # changes nothing
 
 
 @cache
@@ -32,13 +34,35 @@ def _empty() -> Program:
 
 def alone(op: Op, x: Shape) -> Program:
     """Compile a network of this op; what comes before it has no parameters."""
-    return _chain([*_reading(x), op], _image(x))
+    return _chain({"before": _reader(x), ONE: op}, x)
 
 
 def after_learner(op: Op, x: Shape) -> Program:
     """Compile a network in which a layer with parameters makes what the op reads."""
     conv = {"op": "conv2d", "out_channels": x[0], "kernel_size": 1}
-    return _chain([OPS.validate_python(conv), *_reading(x), op], _image(x))
+    learner = OPS.validate_python(conv)
+    return _chain({"learner": learner, "before": _reader(x), ONE: op}, x)
+
+
+def shared(op: Op, x: Shape, devices: int) -> Program:
+    """Compile a network of this op, split over devices; what is around it is on one."""
+    program = _chain({"before": _reader(x), ONE: op, "after": KEPT}, x)
+    names = tuple(f"gpu{index}" for index in range(devices))
+    where = {"before": names[:1], ONE: names, "after": names[:1]}
+    problems = Problems()
+    placed = place(program.graph, Assignment(names, where), problems)
+    assert placed, list(problems)
+    return replace(program, placed=placed)
+
+
+def _chain(ops: Mapping[str, Op], x: Shape) -> Program:
+    nodes: list[Node] = []
+    shape, read = _image(x), INPUT
+    for name, op in ops.items():
+        nodes.append(Node(name, op, (read,), (shape,), op.output(shape)))
+        shape, read = nodes[-1].shape, name
+    graph = Graph(_image(x), tuple(nodes))
+    return replace(_empty(), graph=graph, placed=on_one_device(graph))
 
 
 def _image(x: Shape) -> Shape:
@@ -46,22 +70,9 @@ def _image(x: Shape) -> Shape:
     return (*x, 1, 1)[:3]
 
 
-def _reading(x: Shape) -> list[Op]:
-    """Ops that make x of such an image; a softmax must not be the first."""
-    maps: Data = {"op": "dropout", "p": 0}
-    layer = maps if len(x) == 3 else {"op": "flatten"}
-    return [OPS.validate_python(layer)]
-
-
-def _chain(ops: list[Op], image: Shape) -> Program:
-    nodes: list[Node] = []
-    shape, read = image, INPUT
-    for index, op in enumerate(ops, 1 - len(ops)):
-        name = f"before{-index}" if index else ONE
-        nodes.append(Node(name, op, (read,), (shape,), op.output(shape)))
-        shape, read = nodes[-1].shape, name
-    graph = Graph(image, tuple(nodes))
-    return replace(_empty(), graph=graph, placed=on_one_device(graph))
+def _reader(x: Shape) -> Op:
+    """What makes x of such an image; there is one, as a softmax must not be first."""
+    return KEPT if len(x) == 3 else OPS.validate_python({"op": "flatten"})
 
 
 def text(program: Program) -> str:
@@ -76,7 +87,7 @@ def built(program: Program, folder: Path, device: str = "cpu") -> Any:
     path.write_text(text(program))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*meta parameter")
-        return import_file(path).Net([device]).eval()
+        return import_file(path).Net([device] * len(program.placed.devices)).eval()
 
 
 def run(net: nn.Module, x: Tensor) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from specgen.backends import moves
-from specgen.backends.layout import bracketed, comments, enumeration, fits
-from specgen.graph import INPUT, Placed, PlacedGraph, Share
-from specgen.ops.base import Call, Shape
-from specgen.passes.schedule import Apply, Fetch, Pad, X, schedule
+from specgen.backends.expression import Called, Expression, Joined, Several, assign
+from specgen.backends.layout import comments, enumeration
+from specgen.graph import INPUT, Placed, PlacedGraph
+from specgen.ops.base import Call, Infix, Shape
+from specgen.passes.schedule import Apply, Fetch, Pad, Run, schedule
 
 INDENT = 8
 
@@ -22,7 +24,9 @@ class Forward:
         self._devices = placed.devices
         self._paragraphs: list[list[str]] = [[]]
         previous: Placed | None = None
-        for step in schedule(placed):
+        routine = schedule(placed)
+        for step in routine.steps:
+            assert not isinstance(step, Run)
             first = step.layers[0] if isinstance(step, Apply) else step.layer
             begins = len(first.shares) > 1 and bool(first.node.parameters())
             if begins and first is not previous and not isinstance(step, Fetch):
@@ -35,7 +39,8 @@ class Forward:
                 case Apply():
                     self._apply(step)
             previous = first
-        self._paragraphs[-1].append(f"{' ' * INDENT}return {X}")
+        results = ", ".join(variable for variable, _ in routine.results)
+        self._paragraphs[-1].append(f"{' ' * INDENT}return {results}")
 
     @property
     def lines(self) -> list[str]:
@@ -45,38 +50,33 @@ class Forward:
     def _fetch(self, step: Fetch) -> None:
         """Give each share its input, and say why."""
         found = moves.fetches(step)
-        self._explain(step.layer)
-        shape = _shape(step.layer.shares[0].input_shape)
+        self._explain(step)
+        shape = _shape(step.layer.shares[0].x)
         self._paragraphs[-1] += moves.statements(found, shape)
         self.helpers |= moves.helpers(found)
 
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.op.torch(share.input_shape).pad
+        pad = share.op.torch(*share.input_shapes).pad
         assert pad, "it has been scheduled"
-        call = Call("F.pad", (str(pad),))
-        shape = _padded(share.input_shape, pad)
-        self._write(step.variables, [[call]] * len(step.variables), shape)
+        values = [Called("F.pad", (x, str(pad))) for x in step.operands]
+        self._write(step.variables, values, _padded(share.x, pad))
 
     def _apply(self, step: Apply) -> None:
         """Apply the layers to what their shares have fetched."""
-        chains = zip(*(layer.shares for layer in step.layers), strict=True)
-        calls = [
-            [
-                _call(layer, share)
-                for layer, share in zip(step.layers, chain, strict=True)
-            ]
-            for chain in chains
+        values = [
+            _chain(step.layers, number, operands)
+            for number, operands in enumerate(step.operands)
         ]
-        self._write(step.variables, calls, step.layers[-1].shares[0].shape)
+        self._write(step.variables, values, step.layers[-1].shares[0].shape)
 
-    def _explain(self, layer: Placed) -> None:
+    def _explain(self, step: Fetch) -> None:
         """Begin a paragraph by saying why something moves, except for the input."""
-        name = layer.node.name
+        layer, name = step.layer, step.layer.node.name
         joined = dict.fromkeys(
             tuple(piece.device for piece in move.pieces)
-            for move in layer.moves
+            for move in step.moves
             if len(move.pieces) > 1
         )
         sources = [self._several(devices) for devices in joined]
@@ -84,7 +84,7 @@ class Forward:
             reason = f"{name} reads what {sources[0]} computed."
         elif sources:
             reason = f"{name} reads across {'; '.join(sources)}."
-        elif layer.node.inputs[0] == INPUT:
+        elif all(move.value == INPUT for move in step.moves):
             return
         else:
             on = tuple(share.device for share in layer.shares)
@@ -100,63 +100,42 @@ class Forward:
         return enumeration(devices)
 
     def _write(
-        self, variables: Sequence[str], calls: Sequence[Sequence[Call]], shape: Shape
+        self, variables: Sequence[str], values: Sequence[Expression], shape: Shape
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
-        self.functional |= any(call.name.startswith("F.") for call in calls[0])
+        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(values[0])))
         comment = _shape(shape)
-        for variable, nested in zip(variables, calls, strict=True):
-            self._paragraphs[-1] += _statement(variable, nested, comment)
-            comment = ""
+        for variable, value in zip(variables, values, strict=True):
+            if variable != value:
+                self._paragraphs[-1] += assign(variable, value, INDENT, comment)
+                comment = ""
 
     def _paragraph(self) -> None:
         if self._paragraphs[-1]:
             self._paragraphs.append([])
 
 
-def _call(layer: Placed, share: Share) -> Call:
-    form = share.op.torch(share.input_shape)
-    if form.function:
-        return form.function
-    own = bool(layer.node.parameters())
-    return Call(f"self.{share.name if own else layer.node.name}")
-
-
-def _statement(variable: str, calls: Sequence[Call], comment: str) -> list[str]:
-    """Return `variable = outer(inner(variable))`, as the formatter breaks it."""
-    start = f"{variable} = "
-    line = start + _expression(calls, variable)
-    if fits(line, INDENT, comment) or len(calls) == 1:
-        return bracketed(line, [], "", INDENT, comment)
-    above = [f"{' ' * INDENT}# {comment}"] if comment else []
-    return above + _broken(start, calls, variable, "", INDENT)
-
-
-def _broken(
-    before: str, calls: Sequence[Call], x: str, after: str, indent: int
-) -> list[str]:
-    pad, inner = " " * indent, indent + 4
-    line = before + _expression(calls, x) + after
-    if fits(line, indent) or len(calls) == 1:
-        return [pad + line]
-    *others, outer = calls
-    lines = [f"{pad}{before}{outer.name}("]
-    body = ", ".join((_expression(others, x), *outer.args))
-    if fits(body, inner):
-        lines.append(" " * inner + body)
-    elif outer.args:
-        lines += _broken("", others, x, ",", inner)
-        lines += [f"{' ' * inner}{argument}," for argument in outer.args]
-    else:
-        lines += _broken("", others, x, "", inner)
-    return [*lines, f"{pad}){after}"]
-
-
-def _expression(calls: Sequence[Call], x: str) -> str:
-    """Return calls around a variable, the first innermost."""
-    for call in calls:
-        x = f"{call.name}({', '.join((x, *call.args))})"
-    return x
+def _chain(
+    layers: Sequence[Placed], number: int, operands: Sequence[str]
+) -> Expression:
+    """The layers' shares of this number, one around the other."""
+    value: Expression = operands[0]
+    inputs: Sequence[str] = operands
+    for layer in layers:
+        share = layer.shares[number]
+        form = share.op.torch(*share.input_shapes)
+        match form.function:
+            case Infix(sign):
+                value = Joined(sign, tuple(inputs))
+            case Call(name, args):
+                joined = Several(tuple(inputs)) if len(inputs) > 1 else value
+                value = Called(name, (joined, *args))
+            case None if form.module:
+                own = bool(layer.node.parameters())
+                name = share.name if own else layer.node.name
+                value = Called(f"self.{name.rpartition('.')[2]}", (value,))
+        inputs = ()
+    return value
 
 
 def _shape(shape: Shape) -> str:

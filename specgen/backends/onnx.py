@@ -1,9 +1,9 @@
 """The structure of a network as an ONNX file to review: parameters are graph inputs.
 
-A layer's tensor has the layer's name, and its node the same behind a slash, as some
-runtimes confuse equal ones: `conv1` and `/conv1`. If a layer takes several nodes, the
-others are named below it: `/norm1/Split` gives `norm1.Split_0` and `norm1.Split_1`.
-What is written is the logical graph, so that every placement gives the same file.
+A layer's tensor has the layer's name, and its node the same name after a slash, because
+some runtimes confuse equal names: `conv1` and `/conv1`. If a layer takes several nodes,
+the others are named below it: `/norm1/Split` gives `norm1.Split_0` and `norm1.Split_1`.
+The file has the logical graph, so every placement gives the same file.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def to_text(model: onnx.ModelProto) -> str:
 
 
 def build(graph: Graph, name: str) -> onnx.ModelProto:
-    """Return the model of a graph whose shapes are known; `name` is its graph's.
+    """Return the model of a graph whose shapes are known; `name` names its ONNX graph.
 
     Inputs are the images (N, C, H, W), then the parameters by their state_dict keys.
-    Outputs (N, classes) are `logits` and, of a network with a final softmax, `prob`.
+    Outputs (N, classes) are `logits` and, after a final softmax, `prob`.
     """
     proto = onnx.GraphProto(name=name)
     proto.input.append(_batch(INPUT, graph.input_shape))
@@ -57,7 +57,7 @@ def build(graph: Graph, name: str) -> onnx.ModelProto:
         for key, shape in node.parameters().items():
             proto.input.append(_tensor(key, shape))
         output = tensors[node.name]
-        _write_layer(proto, node, tensors[node.inputs[0]], output)
+        _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
         known.append(_batch(output, node.shape))
     return onnx.ModelProto(
@@ -79,7 +79,7 @@ def with_all_outputs(model: bytes) -> bytes:
 def tensor_names(graph: Graph) -> dict[str, str]:
     """Return the tensor of each layer, named after it except for the outputs.
 
-    Another layer called `logits` or `prob` is renamed.
+    The tensor of any other layer called `logits` or `prob` is renamed.
     """
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
@@ -89,12 +89,15 @@ def tensor_names(graph: Graph) -> dict[str, str]:
     return tensors | {last.name: LOGITS}
 
 
-def _write_layer(proto: onnx.GraphProto, layer: Node, read: str, output: str) -> None:
-    """Add the nodes and constants of a layer that reads one tensor and gives one."""
-    for step in layer.op.onnx(layer.x):
-        inputs = [
-            read if name == "x" else f"{layer.name}.{name}" for name in step.inputs
-        ]
+def _write_layer(
+    proto: onnx.GraphProto, layer: Node, reads: Sequence[str], output: str
+) -> None:
+    """Add the nodes and constants of a layer that reads tensors and gives one."""
+    known = {f"x{index}": tensor for index, tensor in enumerate(reads)}
+    if len(reads) == 1:
+        known = {"x": reads[0]}
+    for step in layer.op.onnx(*layer.input_shapes):
+        inputs = [known.get(name) or f"{layer.name}.{name}" for name in step.inputs]
         name, outputs = f"/{layer.name}", [output]
         if step.name:
             name = f"{name}/{step.name}"
@@ -112,7 +115,7 @@ def _node(
     name: str,
     attributes: Mapping[str, Any],
 ) -> onnx.NodeProto:
-    # The parser writes the empty domain as well: the text form gives equal bytes.
+    # The parser writes the empty domain, too, so the text form gives equal bytes.
     return helper.make_node(op_type, inputs, outputs, name, domain="", **attributes)
 
 

@@ -51,7 +51,7 @@ FILES = (
 FUNCTIONAL = "torch.nn.functional"  # imported as F
 
 # What the definition of a helper class imports, by module. The definition itself is a
-# template: LocalResponseNorm stands in _local_response_norm.py.j2.
+# template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
         "collections.abc": {"Callable", "Iterator"},
@@ -72,7 +72,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
 class Net:
     """What the templates know about the network; lists of strings are whole lines."""
 
-    stem: str  # of what training writes
+    stem: str  # names the folder that training writes
     name: str
     title: str
     about: list[str]
@@ -130,7 +130,7 @@ def _comment(source: Source, path: str, indent: int) -> str:
 
 
 class _Compiled(FileSystemBytecodeCache):
-    """Templates compiled to bytecode, kept between builds: 50 ms each time.
+    """Templates compiled to bytecode, kept between builds: saves 50 ms each time.
 
     jinja2 compares source and versions. If the cache cannot be written, do without.
     """
@@ -164,7 +164,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     if softmax:
         layers.pop()
     forward = Forward(placed)
-    forms = [layer.node.op.torch(layer.node.x) for layer in layers]
+    forms = [layer.node.op.torch(*layer.node.input_shapes) for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
@@ -214,7 +214,7 @@ def _file(helper: str) -> str:
 
 
 def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[str]:
-    """Lines that import what the file needs, beside torch itself, sorted."""
+    """Lines that import what the file needs, besides torch itself, sorted."""
     parts = [
         {"collections.abc": {"Callable", "Sequence"}},
         {"torch": {"Tensor", "nn"}},
@@ -294,7 +294,7 @@ def _modules(layers: list[Placed]) -> list[str]:
     for layer in layers:
         lines += comments(layer.node.comments, 8)
         for share in layer.shares:
-            module = share.op.torch(share.input_shape).module
+            module = share.op.torch(*share.input_shapes).module
             if module is None:
                 continue
             own = _weighted(layer)

@@ -1,7 +1,7 @@
 """What differs between the layers of two networks, and how far each change reaches.
 
-A change of a layer reaches what follows from it: the tensors of the layers below, if
-these read another shape because of it, and the number of classes.
+A change to a layer reaches whatever depends on it: the tensors of the layers below, if
+those read another shape because of it, and the number of classes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Found:
 class Layers:
     """The changes to the input, the layers and their initial weights.
 
-    Layers are walked in the new order. `_reshaping` has, by layer, the changes that its
-    output has another shape because of; a tensor that is reshaped, or the network's
-    output, raises these to its tier.
+    Layers are walked in the new order. `_reshaping` has, by layer, the changes that
+    gave its output another shape; if that reshapes a tensor, or the network's output,
+    they are raised to that tier.
     """
 
     def __init__(self, old: Program, new: Program, matching: Matching) -> None:
@@ -128,7 +128,8 @@ class Layers:
     def _fields(self, old: Node, new: Node) -> set[int]:
         """Add the fields that differ; return those that can change the output's shape.
 
-        A field reaches as far as it does by itself, in the old layer or in the new one.
+        A field is tried by itself, in the old layer and in the new one; what reaches
+        further counts.
         """
         path = ("layers", new.name)
         if old.op.op != new.op.op:
@@ -156,7 +157,7 @@ class Layers:
         return reshaping
 
     def _default_start(self) -> None:
-        """Add differences in the spec's own `init`; layers may start as before."""
+        """Add differences in the spec's own `init`; layers may still start the same."""
         pairs = self._matching.pairs.items()
         starts = [
             (
@@ -196,7 +197,7 @@ def _own_tier(node: Node) -> Tier:
 
 
 def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
-    """How far the change of an op reaches by itself; whether it reshapes the output."""
+    """How far a change to an op reaches by itself; whether it reshapes the output."""
     if old.parameters(x) != new.parameters(x):
         return Tier.CHECKPOINT, _output(old, x) != _output(new, x)
     if _output(old, x) != _output(new, x):

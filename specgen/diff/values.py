@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 
 
 def differing(before: Any, after: Any, path: Path) -> Iterator[Pair]:
-    """Yield the fields that differ; of two kinds of models, the models as a whole."""
+    """Yield the fields that differ; for two kinds of models, the whole models."""
     whole = not isinstance(before, BaseModel) or isinstance(before, Sides)
     if whole or type(before) is not type(after):
         if before != after:

@@ -10,6 +10,7 @@ from specgen.diagnostics import nearest_help, short
 from specgen.frontend.annotations import fields, members, plain, tags
 from specgen.frontend.foreign import key_help, our_tag, tag_help, value_help
 from specgen.schema import UNITS
+from specgen.spec import FROM
 from specgen.yaml12.scalars import scalar
 
 YES = {"yes", "on", "y", "true"}
@@ -108,7 +109,7 @@ def _is_number(text: str) -> bool:
 
 def for_key(key: str, value: Any, owner: Any) -> str:
     """Return what an unknown key should be, or all that it can be."""
-    names = list(fields(owner))
+    names = [*fields(owner), *([FROM] if "op" in fields(owner) else [])]
     found = KEY_AND_VALUE.fullmatch(key)
     if found and value is None and found[1] in names:
         return _space(found)

@@ -1,7 +1,7 @@
 """What PyTorch, torchvision, Keras and Caffe call things, and our names for them.
 
-Data for help: which of our names is meant, or that there is none. A name of ours counts
-only where it is valid; as soon as an op exists, it is what help gives.
+Data for help: which of our names is meant, or that there is none. Help gives a name of
+ours only where it is valid, so it gives a new op as soon as that exists.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from specgen.diagnostics import LIMITS
 
-# Our name, then others' without case, `_`, `-`, `nn.` and the like.
+# Our name, then other programs' names, without case, `_`, `-`, `nn.` and the like.
 OPS = """
 conv2d: conv convolution convolution2d spatialconvolution conv2dnormactivation
 conv2d: lazyconv2d convolutional
@@ -100,6 +100,7 @@ OP_HINTS = {
 }
 
 KEYS = """
+from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
 out_channels: filters numoutput nout outplanes outch nfilters nbfilter channels
 out_channels: numfilters features outputchannels planes
 out_features: units numoutput nout outputdim features hiddensize outputs
@@ -189,6 +190,7 @@ KEY_HINTS = {
     "output": "an option of the generated train.py: --output",
 }
 NO_KEYS = """
+from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
 activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer
 centered cropping cutmix cutout dampening dataformat dilation divisoroverride dtype
 earlystopping ema engine eps globalpooling gradientcheckpointing kernelconstraint

@@ -23,6 +23,7 @@ from specgen.ops.activation import (
 )
 from specgen.ops.conv import Conv2d
 from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
+from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
@@ -50,6 +51,10 @@ AnyOp = Annotated[
     | Dropout
     | Dropout2d
     | StochasticDepth
+    | Add
+    | Multiply
+    | Concat
+    | Chunk
     | Softmax,
     Field(discriminator="op"),
 ]

@@ -220,7 +220,7 @@ class Softmax(Op):
             )
         return x
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         if len(share) < x[0]:
             raise Refusal(
                 "cannot-split",
@@ -228,7 +228,7 @@ class Softmax(Op):
                 "op",
                 help="place it on one device",
             )
-        return Part(self, share)
+        return Part(self, (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         return TorchForm(Saved(output=True), function=Call("F.softmax", ("dim=1",)))

@@ -34,7 +34,7 @@ class Dropout(Op):
     training_only: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        # The mask, as x on a CPU and one byte a value on CUDA; without a mask, x.
+        # The mask: like x on a CPU, one byte per value on CUDA. Without a mask, x.
         saved = Saved(values=volume(x) if self.p else 0, view=not self.p)
         return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
 
@@ -79,7 +79,7 @@ class StochasticDepth(Op):
     elementwise: ClassVar[bool] = True
     training_only: ClassVar[bool] = True
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         if self.p and len(share) < x[0]:
             raise Refusal(
                 "cannot-split",
@@ -88,7 +88,7 @@ class StochasticDepth(Op):
                 "op",
                 help="place it on one device",
             )
-        return Part(self, share)
+        return Part(self, (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         # A factor for each image.

@@ -47,9 +47,9 @@ class Linear(Weighted):
     def macs(self, x: Shape) -> int:
         return self.out_features * x[0]
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         local = self.model_copy(update={"out_features": len(share)})
-        return Part(local, range(x[0]))
+        return Part(local, (range(x[0]),))
 
     def torch(self, x: Shape) -> TorchForm:
         args = (
@@ -72,7 +72,7 @@ class Flatten(Op):
         need_maps(self.op, x)
         return (volume(x),)
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         pixels = volume(x[1:])
         if share.start % pixels or share.stop % pixels:
             raise Refusal(
@@ -81,7 +81,7 @@ class Flatten(Op):
                 "op",
                 help=f"its {x[0]} maps can be shared by {divisors(x[0])} devices",
             )
-        return Part(self, range(share.start // pixels, share.stop // pixels))
+        return Part(self, (range(share.start // pixels, share.stop // pixels),))
 
     def torch(self, x: Shape) -> TorchForm:
         return TorchForm(Saved(view=True), function=Call("torch.flatten", ("1",)))

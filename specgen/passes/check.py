@@ -1,9 +1,8 @@
-"""Whether the parts of a spec go together: ending, starts, recipe, images, budgets."""
+"""Whether the parts of a spec fit together: ending, starts, recipe, images, budgets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
@@ -16,7 +15,7 @@ from specgen.spec import data, training
 
 
 def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
-    """Report contradictions between parts, as far as the parts are known."""
+    """Report contradictions between the parts that are known."""
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
     problems.add(*(found for found in inside if found.path not in refused))
@@ -37,8 +36,13 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
 
 
 def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
-    for (name, op), (after, _) in pairwise(draft.layers.items()):
-        if op and op.after_logits and after not in draft.unplaced:
+    readers: dict[str, str] = {}
+    for after, names in draft.reads.items():
+        for name in names if after not in draft.unplaced else ():
+            readers.setdefault(name, after)
+    for name, after in readers.items():
+        op = draft.layers.get(name)
+        if op and op.after_logits:
             yield Diagnostic(
                 "softmax-inside",
                 f"{name}: softmax must be the last layer, but {after} reads it",
@@ -48,10 +52,10 @@ def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
 
 
 def _check_size(graph: Graph) -> Iterator[Diagnostic]:
-    """A group of a norm, for one, is an ONNX node."""
+    """Each group of a norm, for example, is an ONNX node."""
     steps = 0
     for node in graph.nodes:
-        steps += len(node.op.onnx(node.x))
+        steps += len(node.op.onnx(*node.input_shapes))
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return

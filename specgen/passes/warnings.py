@@ -1,4 +1,4 @@
-"""What is legal in a network but probably not meant."""
+"""What is legal in a network but probably not intended."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from specgen.ops.weighted import Weighted
 from specgen.spec import Spec
 from specgen.spec.data import Data
 
-# Pixels vary by about 64 around their mean: what a spec's `std` is by default.
+# Pixels vary by about 64 around their mean; it is the default of a spec's `std`.
 PIXELS = 64
-# Values that a network starts with, several times as large as kaiming_normal is made
-# for: a rate of 0.01 then diverges.
+# Inputs this many times as large as kaiming_normal expects: a learning rate of 0.01
+# then diverges.
 LARGE = 8
-# A row or two at the edge are common: a window of 3 reads 5 of 6 rows by steps of 2.
+# A row or two at the edge is common: a window of 3 reads 5 of 6 rows in steps of 2.
 MOST_UNREAD = 1 / 5
 
 
@@ -74,7 +74,7 @@ def _last_dropout(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
-    """Groups are independent of each other; where they are split, devices can be."""
+    """Groups are independent of each other, so devices that split them can be, too."""
     for layer in placed.layers:
         groups = getattr(layer.node.op, "groups", 1)
         devices = {share.device for share in layer.shares}

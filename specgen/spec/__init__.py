@@ -26,6 +26,17 @@ class Input(Strict):
     ]
 
 
+# What an entry of `layers` reads: one layer above it, or several.
+FROM = "from"
+Reads = Annotated[
+    str | Annotated[list[str], Field(min_length=1)],
+    Field(
+        description="the layer that this one reads, or a list of several; without it,"
+        " the one before. `input` is the image"
+    ),
+]
+
+
 class Device(Strict):
     """A logical device; it is bound to a real one when the network runs.
 
@@ -90,13 +101,14 @@ class Spec(Strict, defer_build=True):  # its sections are checked one by one
     input: Input
     layers: Annotated[
         dict[str, AnyOp],
-        Field(description="the layers by name, in order: each reads the one before it"),
+        Field(
+            description="the layers by name, in order: each reads the one before it, or"
+            " those that it names in from"
+        ),
     ]
     init: Annotated[
         Init,
-        Field(
-            description="how parameters are initialized, for layers that do not say it"
-        ),
+        Field(description="how parameters are initialized in layers that do not say"),
     ] = Init()
     placement: Placement = Placement()
     data: Data = Data()

@@ -1,0 +1,205 @@
+"""What layers read: `from`, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import pytest
+from helpers import compile_text, refused
+from pydantic import Field
+
+from specgen.diagnostics import Diagnostic, Problems
+from specgen.frontend import network
+from specgen.frontend.elaborate import Draft, elaborate
+from specgen.frontend.validate import Form
+from specgen.ops import AnyOp
+from specgen.ops.base import Op, Shape
+from specgen.source import parse
+
+HEAD = """\
+specgen: 1
+name: Net
+input: {channels: 3, height: 8, width: 8}
+data: {size: 16}
+layers:
+"""
+
+
+class Join(Op):
+    """A stand-in for what reads several inputs."""
+
+    op: Literal["join"]
+    inputs: ClassVar[tuple[int, int | None]] = (2, None)
+
+    def output(self, *xs: Shape) -> Shape:
+        assert len(set(xs)) == 1
+        return xs[0]
+
+    def check(self, *xs: Shape) -> Iterator[Diagnostic]:
+        yield from ()
+
+    def parameters(self, *xs: Shape) -> dict[str, Shape]:
+        return {}
+
+
+@pytest.fixture
+def join(monkeypatch: pytest.MonkeyPatch) -> None:
+    union, _ = get_args(AnyOp)
+    form = Form[Any](Annotated[union | Join, Field(discriminator="op")])
+    monkeypatch.setattr(network, "_op", lambda: form)
+
+
+def draft(layers: str) -> tuple[Draft, Problems]:
+    problems = Problems()
+    source = parse(f"{HEAD}{layers}".encode(), "net.yaml")
+    return elaborate(source, problems), problems
+
+
+def caret(problem: Diagnostic) -> str:
+    """Return the text that an error points to."""
+    assert problem.span
+    start = problem.span.column - 1
+    return problem.span.text[start : start + problem.span.length]
+
+
+@pytest.mark.usefixtures("join")
+def test_several_layers_read_one_and_one_reads_several() -> None:
+    found, problems = draft("""\
+  conv1: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}
+  relu1: {op: relu}
+  conv2: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1, from: conv1}
+  add: {op: join, from: [conv2, relu1, conv1]}
+  twice: {op: join, from: [add, add]}
+  image: {op: conv2d, out_channels: 4, kernel_size: 1, from: input}
+  sum: {op: join, from: [image, twice]}
+  flat: {op: flatten, from: sum}
+""")
+    assert not list(problems)
+    assert (
+        str(found.graph)
+        == """\
+input (3, 8, 8)
+conv1 = conv2d(input) (4, 8, 8)
+relu1 = relu(conv1) (4, 8, 8)
+conv2 = conv2d(conv1) (4, 8, 8)
+add = join(conv2, relu1, conv1) (4, 8, 8)
+twice = join(add, add) (4, 8, 8)
+image = conv2d(input) (4, 8, 8)
+sum = join(image, twice) (4, 8, 8)
+flat = flatten(sum) (256,)"""
+    )
+
+
+LAST = "  flat: {op: flatten}\n  fc: {op: linear, out_features: 10}\n"
+
+
+@pytest.mark.parametrize(
+    ("layers", "code", "message", "marked", "help"),
+    [
+        (
+            "  conv1: {op: relu, from: imput}\n",
+            "unknown-layer",
+            "there is no layer 'imput'",
+            "imput",
+            "the nearest name is input",
+        ),
+        (
+            "  conv1: {op: relu, from: [conv1]}\n",
+            "bad-from",
+            "conv1 reads itself",
+            "conv1",
+            None,
+        ),
+        (
+            "  conv1: {op: relu, from: flat}\n",
+            "bad-from",
+            "conv1 reads flat, which comes after it",
+            "flat",
+            "move it below the layers that it reads",
+        ),
+        (
+            "  conv1: {op: relu, from: [input, input]}\n",
+            "bad-from",
+            "conv1: relu reads one input, not 2",
+            "[input, input]",
+            "first join them in a layer such as {op: add, from: [NAME, NAME]}",
+        ),
+        (
+            "  conv1: {op: join}\n",
+            "bad-from",
+            "conv1: join reads at least 2 inputs, not 1",
+            "join",
+            "name them in a list: from: [NAME, NAME]",
+        ),
+        (
+            "  conv1: {op: relu}\n  side: {op: relu, from: input}\n",
+            "no-effect",
+            "no layer reads conv1, and it is not the last one",
+            "conv1",
+            None,
+        ),
+        (
+            "  conv1: {op: relu, from: 1}\n",
+            "wrong-type",
+            "expected a string or a list, got 1",
+            "1",
+            None,
+        ),
+        (
+            "  conv1: {op: relu, from: []}\n",
+            "out-of-range",
+            "must have a length of at least 1, got 0",
+            "[]",
+            None,
+        ),
+        (
+            "  conv1: {op: relu, form: input}\n",
+            "unknown-key",
+            "unknown key form",
+            "form",
+            "the nearest name is from",
+        ),
+        (
+            "  conv1: {op: relu, bottom: input}\n",
+            "unknown-key",
+            "unknown key bottom",
+            "bottom",
+            "it is called from here",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("join")
+def test_a_wrong_edge_has_its_place(
+    layers: str, code: str, message: str, marked: str, help: str | None
+) -> None:
+    (found,) = refused(HEAD + layers + LAST)
+    assert (found.code, found.message, found.help) == (code, message, help)
+    assert caret(found) == marked
+
+
+def test_all_wrong_edges_are_reported_at_once() -> None:
+    layers = "  a: {op: relu, from: [b, c, input]}\n  b: {op: relu, from: b}\n"
+    found = refused(HEAD + layers + LAST)
+    assert [problem.code for problem in found] == [
+        "bad-from",
+        "unknown-layer",
+        "bad-from",
+    ]
+
+
+def test_a_softmax_that_another_layer_reads_is_inside() -> None:
+    (found,) = refused(f"""\
+{HEAD}  flat: {{op: flatten}}
+  prob: {{op: softmax}}
+  fc: {{op: linear, out_features: 10, from: prob}}
+""")
+    assert found.code == "softmax-inside"
+    assert found.message == "prob: softmax must be the last layer, but fc reads it"
+
+
+def test_a_from_that_repeats_the_order_changes_nothing() -> None:
+    plain, said = LAST, LAST.replace("linear,", "linear, from: [flat],")
+    assert said != plain
+    graphs = [compile_text(HEAD + text).graph for text in (plain, said)]
+    assert graphs[0] == graphs[1]
