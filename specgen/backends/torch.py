@@ -65,6 +65,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "StochasticDepth": {},
 }
 
 
