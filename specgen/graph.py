@@ -38,11 +38,33 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """One use of a block, or a group of layers: what has paths that begin with its own.
+
+    Attributes:
+        path: `layer1.0`.
+        block: name of the block; None for a group.
+        inputs: the values from outside that its layers read, in the block's order.
+        arguments: what the block calls them.
+        output: the value that the scope stands for, of one of its layers.
+        params: the block's parameters here.
+    """
+
+    path: str
+    block: str | None
+    inputs: tuple[str, ...]
+    arguments: tuple[str, ...]
+    output: str
+    params: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """A feed-forward network in execution order."""
 
     input_shape: Shape
     nodes: tuple[Node, ...]
+    scopes: tuple[Scope, ...] = ()
 
     @property
     def has_probabilities(self) -> bool:
