@@ -89,7 +89,7 @@ def compute_text(text: str, path: Path, names: Names) -> str:
 
 
 def _evaluate(expression: Expression, path: Path, names: Names) -> Value:
-    names.spend(expression.size)
+    names.spend(1 + expression.size // 2)
     try:
         return expression.evaluate(names)
     except ExpressionError as error:

@@ -205,8 +205,9 @@ class _Parser:
         self.size += 1
 
     def unexpected(self) -> ExpressionError:
-        what = short(self.token) if self.kind else "the end"
-        return ExpressionError(f"unexpected {what} in an expression")
+        if not self.kind:
+            return ExpressionError("this expression is not complete")
+        return ExpressionError(f"unexpected {short(self.token)} in an expression")
 
     def expect(self, sign: str) -> None:
         if self.token != sign:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
@@ -61,6 +62,13 @@ class Frame:
             depth=self.depth + 1,
         )
 
+    def repeated(self, index: int, count: int) -> Frame:
+        """Return this frame as an instance of what repeats sees it."""
+        values = {**self.values, "index": index, "count": count}
+        each = copy(self)  # with the same `names`
+        each.values = values
+        return each
+
     def block(
         self,
         name: str,
@@ -108,6 +116,9 @@ class Frame:
         """Return what is wrong with a name that nothing above an entry has."""
         if source == entry.key:
             return Diagnostic("bad-from", f"{source} reads itself", path)
+        if source in str(path[1]).split(".")[:-1]:
+            message = f"{source} cannot be read inside of itself"
+            return Diagnostic("bad-from", message, path)
         if self.comes(source):
             message = f"{entry.key or path[1]} reads {source}, which comes after it"
             help = "move it below the layers that it reads"

@@ -42,7 +42,8 @@ from specgen.spec.entries import FROM, USE, WITH
 # Each takes a tenth of a millisecond; a spec of 1 MiB has room for 60,000.
 MOST_LAYERS = 12_000
 MOST_DEPTH = 32  # of groups and blocks within each other
-MOST_WORK = 500_000  # entries looked at and steps of expressions: a second or so
+MOST_WORK = 400_000  # of what is looked at, about 5 microseconds each
+TOO_MANY = f"a network can have {MOST_LAYERS:,} layers, and this one has more"
 
 
 class Network:
@@ -106,6 +107,7 @@ class Network:
         full = f"{frame.prefix}{name}"
         if not frame.depth:
             self._here = full
+        self._spend(3)
         self._put(full, entry, frame)
         reads = self._sources(entry, frame, full, before)
         inside = changes.inside(change, name)
@@ -149,10 +151,9 @@ class Network:
         path, names = (*it.path, "repeat"), self._names(it.frame)
         count = compute_count(entry.repeat, path, names, self._problems)
         if count > MOST_LAYERS:
-            self._stop()
+            self._stop(TOO_MANY)
         for index in range(count):
-            values = {**frame.values, "index": index, "count": count}
-            each = replace(frame, values=values)  # `names` are the same
+            each = frame.repeated(index, count)
             name = self._name_of(it, each, within)
             taken.add(name)
             full = f"{within.prefix}{name}"
@@ -179,7 +180,7 @@ class Network:
 
     def _instance(self, it: Instance) -> str:
         """Add one layer, group or use of a block; return its value."""
-        self._spend(1)
+        self._spend(8)
         body, frame = it.entry.body, it.frame
         try:
             if changes.removes(it.change):
@@ -214,7 +215,7 @@ class Network:
         named = it.entry.sources is not None
         self.layers.add(it.name, op, it.reads, comments, named=named)
         if len(self.layers.ops) > MOST_LAYERS:
-            self._stop()
+            self._stop(TOO_MANY)
         return it.name
 
     def _use(self, it: Instance, body: Used) -> str:
@@ -226,8 +227,9 @@ class Network:
             message = f"the block {block.name} uses itself"
             raise Unknown(Diagnostic("recursive-block", message, (*it.path, USE)))
         if len(it.reads) != len(block.inputs):
-            named, count = ", ".join(block.inputs), len(it.reads)
-            message = f"the block {block.name} reads {named}: not {count} inputs"
+            count, named = len(block.inputs), ", ".join(block.inputs)
+            inputs_ = f"{count} inputs ({named})" if count > 1 else "one input"
+            message = f"the block {block.name} reads {inputs_}, not {len(it.reads)}"
             key = USE if it.entry.sources is None else FROM
             raise Unknown(Diagnostic("bad-from", message, (*it.path, key)))
         change = changes.mappings(it.change, self._problems)
@@ -345,12 +347,11 @@ class Network:
     def _spend(self, steps: int) -> None:
         self._work += steps
         if self._work > MOST_WORK:
-            self._stop()
+            self._stop("there are too many repeats, even where `when` leaves them out")
 
-    def _stop(self) -> NoReturn:
+    def _stop(self, message: str) -> NoReturn:
         """Report that the network is too large, and look no further."""
         path = (LAYERS, self._here)
-        message = f"a network can have {MOST_LAYERS:,} layers, and this one has more"
         found = Diagnostic("too-large", message, path, at_key=True, help=LIMIT_HELP)
         self._problems.add(found)
         raise TooManyProblems
