@@ -158,6 +158,8 @@ normal: gaussian randomnormal normal_
 weight: weights kernel w
 """
 KEY_HINTS = {
+    "with": "params are given to a block: {block: NAME, with: {...}}",
+    "first": "it is for the params of a block: {block: NAME, first: {...}}",
     "inchannels": "it is inferred from the previous layer: leave it out",
     "infeatures": "it is inferred from the previous layer: leave it out",
     "inputchannels": "it is inferred from the previous layer: leave it out",
