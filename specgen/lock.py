@@ -98,9 +98,7 @@ def parse(content: bytes) -> Lock:
     for line in content.decode(errors="replace").splitlines():
         if line.startswith("<<<<<<<"):
             before = section
-        elif line.startswith(
-            ("|||||||", "=======")
-        ):  # the other side, at the same place
+        elif line.startswith(("|||||||", "=======")):  # the same place again
             section = before
         else:
             key, _, value = line.strip().removesuffix(",").partition('": ')

@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Where a line begins and ends, and whether there is the head of an arrow."""
+    """Where a line begins and ends, and whether it has an arrowhead."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -101,7 +101,7 @@ def _words(element: ElementTree.Element, kind: str) -> Box:
 
 
 def _points(path: str) -> Iterator[tuple[float, float]]:
-    """The points of a path of M, C, H and V, control points among them."""
+    """The points of a path of M, C, H and V, including control points."""
     x = y = 0.0
     for letter, numbers in re.findall(r"([MCHV])([^MCHV]*)", path):
         values = [float(n) for n in numbers.split()]

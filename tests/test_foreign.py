@@ -1,4 +1,4 @@
-"""What other programs call things: each name of theirs gets an answer."""
+"""What other programs call things: each of their names gets an answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_our_name(word: str, ours: str) -> None:
     assert foreign.tag_help("op", word, tags(AnyOp)) == f"it is called {ours} here"
 
 
-def test_an_op_that_comes_is_called_by_its_name() -> None:
+def test_a_new_op_is_called_by_its_name() -> None:
     assert LIMITS in str(foreign.tag_help("op", "BatchNormalization", ["relu"]))
     later = foreign.tag_help("op", "BatchNormalization", ["relu", "batch_norm2d"])
     assert later == "it is called batch_norm2d here"

@@ -49,7 +49,7 @@ def test_long_names_are_laid_out_as_the_formatter_does(tmp_path: Path) -> None:
     subprocess.run(ruff, check=True)
 
 
-def test_a_statement_begins_with_what_moves_and_with_parameters() -> None:
+def test_a_statement_begins_at_moves_and_parameters() -> None:
     steps = schedule(compile_text(SHORT).placed)
     for step in steps:
         if isinstance(step, Apply):

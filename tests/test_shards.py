@@ -24,7 +24,7 @@ from specgen.runtime.loading import Loader
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four images: four shards to train on, two to validate on."""
+    """Shards of four images: four for training, two for validation."""
     monkeypatch.setattr(pack, "SHARD", 4)
 
 
