@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(program: Program, device: str, count: int) -> Peak:
-    """Take two steps, of which the first one sets up, and measure the second."""
+    """Take two steps; the first one sets up, and the second is measured."""
     first, *others = program.placed.devices
     half = program.spec.training.half
     plan = memory.plan(program.placed, half=half)[first]

@@ -40,7 +40,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What a device holds of a tensor."""
+    """The part of a tensor that a device holds."""
 
     device: int
     region: Region

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: small networks that compile, and placements of these."""
+"""Hypothesis strategies: small networks that compile, and placements of them."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
         ),
     ],
 )
-def test_help_knows_the_field(right: str, wrong: str, help: str) -> None:
+def test_help_depends_on_the_field(right: str, wrong: str, help: str) -> None:
     assert right in SPEC
     (error,) = errors(SPEC.replace(right, wrong))
     assert error.help

@@ -89,7 +89,7 @@ def test_the_placement_in_the_graph_is_an_option(
     assert contents(tmp_path / "alexnet") == plain
 
 
-def test_only_the_lock_file_knows_versions_and_hashes(tmp_path: Path) -> None:
+def test_only_the_lock_file_has_versions_and_hashes(tmp_path: Path) -> None:
     build("specs/alexnet.yaml", "--output", str(tmp_path))
     files = contents(tmp_path / "alexnet")
     lock = json.loads(files.pop("specgen.lock"))

@@ -93,7 +93,7 @@ def test_a_folder_without_specs(
 ) -> None:
     Path(folder).mkdir()
     assert run(folder, "specs/one.yaml") == 1
-    assert f"error[no-specs]: there is no spec in {folder}" in capsys.readouterr().err
+    assert f"error[no-specs]: there are no specs in {folder}" in capsys.readouterr().err
     assert state() == {}
 
 

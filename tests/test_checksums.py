@@ -98,7 +98,7 @@ OTHER = '{"file": "x", "sha256": ""}'
     "weights",
     [None, "0", "[1]", '{"file": "y"}', '{"file": 1, "sha256": ""}', OTHER],
 )
-def test_weights_are_only_those_that_the_metadata_name(
+def test_only_weights_named_in_the_metadata_are_used(
     weights: str | None, exporter: Exporter
 ) -> None:
     proto = sealed_model(exporter)

@@ -95,7 +95,7 @@ class Terminal(io.StringIO):
         ({"TERM": "dumb", "FORCE_COLOR": "1"}, True, True),
     ],
 )
-def test_color_where_it_is_wanted(
+def test_color_is_used_if_wanted(
     variables: dict[str, str],
     on_terminal: bool,
     in_file: bool,

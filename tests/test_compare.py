@@ -55,7 +55,7 @@ def test_the_page_shows_what_is_printed(
 
 def test_the_page_has_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
-    (command,) = re.findall(r"This is of `specgen (.*)`\. `name`", PAGE)
+    (command,) = re.findall(r"output of\n`specgen (.*)`\. `name`", PAGE)
     out = printed(f"{command} --format json", capsys)
     assert json.loads(out) == json.loads(shown)
 
@@ -95,7 +95,7 @@ def test_files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read == [MINI]
 
 
-def test_a_variant_that_says_what_the_spec_says_is_the_spec(
+def test_a_variant_that_equals_the_spec_is_the_spec(
     widths: list[Variant],
 ) -> None:
     assert [v.sound and v.sound.is_spec for v in widths] == [False, True, None]
@@ -208,7 +208,7 @@ def test_texts_do_no_harm(tmp_path: Path) -> None:
 # --- the command
 
 
-def test_a_spec_may_not_be_refused(
+def test_a_refused_spec_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
@@ -228,7 +228,7 @@ def test_all_values_but_one_may_be_refused(
     assert printed(f"{sweep}0,-1", capsys, status=1).count("refused") == 2
 
 
-def test_force_is_for_build(capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_works_only_with_build(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["compare", MINI, "--force"])
     assert "--force works only with --build" in capsys.readouterr().err

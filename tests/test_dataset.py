@@ -79,7 +79,7 @@ def test_missing_folders(tmp_path: Path) -> None:
     ]
     (tmp_path / "train").mkdir()
     assert sentences(tmp_path) == [
-        "there is no class folder in 'train'",
+        "there are no class folders in 'train'",
         "there is no folder 'val'",
     ]
     with pytest.raises(DataError, match="there is no folder"):

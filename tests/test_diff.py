@@ -118,7 +118,7 @@ def test_many_shapes_and_tensors_are_cut() -> None:
     assert "and 4 more" in lines
 
 
-def test_nothing_differs() -> None:
+def test_no_differences() -> None:
     difference = changed()
     assert text(difference) == "same: no differences"
     assert markdown(difference) == "**same**: no differences"

@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_a_number_is_shown_as_such() -> None:
 
 
 @pytest.mark.parametrize("learning", [True, False])
-def test_a_network_is_tried_as_it_predicts(learning: bool) -> None:
+def test_a_network_is_checked_as_it_predicts(learning: bool) -> None:
     def crops(images: Tensor, mean: Tensor) -> list[Tensor]:
         return [images - mean]
 

@@ -177,7 +177,7 @@ def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sys.stdout is None
 
 
-def test_a_run_without_reader_and_error_output_ends_well(tmp_path: Path) -> None:
+def test_a_run_without_a_reader_or_error_output_ends_well(tmp_path: Path) -> None:
     code, data = generate(tmp_path / "tiny", BASE), photos(tmp_path / "photos")
     train = f"{sys.executable} {code}/train.py --data {data} --workers 0"
     pipe = f"{train} --output {tmp_path}/run 2>&- | true; exit ${{PIPESTATUS[0]}}"
@@ -259,7 +259,7 @@ def test_senseless_variables_are_refused(
     assert "torchrun" in str(error.value)
 
 
-def test_a_group_that_never_forms_is_not_an_endless_wait(
+def test_the_wait_for_a_group_that_never_forms_ends(
     launcher: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     launcher(WORLD_SIZE="2", **TOGETHER)

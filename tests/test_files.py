@@ -40,7 +40,7 @@ def checkpoint(
     return output / "checkpoint.safetensors"
 
 
-def test_a_folder_is_for_one_process_until_it_is_dead(
+def test_a_folder_is_for_one_process_until_it_ends(
     code: Path, data: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     output, packed = tmp_path / "run", tmp_path / "packed"

@@ -45,7 +45,7 @@ SqueezeExcitation StochasticDepth FeaturePyramidNetwork
     [TORCH, KERAS.split(), CAFFE.split(), TORCHVISION.split()],
     ids=["torch", "keras", "caffe", "torchvision"],
 )
-def test_every_op_of_theirs_has_an_answer(names: list[str]) -> None:
+def test_every_one_of_their_ops_has_an_answer(names: list[str]) -> None:
     ours = tags(AnyOp)
     unknown = {name: foreign.tag_help("op", name, ours) for name in names}
     assert [name for name, help in unknown.items() if help is None] == []
@@ -109,7 +109,7 @@ def test_every_optimizer_and_schedule_of_torch_has_an_answer() -> None:
     assert unknown == []
 
 
-def test_no_word_of_ours_is_one_of_theirs_for_another() -> None:
+def test_our_names_are_not_their_names_for_something_else() -> None:
     for model in (Spec, Training, Sgd):
         names = fields(model)
         for name in names:

@@ -129,7 +129,7 @@ WEIGHTS = {
 }
 
 
-def test_state_dict_speaks_of_whole_tensors_in_spec_order(net: Any) -> None:
+def test_state_dict_has_whole_tensors_in_spec_order(net: Any) -> None:
     state = net.state_dict()
     assert [(name, tuple(tensor.shape)) for name, tensor in state.items()] == list(
         WEIGHTS.items()

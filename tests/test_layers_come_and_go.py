@@ -104,13 +104,13 @@ def test_a_new_layer_that_cannot_be_split_is_refused_with_help() -> None:
     assert "place the layer on one device" in error.help
 
 
-def test_a_new_layer_that_says_no_place_is_one_error() -> None:
+def test_a_new_layer_without_a_place_is_one_error() -> None:
     assert refused("layers: {bn: {op: relu}}").code == "new-layer"
     assert refused("layers: {bn: {op: relu, after: nosuch}}").code == "new-layer"
 
 
 @given(st.data(), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
-def test_what_is_left_stays_on_its_device(
+def test_remaining_layers_stay_on_their_devices(
     draw: st.DataObject, gone: set[int], new: set[int]
 ) -> None:
     old = [f"x{index}" for index in range(10) if index not in new]
@@ -173,7 +173,7 @@ def test_another_network_is_based_on_the_described_one(
     assert about(text) == expected
 
 
-def test_based_on_is_said_once() -> None:
+def test_based_on_is_added_once() -> None:
     variant("layers: {norm1: null}")
     program = compile_file(Path("top.yaml"), ["layers.norm2=null"])
     assert program.spec.summary == f"Based on {SUMMARY}"
@@ -229,7 +229,7 @@ def test_a_base_may_be_anywhere_in_the_project(mark: str) -> None:
     assert "norm1" not in compile_file(project(mark)).spec.layers
 
 
-def test_a_base_outside_of_the_project_needs_a_root() -> None:
+def test_a_base_outside_the_project_needs_a_root() -> None:
     top = project("specs/variants/.git")
     with pytest.raises(SpecError) as caught:
         compile_file(top)
@@ -242,7 +242,7 @@ def test_a_base_outside_of_the_project_needs_a_root() -> None:
         compile_file(top, root=Path("project/specs/variants"))
 
 
-def test_links_lead_out_of_no_project() -> None:
+def test_links_do_not_lead_out_of_a_project() -> None:
     top = project(".git")
     Path("stranger.yaml").write_text("secret: 1")
     Path("project/specs/alexnet.yaml").unlink()
@@ -252,7 +252,7 @@ def test_links_lead_out_of_no_project() -> None:
     assert [error.code for error in caught.value.diagnostics] == ["extends-outside"]
 
 
-def test_a_name_may_be_that_of_a_share_which_has_no_parameters() -> None:
+def test_a_name_may_equal_that_of_a_share_without_parameters() -> None:
     assert "relu5b" in variant("layers: {relu5b: {op: relu, after: relu5}}").spec.layers
     error = refused("layers: {conv5b: {op: relu, after: relu5}}")
     assert (error.code, error.message) == ("bad-name", "conv5b is also conv5 on gpu1")

@@ -50,7 +50,7 @@ CONV = "  conv: {op: conv2d, out_channels: %d, kernel_size: %d, padding: %d}\n"
         ),
     ],
 )
-def test_a_tensor_that_no_device_holds_is_refused(text: str, message: str) -> None:
+def test_a_tensor_too_large_for_any_device_is_refused(text: str, message: str) -> None:
     (found,) = refused(text)
     assert (found.code, found.message) == ("out-of-range", message)
 
@@ -68,7 +68,7 @@ def test_one_class_leaves_nothing_to_learn(end: str) -> None:
     assert found.path == ("layers", "fc", "out_features")
 
 
-def test_a_budget_beside_a_softmax_inside() -> None:
+def test_a_budget_with_a_softmax_inside() -> None:
     placed = "placement: {devices: {a: {memory: 1B}}, layers: {soft..fc: a}}\n"
     text = spec("  soft: {op: softmax}\n", placement=placed)
     flat = text.replace("  soft", "  flat0: {op: flatten}\n  soft")

@@ -84,7 +84,7 @@ def test_order_and_pixels_are_the_same_without_workers(
         ),
     ],
 )
-def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
+def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(
     number: int, cause: str, train: Images
 ) -> None:
     (worker,) = lent(1)
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
     assert loading.idle == []
 
 
-def test_no_worker_outlives_a_loop_that_is_left(train: Images) -> None:
+def test_no_worker_outlives_an_abandoned_loop(train: Images) -> None:
     both = lent(2)
     loader = Loader(train, [[index] for index in range(15)], 2)
     for _ in loader:

@@ -179,7 +179,7 @@ def test_takes_views(norm_class: Any) -> None:
     assert_close(dx, expected[1])
 
 
-def test_keeps_the_output_of_relu_and_one_tensor_more(norm_class: Any) -> None:
+def test_keeps_the_output_of_relu_and_one_more_tensor(norm_class: Any) -> None:
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -333,7 +333,7 @@ placement: {{devices: {{gpu0: {{}}, gpu1: {{}}}}, layers: {layers}}}
     }
 
 
-def test_autocast_halves_activations_and_keeps_weights_twice() -> None:
+def test_autocast_halves_activations_and_stores_weights_twice() -> None:
     half = memory.plan(spec("alexnet_1gpu").placed, half=True)["gpu0"]
     full = memory.plan(spec("alexnet_1gpu").placed)["gpu0"]
     assert half.weights == full.weights

@@ -187,7 +187,7 @@ def test_onnxruntime_loads_it_and_computes_the_same() -> None:
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_the_text_form_tells_the_annotations_in_comments() -> None:
+def test_the_text_form_has_the_annotations_as_comments() -> None:
     program = towers("two, then four")
     text = render(program.placed, "net")["model.onnx.txt"].decode()
     assert "\n   # gpu0 | gpu1 on axis 1: norm1, pool1\n" in text

@@ -202,7 +202,7 @@ document.body.textContent = JSON.stringify(boxes);
 
 
 @pytest.mark.parametrize("name", ["eight devices, fifty layers", "four devices"])
-def test_a_browser_shows_no_words_over_others(name: str, tmp_path: Path) -> None:
+def test_a_browser_shows_no_overlapping_words(name: str, tmp_path: Path) -> None:
     """What is estimated above, measured with a real font."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:

@@ -381,7 +381,7 @@ def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_figures_that_nobody_means_are_errors(
+def test_numbers_that_nobody_can_intend_are_errors(
     training: dict[str, Any], code: str, place: tuple[str | int, ...]
 ) -> None:
     (found,) = check(Training.model_validate({"epochs": 2, "batch_size": 8} | training))

@@ -346,7 +346,7 @@ def test_notebooks_show_an_escaped_table() -> None:
     ]
 
 
-def test_a_summary_cannot_write_to_the_terminal() -> None:
+def test_a_summary_cannot_control_the_terminal() -> None:
     text = LAYERS.replace("summary: ", 'summary: "\\e[31m\\nred" #')
     assert table(compile_text(text)).splitlines()[0] == "AlexNet: [31m red"
 

@@ -41,7 +41,7 @@ NORM2 = "norm2: {op: local_response_norm, size: 5, alpha: 1e-4, beta: 0.75, k: 2
 SPLIT = "conv1..drop7: split\n    fc8..prob: gpu0"
 PLATEAU = """\
     kind: plateau
-    # Ours: in Section 5 it is by eye that validation error stops improving.
+    # Ours: Section 5 judges by eye when validation error stops improving.
     patience: 3
     # Section 5.
     drops: 3

@@ -194,7 +194,7 @@ def test_layers_with_each_others_names_in_onnx() -> None:
     assert failed(found) == {"shapes in ONNX"}
 
 
-def test_a_relu_left_out_is_seen_on_one_device_too() -> None:
+def test_a_missing_relu_is_noticed_on_one_device_too() -> None:
     program = towers("one")
     found = verify(program, edited(program, "F.relu(self.fc4(x))", "self.fc4(x)"))
     assert failed(found) == {VALUES, SAVED}

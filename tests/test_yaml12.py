@@ -246,7 +246,7 @@ def test_deep_nesting_is_an_error(opening: str) -> None:
 
 
 @pytest.mark.parametrize("reads_ahead", [True, False])
-def test_the_parser_may_stop_at_a_depth_by_itself(
+def test_the_parser_may_have_its_own_depth_limit(
     monkeypatch: pytest.MonkeyPatch, reads_ahead: bool
 ) -> None:
     """New libyaml may give no events for what it finds too deep; old ones give all."""
