@@ -25,7 +25,7 @@ placement:
 
 
 def plan(program: Program) -> dict[str, Any]:
-    """Return the plan as it reads it who reads JSON."""
+    """Return the plan as someone who reads its JSON sees it."""
     content = make_plan(program.spec, program.placed).as_json()
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
@@ -162,7 +162,7 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
     devices = column(alexnet, "devices")
     assert devices["conv1"] == devices["drop7"] == ["gpu0", "gpu1"]
     assert devices["fc8"] == devices["prob"] == ["gpu0"]
-    # Half of everything each, but for fc8.
+    # Half of everything each, except for fc8.
     half = (60_965_224 - 4_097_000) // 2
     assert [(d["name"], d["parameters"]) for d in alexnet["devices"]] == [
         ("gpu0", half + 4_097_000),
@@ -209,7 +209,7 @@ def test_without_groups_there_are_more_parameters() -> None:
     )
 
 
-def test_traffic_of_four_devices_stands_in_order() -> None:
+def test_traffic_of_four_devices_is_in_order() -> None:
     content = plan(compile_text(LAYERS + FOUR))
     edges = crossing(content)
     names = [f"gpu{index}" for index in range(4)]
@@ -346,7 +346,7 @@ def test_notebooks_show_an_escaped_table() -> None:
     ]
 
 
-def test_a_summary_cannot_write_to_the_terminal() -> None:
+def test_a_summary_cannot_control_the_terminal() -> None:
     text = LAYERS.replace("summary: ", 'summary: "\\e[31m\\nred" #')
     assert table(compile_text(text)).splitlines()[0] == "AlexNet: [31m red"
 
