@@ -83,11 +83,13 @@ def test_its_excerpts_are_of_files_that_it_writes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sample_data, "IMAGES_PER_CLASS", {"train": 1, "val": 1})
-    for step, _ in list(steps())[:5]:
-        cli.main(shlex.split(step)[1:])
-    excerpts = {kind: text for kind, text in reversed(BLOCK.findall(PAGE))}
-    assert excerpts["yaml"] in Path("net.yaml").read_text()
-    assert excerpts["python"] in Path("generated/net/model.py").read_text()
+    files = {"yaml": "net.yaml", "python": "generated/net/model.py"}
+    for step, _ in steps():
+        if step.startswith("specgen") and "large.yaml" not in step:
+            cli.main(shlex.split(step)[1:])
+    first = dict(reversed(BLOCK.findall(PAGE)))  # of each kind
+    for kind, file in files.items():
+        assert first[kind] in Path(file).read_text()
 
 
 def test_its_links_lead_somewhere() -> None:
