@@ -167,6 +167,8 @@ POINT = """[
   getComputedStyle(tip).display,
   tip.innerText,
 ]"""
+BARS = """[...document.querySelectorAll("svg .budget, svg .held")].map((bar) =>
+  Math.round(bar.getBBox().height))"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 
 
@@ -190,3 +192,4 @@ def test_a_browser_shows_details_under_the_pointer(
         background = "getComputedStyle(document.body).backgroundColor"
         assert browser.see(background) == f"rgb({color})"
         assert browser.see(FITS)
+        assert browser.see(BARS) == [8, 8] * 4

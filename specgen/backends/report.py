@@ -239,4 +239,4 @@ def _rate(training: Training) -> Iterator[str]:
 
 
 def _some(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count:,} {what}" + "s" * (count != 1)
