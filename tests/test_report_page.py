@@ -9,11 +9,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from branching import residual
 from browser import Browser
 from helpers import TOWERS, compile_text, spec_text, towers
 
 from specgen import cli
-from specgen.page import page
+from specgen.page import page, views
 
 ALEXNET = spec_text("alexnet")
 CHANGED = (
@@ -99,6 +100,13 @@ def test_a_split_and_a_single_device_stand_side_by_side() -> None:
     text = page("a", towers("one"), ("b", towers("four")))
     assert text.count("<h2>Between devices</h2>") == 1
     assert len(rows(text, "conv1")) == 2
+
+
+def test_branches_have_a_column_of_what_is_read() -> None:
+    rows = views.layers(residual(), branches=True)
+    assert rows["layer1.0.add"][-1] == "bn2, maxpool"
+    assert rows["layer1.0.conv2"][-1] == ""
+    assert len({*map(len, rows.values())}) == 1
 
 
 @pytest.mark.parametrize("name", ["alone", "both"])
