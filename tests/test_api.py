@@ -94,6 +94,12 @@ def test_one_exception_has_all_errors() -> None:
     codes = {found.code for found in caught.value.diagnostics}
     assert codes >= {"shape-mismatch", "data-mismatch"}
     assert all(found.span for found in caught.value.diagnostics)
+    lines = str(caught.value).splitlines()  # what a traceback shows
+    assert len(lines) == len(caught.value.diagnostics)
+    assert any(
+        line.startswith("--set layers.conv2.groups=3:1:21: conv2: 256")
+        for line in lines
+    )
     with pytest.raises(specgen.SpecError, match="cannot read nosuch"):
         specgen.load("nosuch.yaml")
 

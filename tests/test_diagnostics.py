@@ -160,7 +160,7 @@ def test_in_order_sorts_by_place_with_the_placeless_last() -> None:
 
 
 def test_the_exception_says_what_is_wrong() -> None:
-    assert str(SpecError([GROUPS])) == GROUPS.message
+    assert str(SpecError([GROUPS])) == f"specs/alexnet.yaml:19:78: {GROUPS.message}"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,16 @@ def test_devices_that_are_added_and_removed() -> None:
     assert lines[2].startswith("placement.devices [gpu0, gpu1] -> [solo]")
 
 
+def test_a_split_over_all_devices_says_which_if_they_are_others_now() -> None:
+    four, two = (
+        compile_file(Path(f"specs/{s}.yaml")) for s in ("alexnet_2x4", "alexnet")
+    )
+    lines = squeezed(text(compare(four, two)))
+    assert "- {split: [gpu0, gpu1, gpu2, gpu3]}" in lines
+    assert "+ {split: [gpu0, gpu1]}" in lines
+    assert not any("split -> split" in line for line in lines)
+
+
 def test_budgets_are_written_as_in_a_spec() -> None:
     sets = ["placement.devices.gpu0={memory: 4000MB}", "training.batch_size=64"]
     shown = text(changed(*sets))

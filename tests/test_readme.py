@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from branching import residual
 from helpers import TOWERS, compile_text, spec_text, towers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specgen.backends import readme as backend
 from specgen.compiler import Program, render
 from specgen.markdown import code, escaped, table
 
@@ -137,3 +139,12 @@ def test_hostile_words_change_nothing_but_words() -> None:
         words = after[len(start) : len(after) - len(end)]
         assert words.count("<http://b/c>") == 1
         assert not OPENING.search(words.replace("<http://b/c>", ""))
+
+
+def test_branches_have_a_column_of_what_is_read() -> None:
+    program = towers("one")
+    text = backend.render(program.spec, program.source, "net", residual())
+    head, _, image, *_ = re.findall(r"^\|.*\|$", text, re.M)
+    assert head.endswith("| MACs | from |")
+    assert image.count("|") == head.count("|")
+    assert re.search(r"^\| `layer1.0.add` \| .* \| `bn2, maxpool` \|$", text, re.M)

@@ -9,11 +9,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from branching import residual
 from browser import Browser
 from helpers import TOWERS, compile_text, spec_text, towers
 
 from specgen import cli
-from specgen.page import page
+from specgen.page import page, views
 
 ALEXNET = spec_text("alexnet")
 CHANGED = (
@@ -101,6 +102,13 @@ def test_a_split_and_a_single_device_are_side_by_side() -> None:
     assert len(rows(text, "conv1")) == 2
 
 
+def test_branches_have_a_column_of_what_is_read() -> None:
+    rows = views.layers(residual(), branches=True)
+    assert rows["layer1.0.add"][-1] == "bn2, maxpool"
+    assert rows["layer1.0.conv2"][-1] == ""
+    assert len({*map(len, rows.values())}) == 1
+
+
 @pytest.mark.parametrize("name", ["alone", "both"])
 def test_it_requests_nothing(name: str, request: pytest.FixtureRequest) -> None:
     text = request.getfixturevalue(name).replace("http://www.w3.org/2000/svg", "")
@@ -167,6 +175,8 @@ POINT = """[
   getComputedStyle(tip).display,
   tip.innerText,
 ]"""
+BARS = """[...document.querySelectorAll("svg .budget, svg .held")].map((bar) =>
+  Math.round(bar.getBBox().height))"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 
 
@@ -190,3 +200,4 @@ def test_a_browser_shows_details_at_the_pointer(
         background = "getComputedStyle(document.body).backgroundColor"
         assert browser.see(background) == f"rgb({color})"
         assert browser.see(FITS)
+        assert browser.see(BARS) == [8, 8] * 4

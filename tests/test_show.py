@@ -21,8 +21,8 @@ def test_over_budget_the_table_comes_first(capsys: pytest.CaptureFixture[str]) -
     lines, said = show(capsys, "--set", "training.batch_size=900")
     assert "gpu1 conv1..drop7 28,434,112 47% 4.27 GiB 3.00 GiB 142%" in lines
     assert said.count("error[over-budget]") == 2
-    lines, _ = show(capsys, "--set", "training.batch_size=900", "--batch-size", "100")
-    assert any(line.startswith("For 100 images at once") for line in lines)
+    lines, _ = show(capsys, "--set", "training.batch_size=900", "--batch-size", "1000")
+    assert any(line.startswith("For 1,000 images at once") for line in lines)
 
 
 def test_layers_are_shown_up_to_the_first_wrong_one(
