@@ -11,12 +11,16 @@ from specgen.ops.conv import Conv2d
 from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
+from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
 
 AnyOp = Annotated[
     Conv2d
     | Linear
     | Relu
+    | BatchNorm2d
+    | LayerNorm
+    | GroupNorm
     | LocalResponseNorm
     | SpatialResponseNorm
     | MaxPool2d

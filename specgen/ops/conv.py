@@ -29,7 +29,6 @@ from specgen.ops.base import (
 from specgen.ops.weighted import Weighted
 from specgen.schema import Count, Strict
 
-
 # Of torch.nn.Conv2d.
 DEFAULTS = {
     "stride": "1",
