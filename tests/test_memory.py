@@ -337,7 +337,7 @@ def test_autocast_halves_activations_and_stores_weights_twice() -> None:
     half = memory.plan(spec("alexnet_1gpu").placed, half=True)["gpu0"]
     full = memory.plan(spec("alexnet_1gpu").placed)["gpu0"]
     assert half.weights == full.weights
-    assert half.casts.total() == 2 * (60_965_224 - 10_568)  # without biases
+    assert half.once.total() == 2 * (60_965_224 - 10_568)  # without biases
     assert {name: count // 2 for name, count in half.saved.items()} == {
         "conv1": 3 * 227 * 227,
         "relu1": 290_400,
@@ -356,7 +356,7 @@ def test_autocast_halves_activations_and_stores_weights_twice() -> None:
         "drop7": 2 * 4_096,
     }
     assert half.training(7) == 12 * 60_965_224 + half.activations(7)
-    assert half.activations(7) == half.casts.total() + 7 * half.saved.total()
+    assert half.activations(7) == half.once.total() + 7 * half.saved.total()
     for images in (0, 1, 100):
         assert half.fitting(half.training(images)) == images
         assert half.fitting(half.training(images + 1) - 1) == images

@@ -181,7 +181,7 @@ def _chain(
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
             case None if form.module:
-                own = bool(layer.node.parameters())
+                own = bool(layer.node.tensors())
                 name = share.name if own else layer.node.name
                 value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()

@@ -26,6 +26,7 @@ from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
+from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
 
 AnyOp = Annotated[
@@ -43,6 +44,9 @@ AnyOp = Annotated[
     | Hardsigmoid
     | Softplus
     | Mish
+    | BatchNorm2d
+    | LayerNorm
+    | GroupNorm
     | LocalResponseNorm
     | SpatialResponseNorm
     | MaxPool2d

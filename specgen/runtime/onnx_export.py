@@ -34,6 +34,7 @@ Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
 OTHERS = ("momentum_buffer.", "data.")  # as in checkpoint.py, which imports torch
+COUNT = ".num_batches_tracked"  # of a batch norm; only training reads it
 LARGE = 64 * 2**20  # bytes; weights of this size or more get their own file
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
 
@@ -103,7 +104,8 @@ def load(
             found = {
                 name: file.get_slice(name)
                 for name in names
-                if name in wanted or not name.startswith(OTHERS)
+                if name in wanted
+                or not (name.startswith(OTHERS) or name.endswith(COUNT))
             }
             refuse(f"{path} is from another network", differences(found, wanted))
             tensors = {name: file.get_tensor(name) for name in wanted}
