@@ -195,7 +195,7 @@ def plan_layer(
         inputs=node.inputs,
         input_shapes=node.input_shapes,
         output_shape=node.shape,
-        window=node.op.window(),
+        window=node.op.window(*node.input_shapes),
         groups=getattr(node.op, "groups", None),
         tensors=tensors,
         parameters=sum(map(volume, tensors.values())),

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, printer
 
 from specgen.graph import INPUT, Graph, Node
-from specgen.ops.base import Shape
+from specgen.ops.base import Constant, Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
 OPSET, IR_VERSION = 17, 8
@@ -97,7 +97,10 @@ def _write_layer(
     if len(reads) == 1:
         known = {"x": reads[0]}
     for step in layer.op.onnx(*layer.input_shapes):
-        inputs = [known.get(name) or f"{layer.name}.{name}" for name in step.inputs]
+        inputs = [
+            known.get(name) or (f"{layer.name}.{name}" if name else "")
+            for name in step.inputs
+        ]
         name, outputs = f"/{layer.name}", [output]
         if step.name:
             name = f"{name}/{step.name}"
@@ -127,8 +130,10 @@ def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _constant(name: str, value: float | tuple[int, ...]) -> onnx.TensorProto:
-    """Return a float as a scalar, whole numbers as a vector."""
+def _constant(name: str, value: Constant) -> onnx.TensorProto:
+    """Return a number as a scalar, several as a vector."""
     if isinstance(value, float):
         return helper.make_tensor(name, TensorProto.FLOAT, (), [value])
-    return helper.make_tensor(name, TensorProto.INT64, (len(value),), value)
+    whole = all(isinstance(number, int) for number in value)
+    kind = TensorProto.INT64 if whole else TensorProto.FLOAT
+    return helper.make_tensor(name, kind, (len(value),), value)

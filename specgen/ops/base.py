@@ -18,6 +18,8 @@ from specgen.diagnostics import Diagnostic
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
+# A number, or several, of ONNX nodes.
+Constant = float | tuple[int, ...] | tuple[float, ...]
 
 # Bytes.
 FLOAT32 = 4
@@ -43,6 +45,7 @@ class Window:
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int] = (1, 1)
+    scale: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,16 @@ class OnnxNode:
 
     `inputs` are names within the layer: "x" is what the layer reads, or "x0", "x1", ...
     if it reads several values; the others are its parameters, `constants`, and outputs
-    of nodes before. `name` is that of the node and of its output, which has `shape`; if
-    there are several `outputs`, all of this shape, they are numbered: "Split_0",
-    "Split_1". The last node, of which the output is the layer's, has no name.
+    of nodes before. "" leaves out an optional input. `name` is that of the node and of
+    its output, which has `shape`; if there are several `outputs`, all of this shape,
+    they are numbered: "Split_0", "Split_1". The last node, of which the output is the
+    layer's, has no name.
     """
 
     op_type: str
     inputs: tuple[str, ...] = ("x",)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    constants: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
+    constants: Mapping[str, Constant] = field(default_factory=dict)
     name: str = ""
     shape: Shape = ()
     outputs: int = 1
@@ -173,7 +177,7 @@ class Op(Strict):
         x: Shape = xs[0]
         return x
 
-    def window(self) -> Window | None:
+    def window(self, *xs: Any, **_: Any) -> Window | None:
         """The window that slides over the maps, if there is one."""
         return None
 
