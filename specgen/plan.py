@@ -188,7 +188,7 @@ def plan_layer(
     node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
 ) -> LayerPlan:
     """Plan one layer by itself; the devices in `local` read what they hold."""
-    tensors = node.parameters()
+    tensors = node.tensors()
     return LayerPlan(
         name=node.name,
         op=node.op.op,
@@ -197,9 +197,9 @@ def plan_layer(
         output_shape=node.shape,
         window=node.op.window(*node.input_shapes),
         groups=getattr(node.op, "groups", None),
-        tensors=tensors,
-        parameters=sum(map(volume, tensors.values())),
-        macs=node.op.macs(*node.input_shapes),
+        tensors={key: own.shape for key, own in tensors.items()},
+        parameters=sum(volume(o.shape) for o in tensors.values() if o.learned),
+        macs=node.op.macs(node.x),
         devices=tuple(devices),
         local=tuple(local),
     )

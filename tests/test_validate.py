@@ -214,7 +214,7 @@ def test_limits_of_other_kinds(field: str, place: str, message: str) -> None:
         (CONV % "stride:2", "stride:2", "put a space after the colon: stride: 2"),
         (HEAD + "nam: x", "nam", "the nearest name is name"),
         (HEAD + "input: {form: x}", "form", "the nearest name is from"),
-        (HEAD + "input: {from_: x}", "from_", "the nearest name is from"),
+        (HEAD + "input: {from_: x}", "from_", "it is called from here"),
         (HEAD + "first: {op: relu, siz: 1}", "siz", "valid names are op"),
         (HEAD + "first: {op: norm, size: 1, norm: 1}", "norm", None),
         (
@@ -352,7 +352,7 @@ def test_problems_alone_are_errors() -> None:
         ("stride: 4", "stride: 0", "out-of-range", "0"),
         ("layers:\n", "layer:\n", "unknown-key", "layer"),
         ("height: 224, ", "", "missing-key", "input"),
-        ("bias: 1}", "bias: one}", "wrong-type", "one"),
+        ("bias: 1}", "bias: one}", "bad-choice", "one"),
     ],
 )
 def test_the_schema_of_specs(old: str, new: str, code: str, place: str) -> None:

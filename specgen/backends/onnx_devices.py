@@ -118,7 +118,8 @@ def _shardings(
     # All shares read the same number of channels, so the whole is divided by that.
     parts = layer.node.x[0] // layer.shares[0].x[0]
     found[read] = Sharding(on, 1, parts)
-    found |= dict.fromkeys(layer.node.parameters(), Sharding(on, 0, len(on)))
+    for key, own in layer.node.tensors().items():
+        found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
     for node in nodes:
         # Each of a norm's groups is on one device.
         groups = {"Split": node.output, "Concat": node.input}.get(node.op_type, ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,22 +11,33 @@ from specgen.ops.base import Call, OnnxNode, Op, Part, Refusal, Saved, Shape, To
 from specgen.schema import Figure, Positive
 
 
+def _source(value: float | str) -> str:
+    """A value as Python source, as the formatter writes it."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
 class Activation(Op):
-    """A function of each value, called `function` in PyTorch, with the op's fields."""
+    """A function of each value, with the op's fields.
+
+    In PyTorch it is called `function`, and as a module `module`.
+    """
 
     elementwise: ClassVar[bool] = True
     function: ClassVar[str]
+    module: ClassVar[str]
     saved: ClassVar[Saved] = Saved(input=True)
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(self.saved, function=Call(self.function, tuple(self._args())))
-
-    def _args(self) -> Iterator[str]:
-        """The fields that are not the default, which is PyTorch's too."""
-        for name, value in self:
-            if name != "op" and value != type(self).model_fields[name].default:
-                text = f'"{value}"' if isinstance(value, str) else repr(value)
-                yield f"{name}={text}"
+        given = {name: _source(value) for name, value in self if name != "op"}
+        fields = type(self).model_fields
+        # PyTorch has the same.
+        defaults = {name: _source(fields[name].default) for name in given}
+        args = [f"{k}={v}" for k, v in given.items() if v != defaults[k]]
+        function, module = (
+            Call(name, tuple(args), defaults=defaults)
+            for name in (self.function, self.module)
+        )
+        return TorchForm(self.saved, function=function, item=module)
 
 
 class Relu(Activation):
@@ -35,6 +45,7 @@ class Relu(Activation):
 
     op: Literal["relu"]
     function = "F.relu"
+    module = "nn.ReLU"
     saved = Saved(output=True)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
@@ -46,6 +57,7 @@ class Relu6(Activation):
 
     op: Literal["relu6"]
     function = "F.relu6"
+    module = "nn.ReLU6"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Clip", ("x", "min", "max"), {}, {"min": 0.0, "max": 6.0})]
@@ -59,6 +71,7 @@ class LeakyRelu(Activation):
         Figure, Field(description="factor of negative values")
     ] = 0.01
     function = "F.leaky_relu"
+    module = "nn.LeakyReLU"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("LeakyRelu", attributes={"alpha": self.negative_slope})]
@@ -72,6 +85,7 @@ class Elu(Activation):
         Positive, Field(description="minus the limit for very negative values")
     ] = 1.0
     function = "F.elu"
+    module = "nn.ELU"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Elu", attributes={"alpha": self.alpha})]
@@ -89,6 +103,7 @@ class Gelu(Activation):
         Field(description="none, or tanh for the formula that GPT-2 and others use"),
     ] = "none"
     function = "F.gelu"
+    module = "nn.GELU"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         if self.approximate == "none":
@@ -120,6 +135,7 @@ class Silu(Activation):
 
     op: Literal["silu"]
     function = "F.silu"
+    module = "nn.SiLU"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         gate = OnnxNode("Sigmoid", name="gate", shape=x)
@@ -131,6 +147,7 @@ class Sigmoid(Activation):
 
     op: Literal["sigmoid"]
     function = "torch.sigmoid"
+    module = "nn.Sigmoid"
     saved = Saved(output=True)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
@@ -142,6 +159,7 @@ class Tanh(Activation):
 
     op: Literal["tanh"]
     function = "torch.tanh"
+    module = "nn.Tanh"
     saved = Saved(output=True)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
@@ -153,6 +171,7 @@ class Hardswish(Activation):
 
     op: Literal["hardswish"]
     function = "F.hardswish"
+    module = "nn.Hardswish"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("HardSwish")]
@@ -163,6 +182,7 @@ class Hardsigmoid(Activation):
 
     op: Literal["hardsigmoid"]
     function = "F.hardsigmoid"
+    module = "nn.Hardsigmoid"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         # alpha has another default in ONNX: 0.2.
@@ -179,6 +199,7 @@ class Softplus(Activation):
     op: Literal["softplus"]
     beta: Annotated[Positive, Field(description="how sharp the bend at 0 is")] = 1.0
     function = "F.softplus"
+    module = "nn.Softplus"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         if self.beta == 1:
@@ -195,6 +216,7 @@ class Mish(Activation):
 
     op: Literal["mish"]
     function = "F.mish"
+    module = "nn.Mish"
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [

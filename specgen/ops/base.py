@@ -15,6 +15,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
+from specgen.ops.start import Start
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
@@ -39,7 +40,11 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Slides over maps: (height, width); `padding` is (top, bottom, left, right)."""
+    """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
+
+    With a `scale` the maps grow: so many rows of the output go with each row that the
+    window moves.
+    """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -52,11 +57,16 @@ class Window:
 class Call:
     """A Python call to write down: name and arguments as source text.
 
-    The input comes before the arguments; several inputs are one tuple.
+    The input comes before the arguments; several inputs are one tuple. `names` are
+    those of the positional arguments, and `defaults` the values of keyword arguments
+    that may be left out: what differs between uses of a block becomes a parameter of
+    its class.
     """
 
     name: str
     args: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,8 @@ class TorchForm:
     applied in `forward`. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
     argument; what is saved as the input is then the padded one. `helper` names a class
-    that the file must define.
+    that the file must define. `item` is the module in a list of modules, for an op that
+    is otherwise a function.
     """
 
     saved: Saved
@@ -101,6 +112,7 @@ class TorchForm:
     function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
     helper: str | None = None
+    item: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +121,9 @@ class OnnxNode:
 
     `inputs` are names within the layer: "x" is what the layer reads, or "x0", "x1", ...
     if it reads several values; the others are its parameters, `constants`, and outputs
-    of nodes before. "" leaves out an optional input. `name` is that of the node and of
-    its output, which has `shape`; if there are several `outputs`, all of this shape,
-    they are numbered: "Split_0", "Split_1". The last node, of which the output is the
-    layer's, has no name.
+    of nodes before. `name` is that of the node and of its output, which has `shape`; if
+    there are several `outputs`, all of this shape, they are numbered: "Split_0",
+    "Split_1". The last node, of which the output is the layer's, has no name.
     """
 
     op_type: str
@@ -129,6 +140,22 @@ class OnnxNode:
         if self.outputs == 1:
             return [self.name]
         return [f"{self.name}_{index}" for index in range(self.outputs)]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A whole tensor of an op.
+
+    What is not `learned` is a buffer: training measures it. Weight decay applies to
+    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
+    along axis `cut`; None means that each has its own copy of all of it.
+    """
+
+    shape: Shape
+    start: Start
+    learned: bool = True
+    decays: bool = True
+    cut: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +208,21 @@ class Op(Strict):
         """The window that slides over the maps, if there is one."""
         return None
 
-    def parameters(self, *xs: Any, **_: Any) -> dict[str, Shape]:
-        """Whole parameter tensors by leaf name, in torch's order."""
+    def tensors(self, *xs: Any, **_: Any) -> dict[str, Owned]:
+        """Whole tensors by leaf name, in the order of torch's state_dict.
+
+        A tensor that is the layer itself, rather than one of a module, has the name "".
+        """
         return {}
+
+    def shapes(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors, by leaf name."""
+        return {leaf: own.shape for leaf, own in self.tensors(*xs).items()}
+
+    def parameters(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors that are learned."""
+        tensors = self.tensors(*xs).items()
+        return {leaf: own.shape for leaf, own in tensors if own.learned}
 
     def macs(self, *xs: Any, **_: Any) -> int:
         """Multiply-accumulates per image in matrix products; biases do not count."""

@@ -29,6 +29,15 @@ from specgen.ops.base import (
 from specgen.ops.weighted import Weighted
 from specgen.schema import Count, Strict
 
+# Of torch.nn.Conv2d.
+DEFAULTS = {
+    "stride": "1",
+    "padding": "0",
+    "dilation": "1",
+    "groups": "1",
+    "bias": "True",
+}
+
 
 class Sides(Strict):
     """Zeros added at each side of the maps, in pixels.
@@ -193,7 +202,10 @@ class Conv2d(Weighted):
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
         saved = Saved(input=True, weight=True)
-        return TorchForm(saved, Call("nn.Conv2d", tuple(args)), pad=zeros)
+        names = ("in_channels", "out_channels", "kernel_size")
+        return TorchForm(
+            saved, Call("nn.Conv2d", tuple(args), names, DEFAULTS), pad=zeros
+        )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         pad = self.sides

@@ -112,7 +112,7 @@ class Pool2d(Op):
             args.append(f"padding={py(self.padding)}")
         if self.ceil_mode:
             args.append("ceil_mode=True")
-        return TorchForm(saved, Call(name, (*args, *more)))
+        return TorchForm(saved, Call(name, (*args, *more), ("kernel_size",)))
 
     def _window(self, x: Shape) -> dict[str, Any]:
         """ONNX attributes; explicit end padding replaces ceil_mode.
@@ -208,7 +208,8 @@ class AdaptivePool2d(Op):
         return Window((height, width), (down, across), (0, 0, 0, 0))
 
     def _module(self, saved: Saved, name: str) -> TorchForm:
-        return TorchForm(saved, Call(name, (py(self.output_size),)))
+        args = (py(self.output_size),)
+        return TorchForm(saved, Call(name, args, ("output_size",)))
 
     def _nodes(self, x: Shape, kind: str) -> list[OnnxNode]:
         if self.output_size == (1, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from specgen.ops.base import (
     Call,
     OnnxNode,
     Op,
+    Owned,
     PaddingPair,
     Pair,
     Part,
@@ -24,7 +26,7 @@ from specgen.ops.base import (
     py,
     volume,
 )
-from specgen.ops.conv import check_groups
+from specgen.ops.conv import DEFAULTS, check_groups
 from specgen.ops.weighted import Weighted
 from specgen.schema import Count
 
@@ -110,23 +112,29 @@ class ConvTranspose2d(Weighted):
     def weight(self, x: Shape) -> Shape:
         return (x[0], self.out_channels // self.groups, *self.kernel_size)
 
-    def parameters(self, x: Shape) -> dict[str, Shape]:
-        bias = {"bias": (self.out_channels,)} if self.bias else {}
-        return {"weight": self.weight(x), **bias}
+    def tensors(self, x: Shape) -> dict[str, Owned]:
+        found = super().tensors(x)
+        if self.bias:
+            found["bias"] = replace(found["bias"], shape=(self.out_channels,))
+        return found
 
     def macs(self, x: Shape) -> int:
         return volume(x) * volume(self.weight(x)[1:])
 
     def part(self, share: range, x: Shape) -> Part:
-        if len(share) < self.out_channels:
+        out, read = self.out_channels // self.groups, x[0] // self.groups
+        if share.start % out or share.stop % out:
+            # Elsewhere shares would cut the second axis of the weight, too.
             raise Refusal(
                 "cannot-split",
-                "conv_transpose2d cannot be split: the first axis of its weight is its"
-                " inputs",
-                "op",
+                "conv_transpose2d can only be split between groups",
+                "groups" if self.groups > 1 else "op",
                 help="place it on one device",
             )
-        return Part(self, (range(x[0]),))
+        first, last = share.start // out, share.stop // out
+        local = {"out_channels": len(share), "groups": last - first}
+        reads = range(first * read, last * read)
+        return Part(self.model_copy(update=local), (reads,))
 
     def torch(self, x: Shape) -> TorchForm:
         args = [str(x[0]), str(self.out_channels), py(self.kernel_size)]
@@ -137,7 +145,10 @@ class ConvTranspose2d(Weighted):
         if not self.bias:
             args.append("bias=False")
         saved = Saved(input=True, weight=True)
-        return TorchForm(saved, Call("nn.ConvTranspose2d", tuple(args)))
+        names = ("in_channels", "out_channels", "kernel_size")
+        defaults = DEFAULTS | {"output_padding": "0"}
+        call = Call("nn.ConvTranspose2d", tuple(args), names, defaults)
+        return TorchForm(saved, call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         attributes = {
@@ -202,4 +213,5 @@ class Upsample(Op):
                 "nearest_mode": "floor",
             }
         scales = (1.0, 1.0, *map(float, self.scale_factor))
-        return [OnnxNode("Resize", ("x", "", "scales"), attributes, {"scales": scales})]
+        inputs = {"roi": (), "scales": scales}  # the region of interest: none
+        return [OnnxNode("Resize", ("x", *inputs), attributes, inputs)]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from specgen.diagnostics import Diagnostic, Path
 from specgen.graph import Graph, Node, PlacedGraph
 from specgen.ops.base import Window
-from specgen.ops.weighted import Weighted
+from specgen.ops.start import GAINS, name
+from specgen.ops.weighted import DEFAULT_START, Weighted
 from specgen.spec import Spec
 from specgen.spec.data import Data
 
@@ -112,11 +113,12 @@ def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
     if first is None or PIXELS / spec.data.std < LARGE:
         return
     assert isinstance(first.op, Weighted)
-    start = first.op.init.over(spec.init)
-    if start.weight in (None, "kaiming_normal"):
+    rules = DEFAULT_START | spec.init.given() | first.op.init.given()
+    rule = name(rules["weight"])
+    if rule in GAINS:
         yield _warning(
             "large-values",
-            f"{first.name}: kaiming_normal expects values around 1, and pixels divided"
+            f"{first.name}: {rule} expects values around 1, and pixels divided"
             f" by {spec.data.std:g} are larger",
             *("data", "std"),
             help=f"{PIXELS} makes them about 1; as it is, training may diverge",
