@@ -72,6 +72,12 @@ def test_our_name(word: str, ours: str) -> None:
     assert foreign.tag_help("op", word, tags(AnyOp)) == f"it is called {ours} here"
 
 
+def test_global_pooling_is_said_in_one_way() -> None:
+    for word in ("GlobalAveragePooling2D", "GlobalAveragePool", "global_avg_pool2d"):
+        help = foreign.tag_help("op", word, tags(AnyOp))
+        assert help == "write adaptive_avg_pool2d with output_size: 1"
+
+
 def test_a_new_op_is_called_by_its_name() -> None:
     assert LIMITS in str(foreign.tag_help("op", "BatchNormalization", ["relu"]))
     later = foreign.tag_help("op", "BatchNormalization", ["relu", "batch_norm2d"])
@@ -86,6 +92,10 @@ def test_a_new_op_is_called_by_its_name() -> None:
         (nn.MaxPool2d, "max_pool2d"),
         (nn.AvgPool2d, "avg_pool2d"),
         (nn.LocalResponseNorm, "local_response_norm"),
+        (nn.ConvTranspose2d, "conv_transpose2d"),
+        (nn.AdaptiveAvgPool2d, "adaptive_avg_pool2d"),
+        (nn.AdaptiveMaxPool2d, "adaptive_max_pool2d"),
+        (nn.Upsample, "upsample"),
         (nn.Dropout, "dropout"),
         (nn.Dropout2d, "dropout2d"),
         (nn.LeakyReLU, "leaky_relu"),
