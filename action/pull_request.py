@@ -22,7 +22,8 @@ from urllib.parse import quote
 import specgen
 from specgen.build import SUFFIXES
 from specgen.diagnostics import Diagnostic, printable
-from specgen.diff.markdown import code, markdown
+from specgen.diff.markdown import markdown
+from specgen.markdown import code
 
 # GitHub's limits, in characters and in bytes; here, both are held in bytes.
 LONGEST_COMMENT = 65_536

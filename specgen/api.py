@@ -61,8 +61,8 @@ class CompiledSpec:
     Attributes:
         path: what was read, as it was given.
         options: what was changed, as `--set` options.
-        program: the compiled network, for code that works on specgen itself. Its form
-            may change with every version.
+        program: the compiled network, for code that works on specgen itself. It may
+            change in any version.
     """
 
     path: str
@@ -78,8 +78,8 @@ class CompiledSpec:
         """Return shapes, parameters, work, memory and traffic, layer by layer.
 
         Args:
-            batch_size: images at once for which memory and traffic are planned; by
-                default those of the recipe.
+            batch_size: images at once that memory and traffic are planned for; by
+                default, those of the recipe.
 
         Raises:
             ValueError: a batch size that no spec could have.
@@ -99,8 +99,8 @@ class CompiledSpec:
     ) -> Path:
         """Write the generated files and return their folder.
 
-        That is a folder in `folder` that is named after the spec, beside the run-time
-        modules that it shares with others, as with `--output`. Equal files are not
+        It is in `folder` and named after the spec, next to the run-time modules that it
+        shares with others, as with `--output`. Files that are up to date are not
         touched.
 
         Args:
@@ -109,8 +109,8 @@ class CompiledSpec:
             force: overwrite files that were edited by hand, and keep copies.
 
         Raises:
-            SpecError: files that were edited by hand, which are left while all others
-                are written; or nothing could be written.
+            SpecError: some files were edited by hand, and only the others are written;
+                or nothing could be written.
         """
         root, program = Path(folder), self.program
         spec = list(program.source.files)[-1]  # bases come first

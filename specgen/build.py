@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from specgen import cache, lock, runtime_files
 from specgen.diagnostics import Diagnostic, SpecError
 
-if TYPE_CHECKING:  # it takes too long for a build that has nothing to do
+if TYPE_CHECKING:  # importing it takes too long for a build that has nothing to do
     from specgen.compiler import Program
 
 SUFFIXES = (".yaml", ".yml")
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """Return the spec files as `expand` does, for a folder each.
+    """Return the spec files as `expand` does, each for a folder of its own.
 
     Raises:
         SpecError: a folder without specs, or two specs with the same name.
@@ -26,7 +26,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     stems: dict[str, Path] = {}
     specs = expand(paths)
     for spec in specs:
-        first = stems.setdefault(spec.stem.casefold(), spec)  # as some disks do
+        first = stems.setdefault(spec.stem.casefold(), spec)  # some disks ignore case
         if first is not spec:
             message = f"{first} and {spec} would go into the same folder"
             cure = "rename one of them, or give each its own --output"
@@ -63,8 +63,8 @@ def compile_all(
 ) -> dict[Path, Program]:
     """Compile the specs, which are to be built into folders below `root`, if given.
 
-    What the specs extend lies in `project`; without one, in the nearest folder upward
-    that is a project. `texts` are those of specs that are not to be read.
+    What the specs extend is in `project`, by default the nearest parent folder that is
+    a project. `texts` has the content of specs that are not to be read.
 
     Raises:
         SpecError: everything wrong with any of them; also, unless `force`, a
@@ -109,7 +109,7 @@ def variants(
 ) -> dict[str, dict[str, bytes]]:
     """Return the files of variants as `outputs` does, each in a folder of its own.
 
-    It is called as the folder of its runs: after its spec and its options.
+    It has the name of the folder of its runs, after its spec and its options.
 
     Raises:
         SpecError: two of them would go into one folder; also, unless `force`, a folder
@@ -122,7 +122,7 @@ def variants(
         first, _ = own.setdefault(program.variant.casefold(), (spec, program))
         if own[program.variant.casefold()][1] is not program:
             message = f"{first} and {spec} would go into one folder, {program.variant}"
-            cure = "rename one of them, or build them into another folder each"
+            cure = "rename one of them, or build them into separate folders"
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if not force:
         problems += taken({root / p.variant: spec for spec, p in own.values()})
@@ -181,7 +181,7 @@ def _taken(specs: Sequence[Path], root: Path) -> Iterator[Diagnostic]:
 
 
 def taken(folders: Mapping[Path, Path]) -> Iterator[Diagnostic]:
-    """Find folders, each given with its spec, of other specs that still exist."""
+    """Report folders, each given with its spec, of other specs that still exist."""
     for folder, spec in folders.items():
         other = cache.built_from(folder) or _recorded(folder, spec)
         if other and other.is_file() and spec.is_file() and not other.samefile(spec):
@@ -196,7 +196,7 @@ def taken(folders: Mapping[Path, Path]) -> Iterator[Diagnostic]:
 def _recorded(folder: Path, spec: Path) -> Path | None:
     """Return a spec near the output with the same bytes as the one that was built.
 
-    A lock file is the same wherever it is built, so it cannot name the spec's place.
+    A lock file is the same wherever it is built, so it cannot say where the spec is.
     """
     known = lock.load(folder).sources.get(spec.name)
     if not known:

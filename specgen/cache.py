@@ -3,8 +3,8 @@
 After a build, a marker in the user's cache says: this generator wrote this lock file
 into this folder, for this spec. As long as generator and lock are the same, and the
 spec's files and the outputs are those of the lock, a build would write what is there.
-All are compared by content, dependencies by the place they are imported from and the
-time of the last installation there. It is fast because none of them is imported.
+They are compared by content, and dependencies by where they are imported from and when
+something was last installed there. It is fast because none of them is imported.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def is_current(
 def remember(folder: Path, spec: Path, content: bytes) -> None:
     """Note that the lock file `content` was written into `folder` for `spec` just now.
 
-    If the cache cannot be written, that is no error.
+    It is not an error if the cache cannot be written.
     """
     with suppress(*UNUSABLE):
         marker = _marker(folder)

@@ -35,7 +35,7 @@ class Program:
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """What is legal and probably not meant, each with its place."""
+        """What is legal but probably not intended, each with its place."""
         return self.source.locate(warnings.find(self.spec, self.graph, self.placed))
 
     @property
@@ -45,7 +45,7 @@ class Program:
 
 
 class Unfinished(SpecError):  # noqa: N818 - it names what the spec is
-    """A spec does not compile; has the sound parts along with the errors.
+    """A spec does not compile. Has the sound parts along with the errors.
 
     `draft` is None if there were too many errors to check everything, `placed` if not
     every layer could be placed.
@@ -67,9 +67,9 @@ def compile_file(
     root: Path | None = None,
     text: bytes | None = None,
 ) -> Program:
-    """Read and compile a spec file, with `--set` options; its bases lie in `root`.
+    """Read and compile a spec file, with `--set` options; its bases are in `root`.
 
-    `text` is that of the file, if it is not to be read.
+    `text`, if given, is the content of the file, which is then not read.
 
     Raises:
         Unfinished: all errors, each with its place.
@@ -79,7 +79,7 @@ def compile_file(
 
 
 def compile_read(source: Source, stem: str) -> Program:
-    """Compile what was read of the file with this stem.
+    """Compile what was read from the file with this stem.
 
     Raises:
         Unfinished: all errors, each with its place.
@@ -96,7 +96,7 @@ def compile_read(source: Source, stem: str) -> Program:
 def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:
     """Compile what was read.
 
-    What is wrong is in `problems`; there is a program only if nothing is.
+    Errors are added to `problems`; there is a program only if there are none.
     """
     draft, placed = _compile(source, problems)
     if problems or source.problems:
@@ -107,7 +107,7 @@ def compile_source(source: Source, stem: str, problems: Problems) -> Program | N
 def _compile(
     source: Source, problems: Problems
 ) -> tuple[Draft | None, PlacedGraph | None]:
-    """Run each step once; it continues with what is sound."""
+    """Run each step once, on what is sound so far."""
     placed = None
     layers = source.data.get("layers")
     if isinstance(layers, dict) and len(layers) > MOST_LAYERS:

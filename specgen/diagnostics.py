@@ -17,7 +17,7 @@ Path = tuple[str | int, ...]
 LINE_WIDTH = 120  # characters of a source line that are shown; longer ones are cut
 MAX_QUOTED = 60  # characters of the spec that a message repeats
 MOST_ERRORS = 1000  # then checking stops
-MOST_COMPARED = 100_000  # names, to find near ones: a quarter of a second
+MOST_COMPARED = 100_000  # names compared to find a near one: a quarter of a second
 TAB = "    "
 LIMITS = "docs/spec.md#limits"
 LIMIT_HELP = f"this is a limit of specgen: see {LIMITS}"
@@ -41,7 +41,7 @@ class Span:
 class Diagnostic:
     """One error: a stable ``code`` and one lowercase sentence without a period.
 
-    A ``warning`` is of what is legal, and probably not what is meant.
+    A ``warning`` is about what is legal but probably not intended.
 
     ``path`` says where in the data; `Source.locate` turns it into ``span``: that of
     the value, or of its key with ``at_key``. ``uses`` are those of the blocks that it
@@ -60,7 +60,7 @@ class Diagnostic:
 
     @property
     def severity(self) -> str:
-        """What it is, in a word."""
+        """What it is, in one word."""
         return "warning" if self.warning else "error"
 
 
@@ -109,10 +109,10 @@ class Problems:
         self._first: dict[tuple[str, Path], str] = {}  # the layer that has an error
 
     def add(self, *found: Diagnostic) -> None:
-        """Take diagnostics, by path or with their span.
+        """Add diagnostics, by path or with their span.
 
         Raises:
-            TooManyProblems: these are enough.
+            TooManyProblems: there are enough now.
         """
         self._found += filter(None, map(self._placed, found))
         if len(self._found) >= MOST_ERRORS:
@@ -177,7 +177,7 @@ def render_text(
 ) -> str:
     """Show each error with its source line and a caret under the exact span.
 
-    Of a line that is longer than `width` only the part around the span is shown.
+    If a line is longer than `width`, only the part around the span is shown.
     """
     blocks = (_text_block(diagnostic, paint, width) for diagnostic in diagnostics)
     return "\n\n".join(blocks)
@@ -208,7 +208,7 @@ def render_json(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def render_github(diagnostics: Iterable[Diagnostic]) -> str:
-    """Return one GitHub Actions command a line: ``::error``, ``::warning``."""
+    """Return one GitHub Actions command per line: ``::error``, ``::warning``."""
     lines = []
     for diagnostic in diagnostics:
         span = diagnostic.span

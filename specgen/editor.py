@@ -1,9 +1,9 @@
 """The JSON Schema with which an editor completes and checks a spec.
 
 It says what the schema classes say. What a whole file adds - `extends`, `after`, layers
-that are `null` or only changed - is added here; names and shapes are the compiler's.
-Where a mapping says by `op` or `kind` what it is, only that is checked, so that a wrong
-one is reported as such, and not as all that the others would need.
+that are `null` or only changed - is added here; the compiler checks names and shapes.
+A mapping with `op` or `kind` is checked against that one definition only, so that its
+errors are not hidden among everything that the others would need.
 """
 
 from __future__ import annotations

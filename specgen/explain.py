@@ -1,4 +1,4 @@
-"""The page of an error or a warning, out of docs/errors.md."""
+"""The page of an error or a warning, from docs/errors.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def codes() -> list[str]:
 
 
 def explain(code: str) -> str:
-    """Return what the page says of it, as plain text; examples are indented.
+    """Return what the page says about it, as plain text; examples are indented.
 
     Raises:
         KeyError: there is no such code.
@@ -38,7 +38,7 @@ def _sections() -> dict[str, str]:
 
 
 def _page() -> Path:
-    """Return the file: in the package if from a wheel, else beside it."""
+    """Return the file: in the package if from a wheel, otherwise next to it."""
     package = Path(__file__).resolve().parent
     installed = package / "docs" / "errors.md"
     return installed if installed.is_file() else package.parent / "docs" / "errors.md"

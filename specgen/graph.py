@@ -1,8 +1,8 @@
 """The network between spec and output: first as layers, then as shares on devices.
 
-The logical graph has one node a layer. Placement rewrites it: each layer becomes one
-share a device, and what a device must first fetch from others becomes a move. Shapes
-are without the batch.
+The logical graph has one node per layer. Placement rewrites it: each layer becomes one
+share per device, and what a device must first fetch from others becomes a move. Shapes
+leave out the batch.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from specgen.ops.base import Op, Shape
+from specgen.ops.base import Op, Owned, Shape
 
 INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One layer: its op, its inputs and their shapes."""
+    """One layer: its op, its inputs and their shapes.
+
+    Its name is a path: the layer `conv1` in the scope `layer1.0` is `layer1.0.conv1`.
+    """
 
     name: str
     op: Op
@@ -31,10 +34,30 @@ class Node:
         """Shape of the first input."""
         return self.input_shapes[0]
 
+    @property
+    def scope(self) -> str:
+        """Path of the scope that the layer is in; empty at the top."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def leaf(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2]
+
+    def tensors(self) -> dict[str, Owned]:
+        """Whole tensors by state_dict key, e.g. `conv1.weight`."""
+        leaves = self.op.tensors(*self.input_shapes)
+        return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
+
     def parameters(self) -> dict[str, Shape]:
-        """Whole parameter tensors by state_dict key, e.g. `conv1.weight`."""
-        leaves = self.op.parameters(self.x)
-        return {f"{self.name}.{leaf}": shape for leaf, shape in leaves.items()}
+        """Shapes of the tensors that are learned, by state_dict key."""
+        tensors = self.tensors()
+        return {name: own.shape for name, own in tensors.items() if own.learned}
+
+
+def tensor_name(layer: str, leaf: str) -> str:
+    """Return the state_dict key of a tensor; one without a leaf is the layer itself."""
+    return f"{layer}.{leaf}" if leaf else layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +71,7 @@ class Scope:
         arguments: what the block calls them.
         output: the value that the scope stands for, of one of its layers.
         params: the block's parameters here.
+        comments: those above the block or the group.
     """
 
     path: str
@@ -56,20 +80,76 @@ class Scope:
     arguments: tuple[str, ...]
     output: str
     params: Mapping[str, float] = field(default_factory=dict)
+    comments: tuple[str, ...] = ()
+
+    @property
+    def leaf(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A feed-forward network in execution order."""
+    """A feed-forward network in execution order.
+
+    Each layer reads the image or layers before it. The layers of a scope follow each
+    other. Shapes fit: a graph checks itself. Where a spec is wrong, layers between
+    others may be missing.
+    """
 
     input_shape: Shape
     nodes: tuple[Node, ...]
     scopes: tuple[Scope, ...] = ()
 
+    def __post_init__(self) -> None:
+        names = {node.name for node in self.nodes}
+        assert len(names) == len(self.nodes), "two layers have one name"
+        shapes = {INPUT: self.input_shape}
+        paths = {"", *(scope.path for scope in self.scopes)}
+        left: set[str] = set()
+        here = ""
+        for node in self.nodes:
+            for name, shape in zip(node.inputs, node.input_shapes, strict=True):
+                assert name in shapes or name not in names, f"{name} comes too late"
+                assert shapes.get(name, shape) == shape, f"{name} has another shape"
+            assert node.scope in paths, f"{node.name} is in no scope"
+            left |= {path for path in around(here) if path not in around(node.scope)}
+            assert left.isdisjoint(around(node.scope)), f"{node.scope} is interrupted"
+            here = node.scope
+            shapes[node.name] = node.shape
+
     @property
     def has_probabilities(self) -> bool:
         """Whether the last layer turns logits into probabilities."""
         return self.nodes[-1].op.after_logits
+
+    def readers(self) -> dict[str, list[str]]:
+        """The layers that read each value, in order."""
+        found: dict[str, list[str]] = {INPUT: []}
+        for node in self.nodes:
+            found[node.name] = []
+            for name in dict.fromkeys(node.inputs):
+                found.setdefault(name, []).append(node.name)
+        return found
+
+    def learning(self) -> set[str]:
+        """The values that depend on parameters: a gradient comes back to them."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.parameters() or not found.isdisjoint(node.inputs):
+                found.add(node.name)
+        return found
+
+    def narrow(self) -> set[str]:
+        """The values that autocast computes in half precision.
+
+        Layers with parameters compute in it; what reads only such values keeps it.
+        """
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.parameters() or found.issuperset(node.inputs):
+                found.add(node.name)
+        return found
 
     def __str__(self) -> str:
         lines = [f"{INPUT} {self.input_shape}"]
@@ -80,12 +160,21 @@ class Graph:
         return "\n".join(lines)
 
 
+def around(path: str) -> list[str]:
+    """The scopes that a path is in, itself included, from the inside outward."""
+    found = []
+    while path:
+        found.append(path)
+        path = path.rpartition(".")[0]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """Which devices compute each layer: one, or several that share it.
 
-    `devices` are all, in order. `origins` say what asks for a layer's devices, for the
-    note of an error.
+    `devices` has all of them, in order. `origins` says which placement entry asked for
+    a layer's devices, for the note on an error.
     """
 
     devices: tuple[str, ...]
@@ -95,7 +184,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Channels (or features) `span` of a layer's output on a device."""
+    """Channels (or features) `span` of a value on a device; called `value` there."""
 
     value: str
     device: str
@@ -104,16 +193,23 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Brings pieces together on one device, joined along channels or features.
+    """Brings pieces of a value together on one device, joined along channels.
 
-    `reads[i]` is the part of `pieces[i]` that is used, counted in the whole tensor.
+    `reads[i]` is the part of `pieces[i]` that is used, counted in the whole tensor, and
+    `shape` that of what comes together.
     """
 
     name: str
     device: str
+    value: str
     pieces: tuple[Piece, ...]
     reads: tuple[range, ...]
-    span: range
+    shape: Shape
+
+    @property
+    def local(self) -> bool:
+        """Whether it only takes a part of what the device has: a view."""
+        return len(self.pieces) == 1 and self.pieces[0].device == self.device
 
     def __str__(self) -> str:
         parts = ", ".join(
@@ -130,13 +226,19 @@ class Share:
     name: str
     device: str
     op: Op
-    input: str
-    input_shape: Shape
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
     shape: Shape
     span: range
 
+    @property
+    def x(self) -> Shape:
+        """Shape of the first input."""
+        return self.input_shapes[0]
+
     def __str__(self) -> str:
-        return f"{self.name}@{self.device} = {self.op.op}({self.input}) {self.shape}"
+        read = ", ".join(self.inputs)
+        return f"{self.name}@{self.device} = {self.op.op}({read}) {self.shape}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +262,14 @@ class PlacedGraph:
         """Every share, in execution order."""
         for layer in self.layers:
             yield from layer.shares
+
+    def wholes(self) -> dict[str, str]:
+        """The value that each share and each move is a part or a copy of."""
+        found = {INPUT: INPUT}
+        for layer in self.layers:
+            found |= {move.name: move.value for move in layer.moves}
+            found |= {share.name: layer.node.name for share in layer.shares}
+        return found
 
     def __str__(self) -> str:
         lines = [f"{INPUT} {self.graph.input_shape}"]

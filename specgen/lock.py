@@ -3,9 +3,9 @@
 It contains what no other generated file may: the hashes of the spec's files and the
 outputs, the overrides, and the generator's version. No path in it is absolute.
 
-It is JSON with one fact a line, and is read line by line. So a merge that git left
-unfinished in it, or that kept the lines of both sides, is read like any other: then
-several hashes of one file are known.
+It is JSON with one fact per line, and is read line by line. So it can be read even if a
+merge in it is unfinished, or kept the lines of both sides: then several hashes of one
+file are known.
 """
 
 from __future__ import annotations
@@ -91,14 +91,16 @@ def parse(content: bytes) -> Lock:
     """Return what the lines of a lock file say, from both sides of a conflict.
 
     A line without useful content is skipped, and so is an output with a name
-    that leads out of the folder.
+    that points outside the folder.
     """
     lock = Lock(set(), {}, {})
     section = before = ""
     for line in content.decode(errors="replace").splitlines():
         if line.startswith("<<<<<<<"):
             before = section
-        elif line.startswith(("|||||||", "=======")):  # the same place once more
+        elif line.startswith(
+            ("|||||||", "=======")
+        ):  # the other side, at the same place
             section = before
         else:
             key, _, value = line.strip().removesuffix(",").partition('": ')

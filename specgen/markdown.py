@@ -1,4 +1,4 @@
-"""Markdown as git hosts show it, of words that it must not obey."""
+"""Markdown for git hosts, with text that must not act as Markdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def escaped(words: str) -> str:
 
 
 def code(words: str) -> str:
-    """Return any text as a code span that can stand in a table."""
+    """Return any text as a code span that is safe in a table."""
     words = printable(words)
     if len(words) > LONGEST:
         words = words[: LONGEST - 3] + "..."
@@ -40,12 +40,12 @@ def code(words: str) -> str:
 
 
 def longest_run(words: str) -> int:
-    """Return how many backticks stand in a row at most."""
+    """Return the length of the longest run of backticks."""
     return max(map(len, re.findall("`+", words)), default=0)
 
 
 def row(*cells: str) -> str:
-    """Return a line of a table. Cells are not aligned: a change is of one line."""
+    """Return a line of a table. Cells are not aligned, so a change affects one line."""
     return f"| {' | '.join(cells)} |"
 
 

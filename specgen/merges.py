@@ -1,8 +1,8 @@
 """Tell whether git, and not a person, changed a generated file.
 
-Where two branches have built different things, git merges `model.py` line by line, and
-neither branch's lock file knows the hash of what it gives. Such a file is no edit if it
-is the merge of what both sides generated, as their lock files say.
+When two branches have built different things, git merges `model.py` line by line, and
+neither branch's lock file knows the hash of the result. Such a file does not count as
+edited if it is the merge of what both sides generated, according to their lock files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LATEST = 5  # how many finished merges to look at
 
 
 class Merge(NamedTuple):
-    """Three commits of one merge. Histories without a common one have no base."""
+    """Three commits of one merge. Unrelated histories have no base."""
 
     ours: str
     base: str | None
@@ -73,7 +73,8 @@ class Merges:
             return False
         ours, theirs = sides
         base = self._file(merge.base, name) if merge.base else None
-        # The file has open conflicts: resolved for either side it is a merge.
+        # The file may have open conflicts: it is a merge if both ways to resolve them
+        # give git's result.
         return all(
             _resolved(lock.plain(name, content), side)
             == _merged(ours, base or b"", theirs, side)
@@ -106,7 +107,7 @@ def _resolved(content: bytes, side: str) -> bytes:
 
 
 def _merged(ours: bytes, base: bytes, theirs: bytes, side: str) -> bytes | None:
-    """Merge three texts with git; one side wins where both changed something."""
+    """Merge three texts with git; one side wins where both made changes."""
     with TemporaryDirectory() as folder:
         names = ("ours", "base", "theirs")
         for name, content in zip(names, (ours, base, theirs), strict=True):

@@ -14,15 +14,15 @@ IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
 CLASS = r"[A-Z][A-Za-z0-9]*"
 STEM = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 40
-# A folder name for any system; some drop a dot at the end.
+# A folder name on any system; some drop a dot at the end.
 VARIANT = re.compile(r"[A-Za-z0-9._=-]*[A-Za-z0-9_]")
 NOT_VARIANT = re.compile(r"[^A-Za-z0-9._=-]+")
 
-# Device names on Windows, whatever follows after a dot.
+# Device names on Windows, whatever follows a dot.
 WINDOWS_DEVICE = r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 
 # Public attributes of torch.nn.Module, and of the generated class: a layer or a device
-# of that name would hide them. A test compares with torch.
+# of that name would hide them. A test compares this list with torch.
 MODULE_WORDS = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu
 cuda double dump_patches eval extra_repr float forward get_buffer get_extra_state
@@ -37,8 +37,8 @@ to_empty train training type xpu zero_grad
 """
 MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
 
-# Prefixes of tensors in a checkpoint that are not weights: `data.mean`. A test
-# compares with what writes and reads them, which may not import specgen.
+# Prefixes of tensors in a checkpoint that are not weights: `data.mean`. A test compares
+# them with the code that writes and reads them, which may not import specgen.
 CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define besides the network's class.
@@ -92,8 +92,8 @@ def stem_problem(stem: str) -> str | None:
 def variant_name(stem: str, options: Sequence[str]) -> str:
     """A name for a spec with `--set` options, no longer than a stem can be.
 
-    It repeats the options if they fit, can be read in one way only, and need no capital
-    letters, which some disks do not tell from small ones. Else it is the beginning of
+    It repeats the options if they fit, are unambiguous, and need no capital letters,
+    which some file systems do not tell from lowercase. Otherwise it is the beginning of
     that and a hash.
     """
     if not options:
@@ -113,7 +113,7 @@ def identifier_problem(name: str) -> str | None:
     if len(name) > LONGEST:
         return f"a name can have at most {LONGEST} characters"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        return f"{name!r} is a keyword of Python"
+        return f"{name!r} is a Python keyword"
     if not re.fullmatch(IDENTIFIER, name):
         return (
             f"{name!r} is not a name: letters, digits and single underscores,"

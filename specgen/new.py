@@ -17,10 +17,10 @@ from specgen.diagnostics import Path as Key
 from specgen.frontend.resolved import resolved
 from specgen.names import class_problem
 
-LARGEST = 224  # of the sizes that are chosen by themselves: larger ones take long
+LARGEST = 224  # of the sizes that are chosen automatically: larger ones take long
 SAMPLE = 200  # images whose size is looked at
-SMALLEST = 8  # maps are halved as long as they have as many rows
-SCHEMA = "# yaml-language-server:"  # which is not beside a copy
+SMALLEST = 8  # maps are halved as long as they have this many rows
+SCHEMA = "# yaml-language-server:"  # which a copy does not have next to it
 CHANNELS = (32, 64, 128, 256)
 
 
@@ -29,7 +29,7 @@ class Wanted:
     """What a new spec should be for; None keeps the base's value, or a default.
 
     `size` is the side of the square that the network sees, in pixels, and `image` that
-    of the images, of which these are cut out.
+    of the images that such squares are cut from.
     """
 
     classes: int | None = None
@@ -46,12 +46,12 @@ def shipped() -> dict[str, Path]:
 
 
 def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
-    """Complete what is wanted by what images in `folder/train/<class>` are.
+    """Complete what is wanted from the images in `folder/train/<class>`.
 
-    Without `sizes`, only the classes are of interest.
+    Without `sizes`, only the classes matter.
 
     Raises:
-        SpecError: there are none, or their size is wanted and Pillow is not there.
+        SpecError: there are none, or their size is needed and Pillow is not installed.
     """
     train = folder / "train"
     try:
@@ -66,7 +66,7 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
     size, image = wanted.size, None
     if size is None and sizes:
         image = _shorter_side(classes)
-        # A bit smaller, so that crops differ; a multiple of 8 is halved thrice.
+        # A bit smaller, so that crops differ; a multiple of 8 halves three times.
         size = min(max(SMALLEST, image * 7 // 8 // 8 * 8), LARGEST)
         image = min(max(image, size), math.ceil(size * 8 / 7))
     return Wanted(wanted.classes or len(classes), size, image)
@@ -90,7 +90,7 @@ layers:
 {layers}
 
 data:
-  # Side of an image in pixels; each epoch takes other crops of {size} x {size} from it.
+  # Side of an image in pixels; each epoch takes new crops of {size} x {size} from it.
   size: {image}
   # Half of the images are mirrored. Turn it off for digits or text.
   flip: true
@@ -125,7 +125,7 @@ def copied(spec: Path, wanted: Wanted) -> str:
 
 
 def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another; `name` is the way to it."""
+    """Return a spec that changes another; `name` is the path to it."""
     program = compile_file(base)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
@@ -188,7 +188,7 @@ def _layers(size: int, classes: int) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as YAML: in quotes, unless it can be nothing else."""
+    """Return a text as YAML: in quotes, unless it could not be anything else."""
     plain = re.fullmatch(r"[A-Za-z./][\w ./-]*", text)
     return text if plain else json.dumps(text, ensure_ascii=False)
 
@@ -205,7 +205,7 @@ def _shorter_side(classes: list[Path]) -> int:
         from PIL import Image
     except ImportError:
         message = "Pillow, which reads the size of images, is not installed"
-        help = "pip install 'specgen[train]', or give --size"
+        help = "run pip install 'specgen[train]', or give the size: --size 96"
         raise _error("missing-package", message, help) from None
     sides = []
     for folder in classes:
@@ -215,9 +215,11 @@ def _shorter_side(classes: list[Path]) -> int:
                 with Image.open(file) as image:
                     sides.append(min(image.size))
             except (OSError, ValueError, Image.DecompressionBombError):
-                continue  # training says which, and what helps
+                continue  # training says which, and what to do
     if not sides:
-        raise _error("no-images", f"no image in {classes[0].parent} can be read")
+        raise _error(
+            "no-images", f"none of the images in {classes[0].parent} can be read"
+        )
     return int(median(sides))
 
 
@@ -241,7 +243,7 @@ def write(path: Path, text: str) -> Program:
 
 
 def summaries() -> Mapping[str, str]:
-    """Return what the specs that come with specgen are, by name."""
+    """Return a description of each spec that comes with specgen, by name."""
     return {name: compile_file(path).spec.summary for name, path in shipped().items()}
 
 

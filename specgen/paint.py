@@ -8,7 +8,7 @@ from collections.abc import Callable
 BOLD, RED, GREEN, YELLOW, BLUE, CYAN = "1", "31", "32", "33", "34", "36"
 
 Paint = Callable[[str, str], str]
-"""Words and the code of their color, to what is written."""
+"""Turns words and the code of their color into what is written."""
 
 
 def plain(words: str, code: str) -> str:

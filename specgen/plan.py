@@ -1,8 +1,8 @@
 """What is known about a network before it runs, as typed data.
 
 `specgen show`, `verify`, `diff` and reports read this and nothing else. Layers are
-logical (conv1, not conv1a). Shapes are without the batch: (channels, height, width), or
-(features,). `Plan.as_json` makes JSON of it.
+logical (conv1, not conv1a). Shapes leave out the batch: (channels, height, width), or
+(features,). `Plan.as_json` returns it as data for JSON.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class LayerPlan:
         inputs: the layers that it reads, or `input`.
         input_shapes: their shapes.
         output_shape: its own.
-        window: what slides over the maps, where something does.
-        groups: into how many its channels are divided, if its op can divide them.
+        window: the window that slides over the maps, if there is one.
+        groups: how many groups its channels are divided into, if its op can do that.
         tensors: shapes of the whole tensors that it owns, by their key in a checkpoint.
         parameters: how many numbers it learns.
         macs: multiply-accumulates in its matrix products, per image, forward.
@@ -67,7 +67,7 @@ class MemoryPlan:
         activations_inference: the most that is alive at once.
         training: weights, gradients, optimizer and activations_training together.
         inference: weights and activations_inference together.
-        budget: what the spec allows training; None where it does not say.
+        budget: the most that the spec allows for training; None if it does not say.
     """
 
     weights: int
@@ -120,7 +120,7 @@ class Plan:
         output_shape: of the last layer.
         parameters: how many numbers it learns.
         macs: multiply-accumulates per image, forward.
-        images: at once in memory; those of the recipe unless others were asked for.
+        images: in memory at once: the recipe's, unless another number was asked for.
         layers: in the order in which they run.
         devices: in the order of the spec.
         traffic: by layer, then by the order of the devices.
@@ -144,7 +144,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Return data for JSON; a transfer goes `from` and `to` a device."""
         content = asdict(self)
-        names = {"source": "from", "target": "to"}  # `from` is a keyword of Python
+        names = {"source": "from", "target": "to"}  # `from` is a Python keyword
         content["traffic"] = [
             {names.get(key, key): value for key, value in edge.items()}
             for edge in content["traffic"]
@@ -187,8 +187,8 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
 def plan_layer(
     node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
 ) -> LayerPlan:
-    """Plan one layer by itself, on these devices, of which some read what they hold."""
-    tensors = node.parameters()
+    """Plan one layer by itself; the devices in `local` read what they hold."""
+    tensors = node.tensors()
     return LayerPlan(
         name=node.name,
         op=node.op.op,
@@ -197,8 +197,8 @@ def plan_layer(
         output_shape=node.shape,
         window=node.op.window(),
         groups=getattr(node.op, "groups", None),
-        tensors=tensors,
-        parameters=sum(map(volume, tensors.values())),
+        tensors={key: own.shape for key, own in tensors.items()},
+        parameters=sum(volume(o.shape) for o in tensors.values() if o.learned),
         macs=node.op.macs(node.x),
         devices=tuple(devices),
         local=tuple(local),

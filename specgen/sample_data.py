@@ -31,7 +31,7 @@ def render(folder: Path, progress: Callable[[int, int], object] | None = None) -
     """Write `train/<class>/*.jpg` and `val/<class>/*.jpg` into `folder`: all or none.
 
     `progress` is called after each image with the images done and their total. Raises
-    SpecError if the folder holds anything or cannot be written, or without Pillow.
+    SpecError if the folder is not empty or cannot be written, or without Pillow.
     """
     target = folder.resolve()
     try:

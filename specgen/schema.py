@@ -23,8 +23,8 @@ LEAST = 1e-15
 class Strict(BaseModel):
     """Refuses unknown keys, does not convert types, never changes once read.
 
-    None stands for a key that is left out: no key can be given it. A figure is computed
-    with in float32: none may become 0 there, or 1.
+    None means a key that is left out: a spec cannot give a key that value. A figure is
+    used in float32, and must not become 0 or 1 there.
     """
 
     model_config = ConfigDict(

@@ -22,8 +22,8 @@ class Source:
     mapping or sequence has the span of its key. ``comments`` has the full-line comments
     that stand directly above a key, in its column. ``files`` has the exact bytes of
     every file read, base first. ``problems`` are errors that do not keep the rest from
-    being checked: a stand-in is in the data at their path, and whoever checks the data
-    reports them too. ``options`` are the `--set` options that it was changed by.
+    being checked: the data has a stand-in at their path, and whoever checks the data
+    reports them, too. ``options`` are the `--set` options that changed it.
     """
 
     data: dict[str, Any]
@@ -70,11 +70,11 @@ class Source:
 def parse(text: bytes, file: str) -> Source:
     """Read one YAML document whose top is a mapping.
 
-    What can be read past is in ``problems``.
+    Errors that do not stop the reading are in ``problems``.
 
     Raises:
-        SpecError: the rest cannot be read: unusable characters (all of them), wrong
-            syntax, a limit. Has the problems before that, too.
+        SpecError: the rest cannot be read: unusable characters (all of them), invalid
+            syntax, a limit. Includes the problems found before that.
     """
     if len(text) > MAX_BYTES:
         start = Span(file, 1, 1, 1, "")

@@ -1,6 +1,6 @@
 """Figures for people: shapes, percentages, ranges of names, tables.
 
-Text tables are plain ASCII, to survive any terminal, log and mail.
+Text tables are plain ASCII, to survive any terminal, log or email.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def with_share(number: int, total: int) -> tuple[str, str]:
 
 
 def ranges(some: Sequence[str], order: Sequence[str], least: int = 3) -> list[str]:
-    """Name some of `order`; that many neighbors or more become `gpu0..gpu3`."""
+    """Name some of `order`; `least` neighbors or more become `gpu0..gpu3`."""
     rank = {name: index for index, name in enumerate(order)}
     texts = []
     for _, run in groupby(enumerate(some), lambda pair: rank[pair[1]] - pair[0]):

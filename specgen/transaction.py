@@ -1,9 +1,10 @@
 """Change files of several folders at once: all of them or none, one command at a time.
 
-Everything happens below one folder, the root. While files are swapped, `STAGE` lies in
-it: the new files, copies of the old ones, and a journal of both. The journal appears
-before the first file moves and goes after the last one. If a process ends in between,
-however it ends, the next command that takes the root puts back the old files.
+Everything happens below one folder, the root. While files are swapped, it has a folder
+`STAGE` with the new files, copies of the old ones, and a journal of both. The journal
+appears before the first file moves and disappears after the last one. If a process ends
+in between, however it ends, the next command that locks the root puts the old files
+back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.lock import PLAIN, STAGE
 
-PATIENCE = 30.0  # seconds; a swap takes some milliseconds
+PATIENCE = 30.0  # seconds; a swap takes a few milliseconds
 LEFT = ".specgen-"  # prefix of what a killed command can leave in a folder
 LOCK_FILE = ".specgen-lock"  # only where a folder cannot be locked: on NFS, on Windows
 
@@ -88,8 +89,8 @@ def swap(
 ) -> None:
     """Write the files `new` and remove others: all or none. The root is held.
 
-    Files are named `folder/file`. Instead of its content, a file can have the path of
-    one that is written or removed as well, which it keeps.
+    Files are named `folder/file`. Instead of content, a file can have the path of one
+    that is also written or removed: it then gets that one's old content.
     """
     stage = root / STAGE
     made = sorted({name.split("/")[0] for name in new})
@@ -118,7 +119,7 @@ def swap(
             (root / name).unlink()
         (stage / "journal").unlink()
     except BaseException:  # including Ctrl-C
-        with suppress(OSError):  # else the next command does it
+        with suppress(OSError):  # otherwise the next command does it
             _recover(root)
         raise
     shutil.rmtree(stage, ignore_errors=True)
@@ -140,7 +141,7 @@ def _move(path: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         near = target.with_name(f"{LEFT}{target.name}")
-        near.unlink(missing_ok=True)  # a link there would be written through
+        near.unlink(missing_ok=True)  # a link there would be followed
         shutil.copy2(path, near, follow_symlinks=False)
         near.replace(target)
 
@@ -150,7 +151,7 @@ def _recover(root: Path) -> None:
     stage = root / STAGE
     if not os.path.lexists(stage):
         return
-    if stage.is_symlink() or not stage.is_dir():  # a pipe there would be waited for
+    if stage.is_symlink() or not stage.is_dir():  # reading a pipe there would wait
         raise OSError(errno.ENOTDIR, f"{stage} is not a folder of specgen: remove it")
     if journal := _journal(root):
         for number, (name, new) in enumerate(journal["files"]):
@@ -165,7 +166,7 @@ def _recover(root: Path) -> None:
 def _journal(root: Path) -> dict[str, Any] | None:
     """Return the journal, if files of this folder have been moved.
 
-    A stage that was copied along, say by git, tells nothing of it.
+    A stage that was copied along, say by git, does not count.
     """
     path = root / STAGE / "journal"
     try:

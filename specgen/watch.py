@@ -1,6 +1,6 @@
-"""Wait for specs to be saved. Looks at files instead of asking the system to tell.
+"""Wait for specs to be saved. Polls files instead of asking the system for events.
 
-A look costs microseconds a file, and works on every disk, also one of a network.
+A look costs microseconds per file, and works on every disk, even a network drive.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from specgen import build
 from specgen.diagnostics import SpecError
 
-INTERVAL = 0.2  # seconds between two looks
+INTERVAL = 0.2  # seconds between looks
 
-# Of each file of a spec, when it was saved and its size; None where there is none.
+# For each file of a spec, when it was saved and its size; None if it does not exist.
 Stamps = dict[Path, tuple[int, int, int] | None]
 
 
@@ -30,9 +30,9 @@ class Watch:
         self._seen: dict[Path, Stamps] = {}
 
     def wait(self) -> list[Path]:
-        """Return the specs of which a file was saved since the last time; first, all.
+        """Return the specs with a file saved since the last call; at first, all specs.
 
-        An editor may write a file in several steps, so it must be seen the same twice.
+        An editor may write a file in several steps, so it must look the same twice.
 
         Raises:
             SpecError: at first, a folder without specs.
@@ -56,12 +56,12 @@ class Watch:
         self._see_again(spec)
 
     def is_wrong(self, spec: Path) -> None:
-        """Note that any file beside a spec may mend it: a base that was not there."""
+        """Note that any file next to a spec may fix it, such as a missing base."""
         self._wrong.add(spec)
         self._see_again(spec)
 
     def _see_again(self, spec: Path) -> None:
-        """Look at other files; a save since one was seen is still to be told."""
+        """Look at other files; a save since one was last seen will still be noticed."""
         before = self._seen[spec]
         now = self._look(spec)
         self._seen[spec] = {file: before.get(file, now[file]) for file in now}

@@ -30,7 +30,7 @@ class Owner(Enum):
 class Change:
     """A file that differs from what a build writes.
 
-    `path` is `folder/file`, below the root; `old` is None where no file is, `new` where
+    `path` is `folder/file`, below the root; `old` is None if there is no file, `new` if
     none is generated any longer. `known` is the hash of what was generated last.
     """
 
@@ -53,10 +53,10 @@ class Written:
 def write(root: Path, folders: Folders, *, force: bool = False) -> Written:
     """Make the folders below `root` contain these files.
 
-    A file that is equal already, up to line endings, is not touched. One that a
-    folder's old lock names and `folders` does not is removed. A file that was edited
-    since it was generated is refused, all others are written; with `force`, a copy of
-    it is kept beside it and it is written too.
+    A file that is already equal, up to line endings, is not touched. One that is in a
+    folder's old lock but not in `folders` is removed. A file that was edited since it
+    was generated is refused, and all others are written; with `force`, it is written,
+    too, and a copy is kept next to it.
 
     Raises:
         SpecError: something cannot be written; everything is unchanged.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -32,12 +33,29 @@ class Box(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Where a line begins and ends, and whether there is the head of an arrow."""
+    """Points of a line, close together where it bends, in the column that it is of."""
 
-    start: tuple[float, float]
-    end: tuple[float, float]
+    points: tuple[tuple[float, float], ...]
     arrow: bool
     red: bool
+    column: str
+
+    @property
+    def start(self) -> tuple[float, float]:
+        return self.points[0]
+
+    @property
+    def end(self) -> tuple[float, float]:
+        return self.points[-1]
+
+    def crosses(self, box: Box) -> bool:
+        """Whether a piece of it, as a box of its own, overlaps another."""
+        return any(
+            Box(
+                min(a, c) - 0.1, min(b, d) - 0.1, max(a, c) + 0.1, max(b, d) + 0.1
+            ).overlaps(box)
+            for (a, b), (c, d) in pairwise(self.points)
+        )
 
 
 class Picture:
@@ -53,11 +71,12 @@ class Picture:
         self.blocks: list[Box] = []
         self.lanes: list[Box] = []
         self.lines: list[Line] = []
-        self._read(root, 0, 0, "")
+        self._read(root, 0, 0, "", "")
 
     def _read(
-        self, parent: ElementTree.Element, x: float, y: float, inside: str
+        self, parent: ElementTree.Element, x: float, y: float, inside: str, column: str
     ) -> None:
+        column = parent.findtext(f"{SVG}title", column)
         for element in parent:
             name, kind = element.tag.removeprefix(SVG), element.get("class", "")
             if name == "g":
@@ -65,7 +84,7 @@ class Picture:
                     r"translate\((\S+) (\S+)\)", element.get("transform", "")
                 )
                 dx, dy = map(float, move.groups()) if move else (0, 0)
-                self._read(element, x + dx, y + dy, kind)
+                self._read(element, x + dx, y + dy, kind, column)
             elif name == "text":
                 self.words.append(_words(element, kind).moved(x, y))
             elif name == "rect" and kind != "page":
@@ -74,19 +93,23 @@ class Picture:
                 )
                 box = Box(left, top, left + w, top + h).moved(x, y)
                 if inside:
+                    depth = _depth(parent)
+                    box = box._replace(top=box.top - depth, right=box.right + depth)
                     self.blocks.append(box)
                 elif kind == "lane":
                     self.lanes.append(box)
             elif name == "path" and kind in ("a", "x"):
-                start, *_, end = _points(element.attrib["d"])
-                self.lines.append(
-                    Line(
-                        (start[0] + x, start[1] + y),
-                        (end[0] + x, end[1] + y),
-                        element.get("marker-end") is not None,
-                        kind == "x",
-                    )
-                )
+                points = tuple((a + x, b + y) for a, b in _points(element.attrib["d"]))
+                arrow = element.get("marker-end") is not None
+                self.lines.append(Line(points, arrow, kind == "x", column))
+
+
+def _depth(block: ElementTree.Element) -> float:
+    """The length of the oblique edges of a block, which its front is without."""
+    side = next(path for path in block if path.get("class") == "s")
+    found = re.search(r"l(\S+) ", side.attrib["d"])
+    assert found
+    return float(found[1])
 
 
 def _words(element: ElementTree.Element, kind: str) -> Box:
@@ -101,13 +124,25 @@ def _words(element: ElementTree.Element, kind: str) -> Box:
 
 
 def _points(path: str) -> Iterator[tuple[float, float]]:
-    """The points of a path of M, C, H and V, control points among them."""
+    """The points of a path of M, C, H and V, with 16 on each curve."""
     x = y = 0.0
     for letter, numbers in re.findall(r"([MCHV])([^MCHV]*)", path):
         values = [float(n) for n in numbers.split()]
-        if letter in "HV":
-            x, y = (values[0], y) if letter == "H" else (x, values[0])
-            yield x, y
-        else:
-            for x, y in zip(values[::2], values[1::2], strict=True):
+        if letter == "C":
+            across, down = (x, *values[::2]), (y, *values[1::2])
+            for step in range(1, 17):
+                x, y = _bezier(across, step / 16), _bezier(down, step / 16)
                 yield x, y
+        else:
+            x = x if letter == "V" else values[0]
+            y = y if letter == "H" else values[-1]
+            yield x, y
+
+
+def _bezier(points: Sequence[float], t: float) -> float:
+    """Where a cubic curve is along one axis."""
+    times = (1, 3, 3, 1)
+    return sum(
+        n * (1 - t) ** (3 - i) * t**i * p
+        for i, (n, p) in enumerate(zip(times, points, strict=True))
+    )

@@ -256,7 +256,7 @@ def check_parameters(
     expected = {
         f"{share.name}.{leaf}": names[share.device]
         for share in program.placed.shares()
-        for leaf in share.op.parameters(share.input_shape)
+        for leaf in share.op.parameters(*share.input_shapes)
     }
     found = {name: str(p.device) for name, p in model.named_parameters()}
     assert found == expected
@@ -270,17 +270,17 @@ def planned(
     A gradient goes back only to where there is a parameter to learn.
     """
     forward, backward = [], []
-    learns = False
+    learning = program.graph.learning()
     for layer in program.placed.layers:
-        pixels = volume(layer.node.x[1:])
         for move in layer.moves:
+            pixels = volume(move.shape[1:])
             for piece, read in zip(move.pieces, move.reads, strict=True):
                 source, target = names[piece.device], names[move.device]
                 count = BATCH * item * len(read) * pixels
                 if source != target:
                     forward.append(Copy(source, target, count))
-                    backward += [Copy(target, source, count)] if learns else []
-        learns = learns or bool(layer.node.parameters())
+                    if move.value in learning:
+                        backward.append(Copy(target, source, count))
     return forward, backward
 
 

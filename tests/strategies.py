@@ -43,8 +43,14 @@ def sides() -> st.SearchStrategy[Any]:
 
 
 def inits() -> st.SearchStrategy[Data]:
-    weight = st.sampled_from(["kaiming_normal", {"normal": {"std": 0.05}}])
-    bias = st.sampled_from([0.0, 1.0, -0.25])
+    other: list[Any] = [
+        {"kaiming_normal": {"mode": "fan_out"}},
+        {"trunc_normal": {"std": 0.05}},
+        "xavier_uniform",
+        0.125,
+    ]
+    weight = st.sampled_from(["kaiming_normal", {"normal": {"std": 0.05}}, *other])
+    bias = st.sampled_from([0.0, 1.0, -0.25, "uniform", {"normal": {"std": 0.05}}])
     return st.fixed_dictionaries({}, optional={"weight": weight, "bias": bias})
 
 

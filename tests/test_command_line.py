@@ -179,6 +179,50 @@ def test_standard_input(
     assert not Path("specs/draft.yaml").exists()
 
 
+def test_a_draft_and_the_saved_spec(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    draft = Path(MINI).read_text().replace("epochs: 25", "epochs: 9").encode()
+
+    def run(*command: str) -> str:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(draft)))
+        assert cli.main([*command, "--name", MINI]) == 0
+        return capsys.readouterr().out
+
+    assert "  training.epochs   25 -> 9 " in run("diff", MINI, "-")
+    assert "  training.epochs   9 -> 25 " in run("diff", "-", MINI)
+    assert "  training.epochs   9 -> 3 " in run("diff", "-", "--set=training.epochs=3")
+    page = tmp_path / "page.html"
+    run("report", MINI, "-", "-o", str(page))
+    assert "training.epochs" in page.read_text()
+    rows = [line.split() for line in run("compare", MINI, "-").splitlines()]
+    assert [row[0] for row in rows if row][2:4] == [MINI, "-"]
+    assert usage_error(f"diff {MINI} -", capsys).endswith(
+        "FILE names what is read from -"
+    )
+
+
+def test_diff_has_the_warnings_of_the_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    large = "data.std=1"
+    assert cli.main(["diff", MINI, "--set", large]) == 0
+    assert capsys.readouterr().err.startswith("warning[large-values]: ")
+    assert cli.main(["diff", MINI, "--set", large, "--strict"]) == 1
+    out, said = capsys.readouterr()
+    assert "data.std   64 -> 1" in out
+    assert said.startswith("error[large-values]: ")
+
+
+def test_diff_has_no_warnings_of_before(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text(Path(MINI).read_text().replace("std: 64", "std: 1"))
+    assert cli.main(["diff", str(spec), "--set", "training.epochs=3", "--strict"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_quiet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     command = ["build", MINI, "-q", "--output", str(tmp_path)]
     assert cli.main([*command, "--set", "data.std=1"]) == 0
@@ -259,6 +303,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("specgen show specs/alexnet_m", ["specs/alexnet_mini.yaml"]),
         ("specgen build a.yaml --output spe", ["specs", "specgen"]),
         ("specgen show a.yaml --set ", []),
+        ("specgen new a.yaml --from alexnet_m", ["alexnet_mini"]),
+        ("specgen new a.yaml --from specs/alexnet_m", ["specs/alexnet_mini.yaml"]),
     ],
 )
 def test_bash_completes(line: str, words: list[str], script: Path) -> None:

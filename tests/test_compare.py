@@ -167,6 +167,22 @@ def test_a_reason_names_the_place() -> None:
     assert len(said) == len(variant.problems)
 
 
+def test_warnings_name_their_variants() -> None:
+    found = compare([MINI], sweeps=["data.std=64,1,2,3,4"])
+    said = "warning[large-values]: data.std=1; data.std=2; data.std=3; 1 more"
+    assert table(found).endswith(f"\n{said}")
+    assert markdown(found).endswith(f"\n- `{said}`")
+    one, other = "specs/alexnet_1gpu.yaml", MINI
+    found = compare([one, other], ["data.std=1"])
+    assert f"warning[large-values]: {other}" in table(found).splitlines()
+
+
+def test_traffic_is_of_several_devices() -> None:
+    one = ["specs/alexnet_1gpu.yaml"]
+    assert "between" not in table(compare(one)) + markdown(compare(one))
+    assert "between" in table(compare([*one, MINI])).splitlines()[0]
+
+
 def test_json_has_these_keys_and_no_others(widths: list[Variant]) -> None:
     for variant in widths:
         assert list(variant.as_json()) == [
@@ -231,4 +247,4 @@ def test_values_may_all_be_refused_but_for_one(
 def test_force_is_for_build(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["compare", MINI, "--force"])
-    assert "--force is an option of --build" in capsys.readouterr().err
+    assert "--force works only with --build" in capsys.readouterr().err

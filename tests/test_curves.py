@@ -124,12 +124,15 @@ def test_the_best_is_a_number(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         (None, "cannot read .*: No such file"),
-        ("", "has no epoch yet"),
-        ("epoch,step,split\n", "has no epoch yet"),
+        ("", "has no epochs yet"),
+        ("epoch,step,split\n", "has no epochs yet"),
         ("a,b\n1,2\n", "is not a metrics.csv"),
         ("epoch,loss,top1,top5,images_per_second,split\n1,=1+1,0,0,0,val", "is not a"),
         ("epoch,loss,top1,top5,images_per_second,split\n1,1,0,0,0,test", "is not a"),
-        ("epoch,loss,top1,top5,images_per_second,split\n1,1,0,0,0,val", "no epoch yet"),
+        (
+            "epoch,loss,top1,top5,images_per_second,split\n1,1,0,0,0,val",
+            "no epochs yet",
+        ),
     ],
 )
 def test_other_tables_are_refused(

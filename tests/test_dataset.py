@@ -65,8 +65,8 @@ def test_all_problems_of_a_tree_are_told_at_once(tree: Path) -> None:
     (tree / "train/elk").mkdir()
     (tree / "val/fox").mkdir()
     assert sentences(tree) == [
-        "there is no image in 'train/elk'",
-        "there is no image in 'val/fox'",
+        "there are no images in 'train/elk'",
+        "there are no images in 'val/fox'",
         "class 'elk' is in 'train' but not in 'val'",
         "class 'fox' is in 'val' but not in 'train'",
     ]
@@ -152,7 +152,7 @@ def test_a_class_without_a_readable_image_is_an_error(tree: Path) -> None:
     assert len(val.without(cats[:1])) == len(val.without([*cats[:1], "other"])) == 5
     with pytest.raises(DataError) as caught:
         val.without(cats)
-    assert str(caught.value) == "no image of class 'cat' in 'val' can be read"
+    assert str(caught.value) == "none of the images of class 'cat' in 'val' can be read"
 
 
 @given(

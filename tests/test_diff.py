@@ -120,8 +120,8 @@ def test_many_shapes_and_tensors_are_cut() -> None:
 
 def test_nothing_differs() -> None:
     difference = changed()
-    assert text(difference) == "same: nothing differs"
-    assert markdown(difference) == "**same**: nothing differs"
+    assert text(difference) == "same: no differences"
+    assert markdown(difference) == "**same**: no differences"
     assert difference.as_json()["changes"] == []
 
 

@@ -135,7 +135,7 @@ def test_outside_of_a_repository(
     with pytest.raises(SpecError, match=r"cannot read HEAD:x.yaml: .*git repository"):
         compile_at("HEAD:x.yaml")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SpecError, match="git does not run"):
+    with pytest.raises(SpecError, match="cannot run git"):
         compile_at("HEAD:x.yaml")
 
 

@@ -233,7 +233,7 @@ def test_a_port_that_is_taken(live: Live, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "end"),
     [
-        (["net.yaml", "--port", "8000"], "--port is of --serve"),
+        (["net.yaml", "--port", "8000"], "--port works only with --serve"),
         ([".", "--serve"], "--serve shows one spec: give its file"),
         (["a.yaml", "b.yaml", "--serve"], "--serve shows one spec: give its file"),
         (["a.yaml", "--serve", "--port", "80"], "whole number from 1024 to 65535"),

@@ -182,9 +182,9 @@ def test_softmax_and_flatten_that_cannot_be_split() -> None:
         OPS.validate_python({"op": op}) for op in ("softmax", "flatten")
     )
     with pytest.raises(Refusal, match="softmax needs all classes at once"):
-        softmax.part((4,), range(2))
+        softmax.part(range(2), (4,))
     with pytest.raises(Refusal, match="a share of 6 features cuts through maps of 4"):
-        flatten.part((3, 2, 2), range(6))
+        flatten.part(range(6), (3, 2, 2))
 
 
 def test_every_wrong_layer_is_reported() -> None:
@@ -231,11 +231,13 @@ def test_a_split_convolution_reads_its_groups(groups: int, devices: int) -> None
     size = 16 // devices
     for index in range(devices):
         span = range(index * size, (index + 1) * size)
-        part = op.part(x, span)
+        part = op.part(span, x)
+        (reads,) = part.reads
+        assert reads
         # Output channel c belongs to group c // (16 / groups).
         touched = {channel * groups // 16 for channel in span}
         read = {c for c in range(8) if c * groups // 8 in touched}
-        assert set(part.reads) == read
-        assert part.op.output((len(part.reads), 3, 3)) == (size, 3, 3)
-        weight = part.op.parameters((len(part.reads), 3, 3))["weight"]
+        assert set(reads) == read
+        assert part.op.output((len(reads), 3, 3)) == (size, 3, 3)
+        weight = part.op.parameters((len(reads), 3, 3))["weight"]
         assert weight == (size, 8 // groups, 1, 1)

@@ -74,7 +74,7 @@ def test_packing_again_writes_nothing(
     tree: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_pack(tree, out)
-    assert "15 images to train and 6 to validate (0 left out, 6 shards written)" in (
+    assert "15 training and 6 validation images (0 left out, 6 shards written)" in (
         capsys.readouterr().out
     )
     before = {path: path.stat().st_mtime_ns for path in out.glob("*-*")}
@@ -126,7 +126,7 @@ def test_a_class_without_a_readable_image_is_an_error(
     for path in (tree / "val/dog").iterdir():
         path.write_bytes(b"")
     assert run_pack(tree, out, "--bad-images", "skip") == 1
-    expected = "error: no image of class 'dog' in 'val' can be read\n"
+    expected = "error: none of the images of class 'dog' in 'val' can be read\n"
     assert capsys.readouterr().err == expected
 
 
@@ -222,7 +222,9 @@ def test_a_changed_tree_is_packed_again(
     (tree / "val/owl/9.png").write_bytes((tree / "train/cat/0.png").read_bytes())
     capsys.readouterr()
     run_pack(tree, out)
-    assert "7 to validate (0 left out, 2 shards written)" in capsys.readouterr().out
+    assert (
+        "7 validation images (0 left out, 2 shards written)" in capsys.readouterr().out
+    )
     for left, right in zip(
         dataset.open_data(tree, SIZE), dataset.open_data(out, SIZE), strict=True
     ):

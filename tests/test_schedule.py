@@ -50,7 +50,7 @@ def test_long_names_are_laid_out_as_the_formatter_does(tmp_path: Path) -> None:
 
 
 def test_a_statement_begins_with_what_moves_and_with_parameters() -> None:
-    steps = schedule(compile_text(SHORT).placed)
+    steps = schedule(compile_text(SHORT).placed).steps
     for step in steps:
         if isinstance(step, Apply):
             assert len(step.layers) <= MOST_CALLS

@@ -137,7 +137,7 @@ def test_images_twice_and_missing_classes_are_refused(tree: Path, out: Path) -> 
         dataset.open_split(out, "val", SIZE)
     assert caught.value.args == (
         f"{str(out)!r} lists an image twice: run pack.py again",
-        "there is no image of class 'owl' in 'val'",
+        "there are no images of class 'owl' in 'val'",
     )
     assert first.read_bytes() == last.read_bytes() == whole
 

@@ -60,13 +60,13 @@ EDITS = {
     "channels of a layer": Edit(
         "conv3: {op: conv2d, out_channels: 384",
         "conv3: {op: conv2d, out_channels: 256",
-        {"model": 12, "picture": 34, "readme": 12, "graph": 10},
+        {"model": 12, "picture": 30, "readme": 12, "graph": 10},
     ),
     # The same, and a row a layer behind it up to the next that learns.
     "features of a layer": Edit(
         "fc6: {op: linear, out_features: 4096",
         "fc6: {op: linear, out_features: 2048",
-        {"model": 14, "picture": 26, "readme": 20, "graph": 12},
+        {"model": 14, "picture": 22, "readme": 20, "graph": 12},
     ),
     # Where no shape changes, no block does.
     "a kernel": Edit(
@@ -78,23 +78,23 @@ EDITS = {
     "groups of a layer": Edit(
         f"{CONV4}, groups: 2",
         CONV4,
-        {"model": 8, "picture": 16, "readme": 12, "graph": 4},
+        {"model": 8, "picture": 12, "readme": 12, "graph": 4},
     ),
     # It changes every shape up to fc6, so every block, and most rows.
     "a stride": Edit(
         "stride: 4, padding",
         "stride: 2, padding",
-        {"model": 24, "picture": 104, "readme": 50, "graph": 52},
+        {"model": 24, "picture": 100, "readme": 50, "graph": 52},
     ),
     "the size of the image": Edit(
         "height: 224, width: 224",
         "height: 192, width: 192",
-        {"model": 26, "data": 2, "picture": 108, "readme": 52, "graph": 52},
+        {"model": 26, "data": 2, "picture": 104, "readme": 52, "graph": 52},
     ),
     "the number of classes": Edit(
         "out_features: 1000",
         "out_features: 10",
-        {"model": 14, "picture": 12, "readme": 8, "graph": 6},
+        {"model": 14, "picture": 10, "readme": 8, "graph": 6},
     ),
     # Neither picture nor README say what a layer does in training only.
     "dropout": Edit(
@@ -112,34 +112,34 @@ EDITS = {
     "a layer taken out": Edit(
         f"  {NORM2}, groups: 2}}\n",
         "",
-        {"model": 5, "picture": 13, "readme": 5, "graph": 11},
+        {"model": 5, "picture": 9, "readme": 5, "graph": 11},
     ),
     # A ninth column begins a second row of lanes; what is behind it only moves.
     "a column put in": Edit(
         "  conv5:",
         f"  {CONV4.replace('4:', '9:')}, groups: 2}}\n  relu9: {{op: relu}}\n  conv5:",
-        {"model": 9, "picture": 52, "readme": 8, "graph": 8},
+        {"model": 9, "picture": 44, "readme": 8, "graph": 8},
     ),
     "a layer put in": Edit(
         "  flat: {",
         "  relu9: {op: relu}\n  flat: {",
-        {"model": 6, "picture": 12, "readme": 5, "graph": 4},
+        {"model": 6, "picture": 8, "readme": 5, "graph": 4},
     ),
     "a layer renamed": Edit(
-        "  relu5:", "  act5:", {"picture": 5, "readme": 2, "graph": 6}
+        "  relu5:", "  act5:", {"picture": 4, "readme": 2, "graph": 6}
     ),
     "a budget": Edit(
-        "gpu0: {memory: 3GiB}", "gpu0: {memory: 4GiB}", {"picture": 4, "readme": 2}
+        "gpu0: {memory: 3GiB}", "gpu0: {memory: 4GiB}", {"picture": 2, "readme": 2}
     ),
     "where the last layers run": Edit(
-        SPLIT, SPLIT[:-1] + "1", {"model": 6, "picture": 18, "readme": 6}
+        SPLIT, SPLIT[:-1] + "1", {"model": 6, "picture": 14, "readme": 6}
     ),
     # Two towers become one: half of the model goes, one lane is all but empty, and the
     # image moves to the other.
     "layers no longer split": Edit(
         SPLIT,
         SPLIT.replace("split", "gpu1"),
-        {"model": 151, "train": 4, "picture": 88, "readme": 14},
+        {"model": 151, "train": 4, "picture": 84, "readme": 14},
     ),
     "the epochs": Edit("epochs: 90", "epochs: 60", {"recipe": 2, "readme": 2}),
     "the rate": Edit("lr: 0.01", "lr: 0.02", {"recipe": 2, "readme": 2}),
@@ -147,7 +147,7 @@ EDITS = {
     "the batch": Edit(
         "batch_size: 128",
         "batch_size: 64",
-        {"recipe": 2, "picture": 10, "readme": 24},
+        {"recipe": 2, "picture": 6, "readme": 24},
     ),
     "the decay": Edit(
         "weight_decay: 5e-4", "weight_decay: 1e-4", {"recipe": 2, "readme": 2}

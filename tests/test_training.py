@@ -270,7 +270,7 @@ def test_it_says_which_devices_and_how_many_outputs_stay_unused(
     train = (code / "train.py", "--data", data, "--output", tmp_path, "--steps", 1)
     ended = run(*train, "--devices", "cpu,cpu", "--seed", 5)
     assert "gpu0 on cpu, gpu1 on cpu" in ended.out
-    assert "3 classes: 1 of 4 outputs stay unused" in ended.out
+    assert "3 classes: 1 of 4 outputs are unused" in ended.out
     assert "epoch 1: train loss" in ended.out
 
 

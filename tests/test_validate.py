@@ -352,7 +352,7 @@ def test_problems_alone_are_errors() -> None:
         ("stride: 4", "stride: 0", "out-of-range", "0"),
         ("layers:\n", "layer:\n", "unknown-key", "layer"),
         ("height: 224, ", "", "missing-key", "input"),
-        ("bias: 1}", "bias: one}", "wrong-type", "one"),
+        ("bias: 1}", "bias: one}", "bad-choice", "one"),
     ],
 )
 def test_the_schema_of_specs(old: str, new: str, code: str, place: str) -> None:

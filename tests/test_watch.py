@@ -107,7 +107,7 @@ def test_errors_come_and_go(
     )
     assert lines[2:4] == [
         "net.yaml: error; generated/net is unchanged",
-        "net.yaml: right again, same; 0 files written",
+        "net.yaml: fixed, same; 0 files written",
     ]
     assert said.startswith("error[unknown-op]")
     assert said.count("1 error\n") == 1
@@ -126,7 +126,7 @@ def test_a_base_counts_also_one_that_was_not_there(
     )
     assert lines[0] == "top.yaml: error; generated/top is unchanged"
     assert said.startswith("error[cannot-read]: cannot read base.yaml")
-    assert lines[2].startswith("top.yaml: right again, built; ")
+    assert lines[2].startswith("top.yaml: fixed, built; ")
     assert lines[3].startswith("top.yaml: interface; ")
 
 

@@ -1,4 +1,4 @@
-"""Decode a tree of images once, so that training need not do so in every epoch.
+"""Decode a tree of images once, so that training does not have to in every epoch.
 
     python pack.py DIR OUT
     python train.py --data OUT

@@ -49,13 +49,13 @@ class Statistics(NamedTuple):
 def measure(
     train: Images, val: Images, workers: int
 ) -> tuple[Statistics, dict[str, str]]:
-    """Read all images once: the statistics of `train`, and unreadable images of both.
+    """Read all images once; return the statistics of `train`, and what is unreadable.
 
-    Returns the reasons by image name. DataError if no training image can be read.
+    The latter is the reasons by image name. DataError if no training image can be read.
     """
     mean, covariance, bad = survey(train, val, workers, colors=True)
     # The principal components of all pixels' colors: Krizhevsky, Sutskever & Hinton
-    # (NIPS 2012), Section 4.1. It does not name the unit of a pixel, and the noise
+    # (NIPS 2012), Section 4.1. It does not give the unit of a pixel, and the noise
     # grows with its square: in [0, 1], as in fb.resnet.torch, it is a few gray levels;
     # in [0, 255], 1,000.
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance / 255**2)
@@ -97,7 +97,7 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
     left = draws.left.to(device, non_blocking=True)
     x = _crops(statistics.mean.expand_as(images), top, left)
     torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
-    # Counted on the CPU, since this would otherwise wait for the device.
+    # Found on the CPU; otherwise this would wait for the device.
     flip = draws.flip.nonzero()[:, 0].to(device, non_blocking=True)
     x[flip] = x[flip].flip(3)
     color = draws.color.to(device, non_blocking=True)

@@ -3,8 +3,8 @@
     python export.py CHECKPOINT
     python export.py CHECKPOINT --output FILE
 
-The file computes what model.onnx, beside this script, shows for review. It needs
-nothing else: predict.py shows what its metadata is for.
+The file computes what model.onnx, next to this script, shows for review. It needs
+nothing else; predict.py shows how to use its metadata.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python predict.py IMAGE...
     python predict.py IMAGE... --model FILE
 
-FILE is a checkpoint, or an .onnx file that export.py made of one: the answers are the
+FILE is a checkpoint, or an .onnx file that export.py made from one: the results are the
 same. It prints the five most probable classes of each image, and runs on the CPU.
 """
 

@@ -6,9 +6,9 @@
 
 It learns from the images in DIR/train/<class>/, is validated on those in
 DIR/val/<class>/, and writes checkpoint.safetensors, metrics.csv and curves.png to
---output. All that is random is a function of the seed and of the epoch or step, so that
-a run that was stopped and resumed ends with the same weights, bit for bit, as one that
-never was.
+--output. Everything random is a function of the seed and the epoch or step, so a run
+that was stopped and resumed ends with the same weights, bit for bit, as one that was
+not.
 """
 
 from __future__ import annotations
@@ -145,4 +145,4 @@ def backward(
 
 
 if __name__ == "__main__":
-    parallel.run(main, must_be_read=False)  # what it writes are files
+    parallel.run(main, must_be_read=False)  # its results are files

@@ -74,7 +74,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file; at any moment `path` is the old one or the new one, whole.
+    """Write a file; at any moment `path` is all of the old one or all of the new one.
 
     Raises CheckpointError, with the reason, if it cannot be written.
     """
@@ -123,7 +123,7 @@ def as_bytes(tensor: Tensor) -> NDArray[np.uint8]:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Return whether JSON is of a type. Whole numbers are counts, from 0 to 2**32."""
+    """Return whether a JSON value has a type. Whole numbers are from 0 to 2**32."""
     parts = get_args(kind)
     if get_origin(kind) is list:
         return isinstance(value, list) and all(fits(item, *parts) for item in value)
@@ -199,8 +199,8 @@ def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
 def refuse_differences(
     what: str, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> None:
-    """Raise CheckpointError that says `what`, and what differs, if anything does."""
-    here = json.loads(json.dumps(here))  # as in a checkpoint: lists, no tuples
+    """Raise CheckpointError with `what` and the differences, if there are any."""
+    here = json.loads(json.dumps(here))  # as in a checkpoint: lists, not tuples
     differences = [
         f"{readable(name)} is {show(there, name)} there and {show(here, name)} here"
         for name in {**here, **there}

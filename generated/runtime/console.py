@@ -23,7 +23,7 @@ EXPECTED = (UserError, OSError)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main` and exit: 0 if it is done, 1 with what is wrong, 130 by Ctrl-C."""
+    """Run `main` and exit: 0 when it is done, 1 with what is wrong, 130 on Ctrl-C."""
     code: Any = None
     try:
         with output(must_be_read=True), interruptible():
@@ -52,8 +52,8 @@ def printable(text: str) -> str:
 def readable(name: str) -> str:
     """Return text from an untrusted file, made safe for the terminal.
 
-    With line breaks, escape sequences, or bytes that are not text, it is in Python's
-    quotes; the end of a long one is left out.
+    If it has line breaks, escape sequences, or bytes that are not text, it is quoted as
+    in Python; long text is cut off.
     """
     shown = name if name.isprintable() else repr(name)
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
@@ -63,7 +63,7 @@ def readable(name: str) -> str:
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C raise KeyboardInterrupt, and a second one end the script at once.
 
-    It stays ignored where it was at the start, as in the background jobs of a script.
+    If it is ignored at the start, as in a script's background jobs, it stays ignored.
     """
 
     def interrupt(number: int, _: object) -> NoReturn:
@@ -84,8 +84,8 @@ def interruptible() -> Iterator[None]:
 def output(*, must_be_read: bool, silent: bool = False) -> Iterator[None]:
     """Allow standard output and standard error to be closed or unread.
 
-    A script whose standard output `must_be_read` ends if it cannot be written. It is
-    not shown if `silent`.
+    A script whose standard output `must_be_read` ends if it cannot be written. If
+    `silent`, its output is not shown.
     """
     with contextlib.ExitStack() as opened:
 
@@ -102,7 +102,7 @@ def output(*, must_be_read: bool, silent: bool = False) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            out.must_be_read = False  # that is the error to report
+            out.must_be_read = False  # report this error, not that one
             raise
         finally:
             out.flush()

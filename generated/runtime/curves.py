@@ -3,7 +3,8 @@
     python generated/runtime runs/NAME
     python generated/runtime runs/A runs/B --picture comparison.png
 
-also during training. For a single run, the picture is curves.png in its folder.
+This also works during training. For a single run, the picture is curves.png in its
+folder.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def read(path: Path, name: str) -> History:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     if not history.train or not history.val:
-        raise CheckpointError(f"{path} has no epoch yet")
+        raise CheckpointError(f"{path} has no epochs yet")
     return history
 
 
@@ -85,7 +86,7 @@ def find(runs: Sequence[Path]) -> list[History]:
 def draw(runs: Sequence[Path], picture: Path) -> list[History]:
     """Draw loss and accuracy over the epochs of runs; return what was drawn.
 
-    Raises CheckpointError if a run cannot be read, or the picture not be written.
+    Raises CheckpointError if a run cannot be read, or the picture cannot be written.
     """
     histories = find(runs)
     content = io.BytesIO()
@@ -113,7 +114,7 @@ def plot(histories: Sequence[History]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         for text in axes.legend(fontsize="small").get_texts():
-            text.set_parse_math(False)  # a dollar sign is one
+            text.set_parse_math(False)  # a dollar sign is just that
     return figure
 
 
@@ -164,7 +165,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 def table(histories: Sequence[History]) -> str:
     """Return the best of each run on the validation images, and in which epoch.
 
-    The speed is that of the last epoch of training.
+    The speed is that of the last training epoch.
     """
 
     def best(run: History, key: Callable[[Epoch], float]) -> Epoch:
@@ -201,7 +202,7 @@ def main() -> None:
     add = parser.add_argument
     help = "its folder, or its metrics.csv"
     add("runs", type=Path, nargs="+", metavar="RUN", help=help)
-    help = f"file to write [{PICTURE}, in the run's folder; here for several]"
+    help = f"file to write [{PICTURE}, in the run's folder, or here for several]"
     add("--picture", type=Path, metavar="FILE", help=help)
     args = parser.parse_args()
     picture: Path | None = args.picture

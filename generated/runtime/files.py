@@ -29,7 +29,7 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 def open_file(path: Path, buffering: int = -1) -> BinaryIO:
     """Open a file to read its bytes.
 
-    Raises OSError for what is not a file: a plain `open` of a pipe waits forever.
+    Raises OSError if it is not a file: plain `open` would wait forever for a pipe.
     """
     descriptor = os.open(path, os.O_RDONLY | BINARY | NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -75,7 +75,7 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of `path`."""
+    """Remove the leftovers of `path` from killed processes."""
     digits = "[0-9a-f]" * 8
     for partial in path.parent.glob(f"{glob.escape(path.name)}.{digits}.partial"):
         with contextlib.suppress(OSError), open_file(partial) as file:
@@ -84,12 +84,12 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed; False if another process has locked it."""
+    """Lock a file until it is closed; return False if another process has locked it."""
     if LOCKS is None:  # Windows does not remove a file that is open
         return True
     try:
         LOCKS.flock(file, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
-    except OSError:  # also on a file system without locks
+    except OSError:  # even on a file system without locks
         return False
     return True
 
@@ -120,7 +120,7 @@ def lock_folder(folder: Path) -> bool:
 def exclusive(folder: Path) -> Iterator[bool]:
     """Wait until no other process is in this block with the same folder.
 
-    Yields whether that is certain: not if folders cannot be locked, as on Windows.
+    Yields whether that is certain: it is not where folders have no locks (Windows).
     """
     if LOCKS is None:
         yield False

@@ -1,8 +1,8 @@
-"""An image to pixels, from its file or from where pack.py has stored it.
+"""Reads an image's pixels, from its file or from where pack.py stored them.
 
 An image becomes (3, size, size) uint8 RGB: upright, the shorter side scaled to `size`,
-the center cut out. The processes that decode images import this; torch would make them
-slow to start.
+the center cut out. The processes that decode images import this, so it does not import
+torch, which would make them slow to start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .files import open_file
 
 Pixels = NDArray[np.uint8]
 
-# What a file may hold, whatever its name says. Pillow knows more formats; one of them,
+# What a file may contain, whatever its name. Pillow knows more formats; one of them,
 # EPS, runs a program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # The operation that turns an image upright, by its EXIF orientation.
@@ -73,7 +73,7 @@ class StoredImage(NamedTuple):
 
 def explain(bad: Mapping[str, str]) -> list[str]:
     """Return a sentence for each unreadable image, given the reasons by name."""
-    # In Python's quotes: a name may hold line breaks, or bytes that are not text.
+    # Quoted as in Python: a name may have line breaks, or bytes that are not text.
     return [f"cannot read {name!r}: {readable(bad[name])}" for name in bad]
 
 

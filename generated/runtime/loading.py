@@ -21,7 +21,7 @@ from .workers import Source, Worker, read_here
 CHUNK = 16  # images that are requested at once
 
 Reasons = list[str | None]  # why each image cannot be read; None for those that can
-# Starts reading images into an array, (N, 3, size, size); returns how to wait for them.
+# Starts reading images into an array, (N, 3, size, size); what it returns waits for it.
 Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
 
 
@@ -62,9 +62,9 @@ idle: list[Worker] = []  # the processes that are kept for the next loader
 
 @contextmanager
 def lend(count: int) -> Iterator[list[Worker]]:
-    """Lend this many workers, which are kept afterward.
+    """Lend out this many workers, and keep them afterward.
 
-    They are ended instead if their user fails, or does not wait for all answers.
+    They are ended instead if the borrower fails or does not wait for all answers.
     """
     workers = [idle.pop() if idle else Worker() for _ in range(count)]
     try:

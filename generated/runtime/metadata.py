@@ -1,4 +1,4 @@
-"""Image files without the data besides their pixels: text, profiles, previews.
+"""Image files without whatever is not pixels: text, profiles, previews.
 
 Pillow refuses an image if these are faulty or long. They are removed without being
 parsed or unpacked.
@@ -20,10 +20,10 @@ APPLICATION, COMMENT = range(0xE0, 0xF0), 0xFE
 
 
 def strip(data: bytes) -> bytes | None:
-    """Return a JPEG or PNG file without metadata, None if it is neither.
+    """Return a JPEG or PNG file without metadata, or None if it is neither.
 
-    What decides how the image looks stays: transparency, the color transform, and EXIF
-    data, which tell its orientation.
+    Whatever decides how the image looks stays: transparency, the color transform, and
+    EXIF data, which has its orientation.
     """
     if data.startswith(PNG):
         return _strip_png(data)
@@ -50,7 +50,7 @@ def _strip_png(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield a PNG's chunks: kind, all of it, and whether it has its checksum."""
+    """Yield a PNG's chunks: kind, all bytes, and whether the checksum is right."""
     at = len(PNG)
     kind = b""
     while at + 8 <= len(data) and kind != b"IEND":

@@ -1,4 +1,4 @@
-"""Decode a tree of images once, so that training need not do so in every epoch.
+"""Decode a tree of images once, so that training does not have to in every epoch.
 
 After a stop, or when images have changed, pack again: shards that are intact and up to
 date are kept.
@@ -95,7 +95,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     for sentence in explain(bad):
         print(f"left out: {sentence}", file=sys.stderr)
     print(
-        f"{str(out)!r} has {counts[0]} images to train and {counts[1]} to validate"
+        f"{str(out)!r} has {counts[0]} training and {counts[1]} validation images"
         f" ({len(bad)} left out, {written} shards written)"
     )
 

@@ -72,9 +72,9 @@ def read_index(root: Path) -> Index:
 
 
 def read_listing(shard: Path, classes: Sequence[str]) -> Listing:
-    """Return what is listed beside a shard of images of these classes.
+    """Return the list next to a shard of images of these classes.
 
-    Raises DataError if it cannot be so.
+    Raises DataError if the list cannot be right.
     """
     path = shard.with_suffix(".json")
     value: Any = _read_list(path)

@@ -26,8 +26,8 @@ class Survey(NamedTuple):
 def survey(train: Images, val: Images, workers: int, *, colors: bool = False) -> Survey:
     """Read all images once. Without `colors`, the covariance is left at 0.
 
-    Raises DataError if no training image can be read. Of several processes each reads
-    some of the batches.
+    Raises DataError if no training image can be read. Several processes divide up the
+    batches.
     """
     count = 0
     rank, world_size = parallel.rank(), parallel.world_size()

@@ -2,8 +2,8 @@
 
 Each is a program of its own that does not import torch. It reads requests from its
 standard input and writes pixels to its standard output, not to shared memory: a
-container often has only 64 MiB of that. It ends when its input does, and so with the
-process that started it, however that ends.
+container often has only 64 MiB of that. It ends when its input does, and so along with
+the process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Worker:
         return reasons
 
     def _obituary(self, path: str) -> str:
-        """Return how the process ended, while it was reading a file."""
+        """Return a sentence on how the process ended while it was reading a file."""
         code = self._process.wait()
         cause, advice = f"ended with exit status {code}", ""
         if code < 0:
@@ -113,7 +113,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):  # of a request that was not read
+        with contextlib.suppress(OSError):  # a request may be unread
             pipe.close()  # type: ignore[union-attr]
 
 
@@ -137,7 +137,7 @@ def serve() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    # Nothing that a library prints gets between the answers.
+    # Nothing that a library prints may get between the answers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
         while True:

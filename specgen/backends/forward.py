@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from specgen.backends import moves
-from specgen.backends.layout import bracketed, comments, enumeration, fits
-from specgen.graph import INPUT, Placed, PlacedGraph, Share
-from specgen.ops.base import Call, Shape
-from specgen.passes.schedule import Apply, Fetch, Pad, X, schedule
+from specgen.backends.expression import Called, Expression, Joined, Several, assign
+from specgen.backends.layout import comments, enumeration
+from specgen.graph import INPUT, Placed, PlacedGraph
+from specgen.ops.base import Call, Infix, Shape
+from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run
 
 INDENT = 8
 
 
 class Forward:
-    """The body of `forward`: `lines`, and the names of the functions they call."""
+    """The body of `forward`: `lines`, and the names of the functions they call.
 
-    def __init__(self, placed: PlacedGraph) -> None:
+    Without `shown`, comments with shapes are left out: they differ between the uses of
+    a class.
+    """
+
+    def __init__(
+        self, placed: PlacedGraph, routine: Routine, *, shown: bool = True
+    ) -> None:
         self.helpers: set[str] = set()
         self.functional = False  # whether some call is of torch.nn.functional
-        self._devices = placed.devices
+        self._devices, self._shown = placed.devices, shown
+        self._shapes = {share.name: share.shape for share in placed.shares()}
+        known = {variable for variable, _ in routine.arguments}
+        results = [variable for variable, _ in routine.results]
+        # mypy must be told the type of what is returned.
+        self._untyped = set(results) - known
         self._paragraphs: list[list[str]] = [[]]
+        if loop := self._loop(routine):
+            self._paragraphs[-1] += loop
+        else:
+            self._steps(routine)
+        self._paragraphs[-1].append(f"{' ' * INDENT}return {', '.join(results)}")
+
+    def _steps(self, routine: Routine) -> None:
         previous: Placed | None = None
-        for step in schedule(placed):
+        for step in routine.steps:
+            if isinstance(step, Run):
+                self._run(step)
+                previous = None
+                continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
             begins = len(first.shares) > 1 and bool(first.node.parameters())
             if begins and first is not previous and not isinstance(step, Fetch):
@@ -35,7 +59,29 @@ class Forward:
                 case Apply():
                     self._apply(step)
             previous = first
-        self._paragraphs[-1].append(f"{' ' * INDENT}return {X}")
+
+    def _loop(self, routine: Routine) -> list[str]:
+        """Return a loop if all that a routine does is to run blocks one by one."""
+        names = [variable for variable, _ in routine.arguments]
+        runs = [step for step in routine.steps if isinstance(step, Run)]
+        same = all([*run.operands] == [*run.variables] == names for run in runs)
+        if len(runs) < max(2, len(routine.steps)) or not same:
+            return []
+        body = f"{', '.join(names)} = block({', '.join(names)})"
+        pad = " " * INDENT
+        return [f"{pad}for block in self.children():", f"{pad}    {body}"]
+
+    def _run(self, step: Run) -> None:
+        """Call the module of a scope."""
+        scope = step.routine.scope
+        assert scope, "the network runs no other"
+        value = Called(attribute(scope.leaf), step.operands)
+        shape = ""
+        if self._shown:
+            shape = _shape(self._shapes[step.routine.results[0][1]])
+        self._paragraphs[-1] += assign(
+            self._target(step.variables), value, INDENT, shape
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -45,38 +91,33 @@ class Forward:
     def _fetch(self, step: Fetch) -> None:
         """Give each share its input, and say why."""
         found = moves.fetches(step)
-        self._explain(step.layer)
-        shape = _shape(step.layer.shares[0].input_shape)
+        self._explain(step)
+        shape = _shape(step.layer.shares[0].x) if self._shown else ""
         self._paragraphs[-1] += moves.statements(found, shape)
         self.helpers |= moves.helpers(found)
 
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.op.torch(share.input_shape).pad
+        pad = share.op.torch(*share.input_shapes).pad
         assert pad, "it has been scheduled"
-        call = Call("F.pad", (str(pad),))
-        shape = _padded(share.input_shape, pad)
-        self._write(step.variables, [[call]] * len(step.variables), shape)
+        values = [Called("F.pad", (x, str(pad))) for x in step.operands]
+        self._write(step.variables, values, _padded(share.x, pad))
 
     def _apply(self, step: Apply) -> None:
         """Apply the layers to what their shares have fetched."""
-        chains = zip(*(layer.shares for layer in step.layers), strict=True)
-        calls = [
-            [
-                _call(layer, share)
-                for layer, share in zip(step.layers, chain, strict=True)
-            ]
-            for chain in chains
+        values = [
+            _chain(step.layers, number, operands)
+            for number, operands in enumerate(step.operands)
         ]
-        self._write(step.variables, calls, step.layers[-1].shares[0].shape)
+        self._write(step.variables, values, step.layers[-1].shares[0].shape)
 
-    def _explain(self, layer: Placed) -> None:
+    def _explain(self, step: Fetch) -> None:
         """Begin a paragraph by saying why something moves, except for the input."""
-        name = layer.node.name
+        layer, name = step.layer, step.layer.node.name
         joined = dict.fromkeys(
             tuple(piece.device for piece in move.pieces)
-            for move in layer.moves
+            for move in step.moves
             if len(move.pieces) > 1
         )
         sources = [self._several(devices) for devices in joined]
@@ -84,7 +125,7 @@ class Forward:
             reason = f"{name} reads what {sources[0]} computed."
         elif sources:
             reason = f"{name} reads across {'; '.join(sources)}."
-        elif layer.node.inputs[0] == INPUT:
+        elif all(move.value == INPUT for move in step.moves):
             return
         else:
             on = tuple(share.device for share in layer.shares)
@@ -100,63 +141,57 @@ class Forward:
         return enumeration(devices)
 
     def _write(
-        self, variables: Sequence[str], calls: Sequence[Sequence[Call]], shape: Shape
+        self, variables: Sequence[str], values: Sequence[Expression], shape: Shape
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
-        self.functional |= any(call.name.startswith("F.") for call in calls[0])
-        comment = _shape(shape)
-        for variable, nested in zip(variables, calls, strict=True):
-            self._paragraphs[-1] += _statement(variable, nested, comment)
-            comment = ""
+        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(values[0])))
+        comment = _shape(shape) if self._shown else ""
+        for variable, value in zip(variables, values, strict=True):
+            if variable != value:
+                target = self._target([variable])
+                self._paragraphs[-1] += assign(target, value, INDENT, comment)
+                comment = ""
+
+    def _target(self, variables: Sequence[str]) -> str:
+        """Return what a statement assigns; at first, with its type if it needs one."""
+        if len(variables) == 1 and variables[0] in self._untyped:
+            self._untyped.remove(variables[0])
+            return f"{variables[0]}: Tensor"
+        return ", ".join(variables)
 
     def _paragraph(self) -> None:
         if self._paragraphs[-1]:
             self._paragraphs.append([])
 
 
-def _call(layer: Placed, share: Share) -> Call:
-    form = share.op.torch(share.input_shape)
-    if form.function:
-        return form.function
-    own = bool(layer.node.parameters())
-    return Call(f"self.{share.name if own else layer.node.name}")
+def _chain(
+    layers: Sequence[Placed], number: int, operands: Sequence[str]
+) -> Expression:
+    """The layers' shares of this number, one around the other."""
+    value: Expression = operands[0]
+    inputs: Sequence[str] = operands
+    for layer in layers:
+        share = layer.shares[number]
+        form = share.op.torch(*share.input_shapes)
+        match form.function:
+            case Infix(sign):
+                value = Joined(sign, tuple(inputs))
+            case Call(name, args):
+                joined = Several(tuple(inputs)) if len(inputs) > 1 else value
+                value = Called(name, (joined, *args))
+            case None if form.module:
+                own = bool(layer.node.parameters())
+                name = share.name if own else layer.node.name
+                value = Called(attribute(name.rpartition(".")[2]), (value,))
+        inputs = ()
+    return value
 
 
-def _statement(variable: str, calls: Sequence[Call], comment: str) -> list[str]:
-    """Return `variable = outer(inner(variable))`, as the formatter breaks it."""
-    start = f"{variable} = "
-    line = start + _expression(calls, variable)
-    if fits(line, INDENT, comment) or len(calls) == 1:
-        return bracketed(line, [], "", INDENT, comment)
-    above = [f"{' ' * INDENT}# {comment}"] if comment else []
-    return above + _broken(start, calls, variable, "", INDENT)
-
-
-def _broken(
-    before: str, calls: Sequence[Call], x: str, after: str, indent: int
-) -> list[str]:
-    pad, inner = " " * indent, indent + 4
-    line = before + _expression(calls, x) + after
-    if fits(line, indent) or len(calls) == 1:
-        return [pad + line]
-    *others, outer = calls
-    lines = [f"{pad}{before}{outer.name}("]
-    body = ", ".join((_expression(others, x), *outer.args))
-    if fits(body, inner):
-        lines.append(" " * inner + body)
-    elif outer.args:
-        lines += _broken("", others, x, ",", inner)
-        lines += [f"{' ' * inner}{argument}," for argument in outer.args]
-    else:
-        lines += _broken("", others, x, "", inner)
-    return [*lines, f"{pad}){after}"]
-
-
-def _expression(calls: Sequence[Call], x: str) -> str:
-    """Return calls around a variable, the first innermost."""
-    for call in calls:
-        x = f"{call.name}({', '.join((x, *call.args))})"
-    return x
+def attribute(leaf: str) -> str:
+    """How a module names one of its parts."""
+    if leaf.isidentifier():
+        return f"self.{leaf}"
+    return f'self.get_submodule("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

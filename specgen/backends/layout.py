@@ -19,10 +19,10 @@ def fits(line: str, indent: int, comment: str = "") -> bool:
 def bracketed(
     before: str, items: Sequence[str], after: str, indent: int, comment: str = ""
 ) -> list[str]:
-    """Return `before items after` in one line, or as the formatter breaks it.
+    """Return `before items after` on one line, or as the formatter breaks it.
 
-    `before` ends with the bracket of a call or, behind a space, of a tuple; `after`
-    begins with the closing one. A comment that does not fit behind a whole statement
+    `before` ends with the bracket of a call or, after a space, of a tuple; `after`
+    begins with the closing one. A comment that does not fit after a whole statement
     goes above it.
     """
     pad, inner = " " * indent, " " * (indent + len(INDENT))
@@ -44,7 +44,7 @@ def listed(items: Iterable[str], indent: int) -> list[str]:
 
 
 def paragraph(text: str, indent: int = 0) -> list[str]:
-    """Words of a spec, filled to the width, for a docstring."""
+    """Text of a spec, wrapped to the width, for a docstring."""
     return _filled(prose(text), " " * indent)
 
 
@@ -61,7 +61,7 @@ def comments(texts: Iterable[str], indent: int) -> list[str]:
 
 
 def _filled(text: str, prefix: str) -> list[str]:
-    """Fill lines that begin with a prefix up to the width."""
+    """Wrap text into lines that begin with a prefix."""
     # textwrap counts characters: a filler before each wide one, taken out at the end,
     # makes it count columns, unless a line breaks between the two.
     padded = "".join("\0" * (width(c) - 1) + c for c in text)

@@ -1,4 +1,4 @@
-"""Writes down how the shares of one layer get their inputs.
+"""Writes the code that brings the shares of one layer their inputs.
 
 A share has a variable. A statement must not overwrite one that a later statement reads:
 shares that need each other's variables are assigned together.
@@ -21,7 +21,7 @@ INDENT = 8
 class Fetch:
     """Moves `parts`, expressions of the variables `sources`, to the target.
 
-    `to` is the device, or None where the only part already is on it.
+    `to` is the device, or None if the only part is already on it.
     """
 
     target: str
@@ -38,18 +38,19 @@ class Fetch:
 
     @property
     def joins(self) -> bool:
-        """Whether it needs a call of `gather`."""
+        """Whether it needs a call to `gather`."""
         return len(self.parts) > 1
 
 
 def fetches(step: schedule.Fetch) -> list[Fetch]:
-    """What is needed to have the input of each share in its variable."""
-    moves = {move.name: move for move in step.layer.moves}
+    """What is needed to give each variable its value."""
+    moves = {move.name: move for move in step.moves}
     found = []
-    for share, target in zip(step.layer.shares, step.variables, strict=True):
-        if share.input in moves:
-            found.append(_fetch(target, moves[share.input], step.held))
-        elif (source := step.held[share.input]) != target:
+    for target, value in step.assigns:
+        if value in moves:
+            found.append(_fetch(target, moves[value], step.held))
+        else:
+            source = step.held[value]
             found.append(Fetch(target, (source,), (source,), None))
     return found
 
@@ -87,7 +88,7 @@ def helpers(found: Sequence[Fetch]) -> set[str]:
 
 
 def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
-    """Cut where nothing later reads a target of anything before."""
+    """Split where nothing later reads a target of anything earlier."""
     groups: list[list[Fetch]] = []
     for fetch in found:
         first = 0

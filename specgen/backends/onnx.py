@@ -1,9 +1,9 @@
 """The structure of a network as an ONNX file to review: parameters are graph inputs.
 
-A layer's tensor has the layer's name, and its node the same behind a slash, as some
-runtimes confuse equal ones: `conv1` and `/conv1`. If a layer takes several nodes, the
-others are named below it: `/norm1/Split` gives `norm1.Split_0` and `norm1.Split_1`.
-What is written is the logical graph, so that every placement gives the same file.
+A layer's tensor has the layer's name, and its node the same name after a slash, because
+some runtimes confuse equal names: `conv1` and `/conv1`. If a layer takes several nodes,
+the others are named below it: `/norm1/Split` gives `norm1.Split_0` and `norm1.Split_1`.
+The file has the logical graph, so every placement gives the same file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, printer
 
-from specgen.graph import INPUT, Graph, Node
+from specgen.graph import INPUT, Graph, Node, tensor_name
 from specgen.ops.base import Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
@@ -45,19 +45,24 @@ def to_text(model: onnx.ModelProto) -> str:
 
 
 def build(graph: Graph, name: str) -> onnx.ModelProto:
-    """Return the model of a graph whose shapes are known; `name` is its graph's.
+    """Return the model of a graph whose shapes are known; `name` names its ONNX graph.
 
-    Inputs are the images (N, C, H, W), then the parameters by their state_dict keys.
-    Outputs (N, classes) are `logits` and, of a network with a final softmax, `prob`.
+    Inputs are the images (N, C, H, W), then the tensors that layers read, by their
+    state_dict keys. Outputs (N, classes) are `logits` and, after a final softmax,
+    `prob`.
     """
     proto = onnx.GraphProto(name=name)
     proto.input.append(_batch(INPUT, graph.input_shape))
     tensors = tensor_names(graph)
     for node in graph.nodes:
-        for key, shape in node.parameters().items():
-            proto.input.append(_tensor(key, shape))
+        read = {
+            name for step in node.op.onnx(*node.input_shapes) for name in step.inputs
+        }
+        for leaf, shape in node.op.shapes(*node.input_shapes).items():
+            if leaf in read:
+                proto.input.append(_tensor(tensor_name(node.name, leaf), shape))
         output = tensors[node.name]
-        _write_layer(proto, node, tensors[node.inputs[0]], output)
+        _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
         known.append(_batch(output, node.shape))
     return onnx.ModelProto(
@@ -79,9 +84,14 @@ def with_all_outputs(model: bytes) -> bytes:
 def tensor_names(graph: Graph) -> dict[str, str]:
     """Return the tensor of each layer, named after it except for the outputs.
 
-    Another layer called `logits` or `prob` is renamed.
+    The tensor of any other layer called `logits` or `prob` is renamed, and that of a
+    layer whose name is that of its parameter.
     """
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
+    own = [
+        node.name for node in graph.nodes if "" in node.op.shapes(*node.input_shapes)
+    ]
+    tensors |= {name: f"{name}.output" for name in own}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
     last = graph.nodes[-1]
     if graph.has_probabilities:
@@ -89,11 +99,16 @@ def tensor_names(graph: Graph) -> dict[str, str]:
     return tensors | {last.name: LOGITS}
 
 
-def _write_layer(proto: onnx.GraphProto, layer: Node, read: str, output: str) -> None:
-    """Add the nodes and constants of a layer that reads one tensor and gives one."""
-    for step in layer.op.onnx(layer.x):
+def _write_layer(
+    proto: onnx.GraphProto, layer: Node, reads: Sequence[str], output: str
+) -> None:
+    """Add the nodes and constants of a layer that reads tensors and gives one."""
+    known = {f"x{index}": tensor for index, tensor in enumerate(reads)}
+    if len(reads) == 1:
+        known = {"x": reads[0]}
+    for step in layer.op.onnx(*layer.input_shapes):
         inputs = [
-            read if name == "x" else f"{layer.name}.{name}" for name in step.inputs
+            known.get(name) or tensor_name(layer.name, name) for name in step.inputs
         ]
         name, outputs = f"/{layer.name}", [output]
         if step.name:
@@ -112,7 +127,7 @@ def _node(
     name: str,
     attributes: Mapping[str, Any],
 ) -> onnx.NodeProto:
-    # The parser writes the empty domain as well: the text form gives equal bytes.
+    # The parser writes the empty domain, too, so the text form gives equal bytes.
     return helper.make_node(op_type, inputs, outputs, name, domain="", **attributes)
 
 

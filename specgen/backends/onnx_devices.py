@@ -1,10 +1,11 @@
 """The placement in an ONNX file: multi-device annotations (IR 11).
 
-Each node says of each of its inputs and outputs which devices hold it: one device, each
-of several all of it, or each a shard along an axis. Where a node reads a tensor in
-another way than it was left, a runtime has to move it: these are the placement's moves.
-A device runs a node on what it holds; of a Split it gives, and of a Concat it joins,
-only that. A runtime that knows no annotations computes the same.
+Each node says which devices hold each of its inputs and outputs: one device, several
+that each hold all of it, or several that each hold a shard along an axis. Where a node
+reads a tensor in a different layout from the one it was left in, a runtime has to move
+it: these are the placement's moves. A device runs a node on what it holds: that is all
+it returns of a Split, and all it joins in a Concat. A runtime that ignores the
+annotations computes the same values.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from specgen.graph import Placed, PlacedGraph
 CONFIGURATION = "placement"
 
 LEGEND = """\
-# Comments hold the multi-device annotations of model.onnx, which this form cannot say.
+# Comments hold the multi-device annotations of model.onnx, which this format lacks.
 # gpu0, gpu1: x              all of x is on both
 # gpu0 | gpu1 on axis 0: x   one half of x is on each
 """
@@ -35,7 +36,7 @@ LEGEND = """\
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """Equal shards along an axis, each on as many of the devices, in order.
+    """Equal shards along an axis, each on the same number of devices, in order.
 
     One shard is the whole tensor: on one device, or replicated.
     """
@@ -45,7 +46,7 @@ class Sharding:
     shards: int = 1
 
     def spec(self, tensor: str, shape: Sequence[int | str]) -> ShardingSpecProto:
-        """Return what ONNX says: a shard on several devices has a number below 0."""
+        """Return it for ONNX, where a shard on several devices has a number below 0."""
         spec = ShardingSpecProto(tensor_name=tensor)
         size = len(self.devices) // self.shards
         for shard in range(self.shards):
@@ -71,7 +72,7 @@ def render(placed: PlacedGraph, name: str) -> dict[str, bytes]:
 
 
 def build(placed: PlacedGraph, name: str) -> ModelProto:
-    """Return the model of `onnx.build` with its placement; `name` is its graph's."""
+    """Return the model of `onnx.build` with its placement; `name` names its graph."""
     model = onnx.build(placed.graph, name)
     model.ir_version = IR_VERSION
     model.configuration.add(
@@ -115,9 +116,10 @@ def _shardings(
     split = Sharding(on, 1, len(on))
     found = {tensor: split for node in nodes for tensor in node.output}
     # All shares read the same number of channels, so the whole is divided by that.
-    parts = layer.node.x[0] // layer.shares[0].input_shape[0]
+    parts = layer.node.x[0] // layer.shares[0].x[0]
     found[read] = Sharding(on, 1, parts)
-    found |= dict.fromkeys(layer.node.parameters(), Sharding(on, 0, len(on)))
+    for key, own in layer.node.tensors().items():
+        found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
     for node in nodes:
         # Each of a norm's groups is on one device.
         groups = {"Split": node.output, "Concat": node.input}.get(node.op_type, ())

@@ -1,8 +1,8 @@
 """Checks the multi-device annotations of an ONNX file; onnx's own checker does not.
 
-They must say of every input and output of every node where it is, in a way that can be:
-on devices and axes that there are, in equal shards that make up the whole, and with all
-that a node reads on each device that computes something of it.
+They must say where every input and output of every node is, and it must be possible:
+devices and axes that exist, equal shards that make up the whole, and everything that a
+node reads on each device that computes part of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IR_VERSION = 11  # the first with these annotations
 
 
 def check(model: ModelProto) -> Iterator[str]:
-    """Yield what is wrong, one sentence each; nothing if every node is annotated well.
+    """Yield what is wrong, one sentence each; nothing if all annotations are correct.
 
     The shapes of all tensors must be in the file.
     """

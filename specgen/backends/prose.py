@@ -1,7 +1,7 @@
 """A spec's text, made harmless: tools read it as nothing but text.
 
-Generated code keeps them as they are written wherever it can. What goes is what cannot
-be seen, or what a linter, a type checker or Python itself would obey.
+Generated code keeps it as it is written wherever it can. Only what is invisible, or
+what a linter, a type checker or Python itself would obey, is removed or replaced.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _INVISIBLE = re.compile(
 )
 # Variants of a character: bold, full-width, joined. Not x², ½ and the like.
 _SHAPES = re.compile("<(font|wide|narrow|compat|initial|medial|final|isolated)>")
-# Between ASCII spaces and punctuation; a word, or what is none.
+# What is between ASCII spaces and punctuation; a word, or one character that is not.
 _RUN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
 _WORD = re.compile(r"[^\W_]+|[\W_]")
-# Words that tools obey in a comment. Quoted, they are what people say about them.
+# Words that tools obey in a comment, but not in quotes.
 _DIRECTIVE = re.compile(
     r"(?<![\w'])(?:(?:noqa|nosec|nosem|nosemgrep|pragma|pyre-\w+)(?!\w)"
     r"|(?:autopep8|codespell|coding|cspell|flake8|fmt|isort|mypy|pylint|pyright|pytype"
@@ -46,7 +46,7 @@ def prose(text: str) -> str:
 
 
 def width(character: str) -> int:
-    """The columns that a character takes, or one more."""
+    """The columns that a character takes, or one too many."""
     wide = unicodedata.east_asian_width(character) in "WF"
     return 2 if wide or unicodedata.category(character) in ("So", "No") else 1
 
@@ -74,7 +74,7 @@ def _unless_plain(word: re.Match[str]) -> str:
 def _lookalikes() -> dict[int, str]:
     """Characters that ruff finds confusable with ASCII (RUF001 to RUF003).
 
-    A line of the file is what to write, a space, and the characters that look like it.
+    Each line of the file has the ASCII character, a space, and those that look like it.
     """
     text = Path(__file__).with_name("lookalikes.txt").read_text("utf-8")
     pairs = (line.split(" ", 1) for line in text.splitlines())

@@ -1,7 +1,7 @@
 """The README of a generated folder: what the network is, as git hosts show it.
 
-Words of a spec are escaped, its names stand in code spans. What depends on all layers
-stands in few lines, so that the change of one layer is a small difference.
+A spec's text is escaped, and its names are in code spans. Only a few lines depend on
+all layers, so that changing one layer makes a small diff.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from specgen.tables import dimensions, ranges
 
 PICTURE = "architecture.svg"
 RUN = """\
-In this folder, which needs `runtime/` beside it; `DIR` has images in `train/<class>/`
-and `val/<class>/`.
+Run these in this folder, which needs `runtime/` next to it. `DIR` has images in
+`train/<class>/` and `val/<class>/`.
 
 ```console
 pip install -r ../runtime/requirements.txt
@@ -33,7 +33,7 @@ python predict.py IMAGE... --model runs/{stem}/checkpoint.safetensors
 python export.py runs/{stem}/checkpoint.safetensors
 ```
 
-Each says more with `--help`: how to resume, which devices to use. From Python:
+Each explains more with `--help`: how to resume, which devices to use. From Python:
 
 ```python
 from model import {name}
@@ -92,7 +92,7 @@ def _layers(plan: Plan) -> str:
 
 
 def _shape(shape: Shape) -> str:
-    """A shape that stands in one line of a narrow column."""
+    """A shape that stays on one line in a narrow column."""
     return dimensions(shape).replace(" ", "")
 
 

@@ -1,4 +1,4 @@
-"""What a spec says of a network in words and figures: every setting, every comment."""
+"""What a spec says about a network: every setting and every comment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from specgen.diagnostics import Path
-from specgen.ops.weighted import DEFAULT_START, Weighted, used_defaults
+from specgen.ops.weighted import DEFAULT_START, used_defaults
 from specgen.source import Source
 from specgen.spec import Spec
 
-# Keys whose comments are on settings, or speak to an editor: the first line often does.
+# Keys whose comments are on settings or, as the first line often is, for an editor.
 RECIPE = ("specgen", "init", "data", "training")
 
 
 class Setting(NamedTuple):
-    """A value of the recipe, by its path; why it is so, in the words of the spec."""
+    """A value of the recipe, by its path, and the spec's own reason for it."""
 
     path: str
     value: str
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
     """Yield how it starts, what it sees and how it learns, with the comments on that.
 
-    A comment on several settings stands with the first of them.
+    A comment on several settings goes with the first of them.
     """
     said = {path: texts for path, texts in source.comments.items() if _in_recipe(path)}
     for path, value in _settings(spec):
@@ -37,7 +37,7 @@ def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
 
 
 def said(spec: Spec, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield the other comments and what they are on, layers in their order."""
+    """Yield the other comments and what they are about, layers in their order."""
     sections, layers = list(type(spec).model_fields), list(spec.layers)
 
     def place(path: Path) -> tuple[int, int]:
@@ -72,8 +72,8 @@ def _settings(spec: Spec) -> Iterator[tuple[Path, str]]:
             dumped = value.model_dump() if isinstance(value, BaseModel) else value
             yield from _leaves(("init", leaf), dumped)
     for name, op in spec.layers.items():
-        if isinstance(op, Weighted):
-            yield from _leaves(("layers", name, "init"), op.init.model_dump())
+        if isinstance(init := getattr(op, "init", None), BaseModel):
+            yield from _leaves(("layers", name, "init"), init.model_dump())
     size = spec.data.side(spec.input.height, spec.input.width)
     yield from _leaves(("data",), spec.data.model_dump() | {"size": size})
     yield from _leaves(("training",), spec.training.model_dump())

@@ -1,6 +1,6 @@
 """The plan as tables for people: what `specgen show` prints.
 
-Everything fits 80 columns unless a spec has very long names.
+Everything fits in 80 columns unless a spec has very long names.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def table(plan: Plan, *, details: bool = False) -> str:
 def beginning(graph: Graph, names: Sequence[str]) -> str:
     """Return tables of the layers that are known before the first that is not.
 
-    `names` are those of all layers. Where they run is not shown: nothing was placed.
+    `names` has those of all layers. Devices are not shown, since nothing was placed.
     """
     known = [
         plan_layer(node)
@@ -142,10 +142,10 @@ def _images(plan: Plan, *, details: bool) -> str:
 
 
 def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
-    """Return what crosses devices as a table, with its head and its total.
+    """Return a table of what crosses devices, with its header and total.
 
     Edges that carry the same amount from one device to several share a line. With
-    `details`, there is a column for the bytes of a training step, too.
+    `details`, there is also a column for the bytes of a training step.
     """
     devices = [device.name for device in plan.devices]
     heads = ["bytes per image", "bytes per step"][: 1 + details]

@@ -1,9 +1,9 @@
 """The command line: the only package that prints or exits.
 
-A command is a module of this package: `add` declares its arguments, `run` does it and
-returns the exit status. 0 is done, 1 something is wrong with what was given, 2 wrong
-usage, 130 ended by Ctrl-C (`__main__` sees to it, also while this package is imported).
-Each command imports what it needs when it runs: a build is mostly imports.
+A command is a module of this package: `add` declares its arguments, `run` runs it and
+returns the exit status: 0 for success, 1 for wrong input, 2 for wrong usage, 130 for
+Ctrl-C (which `__main__` handles, even while this package is imported). Each command
+imports what it needs when it runs, since a build is mostly imports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMANDS = {
     "report": "write a page about a network, or about two side by side",
     "verify": "run the generated code and compare with the plan",
     "schema": "print a JSON Schema for editors",
-    "explain": "say more about an error or a warning",
+    "explain": "explain an error or a warning",
     "sample-data": "render a small data set of drawn shapes",
     "completion": "print a completion script for a shell",
 }

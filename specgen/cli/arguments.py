@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,28 +13,41 @@ from specgen.diagnostics import SpecError
 
 if TYPE_CHECKING:
     from specgen.compiler import Program
+    from specgen.diagnostics import Diagnostic
+    from specgen.diff.revision import StandardInput
 
-STDIN = Path("-")
+STDIN = "-"
+REVISION = "a spec: a file, REV:path of git, as in `git show`, or - for standard input"
 
 
-def specs(command: argparse.ArgumentParser, more: str = "") -> None:
-    """Add specs, changes to them, and options for warnings."""
+def files(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Add specs: files, and folders of them."""
     command.set_defaults(fail=command.error)
     command.add_argument(
         "specs",
         type=Path,
         nargs="+",
         metavar="SPEC",
-        help=f"a spec, a YAML file, or a folder of them; - is standard input{more}",
+        help=f"a spec, a YAML file, or a folder of them{more}",
     )
+
+
+def specs(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Add specs, changes to them, and options for warnings."""
+    files(command, f"; - is standard input{more}")
+    name(command)
+    changes(command)
+    strict(command)
+
+
+def name(command: argparse.ArgumentParser) -> None:
+    """Add the name of standard input."""
     command.add_argument(
         "--name",
         type=Path,
         metavar="FILE",
-        help="the file that standard input stands for, e.g. specs/alexnet.yaml",
+        help="the file name to use for standard input, e.g. specs/alexnet.yaml",
     )
-    changes(command)
-    strict(command)
 
 
 def changes(command: argparse.ArgumentParser) -> None:
@@ -79,9 +92,25 @@ def output(command: argparse.ArgumentParser) -> None:
     )
 
 
+def pair(command: argparse.ArgumentParser, more: str) -> None:
+    """Add one or two specs, of files or git, and changes to the last of them."""
+    command.set_defaults(fail=command.error)
+    command.add_argument("spec", metavar="A", help=REVISION)
+    command.add_argument("other", nargs="?", metavar="B", help=f"the same; {more}")
+    name(command)
+    changes(command)
+
+
 def form(command: argparse.ArgumentParser) -> None:
     """Add the output format."""
     command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def batch_size(command: argparse.ArgumentParser, what: str) -> None:
+    """Add the number of images to plan for."""
+    command.add_argument(
+        "--batch-size", type=images, metavar="N", help=f"{what} for N images at once"
+    )
 
 
 def quiet(command: argparse.ArgumentParser) -> None:
@@ -92,32 +121,53 @@ def quiet(command: argparse.ArgumentParser) -> None:
 
 
 def given(options: argparse.Namespace) -> tuple[list[Path], dict[Path, bytes]]:
-    """Return the specs, with `-` under its name, and the texts already read.
+    """Return the specs, with `-` under its name, and the texts that were already read.
 
     Raises:
         SpecError: a folder without specs.
     """
     from specgen import build
-    from specgen.source import MAX_BYTES
 
+    stdin = standard_input(options, [str(spec) for spec in options.specs])
+    if stdin is None:
+        return build.expand(options.specs), {}
+    files = [stdin.file if str(spec) == STDIN else spec for spec in options.specs]
+    return build.expand(files), {stdin.file: stdin.text}
+
+
+def standard_input(
+    options: argparse.Namespace, specs: Collection[str | None]
+) -> StandardInput | None:
+    """Read standard input if one of the specs is `-`; --name says what it is."""
     name: Path | None = options.name
-    if (STDIN in options.specs) != (name is not None):
+    if (STDIN in specs) != (name is not None):
         options.fail("- and --name FILE go together: FILE names what is read from -")
     if name is None:
-        return build.expand(options.specs), {}
+        return None
     if name.is_dir():
         options.fail(f"--name {name} is a folder")
-    files = [name if spec == STDIN else spec for spec in options.specs]
-    return build.expand(files), {name: sys.stdin.buffer.read(MAX_BYTES + 1)}
+    from specgen.diff.revision import StandardInput
+    from specgen.source import MAX_BYTES
+
+    return StandardInput(name, sys.stdin.buffer.read(MAX_BYTES + 1))
 
 
 def warn(options: argparse.Namespace, programs: Iterable[Program]) -> None:
     """Have `main` print the warnings at the end; with --strict they are errors.
 
     Raises:
-        SpecError: these.
+        SpecError: there are warnings, and --strict was given.
     """
-    found = dict.fromkeys(w for program in programs for w in program.warnings)
+    tell(options, (w for program in programs for w in program.warnings))
+
+
+def tell(options: argparse.Namespace, warnings: Iterable[Diagnostic]) -> None:
+    """Do this for some of the warnings.
+
+    Raises:
+        SpecError: these, with --strict.
+    """
+    found = dict.fromkeys(warnings)
     if found and options.strict:
         raise SpecError(replace(warning, warning=False) for warning in found)
     options.warnings.extend(found)

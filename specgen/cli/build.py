@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Set
+from itertools import groupby
 from pathlib import Path
 
 from specgen.cli import arguments
@@ -78,8 +79,13 @@ def run(options: argparse.Namespace) -> int:
     done = write(root, folders, force=options.force)
     for copy in done.backups:
         print(f"saved the edited file as {root / copy}")
-    for change in done.changed:
-        print("removed" if change.new is None else "wrote", root / change.path)
+    for name, group in groupby(done.changed, lambda c: c.path.partition("/")[0]):
+        changes = list(group)
+        if len(changes) == len(folders[name]) and all(c.new for c in changes):
+            print(f"wrote {root / name}: {len(changes)} files")
+            continue
+        for change in changes:
+            print("removed" if change.new is None else "wrote", root / change.path)
     for change in done.refused:
         print(difference(root, change))
     changed = {c.path.partition("/")[0] for c in (*done.changed, *done.refused)}

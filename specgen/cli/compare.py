@@ -26,27 +26,18 @@ EXAMPLES = (
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    command.add_argument(
-        "specs",
-        nargs="+",
-        metavar="SPEC",
-        help="a spec: a file, or REV:path of git, as in `git show`",
-    )
+    command.add_argument("specs", nargs="+", metavar="SPEC", help=arguments.REVISION)
+    arguments.name(command)
     command.add_argument(
         "--sweep",
         action="append",
         default=[],
         metavar="PATH=V1,V2",
         help="a row for each of these values, e.g. layers.conv1.kernel_size=7,9,11;"
-        " several sweeps multiply",
+        " several sweeps are combined",
     )
     arguments.changes(command)
-    command.add_argument(
-        "--batch-size",
-        type=arguments.images,
-        metavar="N",
-        help="plan memory for N images at once",
-    )
+    arguments.batch_size(command, "plan memory")
     command.add_argument(
         "--format", choices=("table", "markdown", "csv", "json"), default="table"
     )
@@ -54,7 +45,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--build",
         type=Path,
         metavar="DIR",
-        help="build each variant, too, into a folder of DIR that is named after what it"
+        help="also build each variant, into a folder in DIR that is named after what it"
         " changes",
     )
     command.add_argument(
@@ -67,7 +58,7 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table, and build; 1 if a spec has no variant that compiles."""
     if options.force and not options.build:
-        options.fail("--force is an option of --build")
+        options.fail("--force works only with --build")
     from specgen.variants import compare
 
     variants = compare(
@@ -75,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         options.set,
         options.sweep,
         root=options.root,
+        stdin=arguments.standard_input(options, options.specs),
         images=options.batch_size,
         progress=_progress,
     )
@@ -84,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         _build(options, variants)
     refused = {v.spec: v for v in reversed(variants) if v.spec not in sound}
     if refused:
-        # A value may be refused, a spec may not: of each, what the first variant has.
+        # Some values may be refused, but not all: show the errors of the first variant.
         raise SpecError(
             dict.fromkeys(p for variant in refused.values() for p in variant.problems)
         )
@@ -104,7 +96,7 @@ def _shown(variants: Sequence[Variant], form: str) -> str:
 
 
 def _progress(done: int, total: int) -> None:
-    """Count on a terminal, in a line that goes when all is done."""
+    """Count on a terminal, in a line that disappears when all is done."""
     if total >= 100 and sys.stderr.isatty():
         shown = f"{done} of {total} variants" if done < total else ""
         print(f"\r\x1b[K{shown}", end="", file=sys.stderr, flush=True)

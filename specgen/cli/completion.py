@@ -1,7 +1,7 @@
 """`specgen completion`: scripts that complete commands and options in a shell.
 
-They are made of the parser, and know everything by themselves: no key that is pressed
-waits for Python.
+They are generated from the parser and are self-contained, so that no key press waits
+for Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EXAMPLES = (
     ('completion zsh > "${fpath[1]}/_specgen"', ""),
     ("completion fish > ~/.config/fish/completions/specgen.fish", ""),
 )
-# By the metavar in --help.
+# Kinds of arguments, by their metavar in --help.
 PATHS = dict.fromkeys(("SPEC", "FILE", "A", "B"), "files") | {"DIR": "folders"}
 
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 class Argument:
     """An option, or a positional argument if it has no `names`.
 
-    `words` are all possible values; without them it is a path or free text.
+    A value is one of `words`, or a path; without either it is free text.
     """
 
     names: list[str]
@@ -66,8 +66,12 @@ class Command:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[Argument]:
+    from specgen.new import shipped
+
     for action in parser._actions:
         words = [str(choice) for choice in action.choices or ()]
+        if "--from" in action.option_strings:
+            words = list(shipped())  # or a file
         help = " ".join((action.help or "").split()).partition(";")[0]
         yield Argument(
             list(action.option_strings),
@@ -122,9 +126,9 @@ def bash(commands: list[Command]) -> str:
 
 
 def _bash(argument: Argument) -> str:
-    if argument.words:
-        return f'words="{" ".join(argument.words)}"'
-    return f"{argument.paths}=1" if argument.paths else ":"
+    values = [f'words="{" ".join(argument.words)}"'] if argument.words else []
+    values += [f"{argument.paths}=1"] if argument.paths else []
+    return "; ".join(values) or ":"
 
 
 def zsh(commands: list[Command]) -> str:
@@ -153,7 +157,10 @@ def zsh(commands: list[Command]) -> str:
 def _zsh(argument: Argument) -> Iterator[str]:
     what = {"files": "_files", "folders": "_files -/", "": ""}[argument.paths]
     if argument.words:
-        what = f"({' '.join(argument.words)})"
+        words = f"({' '.join(argument.words)})"
+        # The space in front keeps _arguments from adding options of its own.
+        both = f' _alternative "specs\\:spec\\:{words}" "files\\:file\\:{what}"'
+        what = both if what else words
     help = argument.help.replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
     for name in argument.names:
         yield f"*{name}[{help}]" + (f": :{what}" if argument.takes_value else "")
@@ -176,7 +183,8 @@ def fish(commands: list[Command]) -> str:
                 parts.append(f"-l {name[2:]}" if name[:2] == "--" else f"-s {name[1:]}")
             if argument.takes_value:
                 if argument.words:
-                    parts.append(f"-x -a {_quoted(' '.join(argument.words))}")
+                    kind = "-r -F" if argument.paths else "-x"
+                    parts.append(f"{kind} -a {_quoted(' '.join(argument.words))}")
                 elif argument.paths == "folders":
                     parts.append("-x -a '(__fish_complete_directories)'")
                 elif argument.paths:

@@ -12,6 +12,7 @@ from specgen.cli.terminal import colored
 EXAMPLES = (
     ("diff net.yaml --set training.epochs=9", "what an edit would mean"),
     ("diff HEAD:net.yaml net.yaml", "since the last commit"),
+    ("diff net.yaml - --name net.yaml < draft", "since it was saved"),
     ("diff main:net.yaml net.yaml --fail-on recipe", "for CI"),
 )
 # Those of `specgen.diff.Tier`, which takes too long to import for --help.
@@ -21,15 +22,8 @@ TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    spec = "a spec: a file, or REV:path as in `git show`"
-    command.add_argument("spec", metavar="A", help=spec)
-    command.add_argument(
-        "other",
-        nargs="?",
-        metavar="B",
-        help=f"{spec}; without it, B is A as --set changes it",
-    )
-    arguments.changes(command)
+    arguments.pair(command, "without it, B is A as --set changes it")
+    arguments.strict(command)
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text"
     )
@@ -42,7 +36,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the difference; fail from the tier of --fail-on."""
+    """Print the difference; fail at the tier of --fail-on or a later one."""
     from specgen.diff import Tier, compare
     from specgen.diff.revision import compile_all
 
@@ -50,7 +44,9 @@ def run(options: argparse.Namespace) -> int:
         options.fail("give a second spec to compare with, or a change with --set")
     other = options.spec if options.other is None else options.other
     specs = (options.spec, ()), (other, options.set)
-    found = compare(*compile_all(specs, options.root))
+    stdin = arguments.standard_input(options, (options.spec, other))
+    before, after = compile_all(specs, options.root, stdin)
+    found = compare(before, after)
     if options.format == "json":
         print(json.dumps(found.as_json(), indent=2))
     elif options.format == "markdown":
@@ -61,5 +57,8 @@ def run(options: argparse.Namespace) -> int:
         from specgen.diff.text import text
 
         print(text(found, color=colored(sys.stdout)))
+    known = {(each.code, each.message) for each in before.warnings}
+    new = (w for w in after.warnings if (w.code, w.message) not in known)
+    arguments.tell(options, new)
     limit = Tier[options.fail_on.upper()] if options.fail_on else None
     return 1 if limit is not None and found.tier >= limit else 0

@@ -1,4 +1,4 @@
-"""`specgen explain`: say more about an error or a warning."""
+"""`specgen explain`: explain an error or a warning."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         options.fail(f"a spec is a file like {path.stem or 'net'}.yaml, not {path}")
     wanted = new.Wanted(options.classes, options.size)
     base: str | None = options.base
-    if options.data:  # what a base sees of an image is its own affair
+    if options.data:  # a base has its own sizes
         wanted = new.look_at(options.data, wanted, sizes=base is None)
     shipped = new.shipped()
     if base is None:

@@ -14,26 +14,20 @@ EXAMPLES = (
     ("report old.yaml net.yaml -o both.html", "side by side"),
     ("report HEAD:net.yaml net.yaml -o new.html", "since the last commit"),
 )
-START = b"<!DOCTYPE html>\n"  # of what this command writes
+START = b"<!DOCTYPE html>\n"  # of a page that this command writes
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.set_defaults(fail=command.error)
-    spec = "a spec: a file, or REV:path of git, as in `git show`"
-    command.add_argument("spec", metavar="A", help=spec)
-    command.add_argument(
-        "other", nargs="?", metavar="B", help=f"{spec}; what differs is marked"
-    )
+    arguments.pair(command, "what differs is marked")
     command.add_argument(
         "-o",
         "--output",
         type=Path,
         required=True,
         metavar="FILE",
-        help="the page, one file that needs no other: report.html",
+        help="the page to write, a single self-contained file: report.html",
     )
-    arguments.changes(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,8 +38,10 @@ def run(options: argparse.Namespace) -> int:
     specs = [(options.spec, () if options.other else options.set)]
     if options.other:
         specs.append((options.other, options.set))
+    stdin = arguments.standard_input(options, (options.spec, options.other))
     names = [", ".join((spec, *sets)) for spec, sets in specs]
-    first, *others = zip(names, compile_all(specs, options.root), strict=True)
+    programs = compile_all(specs, options.root, stdin)
+    first, *others = zip(names, programs, strict=True)
     text = page(*first, *others)
     _write(options.output, text.encode())
     print(f"wrote {options.output}")
@@ -53,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write the page as a whole or not at all, over nothing but an older page.
+    """Write all of the page or nothing, and overwrite only an older page.
 
     Raises:
         SpecError: it cannot be written, or the file is something else.
@@ -61,7 +57,7 @@ def _write(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.exists() and not _is_page(path):
-            message = f"{path} is there already, and is no page"
+            message = f"{path} already exists, and is not a report"
             help = "give another name, or remove it first"
             raise SpecError([Diagnostic("file-exists", message, help=help)])
         try:
@@ -75,7 +71,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _is_page(path: Path) -> bool:
-    if not path.is_file():  # a folder; or a pipe, which reading would wait for
+    if not path.is_file():  # a folder; or a pipe, where reading would wait
         return False
     with path.open("rb") as file:
         return file.read(len(START)) == START

@@ -24,12 +24,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     arguments.specs(command)
     arguments.form(command)
-    command.add_argument(
-        "--batch-size",
-        type=arguments.images,
-        metavar="N",
-        help="show memory and traffic in detail, for N images at once",
-    )
+    arguments.batch_size(command, "show memory and traffic in detail,")
     command.add_argument(
         "--resolved",
         action="store_true",

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from specgen.diagnostics import Diagnostic, printable
 from specgen.paint import Paint, painted, plain
 
-BESIDE = len("1000 | ......")  # what stands beside a line that is cut at both ends
+BESIDE = len("1000 | ......")  # what is next to a line that is cut at both ends
 
 
 def print_text(by_spec: Mapping[str, str]) -> None:
@@ -27,7 +27,7 @@ def print_text(by_spec: Mapping[str, str]) -> None:
 
 
 def print_json(by_spec: Mapping[str, Any]) -> None:
-    """Print the content for a spec; of several, an object with each by its name."""
+    """Print the content for a spec; for several, an object with each by its name."""
     content = next(iter(by_spec.values())) if len(by_spec) == 1 else by_spec
     if content:
         print(json.dumps(content, indent=2, allow_nan=False))
@@ -87,6 +87,6 @@ class Progress:
         self.say("")
 
     def say(self, words: str) -> None:
-        """Show the words in place of those before."""
+        """Show these words in place of the last ones."""
         if self.shown:
             print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)

@@ -22,7 +22,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--quiet",
         action="store_true",
         dest="only_failed",  # `main` would print nothing at all
-        help="print only the specs of which a check has failed",
+        help="print only the specs that fail a check",
     )
 
 

@@ -28,22 +28,15 @@ EXAMPLES = (
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.set_defaults(fail=command.error)
-    command.add_argument(
-        "specs",
-        type=Path,
-        nargs="+",
-        metavar="SPEC",
-        help="a spec, a YAML file, or a folder of them",
-    )
+    arguments.files(command)
     arguments.changes(command)
     arguments.output(command)
     arguments.strict(command)
     command.add_argument(
         "--serve",
         action="store_true",
-        help="show the page of `specgen report`, too, to browsers on this machine;"
-        " it is redrawn at every save",
+        help="also serve the page of `specgen report` to browsers on this machine,"
+        " and redraw it at every save",
     )
     command.add_argument(
         "--port",
@@ -100,11 +93,11 @@ def _port(text: str) -> int:
 
 
 def _serve(options: argparse.Namespace) -> Live:
-    """Start to serve the page of the only spec, and say where."""
+    """Start serving the page of the only spec, and say where."""
     from specgen.page.live import Live
 
     if not options.serve:
-        options.fail("--port is of --serve")
+        options.fail("--port works only with --serve")
     if len(options.specs) > 1 or options.specs[0].is_dir():
         options.fail("--serve shows one spec: give its file")
     live = Live(options.specs[0], options.port or 0)
@@ -113,7 +106,7 @@ def _serve(options: argparse.Namespace) -> Live:
 
 
 def _build(options: argparse.Namespace, spec: Path) -> tuple[Program, int]:
-    """Build one spec; return the number of files written, too."""
+    """Build one spec; also return the number of files written."""
     from specgen import build, cache, lock
     from specgen.writer import problem, write
 
@@ -142,7 +135,7 @@ def _tell(
         word, meaning = str(difference.tier), summary(difference)
         shade = COLORS.get(difference.tier, GREEN)
     if again:
-        word = f"right again, {word}"
+        word = f"fixed, {word}"
     _say(spec, word, shade, f"{count} file{'' if count == 1 else 's'} written")
     if meaning:
         print(textwrap.indent(textwrap.fill(meaning, 78), "  "), flush=True)

@@ -1,4 +1,4 @@
-"""Compares two compiled specs: what differs, how far it reaches, what follows."""
+"""Compares two compiled specs: what differs, how far it reaches, what it affects."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _texts(old: Program, new: Program) -> Iterator[Found]:
             yield Found((name,), before or None, after or None, Tier.SAME)
     comments = old.source.comments, new.source.comments
     for path in {**comments[0], **comments[1]}:
-        # Those of a key that comes or goes come and go with it.
+        # The comments of an added or removed key do not count separately.
         if path in old.source.values and path in new.source.values:
             said = [" ".join(c.get(path, ())) for c in comments]
             if said[0] != said[1]:

@@ -17,9 +17,9 @@ class Change:
     Attributes:
         path: the keys of the spec to it: `layers.conv3.out_channels`.
         tier: how far it reaches, including its consequences.
-        before: the old value as plain data; None where there was none.
+        before: the old value as plain data; None if there was none.
         after: the new one.
-        place: where the spec says so, as `file:line`; "" where none does.
+        place: where the spec says so, as `file:line`; "" if it does not.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Figure:
 class ShapeChange:
     """Layers whose output, or only whose input, has a new shape.
 
-    `layers` come one after the other, and have the same shapes before and after.
+    `layers` are consecutive, and have the same shapes before and after.
     """
 
     layers: tuple[str, ...]
@@ -53,7 +53,7 @@ class ShapeChange:
 
 @dataclass(frozen=True, slots=True)
 class Reshaped:
-    """A tensor of another shape; `name` is its new one."""
+    """A tensor with another shape; `name` is its new name."""
 
     name: str
     before: Shape
@@ -66,7 +66,7 @@ class CheckpointChange:
 
     Attributes:
         loads: those that load as is.
-        reshaped: those of another shape.
+        reshaped: those with another shape.
         missing: new ones, which an old checkpoint does not have.
         unexpected: old ones, which the new network does not have.
         renamed: new names by old ones, whatever their shapes.

@@ -1,6 +1,6 @@
 """What a layer computes in evaluation, as a value that can be compared.
 
-Its ONNX form says it, without what has no effect: padding and strides that no window
+It is the ONNX form, without what has no effect: padding and strides that no window
 reaches.
 """
 
@@ -26,10 +26,10 @@ def meaning(op: Op, x: Shape) -> Meaning:
 
 
 def computed(graph: Graph, numbers: dict[Meaning, int]) -> int:
-    """Return a number for all that the network computes up to the logits.
+    """Return a number for everything that the network computes up to the logits.
 
-    Two graphs that are given the same `numbers` have the same one if each value is the
-    same function of the same tensors, whatever layers without tensors are called, and
+    Two graphs with the same `numbers` get the same one if each value is the same
+    function of the same tensors, whatever layers without tensors are called, and
     however independent layers are ordered.
     """
     values = {INPUT: numbers.setdefault((INPUT, graph.input_shape), len(numbers))}
@@ -39,7 +39,7 @@ def computed(graph: Graph, numbers: dict[Meaning, int]) -> int:
         if node.op.training_only:
             values[node.name] = inputs[0]
             continue
-        key = (meaning(node.op, node.x), inputs, tuple(node.parameters()))
+        key = (meaning(node.op, node.x), inputs, tuple(node.tensors()))
         values[node.name] = numbers.setdefault(key, len(numbers))
         if not node.op.after_logits:
             logits = values[node.name]
@@ -62,8 +62,8 @@ def _node(node: OnnxNode, output: Shape) -> Meaning:
 def _window(attributes: Mapping[str, Any], output: Shape) -> dict[str, Hashable]:
     """The attributes of a window whose number of places is known to be `output`.
 
-    So padding counts where the first window begins, a stride where there is a second,
-    a dilation where a window has a second value.
+    So padding counts only where the first window begins, a stride only if there is a
+    second window, a dilation only if a window has a second value.
     """
     ones = (1, 1)
     strides = attributes.get("strides", ones)

@@ -1,7 +1,7 @@
 """What differs between the layers of two networks, and how far each change reaches.
 
-A change of a layer reaches what follows from it: the tensors of the layers below, if
-these read another shape because of it, and the number of classes.
+A change to a layer reaches whatever depends on it: the tensors of the layers below, if
+those read another shape because of it, and the number of classes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
 from specgen.diff.values import differing, plain
 from specgen.graph import INPUT, Node
-from specgen.ops.base import Op, Refusal, Shape, volume
-from specgen.ops.weighted import Init, Weighted
+from specgen.ops.base import Op, Refusal, Shape
+from specgen.ops.start import Draw
+from specgen.ops.weighted import draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Found:
 class Layers:
     """The changes to the input, the layers and their initial weights.
 
-    Layers are walked in the new order. `_reshaping` has, by layer, the changes that its
-    output has another shape because of; a tensor that is reshaped, or the network's
-    output, raises these to its tier.
+    Layers are walked in the new order. `_reshaping` has, by layer, the changes that
+    gave its output another shape; if that reshapes a tensor, or the network's output,
+    they are raised to that tier.
     """
 
     def __init__(self, old: Program, new: Program, matching: Matching) -> None:
@@ -93,7 +94,7 @@ class Layers:
         """Compare a layer that both networks have."""
         own: set[int] = set()
         if old.name != new.name:
-            tier = Tier.CHECKPOINT if old.parameters() else Tier.SAME
+            tier = Tier.CHECKPOINT if old.tensors() else Tier.SAME
             self._add(("layers", old.name), old.name, new.name, tier)
         if new.name in self._matching.moved:
             tier = Tier.RECIPE if new.op.training_only else Tier.FUNCTION
@@ -104,9 +105,9 @@ class Layers:
         above = causes | set().union(
             *(self._behind(value, gone) for value in old.inputs)
         )
-        if old.op.parameters(old.x) != new.op.parameters(new.x):
+        if _tensors(old.op, old.x) != _tensors(new.op, new.x):
             blamed = {i for i in own if self._found[i].tier >= Tier.CHECKPOINT}
-            if not blamed or _parameters(new.op, old.x) != new.op.parameters(new.x):
+            if not blamed or _tensors(new.op, old.x) != _tensors(new.op, new.x):
                 blamed |= above
             self._raise(blamed or own, Tier.CHECKPOINT)
         self._reshaping[new.name] = set()
@@ -128,7 +129,8 @@ class Layers:
     def _fields(self, old: Node, new: Node) -> set[int]:
         """Add the fields that differ; return those that can change the output's shape.
 
-        A field reaches as far as it does by itself, in the old layer or in the new one.
+        A field is tried by itself, in the old layer and in the new one; what reaches
+        further counts.
         """
         path = ("layers", new.name)
         if old.op.op != new.op.op:
@@ -156,7 +158,7 @@ class Layers:
         return reshaping
 
     def _default_start(self) -> None:
-        """Add differences in the spec's own `init`; layers may start as before."""
+        """Add differences in the spec's own `init`; layers may still start the same."""
         pairs = self._matching.pairs.items()
         starts = [
             (
@@ -172,18 +174,12 @@ class Layers:
             same = all(a.get(leaf) == b.get(leaf) for a, b in starts)
             self._add(path, before, after, Tier.SAME if same else Tier.RECIPE)
 
-    def _start(self, node: Node, program: Program) -> dict[str, float]:
+    def _start(self, node: Node, program: Program) -> dict[str, Draw]:
         """The initial values of a layer's tensors, by leaf.
 
         An `init` that depends on the size of a tensor counts as different.
         """
-        if not isinstance(node.op, Weighted):
-            return {}
-        init: Init = node.op.init.over(program.spec.init)
-        start = {"weight": init.std(volume(node.op.weight(node.x)[1:]))}
-        if node.op.bias:
-            start["bias"] = init.bias or 0.0
-        return start
+        return draws(node.op, node.x, program.spec.init)
 
 
 def _own_tier(node: Node) -> Tier:
@@ -192,12 +188,12 @@ def _own_tier(node: Node) -> Tier:
         return Tier.RECIPE
     if node.op.after_logits:
         return Tier.INTERFACE
-    return Tier.CHECKPOINT if node.parameters() else Tier.FUNCTION
+    return Tier.CHECKPOINT if node.tensors() else Tier.FUNCTION
 
 
 def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
-    """How far the change of an op reaches by itself; whether it reshapes the output."""
-    if old.parameters(x) != new.parameters(x):
+    """How far a change to an op reaches by itself; whether it reshapes the output."""
+    if _tensors(old, x) != _tensors(new, x):
         return Tier.CHECKPOINT, _output(old, x) != _output(new, x)
     if _output(old, x) != _output(new, x):
         return Tier.FUNCTION, True
@@ -221,6 +217,6 @@ def _meaning(op: Op, x: Shape) -> object:
         return None
 
 
-def _parameters(op: Op, x: Shape) -> dict[str, Shape] | None:
-    """None if the op cannot read x."""
-    return None if _output(op, x) is None else op.parameters(x)
+def _tensors(op: Op, x: Shape) -> dict[str, Shape] | None:
+    """Shapes by leaf; None if the op cannot read x."""
+    return None if _output(op, x) is None else op.shapes(x)

@@ -1,6 +1,6 @@
 """A difference as a comment on a pull request: one table, with details folded.
 
-What comes from a spec stands in code spans, where GitHub obeys nothing: no link, no
+Whatever comes from a spec is in code spans, where GitHub acts on nothing: no link, no
 mention, no HTML.
 """
 
@@ -17,7 +17,7 @@ from specgen.markdown import code, longest_run, row
 def markdown(difference: Difference) -> str:
     """Return the difference as GitHub's Markdown, without a newline at the end."""
     if not difference.changes:
-        return f"**{difference.tier}**: nothing differs"
+        return f"**{difference.tier}**: no differences"
     said = f"**{difference.tier}**: {MEANING[difference.tier]}"
     rows = ["| | before | after | |", "|---|---:|---:|---|"]
     rows += _rows(difference)
@@ -38,12 +38,12 @@ def _rows(difference: Difference) -> Iterator[str]:
 
 
 def _details(difference: Difference) -> Iterator[str]:
-    """What follows, folded: shapes downstream, and the tensors of a checkpoint."""
+    """The effects, folded: shapes downstream, and the tensors of a checkpoint."""
     lines = [line.removeprefix("    ") for line in shape_lines(difference.shapes)]
     if lines:
-        yield _folded("Shapes that follow", lines)
+        yield _folded("Shapes downstream", lines)
     if not difference.checkpoint.fits:
-        yield _folded("An old checkpoint", checkpoint_lines(difference))
+        yield _folded("Old checkpoints", checkpoint_lines(difference))
 
 
 def _folded(summary: str, lines: list[str]) -> str:

@@ -35,9 +35,8 @@ class Matching:
 def match(old: Graph, new: Graph) -> Matching:
     """Match layers by name, and others by their place and what they are.
 
-    A layer is taken for a renamed one if it stands in the same place between layers
-    that are in both, and has the same op with equal fields or with tensors of the same
-    shapes.
+    A layer counts as renamed if it is in the same place between layers that are in
+    both, and has the same op with equal fields or with tensors of the same shapes.
     """
     before = {node.name: node for node in old.nodes}
     after = {node.name: node for node in new.nodes}
@@ -72,7 +71,7 @@ def _gaps(names: Mapping[str, Node], anchors: Sequence[str]) -> Iterator[list[st
 
 
 def _renamed(lost: Sequence[Node], found: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of the alignment that keeps the order and pairs most."""
+    """Yield the pairs of the alignment that keeps the order and makes most pairs."""
     # Equal heads belong together: without this, a thousand layers take seconds.
     heads = 0
     for a, b in zip(lost, found, strict=False):
@@ -104,7 +103,7 @@ def _likeness(a: Node, b: Node) -> int:
     if a.op.op != b.op.op:
         return 0
     equal = a.op == b.op
-    tensors = a.op.parameters(a.x) == b.op.parameters(b.x)
+    tensors = a.op.shapes(a.x) == b.op.shapes(b.x)
     return 2 * equal + tensors
 
 
@@ -119,7 +118,7 @@ def _moved(before: Mapping[str, Node], after: Mapping[str, Node]) -> set[str]:
     last = len(new)
     while last > first and rank[new[last - 1]] == last - 1:
         last -= 1
-    middle = new[first:last]  # all before and behind is in order
+    middle = new[first:last]  # everything before and after is in order
     # The heaviest chain of names in order that ends with each.
     weights = [1 if after[name].op.training_only else 1000 for name in middle]
     total: list[int] = []

@@ -45,6 +45,8 @@ def placement_changes(
     for (a, b), group in groupby(rows, rows.__getitem__):
         for name in ranges(list(group), order, least=2):
             pair = _said(a, list(before)), _said(b, list(after))
+            if pair[0] == pair[1]:  # `split` over all, which are others now
+                pair = {"split": list(a)}, {"split": list(b)}
             yield Found((*SECTION, "layers", name), *pair, Tier.PLACEMENT)
 
 

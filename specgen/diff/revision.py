@@ -1,7 +1,7 @@
 """Specs from git: `REV:path`, with the bases of the same revision.
 
-The files are written into a temporary folder, in their places, and compiled there; what
-is said of them names them as git does. Nothing in the work tree is touched.
+The files are written into a temporary folder, in their places, and compiled there;
+messages name them as git does. Nothing in the work tree is touched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import posixpath
 import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,22 +28,32 @@ from specgen.diagnostics import (
 from specgen.frontend.overlay import change, read, read_options
 from specgen.source import MAX_BYTES, Source, parse
 
-LONGEST_CHAIN = 100  # of bases; a cycle is the compiler's to find
+LONGEST_CHAIN = 100  # of bases; the compiler reports cycles
+
+
+@dataclass(frozen=True, slots=True)
+class StandardInput:
+    """What `-` stands for: the text of a spec that need not be saved, and its file."""
+
+    file: Path
+    text: bytes
 
 
 def compile_all(
-    specs: Iterable[tuple[str, Sequence[str]]], root: Path | None = None
+    specs: Iterable[tuple[str, Sequence[str]]],
+    root: Path | None = None,
+    stdin: StandardInput | None = None,
 ) -> list[Program]:
     """Compile specs, each with its `--set` options; see `compile_at`.
 
     Raises:
-        SpecError: everything that is wrong with any of them; once, if several have it.
+        SpecError: everything that is wrong with any of them; what several share, once.
     """
     programs: list[Program] = []
     problems: dict[Diagnostic, None] = {}
     for spec, sets in specs:
         try:
-            programs.append(compile_at(spec, sets, root))
+            programs.append(compile_at(spec, sets, root, stdin))
         except SpecError as error:
             problems |= dict.fromkeys(error.diagnostics)
     if problems:
@@ -52,31 +62,39 @@ def compile_all(
 
 
 def compile_at(
-    spec: str, sets: Sequence[str] = (), root: Path | None = None
+    spec: str,
+    sets: Sequence[str] = (),
+    root: Path | None = None,
+    stdin: StandardInput | None = None,
 ) -> Program:
     """Compile a file, or `REV:path` as in `git show`, with `--set` options.
 
-    What a file extends lies in `root`, what a REV extends in its repository. A file
-    whose name has a colon is that file. Without a REV, `:path` is in the index;
-    `REV:./path` counts from the current folder, `REV:path` from the top.
+    What a file extends is in `root`, what a REV extends in its repository. If there is
+    a file with the whole name, colon included, it is that file. Without a REV, `:path`
+    is in the index; `REV:./path` is relative to the current folder, `REV:path` to the
+    top. `-` is `stdin`, if that is given.
 
     Raises:
         SpecError: everything that is wrong with it, or that git cannot read it.
     """
     try:
-        source, stem = read_at(spec, root)
+        source, stem = read_at(spec, root, stdin)
     except SpecError as error:
         _, problems = read_options(sets)
         raise SpecError(in_order([*error.diagnostics, *problems])) from None
     return compile_read(change(source, sets), stem)
 
 
-def read_at(spec: str, root: Path | None = None) -> tuple[Source, str]:
+def read_at(
+    spec: str, root: Path | None = None, stdin: StandardInput | None = None
+) -> tuple[Source, str]:
     """Read a spec as `compile_at` does; return it with the stem of its file.
 
     Raises:
         SpecError: it, or a base of it, cannot be read.
     """
+    if spec == "-" and stdin:
+        return read(stdin.file, root, stdin.text), stdin.file.stem
     if ":" not in spec or os.path.lexists(spec):
         return read(Path(spec), root), Path(spec).stem
     revision, _, path = spec.partition(":")
@@ -102,9 +120,9 @@ def read_at(spec: str, root: Path | None = None) -> tuple[Source, str]:
 def built_from(spec: Path, folder: Path) -> str | None:
     """Return, as `REV:path`, the committed spec that a folder was built from.
 
-    A lock file has only hashes. So those of the spec and its bases are looked for where
-    they are most likely: in HEAD, and in the last commit of the lock file. None: they
-    are in neither, or this is no repository.
+    A lock file has only hashes. So the spec and its bases are looked for where they are
+    most likely: in HEAD, and in the last commit of the lock file. None: they are in
+    neither, or this is not a repository.
     """
     known = lock.load(folder).sources
     if spec.name not in known:
@@ -162,7 +180,7 @@ def _git(*arguments: str) -> bytes:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except OSError as error:
-        raise _unreadable(name, f"git does not run: {error.strerror}") from None
+        raise _unreadable(name, f"cannot run git: {error.strerror}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise _unreadable(name, said[-1].removeprefix("fatal: ") if said else "unknown")

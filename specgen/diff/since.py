@@ -35,7 +35,7 @@ def since_build(
 
 
 def committed(spec: Path) -> Program | None:
-    """Return a spec as the last commit has it; None if git has it not, or not sound."""
+    """Return a spec from the last commit; None if it is not there, or has errors."""
     with suppress(SpecError, ValueError):  # ValueError: on another drive
         return compile_at(f"HEAD:./{Path(os.path.relpath(spec)).as_posix()}")
     return None

@@ -1,6 +1,6 @@
 """A difference as text for a terminal: 80 columns, color only on request.
 
-What comes from a spec is escaped: it cannot write to the terminal.
+What comes from a spec is escaped, so it cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def text(difference: Difference, *, color: bool = False) -> str:
 
 
 def summary(difference: Difference) -> str:
-    """Return the changes and what they do to the figures, in a line."""
+    """Return the changes and what they do to the figures, on one line."""
     shown = [
         f"{printable(c.path)} {short(value(c.before))} -> {short(value(c.after))}"
         for c in sorted(difference.changes, key=_rank)
@@ -65,7 +65,7 @@ def summary(difference: Difference) -> str:
         for device, what, _, _, percent, _ in figure_rows(difference)
         if percent
     ]
-    return ", ".join(shown) or "nothing differs"
+    return ", ".join(shown) or "no differences"
 
 
 def _rank(change: Change) -> int:
@@ -77,7 +77,7 @@ def _tier(tier: Tier, paint: Paint) -> str:
 
 
 def _head(difference: Difference, paint: Paint) -> str:
-    said = MEANING[difference.tier] if difference.changes else "nothing differs"
+    said = MEANING[difference.tier] if difference.changes else "no differences"
     return f"{_tier(difference.tier, paint)}: {said}"
 
 
@@ -158,7 +158,7 @@ def _quoted(words: str) -> str:
     return json.dumps(words, ensure_ascii=False)
 
 
-# --- what follows
+# --- effects
 
 
 def shape_lines(shapes: Sequence[ShapeChange]) -> list[str]:
@@ -190,7 +190,7 @@ def figure_lines(difference: Difference) -> list[str]:
 def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
     """Yield the figures that people need: device, what, before, after, percent, note.
 
-    The first is "" where the figure is of no device; before and after are equal where
+    The first is "" if the figure is not of a device; before and after are equal if
     nothing has changed.
     """
     images = {figure.name: figure for figure in difference.figures}["images"]
@@ -241,7 +241,7 @@ def _percent(figure: Figure) -> str:
 
 
 def checkpoint_lines(difference: Difference) -> list[str]:
-    """Lines on an old checkpoint; only one line if it loads."""
+    """Lines about an old checkpoint; only one line if it loads."""
     found = difference.checkpoint
     again = {tensor.name for tensor in found.reshaped}
     others = [name for name in found.renamed.values() if name not in again]

@@ -1,4 +1,4 @@
-"""The types of a Pydantic model, read along the `loc` of its errors.
+"""The types of a Pydantic model, followed along the `loc` of its errors.
 
 `loc` has the keys of the data and, in between, which member of a union was tried: its
 tag where the union has a discriminator, else a label made from its type. A type that is
@@ -32,7 +32,7 @@ def plain(annotation: Any) -> tuple[Any, str | None]:
 
 
 def members(annotation: Any) -> list[Any]:
-    """Return the types of a union, without None; of another type nothing."""
+    """Return the types of a union, without None; nothing for any other type."""
     if get_origin(annotation) not in (Union, UnionType):
         return []
     return [member for member in get_args(annotation) if member is not NoneType]

@@ -1,7 +1,7 @@
 """The content of a source: its sections, and its layers with their shapes.
 
-What is wrong is reported, and is unknown from then on; what reads an unknown is unknown
-as well, silently. So one wrong layer or section hides nothing beside it.
+What is wrong is reported and is unknown from then on. What reads something unknown is
+unknown as well, silently. So a wrong layer or section does not hide errors elsewhere.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Draft:
     """A spec as far as it is known: None is what is wrong, or reads what is wrong.
 
     `graph` has the layers that are sound, perhaps with gaps between them. `reads` has
-    the layers that each layer reads, as far as these exist. Of the layers `unplaced` it
-    is not clear where in the network they belong.
+    the layers that each layer reads, as far as these exist. It is unclear where in the
+    network the `unplaced` layers belong.
     """
 
     input: Input | None

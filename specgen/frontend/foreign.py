@@ -1,7 +1,7 @@
 """What PyTorch, torchvision, Keras and Caffe call things, and our names for them.
 
-Data for help: which of our names is meant, or that there is none. A name of ours counts
-only where it is valid; as soon as an op exists, it is what help gives.
+Data for help: which of our names is meant, or that there is none. Help gives a name of
+ours only where it is valid, so it gives a new op as soon as that exists.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from specgen.diagnostics import LIMITS
 
-# Our name, then others' without case, `_`, `-`, `nn.` and the like.
+# Our name, then other programs' names, without case, `_`, `-`, `nn.` and the like.
 OPS = """
 conv2d: conv convolution convolution2d spatialconvolution conv2dnormactivation
 conv2d: lazyconv2d convolutional
@@ -199,6 +199,9 @@ plateau: reducelronplateau onplateau reduceonplateau
 step: multistep multisteplr steplr steps piecewiseconstant piecewise
 sgd: momentum sgdmomentum stochasticgradientdescent
 kaiming_normal: he henormal msra kaiming hekaiming
+kaiming_uniform: heuniform
+xavier_normal: glorotnormal
+xavier_uniform: glorot glorotuniform xavier
 bfloat16: bf16 mixedbfloat16 mixed amp autocast
 float32: fp32 float single full 32
 split: all both sharded parallel
@@ -206,18 +209,23 @@ split: all both sharded parallel
 VALUE_HINTS = {
     "same": "give the number: kernel_size // 2 keeps the size at stride 1",
     "valid": "write 0, or leave padding out",
-    "kaimingnormal": "write kaiming_normal",
+    "zeros": "write 0",
+    "ones": "write 1",
+    "normal": "write {normal: {std: 0.01}}",
+    "truncatednormal": "write {trunc_normal: {std: 0.02}}",
+    "truncnormal": "write {trunc_normal: {std: 0.02}}",
+    "fanin": "write {mode: fan_in}",
+    "fanout": "write {mode: fan_out}",
     "none": "leave the key out",
 }
 NO_VALUES = """
 adadelta adafactor adagrad adam adamax adamw asgd bilinear chainedscheduler circular
 constant constantlr cosineannealingwarmrestarts cyclic cycliclr dirac double exp
-exponential exponentiallr float16 float64 float8 fp16 fp64 fp8 glorot glorotnormal
-glorotuniform half heuniform identity int8 inv kaiminguniform lamb lambdalr lars lbfgs
-lecunnormal lecununiform linear linearlr lion multiplicativelr muon nadam nesterov
-onecycle onecyclelr ones orthogonal poly polynomial polynomialdecay polynomiallr radam
-reflect replicate rmsprop rprop sequentiallr sigmoid sparse sparseadam tf32
-truncatednormal truncnormal uniform xavier xaviernormal xavieruniform zeros
+exponential exponentiallr float16 float64 float8 fp16 fp64 fp8 half identity int8 inv
+lamb lambdalr lars lbfgs lecunnormal lecununiform linear linearlr lion multiplicativelr
+muon nadam nesterov onecycle onecyclelr orthogonal poly polynomial polynomialdecay
+polynomiallr radam reflect replicate rmsprop rprop sequentiallr sigmoid sparse
+sparseadam tf32
 """
 
 PREFIX = re.compile(r"^(?:(?:torch|nn|f|tf|keras|layers|functional|ops)\.)+")

@@ -76,7 +76,7 @@ class Layers:
             self._problems.add(*_of_layer(name, [refusal.diagnostic]))
             return None
         tensors = {"the output": shape} | {
-            f"the {leaf}": whole for leaf, whole in op.parameters(*xs).items()
+            f"the {leaf}": whole for leaf, whole in op.shapes(*xs).items()
         }
         if found := list(_of_layer(name, _too_large(tensors, ()))):
             self._problems.add(*found)

@@ -1,7 +1,7 @@
 """An overlay merged into its base: key by key, and layers by name.
 
-`null` removes; `after: NAME` places a new layer. A new layer must say where it goes: at
-the end, after the softmax, is hardly ever right, and a mistyped name is no new layer.
+`null` removes; `after: NAME` places a new layer. A new layer must say where it goes:
+the end, after the softmax, is hardly ever right, and a typo must not add a layer.
 """
 
 from __future__ import annotations
@@ -173,10 +173,10 @@ class Merge:
         self.order, self.gone = list(arranged), set(removed)
 
     def _update_placement(self, top: Source) -> None:
-        """Let the base's placement follow added and removed layers.
+        """Update the base's placement for added and removed layers.
 
-        A range ends at what is left of it. A new layer that no entry names goes where
-        the layer before it is, the first where the layer behind it is.
+        A range shrinks to what is left of it. A new layer that no entry names goes
+        where the layer before it is or, if it is the first, where the next one is.
         """
         placement = self.data.get("placement")
         entries = placement.get("layers") if isinstance(placement, dict) else None
@@ -306,6 +306,6 @@ def same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
 def _is_whole(value: dict[str, Any], path: Path) -> bool:
     """Tell whether a mapping has every key that is possible in its place.
 
-    A placement with devices and layers is another placement; one with less is a change.
+    A placement with devices and layers is a new one; with only one of them, a change.
     """
     return path == PLACED[:1] and value.keys() >= {"devices", "layers"}

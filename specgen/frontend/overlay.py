@@ -36,11 +36,11 @@ def load(
     root: FilePath | None = None,
     text: bytes | None = None,
 ) -> Source:
-    """Read a spec, merge it into what it extends, and change it by `--set KEY=VALUE`.
+    """Read a spec, merge it into what it extends, and apply `--set KEY=VALUE` options.
 
-    Bases lie in `root`; without one, in the project of the spec. Every place in the
-    result is in the file or the option that gave the value. What is wrong with the
-    merging is in ``problems``. `text` is that of the spec, if it is not to be read.
+    Bases must be in `root`, by default the project of the spec. Every place in the
+    result is in the file or the option that gave the value. Errors in merging are in
+    ``problems``. `text`, if given, is the content of the spec, which is then not read.
 
     Raises:
         SpecError: a file cannot be read.
@@ -75,7 +75,7 @@ def read(
 
 
 def change(source: Source, sets: Sequence[str]) -> Source:
-    """Return a spec that was read, which stays as it is, as the options change it."""
+    """Return a copy of a spec that was read, changed by the options."""
     options, problems = read_options(sets)
     merge = Merge(replace(source, data=deepcopy(source.data)))
     if options:
@@ -164,7 +164,7 @@ def _refuse(
 
 
 def read_options(sets: Sequence[str]) -> tuple[list[Source], list[Diagnostic]]:
-    """Read options, each as an overlay; return these, and what is wrong with others."""
+    """Read options, each as an overlay; return these, and errors in the others."""
     options: list[Source] = []
     problems: list[Diagnostic] = []
     for text in sets:

@@ -1,4 +1,4 @@
-"""Ranges of layers in a placement, `first..last`, when layers come and go."""
+"""Ranges of layers in a placement, `first..last`, as layers are added and removed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 def shrink(key: str, at: Mapping[str, int], kept: Sequence[str]) -> str | None:
     """Return the key for what is left of the layers that it names, or None.
 
-    `at` has the index of every layer before some are removed, `kept` the others, in
-    order. A key that names no such layers stays as it is.
+    `at` has the index of every layer before some are removed; `kept` has those that
+    stay, in order. A key that does not name layers is returned unchanged.
     """
     first, last = _ends(key)
     if first not in at or last not in at or at[first] > at[last]:
@@ -30,7 +30,7 @@ def missing(
 ) -> dict[str, str]:
     """Return the new layers that no key names, with the key of the layer before each.
 
-    That of the first ones is the key of the next layer that has one.
+    New layers at the start get the key of the next layer that has one.
     """
     at = {name: index for index, name in enumerate(layers)}
     pieces = []

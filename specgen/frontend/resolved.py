@@ -1,7 +1,7 @@
-"""A spec after all merging, with its defaults: YAML that builds the same.
+"""A spec after merging, with its defaults, as YAML that builds the same files.
 
-What is None in the model is a key that is left out, and stays so: no key can be given
-it. Comments are those that stand directly above keys.
+None in the model is a key that was left out, and it stays out: a spec cannot give a key
+that value. Comments are those directly above keys.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from specgen.source import Source
 from specgen.spec import Spec
 from specgen.yaml12.scalars import scalar
 
-FLOW_WIDTH = 100  # columns; a longer mapping has a line a key
+FLOW_WIDTH = 100  # columns; a longer mapping has one line per key
 ORIGIN_COLUMN = 40
-# A text that needs no quotes unless it could mean something else; no comma in a list.
+# Text that needs no quotes unless it could mean something else; in a list, no comma.
 PLAIN = re.compile(r"[A-Za-z0-9_./+-](?:[\w ./+&'(),;-]*[\w./+)])?", re.ASCII)
 
 
@@ -99,7 +99,7 @@ class _Writer:
                 yield self.with_origin(f"{start} {text}", here)
 
     def fits(self, line: str, path: Path) -> bool:
-        """Tell whether a mapping stands on one line: a layer, or a few figures."""
+        """Tell whether a mapping goes on one line: a layer, or a few numbers."""
         return (
             not self.origins
             and len(line) < FLOW_WIDTH
@@ -108,7 +108,7 @@ class _Writer:
         )
 
     def with_origin(self, line: str, path: Path) -> str:
-        """Add where the spec has a value: file and line, or an option."""
+        """Add where a value comes from: file and line, or an option."""
         if not self.origins:
             return line
         span = self.source.values.get(path)
@@ -135,7 +135,7 @@ def _flow(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text as YAML, in quotes if it could be taken for something else."""
+    """Return text as YAML, in quotes if it could be taken for something else."""
     try:
         if PLAIN.fullmatch(text) and scalar(text) == text:
             return text

@@ -1,8 +1,8 @@
 """A source checked against its Pydantic model, with errors in terms of the spec.
 
-Pydantic's `loc` names the member of a union beside the keys of the spec; it is read
-along the model's types. One mistake is one error: a value that no member of a union
-accepts, a mistyped name that leaves another missing.
+Besides the keys of the spec, Pydantic's `loc` contains which member of a union was
+tried; it is followed along the model's types. One mistake is one error: a value that no
+member of a union accepts, a mistyped name that leaves another missing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ LIMITS = {
     "string_too_short": "must have a length of at least {min_length}",
     "string_too_long": "must have a length of at most {max_length}",
 }
-OWN_LIMITS = {2**20, 2**60, 1e15, -1e15}  # not what a field means
+OWN_LIMITS = {2**20, 2**60, 1e15, -1e15}  # say nothing about a field
 
 
 class Form(Generic[T]):
@@ -99,7 +99,7 @@ def validate(form: Form[T], value: Any, path: Path, problems: Problems) -> T | N
     unknown = [p.path[len(path) :] for p in found if p.path and p.code == "unknown-key"]
     if len(unknown) < len(found):
         return None
-    # A missing key is what one of these keys was meant to be.
+    # One of these keys was meant to be the missing one.
     more = Problems()
     known = validate(form, _without(value, unknown), path, more)
     problems.add(*(problem for problem in more if problem.code != "missing-key"))
@@ -193,7 +193,7 @@ def _start(error: Diagnostic) -> tuple[str, int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Error:
-    """One of Pydantic's errors; `rest` of its `loc` is to be read on from `path`."""
+    """One of Pydantic's errors; `rest` of its `loc` is still to be read from `path`."""
 
     kind: str
     message: str
@@ -266,14 +266,16 @@ def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
     for errors in tried:
         phrase = _expected(errors[0]) if not errors[0].rest else None
         if phrase:
-            wanted[phrase] = None
+            wanted |= dict.fromkeys(_choices(errors[0]) or [phrase])
         else:
             strange = [error.kind in ("extra_forbidden", "missing") for error in errors]
             close.append((sum(strange), _translate(errors)))
     if close:
         return min(close, key=lambda member: (member[0], len(member[1])))[1]
     choices = [choice for errors in tried for choice in _choices(errors[0])]
-    return [_mismatch(tried[0][0], " or ".join(wanted), choices)]
+    *others, last = wanted
+    phrase = " or ".join(filter(None, (", ".join(others), last)))
+    return [_mismatch(tried[0][0], phrase, choices)]
 
 
 def _diagnostic(error: _Error) -> Diagnostic:

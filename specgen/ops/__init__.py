@@ -8,6 +8,7 @@ from pydantic import Field
 
 from specgen.ops.activation import Dropout, Relu, Softmax
 from specgen.ops.conv import Conv2d
+from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
@@ -22,6 +23,10 @@ AnyOp = Annotated[
     | AvgPool2d
     | Flatten
     | Dropout
+    | Add
+    | Multiply
+    | Concat
+    | Chunk
     | Softmax,
     Field(discriminator="op"),
 ]

@@ -26,7 +26,9 @@ class Relu(Op):
     elementwise: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(Saved(output=True), function=Call("F.relu"))
+        return TorchForm(
+            Saved(output=True), function=Call("F.relu"), item=Call("nn.ReLU")
+        )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Relu")]
@@ -46,7 +48,7 @@ class Dropout(Op):
     training_only: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
-        # The mask, as x on a CPU and one byte a value on CUDA; without a mask, x.
+        # The mask: like x on a CPU, one byte per value on CUDA. Without a mask, x.
         saved = Saved(values=volume(x) if self.p else 0, view=not self.p)
         return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
 
@@ -70,7 +72,7 @@ class Softmax(Op):
             )
         return x
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         if len(share) < x[0]:
             raise Refusal(
                 "cannot-split",
@@ -78,7 +80,7 @@ class Softmax(Op):
                 "op",
                 help="place it on one device",
             )
-        return Part(self, share)
+        return Part(self, (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         return TorchForm(Saved(output=True), function=Call("F.softmax", ("dim=1",)))

@@ -1,7 +1,7 @@
 """What an op is: its fields, shape rule, cost, split, and its two lowerings.
 
 Lowerings return plain data (`TorchForm`, `OnnxNode`), so that ops import neither torch
-nor onnx. Shapes are without the batch: (channels, height, width) or (features,).
+nor onnx. Shapes leave out the batch: (channels, height, width) or (features,).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
+from specgen.ops.start import Start
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
@@ -37,7 +38,7 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What slides over maps: (height, width); `padding` is top, bottom, left, right."""
+    """Slides over maps: (height, width); `padding` is (top, bottom, left, right)."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -47,21 +48,35 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A Python call to write down: name and arguments as source text."""
+    """A Python call to write down: name and arguments as source text.
+
+    The input comes before the arguments; several inputs are one tuple. `names` are
+    those of the positional arguments, and `defaults` the values of keyword arguments
+    that may be left out: what differs between uses of a block becomes a parameter of
+    its class.
+    """
 
     name: str
     args: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Infix:
+    """A Python operator to write between all inputs: x + y."""
+
+    sign: str
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What an op's forward pass saves for its backward pass, on a CPU.
 
-    Of what is neither its input, its output nor a parameter, `other` counts the bytes
-    per image, and `values` the values of the input's type. `weight` says that the
-    weight is kept even where no gradient of the input is wanted. `view` says that the
-    output lies in the input's memory. What is not saved is `scratch`, bytes per image
-    that the op takes only while it computes.
+    Besides the input, the output and parameters, `other` counts bytes per image, and
+    `values` counts values of the input's type. `weight`: the weight is kept even if the
+    input needs no gradient. `view`: the output shares the input's memory. `scratch` is
+    not saved: bytes per image that the op needs only while it computes.
     """
 
     input: bool = False
@@ -78,27 +93,30 @@ class TorchForm:
     """How an op appears in `model.py`.
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
-    applied in `forward` to the running tensor. `pad` is (left, right, top, bottom)
-    zeros added first, where torch's own module has no such argument; what is saved as
-    the input is then the padded one. `helper` names a class that the file must define.
+    applied in `forward`. Without either, what the op reads is what it gives. `pad` is
+    (left, right, top, bottom) zeros added first, where torch's own module has no such
+    argument; what is saved as the input is then the padded one. `helper` names a class
+    that the file must define. `item` is the module in a list of modules, for an op that
+    is otherwise a function.
     """
 
     saved: Saved
     module: Call | None = None
-    function: Call | None = None
+    function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
     helper: str | None = None
+    item: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxNode:
     """One of the ONNX nodes that an op becomes, in order of execution.
 
-    `inputs` are names within the layer: "x" is what the layer reads, the others are its
-    parameters, `constants`, and outputs of nodes before. `name` is that of the node and
-    of its output, which has `shape`; if there are several `outputs`, all of this shape,
-    they are numbered: "Split_0", "Split_1". The last node, of which the output is the
-    layer's, has no name.
+    `inputs` are names within the layer: "x" is what the layer reads, or "x0", "x1", ...
+    if it reads several values; the others are its parameters, `constants`, and outputs
+    of nodes before. `name` is that of the node and of its output, which has `shape`; if
+    there are several `outputs`, all of this shape, they are numbered: "Split_0",
+    "Split_1". The last node, of which the output is the layer's, has no name.
     """
 
     op_type: str
@@ -118,64 +136,103 @@ class OnnxNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """A whole tensor of an op.
+
+    What is not `learned` is a buffer: training measures it. Weight decay applies to
+    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
+    along axis `cut`; None means that each has its own copy of all of it.
+    """
+
+    shape: Shape
+    start: Start
+    learned: bool = True
+    decays: bool = True
+    cut: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """One device's part of an op: what it runs, and the input channels it reads."""
+    """One device's part of an op: what it runs, and what that reads of each input.
+
+    Of an input it reads a range of channels (or features), or nothing: that input is
+    then none of the part's inputs.
+    """
 
     op: Op
-    reads: range
+    reads: tuple[range | None, ...]
 
 
 class Op(Strict):
-    """A layer's op. Subclasses add fields named as in PyTorch."""
+    """A layer's op. Subclasses add fields named as in PyTorch.
+
+    Methods take the shape of each input: an op with one input declares `x: Shape`, one
+    that joins several `*xs: Shape`. The signatures here allow both.
+    """
 
     op: str
+    # The least and the most inputs; None is any number.
+    inputs: ClassVar[tuple[int, int | None]] = (1, 1)
     # Joins the statement of the layer before it in `forward`: one line, one thought.
     elementwise: ClassVar[bool] = False
-    # Ends a network, outside of `forward`, which gives the logits that it reads.
+    # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
-    # Outside of training, its output is its input.
+    # Outside training, its output is its input.
     training_only: ClassVar[bool] = False
 
     def check_fields(self) -> Iterator[Diagnostic]:
         """What is wrong regardless of the input; paths are relative to the layer."""
         yield from ()
 
-    def check(self, x: Shape) -> Iterator[Diagnostic]:
-        """What is wrong with reading x; paths are relative to the layer."""
+    def check(self, *xs: Any, **_: Any) -> Iterator[Diagnostic]:
+        """What is wrong with reading these; paths are relative to the layer."""
         yield from ()
 
-    def output(self, x: Shape) -> Shape:
+    def output(self, *xs: Any, **_: Any) -> Shape:
         """Shape of the output.
 
         Raises:
-            Refusal: there is none.
+            Refusal: x has no valid output.
         """
+        x: Shape = xs[0]
         return x
 
     def window(self) -> Window | None:
         """The window that slides over the maps, if there is one."""
         return None
 
-    def parameters(self, x: Shape) -> dict[str, Shape]:
-        """Whole parameter tensors by leaf name, in torch's order."""
+    def tensors(self, *xs: Any, **_: Any) -> dict[str, Owned]:
+        """Whole tensors by leaf name, in the order of torch's state_dict.
+
+        A tensor that is the layer itself, rather than one of a module, has the name "".
+        """
         return {}
 
-    def macs(self, x: Shape) -> int:
+    def shapes(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors, by leaf name."""
+        return {leaf: own.shape for leaf, own in self.tensors(*xs).items()}
+
+    def parameters(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors that are learned."""
+        tensors = self.tensors(*xs).items()
+        return {leaf: own.shape for leaf, own in tensors if own.learned}
+
+    def macs(self, *xs: Any, **_: Any) -> int:
         """Multiply-accumulates per image in matrix products; biases do not count."""
         return 0
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, *xs: Any, **_: Any) -> Part:
         """What computes the channels (or features) `share` of the output.
 
         Raises:
             Refusal: that share cannot be computed separately.
         """
-        return Part(self, share)
+        return Part(self, (share,) * len(xs))
 
-    def torch(self, x: Shape) -> TorchForm:
+    def torch(self, *xs: Any, **_: Any) -> TorchForm:
         raise NotImplementedError
 
-    def onnx(self, x: Shape) -> list[OnnxNode]:
+    def onnx(self, *xs: Any, **_: Any) -> list[OnnxNode]:
         raise NotImplementedError
 
 

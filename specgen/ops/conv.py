@@ -29,11 +29,20 @@ from specgen.ops.base import (
 from specgen.ops.weighted import Weighted
 from specgen.schema import Count, Strict
 
+# Of torch.nn.Conv2d.
+DEFAULTS = {
+    "stride": "1",
+    "padding": "0",
+    "dilation": "1",
+    "groups": "1",
+    "bias": "True",
+}
+
 
 class Sides(Strict):
     """Zeros added at each side of the maps, in pixels.
 
-    One number pads all sides, [height, width] both sides of each direction.
+    One number pads all sides; [height, width] pads both sides in each direction.
     """
 
     top: Annotated[Padding, Field(description="rows of zeros above the maps")] = 0
@@ -68,8 +77,8 @@ class Sides(Strict):
 class Conv2d(Weighted):
     """A 2-D convolution (`torch.nn.Conv2d`); input channels are inferred.
 
-    Padding may differ by side, which torch's module cannot say: it is then a step of
-    its own in the generated code.
+    Padding may differ by side. torch's module cannot do that, so the generated code
+    then pads in a separate step.
     """
 
     op: Literal["conv2d"]
@@ -130,7 +139,7 @@ class Conv2d(Weighted):
     def macs(self, x: Shape) -> int:
         return volume(self.output(x)) * volume(self.weight(x)[1:])
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         out, read = self.out_channels // self.groups, x[0] // self.groups
         first, last = share.start // out, (share.stop - 1) // out
         whole_groups = share.start % out == 0 and share.stop % out == 0
@@ -145,7 +154,7 @@ class Conv2d(Weighted):
             )
         groups = last - first + 1 if self.groups > 1 else 1
         local = self.model_copy(update={"out_channels": len(share), "groups": groups})
-        return Part(local, range(first * read, (last + 1) * read))
+        return Part(local, (range(first * read, (last + 1) * read),))
 
     def torch(self, x: Shape) -> TorchForm:
         pad = self.padding
@@ -163,7 +172,10 @@ class Conv2d(Weighted):
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
         saved = Saved(input=True, weight=True)
-        return TorchForm(saved, Call("nn.Conv2d", tuple(args)), pad=zeros)
+        names = ("in_channels", "out_channels", "kernel_size")
+        return TorchForm(
+            saved, Call("nn.Conv2d", tuple(args), names, DEFAULTS), pad=zeros
+        )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         pad = self.padding

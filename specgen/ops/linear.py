@@ -47,9 +47,9 @@ class Linear(Weighted):
     def macs(self, x: Shape) -> int:
         return self.out_features * x[0]
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         local = self.model_copy(update={"out_features": len(share)})
-        return Part(local, range(x[0]))
+        return Part(local, (range(x[0]),))
 
     def torch(self, x: Shape) -> TorchForm:
         args = (
@@ -57,7 +57,9 @@ class Linear(Weighted):
             str(self.out_features),
             *(() if self.bias else ("bias=False",)),
         )
-        return TorchForm(Saved(input=True), Call("nn.Linear", args))
+        names = ("in_features", "out_features")
+        call = Call("nn.Linear", args, names, {"bias": "True"})
+        return TorchForm(Saved(input=True), call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Gemm", ("x", *self.parameters(x)), {"transB": 1})]
@@ -72,7 +74,7 @@ class Flatten(Op):
         need_maps(self.op, x)
         return (volume(x),)
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         pixels = volume(x[1:])
         if share.start % pixels or share.stop % pixels:
             raise Refusal(
@@ -81,10 +83,11 @@ class Flatten(Op):
                 "op",
                 help=f"its {x[0]} maps can be shared by {divisors(x[0])} devices",
             )
-        return Part(self, range(share.start // pixels, share.stop // pixels))
+        return Part(self, (range(share.start // pixels, share.stop // pixels),))
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(Saved(view=True), function=Call("torch.flatten", ("1",)))
+        flatten, item = Call("torch.flatten", ("1",)), Call("nn.Flatten")
+        return TorchForm(Saved(view=True), function=flatten, item=item)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Flatten", attributes={"axis": 1})]

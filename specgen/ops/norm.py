@@ -30,9 +30,9 @@ from specgen.schema import Count, Positive
 class ResponseNorm(Op):
     """Divides each value by (k + alpha * mean of squares in its window) ** beta.
 
-    The window is centered on the value. Outside the maps there are zeros, which count
-    in the mean. So alpha is divided by the number of values in the window, as in
-    PyTorch, ONNX, Caffe and the code of 2012; in the paper it is not.
+    The window is centered on the value. Values outside the maps are zeros, and they
+    count in the mean. So alpha is divided by the number of values in the window, as in
+    PyTorch, ONNX, Caffe and the 2012 code; in the paper it is not.
     """
 
     size: Annotated[
@@ -63,7 +63,7 @@ class ResponseNorm(Op):
         return x
 
     def _saved(self, x: Shape) -> Saved:
-        """Beside x, the base of the power; the power itself is soon multiplied by x."""
+        """Besides x, the power's base; the power itself is soon multiplied by x."""
         size = FLOAT32 * volume(x)
         return Saved(input=True, other=size, scratch=size)
 
@@ -78,8 +78,8 @@ class ResponseNorm(Op):
 class LocalResponseNorm(ResponseNorm):
     """Across maps: the window is `size` neighboring channels in the same place.
 
-    It ends at the ends of each of `groups` groups: the towers of 2012 normalize over
-    their own maps only.
+    It never extends beyond one of the `groups` groups: each of the two towers of 2012
+    normalizes over its own maps only.
     """
 
     op: Literal["local_response_norm"]
@@ -102,7 +102,7 @@ class LocalResponseNorm(ResponseNorm):
                 help=f"{x[0]} is divisible by {divisors(x[0])}",
             )
 
-    def part(self, x: Shape, share: range) -> Part:
+    def part(self, share: range, x: Shape) -> Part:
         group = x[0] // self.groups
         if share.start % group or share.stop % group:
             raise Refusal(
@@ -113,7 +113,7 @@ class LocalResponseNorm(ResponseNorm):
                 help=f"with groups: {x[0] // len(share)} each share is normalized"
                 " separately (a different function), or place the layer on one device",
             )
-        return Part(self.model_copy(update={"groups": len(share) // group}), share)
+        return Part(self.model_copy(update={"groups": len(share) // group}), (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         saved = self._saved(x)
@@ -121,7 +121,7 @@ class LocalResponseNorm(ResponseNorm):
         return self._form(saved, "LocalResponseNorm", *more)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        # bias has another default in ONNX than k in torch: all four are written.
+        # ONNX's default for bias is not torch's for k, so all four are written.
         norm = {
             "size": self.size,
             "alpha": self.alpha,

@@ -29,8 +29,8 @@ from specgen.ops.base import (
 class Pool2d(Op):
     """A window that slides over each map separately, rounding down like torch.
 
-    `ceil_mode` rounds up: windows may then hang over the bottom and right edge, and
-    what lies outside takes no part.
+    `ceil_mode` rounds up: windows may then extend past the bottom and right edges, and
+    nothing out there counts.
     """
 
     kernel_size: Annotated[
@@ -50,7 +50,7 @@ class Pool2d(Op):
 
     @property
     def _step(self) -> tuple[int, int]:
-        """The stride: as in PyTorch, the window unless it is given."""
+        """The stride; as in PyTorch, the window's own size by default."""
         return self.stride or self.kernel_size
 
     def check_fields(self) -> Iterator[Diagnostic]:
@@ -78,7 +78,7 @@ class Pool2d(Op):
         stride, pad = self._step[axis], self.padding[axis]
         span = length + 2 * pad - kernel
         count = span // stride + 1
-        # torch drops a last window that would start beyond input and top padding.
+        # torch drops a last window that would start past the input and top padding.
         if self.ceil_mode and span % stride and count * stride < length + pad:
             count += 1
         if count < 1:
@@ -115,9 +115,10 @@ class Pool2d(Op):
         return TorchForm(saved, Call(name, (*args, *more)))
 
     def _window(self, x: Shape) -> dict[str, Any]:
-        """ONNX attributes; explicit end padding stands for ceil_mode.
+        """ONNX attributes; explicit end padding replaces ceil_mode.
 
-        Old runtimes and shape inference get ceil_mode=1 wrong, explicit padding never.
+        Old runtimes and shape inference get ceil_mode=1 wrong, but explicit padding
+        right.
         """
         (top, left), (bottom, right) = self.padding, self._overhang(x)
         return {

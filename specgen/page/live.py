@@ -35,7 +35,7 @@ class Live:
     """The page of a spec, served on a port of this machine; 0 means a free one.
 
     Raises:
-        SpecError: the port cannot be had.
+        SpecError: the port is not available.
     """
 
     def __init__(self, spec: Path, port: int = 0) -> None:
@@ -63,7 +63,7 @@ class Live:
         self._server.publish(self._body(program.warnings, wrong=False))
 
     def wrong(self, found: Sequence[Diagnostic]) -> None:
-        """Show the errors of a spec, beside how it was before them."""
+        """Show the errors of a spec, next to how it was before them."""
         self._server.publish(self._body(found, wrong=True))
 
     def _document(self, version: str, body: str) -> str:

@@ -1,4 +1,4 @@
-"""Makes the page: one file that asks for nothing and runs only its own script."""
+"""Makes the page: one file that requests nothing and runs only its own script."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from specgen.page.views import Bar, Row
 from specgen.picture import draw
 from specgen.plan import Plan, images, make_plan
 
-# A browser asks for nothing and runs no other script, whatever a spec says.
+# A browser requests nothing and runs no other script, whatever a spec says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src"
 CLASSES = {"<": "l", ">": "r", "w": "why"}  # of cells, by the sides of their column
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A compiled spec, by the name that whoever asks for the page knows it by."""
+    """A compiled spec, with the name that the user knows it by."""
 
     name: str
     program: Program
@@ -58,9 +58,9 @@ class Side:
 
 
 def page(name: str, program: Program, other: tuple[str, Program] | None = None) -> str:
-    """Return the page of a network, or of two with what differs marked.
+    """Return the page of a network, or of two with the differences marked.
 
-    Both have a name: their files, or what else tells one from the other.
+    Each has a name: its file, or whatever else tells them apart.
     """
     environment = templates.environment(escape=True)
     script = environment.get_template("_report.js.j2").render()
@@ -84,7 +84,7 @@ def hashed(script: str) -> str:
 
 
 def said_of(difference: Difference | None) -> dict[str, Any]:
-    """Return what the templates say of a difference."""
+    """Return what the templates say about a difference."""
     return {
         "difference": difference,
         "meaning": MEANING[difference.tier] if difference else "",
@@ -100,7 +100,7 @@ def network(name: str, program: Program) -> Network:
 
 
 def sides(first: Network, second: Network | None) -> list[Side]:
-    """Show one network, or two with what differs marked."""
+    """Show one network, or two with the differences marked."""
     if second is None:
         return [_side(first, None, {})]
     pairs = match(first.program.graph, second.program.graph).pairs
@@ -136,7 +136,7 @@ def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Sid
 def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> Table:
     rows = views.layers(here.plan)
     others = views.layers(there.plan) if there else None
-    # A layer without a pair has none, also if the other side has one of its name.
+    # A layer without a pair has none, even if the other side has one with its name.
     pairs = {name: names.get(name, "") for name in rows}
     windows = ("kernel", "stride", "padding", "groups")
     heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
@@ -170,7 +170,7 @@ def _tables(here: Network, there: Network | None) -> Iterator[Table]:
         ),
         (
             "Notes",
-            ("on", "comment of the spec"),
+            ("on", "comment in the spec"),
             "<w",
             lambda network: views.notes(network.program),
         ),

@@ -1,8 +1,8 @@
 """Serves one page on this machine, and its body again whenever that changes.
 
 Any page in a browser can send requests to 127.0.0.1. So the Host must be this server's,
-against a foreign name that resolves to it (DNS rebinding), and there is nothing to be
-had but the page and its events.
+in case a foreign name resolves to it (DNS rebinding), and there is nothing to request
+but the page and its events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from specgen.diagnostics import Diagnostic, SpecError
 HOST = "127.0.0.1"
 MOST = 16  # connections at once; each has a thread
 PATIENCE = 10  # seconds for a client to send its request, or to take what it is sent
-ALIVE = 15  # seconds until a client is sent something, to see that it is there
+ALIVE = 15  # seconds until a client is sent something, to see if it is still there
 FULL = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -30,7 +30,7 @@ class Server(ThreadingTCPServer):
     """A page that changes; `document` puts a version and a body into the whole page.
 
     Raises:
-        SpecError: the port is taken, or not to be had.
+        SpecError: the port is taken, or not available.
     """
 
     # Not HTTPServer, which asks the network for the name of this machine.
@@ -49,7 +49,7 @@ class Server(ThreadingTCPServer):
             super().__init__((HOST, port), Handler)
         except OSError as error:
             message = f"cannot serve on port {port}: {error.strerror}"
-            help = "give another --port, or none to have a free one"
+            help = "give another --port, or leave it out to use a free one"
             raise SpecError([Diagnostic("cannot-serve", message, help=help)]) from None
         self.port: int = self.server_address[1]
 
@@ -92,7 +92,7 @@ class Server(ThreadingTCPServer):
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client has gone."""
+        """Say nothing: a client is gone."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -106,7 +106,9 @@ class Handler(BaseHTTPRequestHandler):
         """Answer."""
         hosts = [f"{name}:{self.server.port}" for name in (HOST, "localhost")]
         if self.headers.get_all("Host", []) not in [[host] for host in hosts]:
-            self.send_error(HTTPStatus.FORBIDDEN, "This server is not of that host")
+            self.send_error(
+                HTTPStatus.FORBIDDEN, "This server does not serve that host"
+            )
         elif self.path == "/":
             page = self.server.document(*self.server.current()).encode()
             self._begin("text/html; charset=utf-8")
@@ -135,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _events(self) -> None:
-        """Send each body, from the present one on, until the client has gone."""
+        """Send each body, from the current one on, until the client is gone."""
         version = ""
         while True:
             found = self.server.after(version)

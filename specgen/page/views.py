@@ -1,4 +1,4 @@
-"""What a page shows, as plain cells, with what differs from the other side marked."""
+"""What a page shows, as plain cells, with differences from the other side marked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from specgen.tables import dimensions, ranges
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Words, and whether the other side has others in their place."""
+    """Words, and whether the other side has different ones in their place."""
 
     words: str
     differs: bool = False
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cells; `alone` if the other side has no such row. `layer` is what it is of."""
+    """Cells; `alone` if the other side has no such row. `layer` is what it is for."""
 
     cells: tuple[Cell, ...]
     alone: bool = False
@@ -50,7 +50,7 @@ class Bar:
     parts: tuple[Part, ...]
 
 
-# Rows by what they are of, for the other side to find.
+# Rows by what they are about, for the other side to find.
 Rows = Mapping[str, Sequence[str]]
 
 
@@ -84,7 +84,7 @@ def devices(plan: Plan) -> dict[str, list[str]]:
 
 
 def traffic(plan: Plan) -> dict[str, list[str]]:
-    """Return what is copied between devices, by the layer before which it is."""
+    """Return what is copied between devices, by the layer that it is copied for."""
     if not plan.traffic:
         return {}
     _, *rows, _ = filter(None, traffic_rows(plan, details=True))
@@ -108,7 +108,7 @@ def notes(program: Program) -> dict[str, list[str]]:
 
 
 def bars(plan: Plan) -> list[Bar]:
-    """Return the memory of each device, all to one scale where none has a budget."""
+    """Return the memory of each device, on one scale if none has a budget."""
     most = max(device.memory.training for device in plan.devices)
     return [_bar(device, device.memory.budget or most) for device in plan.devices]
 
@@ -141,7 +141,7 @@ def compared(
 ) -> list[Row]:
     """Mark what differs from the rows of the other side.
 
-    `names` are the other side's, where they are not the same; without others, nothing
+    `names` has the other side's names, where they differ; without another side, nothing
     is marked.
     """
     found = []

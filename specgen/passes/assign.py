@@ -18,9 +18,9 @@ def assign(
 ) -> Assignment:
     """Return the devices of each of the layers, in order; some may have none.
 
-    Those that are `unplaced` in the network need no device.
-    Reported are names that no layer or device has, layers that are left out or placed
-    twice, and devices that no layer is on.
+    Layers that are `unplaced` in the network need no device. Reports names that no
+    layer or device has, layers that are left out or placed twice, and devices without
+    layers.
     """
     before = len(problems)
     devices = tuple(placement.devices)

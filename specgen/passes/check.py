@@ -1,4 +1,4 @@
-"""Whether the parts of a spec go together: ending, starts, recipe, images, budgets."""
+"""Whether the parts of a spec fit together: ending, starts, recipe, images, budgets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from specgen.spec import data, training
 
 
 def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
-    """Report contradictions between parts, as far as the parts are known."""
+    """Report contradictions between the parts that are known."""
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
     problems.add(*(found for found in inside if found.path not in refused))
@@ -52,10 +52,10 @@ def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
 
 
 def _check_size(graph: Graph) -> Iterator[Diagnostic]:
-    """A group of a norm, for one, is an ONNX node."""
+    """Each group of a norm, for example, is an ONNX node."""
     steps = 0
     for node in graph.nodes:
-        steps += len(node.op.onnx(node.x))
+        steps += len(node.op.onnx(*node.input_shapes))
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return

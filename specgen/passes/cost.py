@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from specgen.graph import Graph, PlacedGraph
-from specgen.ops.base import FLOAT32, volume
+from specgen.ops.base import BFLOAT16, FLOAT32, volume
 
-# The layer that reads, the device it comes from, that it goes to.
+# The layer that reads, the source device, the target device.
 Edge = tuple[str, str, str]
 
 
@@ -18,7 +19,7 @@ def parameters(graph: Graph) -> int:
 
 def macs(graph: Graph) -> int:
     """Multiply-accumulates per image, forward."""
-    return sum(node.op.macs(node.x) for node in graph.nodes)
+    return sum(node.op.macs(*node.input_shapes) for node in graph.nodes)
 
 
 def device_parameters(placed: PlacedGraph) -> dict[str, int]:
@@ -26,7 +27,7 @@ def device_parameters(placed: PlacedGraph) -> dict[str, int]:
     held = dict.fromkeys(placed.devices, 0)
     for share in placed.shares():
         held[share.device] += sum(
-            map(volume, share.op.parameters(share.input_shape).values())
+            map(volume, share.op.parameters(*share.input_shapes).values())
         )
     return held
 
@@ -36,26 +37,33 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
 
     Copying the input image is not traffic.
     """
-    edges: Counter[Edge] = Counter()
-    for layer in placed.layers:
-        pixels = volume(layer.node.x[1:])
-        for move in layer.moves:
-            for piece, read in zip(move.pieces, move.reads, strict=True):
-                if piece.device not in ("", move.device):
-                    edge = (layer.node.name, piece.device, move.device)
-                    edges[edge] += FLOAT32 * pixels * len(read)
-    return edges
+    return _edges(placed, lambda value: FLOAT32)
 
 
 def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     """Bytes per image over each edge in a training step, forward and backward.
 
-    A gradient comes back only from where there was something to learn before: where,
-    with autocast, values have half the size.
+    A gradient comes back only to what depends on parameters; with autocast, that has
+    half the size unless something in float32 has joined it.
     """
-    weighted = [bool(layer.node.parameters()) for layer in placed.layers]
-    first = weighted.index(True) if any(weighted) else len(weighted)
-    back = {layer.node.name for layer in placed.layers[first + 1 :]}
-    edges = traffic(placed)
-    both = 1 if half else 2
-    return Counter({e: both * n if e[0] in back else n for e, n in edges.items()})
+    learning = placed.graph.learning()
+    narrow = placed.graph.narrow() if half else set()
+
+    def both(value: str) -> int:
+        item = BFLOAT16 if value in narrow else FLOAT32
+        return 2 * item if value in learning else item
+
+    return _edges(placed, both)
+
+
+def _edges(placed: PlacedGraph, item: Callable[[str], int]) -> Counter[Edge]:
+    """Count `item` bytes for each number of a value that crosses."""
+    edges: Counter[Edge] = Counter()
+    for layer in placed.layers:
+        for move in layer.moves:
+            pixels = volume(move.shape[1:])
+            for piece, read in zip(move.pieces, move.reads, strict=True):
+                if piece.device not in ("", move.device):
+                    edge = (layer.node.name, piece.device, move.device)
+                    edges[edge] += item(move.value) * pixels * len(read)
+    return edges

@@ -1,9 +1,9 @@
 """The memory that each device needs, known before it runs.
 
-Counted for torch on a CPU, with which a test compares byte for byte: in float32, or
+Counted for torch on a CPU, and compared with it byte for byte in a test: in float32, or
 with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
-the images where they come from, what is only there while gradients are computed, and
-what libraries take for themselves.
+images on the device they come from, buffers that exist only while gradients are
+computed, and what libraries take for themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from specgen.graph import PlacedGraph
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
 from specgen.passes.storages import Storage, trace
 
-# Weights, their gradients and the momentum: one number a parameter each.
+# Weights, their gradients and the momentum: one number per parameter each.
 COPIES = 3
 MOST_IMAGES = 2**20  # in a batch
 
@@ -39,7 +39,7 @@ class Memory:
 
     @property
     def weights(self) -> int:
-        """Bytes of the weights; the gradients and the momentum take as much each."""
+        """Bytes of the weights; the gradients and the momentum each take as much."""
         return FLOAT32 * self.parameters.total()
 
     def activations(self, images: int) -> int:
@@ -47,7 +47,7 @@ class Memory:
         return self.casts.total() + images * self.saved.total()
 
     def inference(self, images: int) -> int:
-        """Bytes of activations that inference takes at most."""
+        """The most bytes of activations that inference takes."""
         return images * self.live
 
     def training(self, images: int) -> int:
@@ -73,16 +73,16 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
     """Return the memory of each device; `half` if training uses autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     casts: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
-    learns = False
+    learning = placed.graph.learning()
     for layer in placed.layers:
         name = layer.node.name
+        learns = not learning.isdisjoint(layer.node.inputs)
         for share in layer.shares:
-            shapes = share.op.parameters(share.input_shape)
+            shapes = share.op.parameters(*share.input_shapes)
             parameters[share.device][name] += sum(map(volume, shapes.values()))
-            saved = share.op.torch(share.input_shape).saved
+            saved = share.op.torch(*share.input_shapes).saved
             if half and "weight" in shapes and (learns or saved.weight):
                 casts[share.device][name] += BFLOAT16 * volume(shapes["weight"])
-        learns = learns or bool(layer.node.parameters())
     training = trace(placed, training=True, half=half)
     inference = trace(placed, training=False)
     return {
@@ -106,7 +106,7 @@ def _saved(storages: Iterable[Storage]) -> Counter[str]:
 
 
 def _peak(storages: Iterable[Storage]) -> int:
-    """Bytes per image that are alive at once, at most."""
+    """The most bytes per image that are alive at once."""
     change: Counter[int] = Counter()
     for storage in storages:
         change[storage.first] += storage.size

@@ -1,8 +1,8 @@
 """Puts every layer on its devices.
 
 A layer on one device computes all of its output there; a split layer computes a share
-of it on each. Only what a share reads and its device does not hold is moved there: so
-nothing crosses that is not read, and nothing crosses twice.
+of it on each. Only what a share reads and its device does not hold is moved there, so
+nothing crosses unless it is read, and nothing crosses twice.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Problems
 from specgen.graph import INPUT, Assignment, Graph, Node, Piece, Placed, PlacedGraph
 from specgen.names import attribute_problem
 from specgen.ops.base import Refusal
-from specgen.passes.shares import Cut, connect, cut, letters, pieces
+from specgen.passes.shares import Cut, Layouts, connect, cut, letters
 
-# Of all that is written down of a network: layers on each of their devices, pieces that
-# move, nodes of ONNX. With as many, a build takes a few seconds.
+# Everything written for a network: layers on each of their devices, pieces that move,
+# ONNX nodes. A build of this many takes a few seconds.
 MOST_STEPS = 40_000
 TOO_LARGE = Diagnostic(
     "too-large",
@@ -29,15 +29,14 @@ TOO_LARGE = Diagnostic(
 
 
 def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | None:
-    """Rewrite the graph to shares and moves, if it can be placed as a whole.
+    """Rewrite the graph into shares and moves, if all of it can be placed.
 
-    Reported is every layer that cannot be split as it should.
+    Reports every layer that cannot be split as asked.
     """
     letter = letters(where.devices)
     names = _Names(graph, where.devices)
     layers: list[Placed] = []
-    held: dict[str, tuple[Piece, ...]] = {}
-    held[INPUT] = (Piece(INPUT, "", range(graph.input_shape[0])),)
+    layouts: Layouts = {INPUT: [Piece(INPUT, "", range(graph.input_shape[0]))]}
     refused: Sequence[str] = ()
     steps = 0
     for node in graph.nodes:
@@ -55,9 +54,8 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
             continue
         refused = ()
         names.check(node, parts, problems)
-        if read := held.get(node.inputs[0]):  # else it is unknown where that is
-            layers.append(connect(node, parts, read))
-            held[node.name] = pieces(layers[-1])
+        if layouts.keys() >= {*node.inputs}:  # else it is unknown where they are
+            layers.append(connect(node, parts, layouts))
             steps += sum(len(move.pieces) for move in layers[-1].moves)
         steps += len(parts)
         if steps > MOST_STEPS:
@@ -98,13 +96,13 @@ class _Names:
 
     def check(self, node: Node, parts: Sequence[Cut], problems: Problems) -> None:
         """Report the names of a layer's shares that the model cannot have."""
-        if attribute_problem(node.name):
+        if attribute_problem(node.name.rpartition(".")[2]):
             return  # that is reported, and its shares would only repeat it
         for part in parts if len(parts) > 1 and node.parameters() else ():
             also = f"{node.name} on {part.device}"
             if place := self._places.get(part.name):
                 message = f"{part.name} is also {also}"
-            elif bad := attribute_problem(part.name):
+            elif bad := attribute_problem(part.name.rpartition(".")[2]):
                 message, place = f"{also}: {bad}", self._places[node.name]
             else:
                 continue

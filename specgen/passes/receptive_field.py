@@ -1,13 +1,13 @@
 """How much of the image one value of the last map can depend on.
 
-Going down from the image, a window of k rows, d apart from each other (kernel size and
-dilation), widens the field by (k - 1) * d * j rows, where neighbors in what it reads
-are j rows of the image apart; if it moves by s rows (stride), they are s * j apart in
-what it makes. This is equation (2) of Araujo, Norris & Sim, "Computing Receptive Fields
-of Convolutional Neural Networks", Distill 2019.
+Starting at the image, a window of k rows that are d apart (kernel size and dilation)
+widens the field by (k - 1) * d * j rows, where neighbors in its input are j rows of the
+image apart. If it moves by s rows (stride), neighbors in its output are s * j apart.
+This is equation (2) of Araujo, Norris & Sim, "Computing Receptive Fields of
+Convolutional Neural Networks", Distill 2019.
 
-Padding moves the field and leaves its size: at the edges a part of it is padding.
-So it can be larger than the image.
+Padding moves the field but does not change its size: at the edges, part of it is
+padding. So it can be larger than the image.
 """
 
 from __future__ import annotations

@@ -2,95 +2,381 @@
 
 The torch backend prints them, and the plan of memory replays them: a variable keeps its
 value until a statement gives it another. A statement ends by structure, never by the
-width of a line: a layer with parameters begins one, and so does what moves; layers
-without parameters are wrapped around what they follow, up to MOST_CALLS in all.
+width of a line: a layer that multiplies begins one, and so does a join, what moves, and
+what reads a value that others read, too. Other layers are wrapped around what they
+follow, up to MOST_CALLS in all.
 
-A tensor on one device is called `x`; shares on several devices are called by their
-device's letter: a, b, ...
+Each scope has a routine of its own, which the one around it calls. What crosses between
+devices is fetched in the innermost routine that knows both the value and its reader.
+
+The tensor that runs through a routine is called `x`, or by the letters of its devices
+where it is split: a, b, ... A branch is called after its last layer: `bn2`, `bn2_a`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import builtins
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from specgen.graph import INPUT, Placed, PlacedGraph
-from specgen.passes.shares import letters
+from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
+from specgen.passes.nesting import Item, is_sequence, tree
+from specgen.passes.shares import LETTERS, letters
 
-MOST_CALLS = 4  # a convolution, its activation, normalization and pooling
+MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
 X = "x"
+TRUNK = ""
+# What a variable would hide.
+TAKEN = frozenset(
+    {X, *LETTERS, "self", "F", "nn", "torch", "gather", "exchange", *dir(builtins)}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Gives each share of a layer its input; `held` is the variable of each value."""
+    """Brings values to where a layer reads them, all at once.
+
+    `assigns` are variables and the values they get: those of `moves`, or ones that
+    other variables have. `held` is the variable of each value that is read.
+    """
 
     layer: Placed
-    variables: tuple[str, ...]
+    moves: tuple[Move, ...]
+    assigns: tuple[tuple[str, str], ...]
     held: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Pad:
-    """Adds zeros to the input of each share of a layer, in its variable."""
+    """Adds zeros to the input of each share of a layer."""
 
     layer: Placed
+    operands: tuple[str, ...]
     variables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Applies layers, one to the output of the other: a statement for each variable."""
+    """Applies layers, one to the output of the other: a statement for each variable.
+
+    `operands` are the variables that the first layer reads, for each of its shares.
+    """
 
     layers: tuple[Placed, ...]
+    operands: tuple[tuple[str, ...], ...]
     variables: tuple[str, ...]
 
 
-Step = Fetch | Pad | Apply
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Runs the routine of a scope; `variables` are what it returns."""
+
+    routine: Routine
+    operands: tuple[str, ...]
+    variables: tuple[str, ...]
 
 
-def schedule(placed: PlacedGraph) -> list[Step]:
-    """Return what `forward` does; its result is then in `x`.
+Step = Fetch | Pad | Apply | Run
 
-    A final softmax stays out of it; what that reads is fetched all the same.
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """What a scope does, or the whole network where `scope` is None.
+
+    `arguments` and `results` are variables and their values. A group in which each
+    reads only the one before is a `sequence`: nn.Sequential can run it.
     """
-    letter = letters(placed.devices)
-    steps: list[Step] = []
-    held = {INPUT: X}
-    growing: list[Placed] = []
-    for layer in placed.layers:
-        variables: tuple[str, ...] = (X,)
-        if len(layer.shares) > 1:
-            variables = tuple(letter[share.device] for share in layer.shares)
-        fetch = _fetch(layer, variables, held)
-        begins = fetch or layer.node.parameters() or len(growing) == MOST_CALLS
-        if growing and begins:
-            steps.append(_apply(growing, held))
-            growing = []
-        if fetch:
-            steps.append(fetch)
-        if layer.node.op.after_logits:
-            continue
-        if layer.shares[0].op.torch(layer.shares[0].input_shape).pad:
-            steps.append(Pad(layer, variables))
-        growing.append(layer)
-        held |= {s.name: to for s, to in zip(layer.shares, variables, strict=True)}
-    if growing:
-        steps.append(_apply(growing, held))
-    return steps
+
+    scope: Scope | None
+    arguments: tuple[tuple[str, str], ...]
+    steps: tuple[Step, ...]
+    results: tuple[tuple[str, str], ...]
+    sequence: bool = False
 
 
-def _fetch(
-    layer: Placed, variables: tuple[str, ...], held: Mapping[str, str]
-) -> Fetch | None:
-    """Return what is needed to have the input of each share in its variable."""
-    inputs = [held.get(share.input) for share in layer.shares]  # of what moves, None
-    if inputs == [*variables]:
-        return None
-    read = {piece.value for move in layer.moves for piece in move.pieces}
-    read |= {share.input for share in layer.shares} & held.keys()
-    return Fetch(layer, variables, {value: held[value] for value in read})
+def schedule(placed: PlacedGraph) -> Routine:
+    """Return what `forward` does; it gives the logits.
+
+    A final softmax is left out, but its input is still fetched.
+    """
+    last = placed.layers[-1].shares[0]
+    logits = last.inputs[0] if last.op.after_logits else last.name
+    return _Writer(tree(placed), _Values(placed), [INPUT], [logits]).write()
 
 
-def _apply(layers: list[Placed], held: Mapping[str, str]) -> Apply:
-    return Apply(tuple(layers), tuple(held[s.name] for s in layers[0].shares))
+class _Values:
+    """Where each value is: the output of a share, or what a move brings."""
+
+    def __init__(self, placed: PlacedGraph) -> None:
+        self.letter = letters(placed.devices)
+        self.device = {INPUT: ""}
+        self.of = placed.wholes()
+        self.shared: set[str] = set()  # those that are for one of several shares
+        for layer in placed.layers:
+            made = {move.name: move.device for move in layer.moves}
+            made |= {share.name: share.device for share in layer.shares}
+            self.device |= made
+            if len(layer.shares) > 1:
+                self.shared |= made.keys()
+
+    def variable(self, track: str, value: str) -> str:
+        """Return the variable that a value has in a track."""
+        return self.on(track, self.device[value] if value in self.shared else None)
+
+    def on(self, track: str, device: str | None) -> str:
+        """Return the variable of a track for one of several devices, or for the one."""
+        if device is None:
+            return track or X
+        return f"{track}_{self.letter[device]}" if track else self.letter[device]
+
+
+class _Writer:
+    """Writes a routine: knows what each variable holds, and until when it is read.
+
+    A track is the variable of one tensor after another, or its variables on several
+    devices. What nothing reads any more leaves its track to what is made of it.
+    """
+
+    def __init__(
+        self,
+        item: Item,
+        values: _Values,
+        arguments: Iterable[str],
+        wanted: Iterable[str],
+    ) -> None:
+        self._scope, self._items, self._values = item.scope, item.items, values
+        self._wanted = dict.fromkeys(wanted)
+        self._steps: list[Step] = []
+        self._growing: list[Placed] = []
+        self._operands: tuple[tuple[str, ...], ...] = ()
+        self._last: dict[str, int] = {}  # the item that reads a value last
+        self._readers: Counter[str] = Counter()  # how many items read it
+        for index, inner in enumerate(self._items):
+            for name in inner.needs() | inner.reads:
+                self._last[name] = index
+                self._readers[name] += 1
+        self._last |= dict.fromkeys(self._wanted, len(self._items))
+        self._readers.update(list(self._wanted))
+        self._variable: dict[str, str] = {}  # of a value
+        self._held: dict[str, str] = {}  # the value of a variable
+        self._track: dict[str, str] = {}  # of a value
+        self._tracks: dict[str, set[str]] = {TRUNK: set()}  # the variables of a track
+        self._sequence = is_sequence(item, self._wanted)
+        self._arguments = tuple(self._bind(arguments))
+
+    def _bind(self, arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Give each argument its variable: the first input is the trunk."""
+        scope = self._scope
+        inputs = dict(zip(scope.inputs, scope.arguments, strict=True)) if scope else {}
+        for value in arguments:
+            name = inputs.get(self._values.of[value], X)
+            track = TRUNK if name == next(iter(inputs.values()), X) else name
+            self._tracks.setdefault(track, set())
+            variable = self._values.variable(track, value)
+            if variable in self._held:
+                variable = self._unused(f"{variable}_{self._values.device[value]}")
+            self._hold(variable, value, track)
+            yield variable, value
+
+    def write(self) -> Routine:
+        """Return the routine."""
+        for index, item in enumerate(self._items):
+            if self._growing and not self._continues(item):
+                self._flush()
+            if item.moves:
+                self._fetch(index, item)
+            if item.scope:
+                self._call(index, item)
+            elif item.layer and not item.layer.node.op.after_logits:
+                self._apply(index, item, item.layer)
+        self._flush()
+        results = tuple((self._variable[value], value) for value in self._wanted)
+        steps = tuple(self._steps)
+        return Routine(self._scope, self._arguments, steps, results, self._sequence)
+
+    def _continues(self, item: Item) -> bool:
+        """Whether a layer can be wrapped around those before it."""
+        if item.moves or item.scope or not item.layer or self._sequence:
+            return False
+        node, before = item.layer.node, self._growing[-1]
+        made = [share.name for share in before.shares]
+        return (
+            node.inputs == (before.node.name,)
+            and [share.inputs[0] for share in item.layer.shares] == made
+            and all(self._readers[value] == 1 for value in made)
+            and not node.op.macs(*node.input_shapes)
+            and not node.op.torch(*node.input_shapes).pad
+            and len(self._growing) < MOST_CALLS
+        )
+
+    def _flush(self) -> None:
+        """End the statement that is growing."""
+        if self._growing:
+            variables = tuple(self._variable[s.name] for s in self._growing[-1].shares)
+            apply = Apply(tuple(self._growing), self._operands, variables)
+            self._steps.append(apply)
+            self._growing = []
+
+    def _fetch(self, index: int, item: Item) -> None:
+        """Bring what the item, or each layer in it, reads from elsewhere."""
+        waiting = {move.name: move for _, move in item.moves}
+        for layer in {layer.node.name: layer for layer, _ in item.moves}.values():
+            moves = {m.name: waiting.pop(m.name) for by, m in item.moves if by is layer}
+            # The pieces of each value that a share is given.
+            pieces = {
+                name: [piece.value for piece in move.pieces]
+                for name, move in moves.items()
+            }
+            if layer is item.layer:
+                pieces |= {name: [name] for name in self._alone(index, layer)}
+            kept = item.reads.keys() - pieces.keys()
+            kept |= {piece.value for m in waiting.values() for piece in m.pieces}
+            targets = self._targets(index, layer, pieces, kept)
+            held = {n: self._variable[n] for read in pieces.values() for n in read}
+            assigns = tuple((to, value) for value, (to, _) in targets.items())
+            self._steps.append(Fetch(layer, tuple(moves.values()), assigns, held))
+            for value, (to, track) in targets.items():
+                self._hold(to, value, track)
+
+    def _alone(self, index: int, layer: Placed) -> Iterator[str]:
+        """What one device of several had alone, and its share now takes over."""
+        for share in layer.shares if len(layer.shares) > 1 else ():
+            for value in share.inputs:
+                shared = value in self._values.shared
+                if not shared and self._last.get(value, -1) == index:
+                    yield value
+
+    def _targets(
+        self,
+        index: int,
+        layer: Placed,
+        pieces: Mapping[str, Sequence[str]],
+        kept: Collection[str],
+    ) -> dict[str, tuple[str, str]]:
+        """Return variable and track of what each share of a layer is given.
+
+        The track is that of the pieces, unless something else there is still read.
+        """
+        several = len(layer.shares) > 1
+        found: dict[str, tuple[str, str]] = {}
+        for of in dict.fromkeys(layer.node.inputs):
+            given = {
+                name: share.device if several else None
+                for share in layer.shares
+                for name in share.inputs
+                if name in pieces and self._values.of[name] == of
+            }
+            if not given:
+                continue
+            track = self._track[pieces[next(iter(given))][0]]
+            targets = [self._values.on(track, device) for device in given.values()]
+            if any(self._is_kept(variable, index, kept) for variable in targets):
+                track = self._new(self._end(index))
+                targets = [self._values.on(track, device) for device in given.values()]
+            found |= {n: (to, track) for n, to in zip(given, targets, strict=True)}
+        return {n: found[n] for s in layer.shares for n in s.inputs if n in found}
+
+    def _call(self, index: int, item: Item) -> None:
+        """Run the routine of a scope."""
+        assert item.scope
+        inputs, rank = item.scope.inputs, [*self._values.letter]
+        arguments = sorted(
+            item.reads,
+            key=lambda value: (
+                inputs.index(self._values.of[value]),
+                rank.index(self._values.device[value])
+                if self._values.device[value]
+                else 0,
+            ),
+        )
+        wanted = [value for value in item.makes if value in self._last]
+        operands = tuple(self._variable[value] for value in arguments)
+        routine = _Writer(item, self._values, arguments, wanted).write()
+        main = self._choose(index, item)
+        variables = []
+        for value in wanted:
+            of = self._values.of[value]
+            track = main if of == item.scope.output else self._new(of)
+            variables.append(self._values.variable(track, value))
+            self._hold(variables[-1], value, track)
+        self._steps.append(Run(routine, operands, tuple(variables)))
+
+    def _apply(self, index: int, item: Item, layer: Placed) -> None:
+        """Apply a layer, in the growing statement or in a new one."""
+        operands = tuple(
+            tuple(self._variable[value] for value in share.inputs)
+            for share in layer.shares
+        )
+        track = self._choose(index, item)
+        several = len(layer.shares) > 1
+        variables = tuple(
+            self._values.on(track, share.device if several else None)
+            for share in layer.shares
+        )
+        if layer.node.op.torch(*layer.node.input_shapes).pad:
+            self._steps.append(Pad(layer, tuple(x for (x,) in operands), variables))
+            operands = tuple((variable,) for variable in variables)
+        if not self._growing:
+            self._operands = operands
+        self._growing.append(layer)
+        for share, variable in zip(layer.shares, variables, strict=True):
+            self._hold(variable, share.name, track)
+
+    def _choose(self, index: int, item: Item) -> str:
+        """Return the track for what an item makes: one that is free, or a new one."""
+        read = dict.fromkeys(self._track[value] for value in item.reads)
+        free = [track for track in read if self._is_free(track, index)]
+        if TRUNK in free or (not free and self._is_free(TRUNK, index)):
+            return TRUNK
+        return free[0] if free else self._new(self._end(index))
+
+    def _is_free(self, track: str, index: int) -> bool:
+        """Whether nothing in a track is read after an item."""
+        values = (self._held[variable] for variable in self._tracks[track])
+        return all(self._last.get(value, -1) <= index for value in values)
+
+    def _end(self, index: int) -> str:
+        """Return the path at the end of a stretch: each reads only the one before."""
+        while True:
+            item = self._items[index]
+            made = [value for value in item.makes if value in self._last]
+            after = {self._last[value] for value in made}
+            once = all(self._readers[value] == 1 for value in made)
+            if not once or len(after) != 1 or len(self._items) in after:
+                return item.path
+            (following,) = after
+            if self._items[following].inputs > 1:
+                return item.path
+            index = following
+
+    def _new(self, path: str) -> str:
+        """Return a new track that is called like a layer."""
+        before, _, name = path.rpartition(".")
+        if name[0].isdigit():
+            name = f"{before.rpartition('.')[2]}_{name}"
+        track = self._unused(name.replace("-", "_"))
+        self._tracks[track] = set()
+        return track
+
+    def _unused(self, name: str) -> str:
+        """Return this name for a variable, or if it is taken, a longer one."""
+        while (
+            name in TAKEN
+            or name in self._held
+            or name in self._tracks
+            or (name[-2:-1] == "_" and name[:-2] in self._tracks)
+        ):
+            name += "_"
+        return name
+
+    def _is_kept(self, variable: str, index: int, kept: Collection[str]) -> bool:
+        """Whether what a variable holds is read by what is not in a fetch."""
+        held = self._held.get(variable, "")
+        return held in kept or self._last.get(held, -1) > index
+
+    def _hold(self, variable: str, value: str, track: str) -> None:
+        """Note that a variable gets a value, in a track."""
+        self._variable[value], self._held[variable] = variable, value
+        self._track[value] = track
+        self._tracks[track].add(variable)

@@ -1,8 +1,8 @@
 """Cuts one layer into a share for each of its devices.
 
 The shares are equal, consecutive parts of the layer's output channels (or features).
-Each says which input channels it reads; what its device does not hold just so becomes
-a move.
+Each says which input channels it reads. Unless its device holds exactly those, they
+become a move.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from specgen.graph import Move, Node, Piece, Placed, Share
 from specgen.ops.base import Part, Refusal, divisors
 
-# x is the tensor on a single device, l and o look like 1 and 0; with more letters, an
-# exchange among all would not fit a line.
+# x is the tensor on a single device, l and o look like 1 and 0. With more letters, an
+# exchange among all devices would not fit on a line.
 LETTERS = "abcdefghijkmnpqrstuvwyz"
 
 
@@ -52,43 +52,68 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
     for index, device in enumerate(on):
         span = range(index * size, (index + 1) * size)
         name = node.name + (letter[device] if len(on) > 1 else "")
-        cuts.append(Cut(name, device, node.op.part(node.x, span), span))
+        cuts.append(Cut(name, device, node.op.part(span, *node.input_shapes), span))
     return cuts
 
 
-def connect(node: Node, cuts: Sequence[Cut], held: Sequence[Piece]) -> Placed:
+# By value, all pieces of it that devices hold: first where it was made, then copies.
+Layouts = dict[str, list[Piece]]
+
+
+def connect(node: Node, cuts: Sequence[Cut], layouts: Layouts) -> Placed:
     """Return the shares with their inputs, and the moves that these need.
 
-    `held` are the pieces of the layer's input: equal, consecutive and all of it.
+    What it moves, and what it makes, joins the layouts.
     """
-    moves, shares = [], []
+    moves: list[Move] = []
+    shares = []
     for it in cuts:
-        reads = it.part.reads
-        read = _overlapping(reads, held)
-        if read[0].device == it.device and read[0].span == reads:
-            source = read[0].value
-        else:
-            source = f"{it.name}.input"
-            moves.append(_move(source, it.device, read, reads))
-        x = (len(reads), *node.x[1:])
+        sources, shapes = [], []
+        for index, (value, reads) in enumerate(
+            zip(node.inputs, it.part.reads, strict=True)
+        ):
+            if reads is None:
+                continue
+            shape = (len(reads), *node.input_shapes[index][1:])
+            found = _cover(reads, layouts[value], it.device)
+            piece = found[0][0]
+            if piece.device != it.device or piece.span != reads:
+                name = f"{it.name}.input" + (str(index) if node.inputs[1:] else "")
+                pieces, parts = zip(*found, strict=True)
+                moves.append(Move(name, it.device, value, pieces, parts, shape))
+                piece = Piece(name, it.device, reads)
+                if not moves[-1].local:  # a view costs nothing
+                    layouts[value].append(piece)
+            sources.append(piece.value)
+            shapes.append(shape)
         shape = (len(it.span), *node.shape[1:])
-        shares.append(Share(it.name, it.device, it.part.op, source, x, shape, it.span))
+        inputs = (tuple(sources), tuple(shapes))
+        shares.append(Share(it.name, it.device, it.part.op, *inputs, shape, it.span))
+    layouts[node.name] = [Piece(s.name, s.device, s.span) for s in shares]
     return Placed(node, tuple(moves), tuple(shares))
 
 
-def pieces(layer: Placed) -> tuple[Piece, ...]:
-    """The output of a layer, where its shares leave it."""
-    return tuple(Piece(s.name, s.device, s.span) for s in layer.shares)
+def _cover(
+    reads: range, pieces: Sequence[Piece], device: str
+) -> list[tuple[Piece, range]]:
+    """Return pieces and the part of each that make up `reads`, as few as can be.
 
-
-def _overlapping(reads: range, held: Sequence[Piece]) -> tuple[Piece, ...]:
-    size = len(held[0].span)
-    return tuple(held[reads.start // size : (reads.stop - 1) // size + 1])
-
-
-def _move(name: str, device: str, read: tuple[Piece, ...], reads: range) -> Move:
-    parts = tuple(
-        range(max(reads.start, piece.span.start), min(reads.stop, piece.span.stop))
-        for piece in read
-    )
-    return Move(name, device, read, parts, reads)
+    What the device holds is not taken from others.
+    """
+    local = [piece for piece in pieces if piece.device == device]
+    if same := [piece for piece in local if piece.span == reads]:
+        return [(same[0], reads)]
+    found = []
+    start = reads.start
+    while start < reads.stop:
+        here = [piece for piece in local if start in piece.span]
+        if here:
+            piece = max(here, key=lambda piece: piece.span.stop)
+            stop = piece.span.stop
+        else:
+            piece = next(piece for piece in pieces if start in piece.span)
+            ahead = [p.span.start for p in local if p.span.start > start]
+            stop = min([piece.span.stop, *ahead])
+        found.append((piece, range(start, min(stop, reads.stop))))
+        start = found[-1][1].stop
+    return found

@@ -1,10 +1,10 @@
 """Every storage of one forward pass: how large, how long in use, and whether saved.
 
 Replays the schedule: a variable keeps its value until a statement gives it another, and
-what is inside an expression is gone when it has been read.
+a value inside an expression is gone once it has been read.
 
-With autocast, layers with parameters compute in bfloat16, and all that follows the
-first of them keeps that type; what this one reads is float32, and is cast.
+With autocast, layers with parameters compute in bfloat16, and everything after the
+first of them keeps that type. What the first one reads is float32, and is cast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
-from specgen.passes.schedule import Apply, Fetch, Pad, X, schedule
+from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run, schedule
 
 
 @dataclass(slots=True)
@@ -30,20 +30,12 @@ class Storage:
 def trace(
     placed: PlacedGraph, *, training: bool, half: bool = False
 ) -> dict[str, list[Storage]]:
-    """Return the storages on each device, `half` with autocast.
+    """Return the storages on each device; `half` if training uses autocast.
 
-    Only in training are some saved.
+    Some are saved, but only in training.
     """
     run = _Run(placed, training=training, half=half)
-    for step in schedule(placed):
-        match step:
-            case Fetch():
-                run.fetch(step)
-            case Pad():
-                run.pad(step)
-            case Apply():
-                run.apply(step)
-    run.end()
+    run.routine(schedule(placed))
     return run.storages
 
 
@@ -53,81 +45,107 @@ class _Run:
     def __init__(self, placed: PlacedGraph, *, training: bool, half: bool) -> None:
         self.storages: dict[str, list[Storage]] = {name: [] for name in placed.devices}
         self._training = training
-        self._learns = False  # whether a gradient is wanted of what is read
-        self._item = FLOAT32  # bytes of a value
-        self._computed = BFLOAT16 if half else FLOAT32  # of one that a weight gives
+        graph = placed.graph
+        self._learning = graph.learning() if training else set()
+        self._narrow = graph.narrow() if half else set()
         self._step = 0
-        image = Storage(INPUT, 0, 0, 0)
-        self._of = {INPUT: image}  # by value
-        self._variables = {X: image}
+        self._of = {INPUT: Storage(INPUT, 0, 0, 0)}  # by value
+        self._whole = placed.wholes()
         self._padded: dict[str, Storage] = {}  # inputs, by share
 
-    def fetch(self, step: Fetch) -> None:
-        """Bring each share its input."""
-        for move in step.layer.moves:
-            self._move(step.layer, move)
-        for share, variable in zip(step.layer.shares, step.variables, strict=True):
-            self._assign(variable, self._of[share.input])
+    def routine(self, routine: Routine) -> None:
+        """Run the statements; variables keep their values until they return."""
+        frame = {variable: self._of[value] for variable, value in routine.arguments}
+        for step in routine.steps:
+            match step:
+                case Fetch():
+                    self._fetch(step, frame)
+                case Pad():
+                    self._pad(step, frame)
+                case Apply():
+                    self._apply(step, frame)
+                case Run():
+                    self._enter(step, frame)
+        for storage in frame.values():
+            storage.last = self._step
 
-    def pad(self, step: Pad) -> None:
+    def _fetch(self, step: Fetch, frame: dict[str, Storage]) -> None:
+        """Bring values to where they are read."""
+        for move in step.moves:
+            self._move(step.layer, move)
+        for variable, value in step.assigns:
+            self._assign(frame, variable, self._of[value])
+
+    def _pad(self, step: Pad, frame: dict[str, Storage]) -> None:
         """Pad the input of each share."""
         for share, variable in zip(step.layer.shares, step.variables, strict=True):
             self._step += 1
-            self._read(share.input)
-            size = self._item * _padded(share)
+            self._read(share.inputs[0])
+            size = self._item(step.layer.node.inputs[0]) * _padded(share)
             self._padded[share.name] = self._new(step.layer, share.device, size)
-            self._assign(variable, self._padded[share.name])
+            self._assign(frame, variable, self._padded[share.name])
 
-    def apply(self, step: Apply) -> None:
+    def _apply(self, step: Apply, frame: dict[str, Storage]) -> None:
         """Run every share of the layers."""
         for layer in step.layers:
-            weighted, read = bool(layer.node.parameters()), self._item
-            self._learns |= self._training and weighted
-            self._item = self._computed if weighted else read
             for share in layer.shares:
-                self._of[share.name] = self._run(layer, share, read)
+                self._of[share.name] = self._run(layer, share)
         for share, variable in zip(step.layers[-1].shares, step.variables, strict=True):
-            self._assign(variable, self._of[share.name])
+            self._assign(frame, variable, self._of[share.name])
 
-    def end(self) -> None:
-        """Return: variables keep their values until then."""
-        for storage in self._variables.values():
-            storage.last = self._step
+    def _enter(self, step: Run, frame: dict[str, Storage]) -> None:
+        """Run a routine; the caller holds what it passes until then."""
+        self.routine(step.routine)
+        for operand in step.operands:
+            frame[operand].last = self._step
+        results = (value for _, value in step.routine.results)
+        for variable, value in zip(step.variables, results, strict=True):
+            self._assign(frame, variable, self._of[value])
+
+    def _item(self, value: str) -> int:
+        """Bytes of a number in a value."""
+        return BFLOAT16 if value in self._narrow else FLOAT32
 
     def _move(self, layer: Placed, move: Move) -> None:
         """Copy what is on other devices; join several pieces."""
         self._step += 1
-        pixels = volume(layer.node.x[1:])
+        item, pixels = self._item(move.value), volume(move.shape[1:])
         parts = []
         for piece, read in zip(move.pieces, move.reads, strict=True):
             part = self._read(piece.value)
             if piece.device != move.device:
-                part = self._new(layer, move.device, self._item * pixels * len(read))
+                part = self._new(layer, move.device, item * pixels * len(read))
             parts.append(part)
         if len(parts) > 1:
-            size = self._item * pixels * len(move.span)
-            parts = [self._new(layer, move.device, size)]
+            parts = [self._new(layer, move.device, item * volume(move.shape))]
         self._of[move.name] = parts[0]
 
-    def _run(self, layer: Placed, share: Share, read: int) -> Storage:
-        """Run one share, whose input has values of `read` bytes; return its output."""
+    def _run(self, layer: Placed, share: Share) -> Storage:
+        """Run one share; return its output."""
         self._step += 1
-        saved, size = share.op.torch(share.input_shape).saved, _padded(share)
-        x = self._padded.get(share.name) or self._read(share.input)
-        x.last = self._step
-        if read != self._item:
-            x = self._new(layer, share.device, self._item * size)
+        node = layer.node
+        saved = share.op.torch(*share.input_shapes).saved
+        learns, item = node.name in self._learning, self._item(node.name)
+        inputs = []
+        for value, shape in zip(share.inputs, share.input_shapes, strict=True):
+            x = self._padded.get(share.name) or self._read(value)
+            x.last = self._step
+            if self._item(self._whole[value]) != item:
+                size = _padded(share) if share.name in self._padded else volume(shape)
+                x = self._new(layer, share.device, item * size)
+            inputs.append(x)
         idle = share.op.training_only and not self._training
-        output = x
+        output = inputs[0]
         if not (saved.view or idle):
-            output = self._new(layer, share.device, self._item * volume(share.shape))
+            output = self._new(layer, share.device, item * volume(share.shape))
         values = 0 if idle else saved.values
-        if other := saved.other + self._item * values:
-            self._new(layer, share.device, other).saved = self._learns
+        if other := saved.other + item * values:
+            self._new(layer, share.device, other).saved = learns
         if saved.scratch:
             self._new(layer, share.device, saved.scratch)
-        x.saved |= self._learns and saved.input
-        output.saved |= self._learns and saved.output
+        for x in inputs:
+            x.saved |= learns and saved.input
+        output.saved |= learns and saved.output
         return output
 
     def _new(self, layer: Placed, device: str, size: int) -> Storage:
@@ -140,17 +158,18 @@ class _Run:
         storage.last = self._step
         return storage
 
-    def _assign(self, variable: str, value: Storage) -> None:
+    def _assign(self, frame: dict[str, Storage], variable: str, value: Storage) -> None:
         """Release the variable's old value."""
-        if variable in self._variables:
-            self._variables[variable].last = self._step
-        self._variables[variable] = value
+        if variable in frame:
+            frame[variable].last = self._step
+        frame[variable] = value
 
 
 def _padded(share: Share) -> int:
     """Number of values that a share reads, with the zeros that `forward` adds."""
-    left, right, top, bottom = share.op.torch(share.input_shape).pad or (0, 0, 0, 0)
-    if not (left or right or top or bottom):
-        return volume(share.input_shape)
-    channels, height, width = share.input_shape
+    pad = share.op.torch(*share.input_shapes).pad
+    if not pad:
+        return volume(share.x)
+    left, right, top, bottom = pad
+    channels, height, width = share.x
     return channels * (height + top + bottom) * (width + left + right)

@@ -1,4 +1,4 @@
-"""What is legal in a network but probably not meant."""
+"""What is legal in a network but probably not intended."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from specgen.diagnostics import Diagnostic, Path
 from specgen.graph import Graph, Node, PlacedGraph
 from specgen.ops.base import Window
-from specgen.ops.weighted import Weighted
+from specgen.ops.start import GAINS, name
+from specgen.ops.weighted import DEFAULT_START, Weighted
 from specgen.spec import Spec
 from specgen.spec.data import Data
 
-# Pixels vary by about 64 around their mean: what a spec's `std` is by default.
+# Pixels vary by about 64 around their mean; it is the default of a spec's `std`.
 PIXELS = 64
-# Values that a network starts with, several times as large as kaiming_normal is made
-# for: a rate of 0.01 then diverges.
+# Inputs this many times as large as kaiming_normal expects: a learning rate of 0.01
+# then diverges.
 LARGE = 8
-# A row or two at the edge are common: a window of 3 reads 5 of 6 rows by steps of 2.
+# A row or two at the edge is common: a window of 3 reads 5 of 6 rows in steps of 2.
 MOST_UNREAD = 1 / 5
 
 
@@ -74,7 +75,7 @@ def _last_dropout(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
-    """Groups are independent of each other; where they are split, devices can be."""
+    """Groups are independent of each other, so devices that split them can be, too."""
     for layer in placed.layers:
         groups = getattr(layer.node.op, "groups", 1)
         devices = {share.device for share in layer.shares}
@@ -112,11 +113,12 @@ def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
     if first is None or PIXELS / spec.data.std < LARGE:
         return
     assert isinstance(first.op, Weighted)
-    start = first.op.init.over(spec.init)
-    if start.weight in (None, "kaiming_normal"):
+    rules = DEFAULT_START | spec.init.given() | first.op.init.given()
+    rule = name(rules["weight"])
+    if rule in GAINS:
         yield _warning(
             "large-values",
-            f"{first.name}: kaiming_normal expects values around 1, and pixels divided"
+            f"{first.name}: {rule} expects values around 1, and pixels divided"
             f" by {spec.data.std:g} are larger",
             *("data", "std"),
             help=f"{PIXELS} makes them about 1; as it is, training may diverge",

@@ -1,4 +1,4 @@
-"""A network as a picture: `architecture.svg`, in the manner of the AlexNet paper."""
+"""A network as a picture: `architecture.svg`, in the style of the AlexNet paper."""
 
 from specgen.picture.drawing import draw
 

@@ -1,25 +1,33 @@
-"""Where everything is in a picture: columns, lanes, and the blocks in them."""
+"""Where everything is in a picture: columns, lanes, and the blocks in them.
+
+Words keep to the head of a lane and to their columns; between these are gutters, where
+alone lines go up and down. So no line crosses a word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
 from specgen.ops.base import Shape
 from specgen.picture.stages import Stage, stages
+from specgen.picture.ways import Way, tracks, ways
 from specgen.picture.words import number
 from specgen.plan import Plan
 
 # Pixels, in a picture 1,000 wide.
 WIDTH, MARGIN = 1000, 16
-LEFT, RIGHT = 100, 988  # ends of the lanes; the image stands left of them
-FIRST, PITCH, COLUMNS = 166, 108, 8  # centers of the columns
-ROOM = PITCH - 8  # for the words of a column
-HEADER = 24  # of a lane
+LEFT, RIGHT = 86, 990  # ends of the lanes
+IMAGE_X = 42  # the center of the image, left of them
+HEAD, GUTTER = 102, 14  # where the words of a lane begin; between words of columns
+FIRST, PITCH, COLUMNS = 240, 100, 8  # centers of the columns
+ROOM = PITCH - GUTTER  # for the words of a column
+PAD, TRACK = 8, 8  # of a lane; between the tracks above its blocks
 WORDS = 36  # below a block: its shape, and what it fetches
 GAP = 10  # between lanes
 LABELS = 86  # below the lanes: a column's layers
+BRACKETS = 28  # below these, where blocks are repeated
 TALLEST = 100  # of a block, front and oblique together; less in many lanes
 TITLE, FOOTER = 66, 46
 
@@ -86,47 +94,88 @@ class Block:
 class Row:
     """Columns side by side, and the lanes that they need.
 
-    `before` is the last column of the row above.
+    Attributes:
+        stages: of the whole picture.
+        columns: the numbers of those here.
+        ways: those that lead to, from or past them.
+        devices: the lanes, from above.
+        tallest: the highest block.
+        tracks: by the column that they come from.
     """
 
     stages: Sequence[Stage]
-    before: Stage | None
+    columns: range
+    ways: Sequence[Way]
     devices: tuple[str, ...]
     tallest: float
+    tracks: Mapping[int, int]
 
     @property
     def lane(self) -> float:
         """The height of a lane."""
-        return HEADER + self.tallest + WORDS
+        return self._above + self.tallest + WORDS
 
     @property
     def lanes(self) -> float:
         """The height of all lanes."""
         return len(self.devices) * (self.lane + GAP) - GAP
 
+    @property
+    def height(self) -> float:
+        """Of the lanes and all words below."""
+        repeated = any(self.stages[column].repeated for column in self.columns)
+        return self.lanes + LABELS + BRACKETS * repeated
+
+    @property
+    def _above(self) -> float:
+        """Between the upper end of a lane and its blocks."""
+        return PAD + TRACK * (1 + max(self.tracks.values(), default=-1))
+
     def top(self, device: str) -> float:
         """Where a lane begins."""
         return self.devices.index(device) * (self.lane + GAP)
 
+    def blocks(self, device: str) -> float:
+        """Where the blocks of a lane begin."""
+        return self.top(device) + self._above
+
     def middle(self, device: str) -> float:
         """Where the blocks of a lane have their middle."""
-        return self.top(device) + HEADER + self.tallest * 0.56
+        return self.blocks(device) + 0.58 * self.tallest
 
-    def block(self, stage: Stage) -> Block:
+    def track(self, source: int, device: str) -> float:
+        """Where a way from this column runs above the blocks of a lane."""
+        return self.blocks(device) - TRACK * (0.5 + self.tracks[source])
+
+    def block(self, column: int) -> Block:
         """What a stage is in each of its lanes."""
-        return Block(stage.shape, self.tallest)
+        return Block(self.stages[column].shape, self.tallest)
+
+    def x(self, column: int) -> float:
+        """The center of a column."""
+        return FIRST + (column - self.columns.start) * PITCH
+
+    def gutter(self, column: int) -> float:
+        """The left end of the gutter before a column."""
+        return self.x(column) - (PITCH + GUTTER) / 2
 
 
 def in_rows(plan: Plan) -> list[Row]:
     """Break the columns into rows; a row has the lanes that something is in."""
     columns = stages(plan)
+    found = ways(columns)
     tallest = TALLEST if len(plan.devices) <= 3 else 0.6 * TALLEST
-    found = []
+    rows = []
     for start in range(0, len(columns), COLUMNS):
-        here = columns[start : start + COLUMNS]
-        used = {device for stage in here for device in stage.devices}
-        used |= {edge.source for stage in here for edge in stage.exchanges}
+        here = range(start, min(start + COLUMNS, len(columns)))
+        near = [way for way in found if _meets(way, here)]
+        used = {name for column in here for name in columns[column].devices}
+        used |= {way.start for way in near}
         devices = tuple(d.name for d in plan.devices if d.name in used)
-        before = columns[start - 1] if start else None
-        found.append(Row(here, before, devices, tallest))
-    return found
+        rows.append(Row(columns, here, near, devices, tallest, tracks(near, here)))
+    return rows
+
+
+def _meets(way: Way, columns: range) -> bool:
+    """Whether something of a way is in the row of these columns."""
+    return way.source < columns.stop and way.target >= columns.start

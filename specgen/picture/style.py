@@ -1,4 +1,4 @@
-"""The colors of a picture, by day and by night, and the heads of its arrows."""
+"""The colors of a picture, in light and dark mode, and its arrowheads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _blocks(colors: dict[str, tuple[str, str, str, str]]) -> str:
 STYLE = f"""\
 .page{{fill:#fff}}
 .lane{{fill:#f6f8fa;stroke:#d0d7de}}
-.bar{{fill:#d0d7de}}
+.budget{{fill:#d0d7de}}
 .mark{{fill:#fff8c5;stroke:#d4a72c}}
 .held{{fill:#0969da}}
 text{{fill:#1f2328}}
@@ -34,28 +34,25 @@ text{{fill:#1f2328}}
 .m{{text-anchor:middle}}
 .e{{text-anchor:end}}
 .d{{fill:#59636e}}
-.a{{stroke:#59636e;stroke-width:1.2;fill:none}}
+.a,.k{{stroke:#59636e;stroke-width:1.2;fill:none}}
 .x{{stroke:#cf222e;stroke-width:1.4;fill:none}}
 .ah{{fill:#59636e}}
 .xh,.xt{{fill:#cf222e}}
-.h{{stroke:#f6f8fa;stroke-width:3px;stroke-linejoin:round;paint-order:stroke}}
 {_blocks(LIGHT)}
 @media (prefers-color-scheme:dark){{
 .page{{fill:#0d1117}}
 .lane{{fill:#151b23;stroke:#3d444d}}
-.bar{{fill:#3d444d}}
+.budget{{fill:#3d444d}}
 .mark{{fill:#341a00;stroke:#9e6a03}}
 .held{{fill:#58a6ff}}
 text{{fill:#f0f6fc}}
 .d{{fill:#9198a1}}
-.a{{stroke:#9198a1}}
+.a,.k{{stroke:#9198a1}}
 .x{{stroke:#ff7b72}}
 .ah{{fill:#9198a1}}
 .xh,.xt{{fill:#ff7b72}}
-.h{{stroke:#151b23}}
 {_blocks(DARK)}
-}}
-.mark~.h{{stroke:none}}"""
+}}"""
 
 _HEAD = (
     '<marker id="{0}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"'

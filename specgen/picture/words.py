@@ -1,4 +1,4 @@
-"""Words of a picture, which keep to their place whatever font shows them."""
+"""Words in a picture, which stay in their place whatever the font."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from html import escape
 
 from specgen.diagnostics import printable
 
-# Widths in shares of the font's size, as in DejaVu Sans, the widest of the usual fonts.
+# Widths relative to the font's size, as in DejaVu Sans, the widest of the usual fonts.
 NARROW, NORMAL, BROAD, WIDE = 0.42, 0.66, 1.02, 1.3
 BOLD = 1.12
 
 
 def width(words: str, size: float, *, bold: bool = False) -> float:
-    """Return how wide a text is at most, in pixels."""
+    """Return how wide a text can be, in pixels."""
     return sum(map(_em, words)) * size * (BOLD if bold else 1)
 
 
@@ -29,7 +29,7 @@ def _em(character: str) -> float:
 
 
 def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
-    """Return a text as far as there is room for it."""
+    """Return as much of a text as there is room for."""
     if width(words, size, bold=bold) <= room:
         return words
     while words and width(f"{words}...", size, bold=bold) > room:
@@ -37,28 +37,30 @@ def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
     return f"{words.rstrip(' ,')}..."
 
 
-def lines(pieces: Sequence[str], room: float, size: float, most: int) -> list[str]:
+def lines(
+    pieces: Sequence[str], room: float, size: float, most: int, *, bold: bool = False
+) -> list[str]:
     """Put pieces into at most this many lines; the last one is cut.
 
-    A piece is broken, after an underscore, only if it fills more than a line.
+    A piece is broken, after an underscore or a dot, only if it fills more than a line.
     """
+
+    def fits(words: str) -> bool:
+        return width(words, size, bold=bold) <= room
+
     found: list[str] = []
     for piece in pieces:
         space = " "
-        for part in _parts(piece, room, size):
+        for part in (
+            [piece] if fits(piece) else re.findall(r"[^_.]*[_.]|[^_.]+$", piece)
+        ):
             joined = f"{found[-1]}{space}{part}" if found else part
-            if found and (width(joined, size) <= room or len(found) == most):
+            if found and (fits(joined) or len(found) == most):
                 found[-1] = joined
             else:
                 found.append(part)
             space = ""
-    return [cut(line, room, size) for line in found]
-
-
-def _parts(piece: str, room: float, size: float) -> list[str]:
-    if width(piece, size) <= room:
-        return [piece]
-    return re.findall(r"[^_]*_|[^_]+$", piece)
+    return [cut(line, room, size, bold=bold) for line in found]
 
 
 def text(
@@ -67,7 +69,7 @@ def text(
     """Return a text element; words that are too long for the room are squeezed."""
     font = f' font-size="{number(size)}"' if size != 11 else ""
     squeezed = ""
-    if room and width(words, size) > room:
+    if room and width(words, size, bold="b" in kind.split()) > room:
         squeezed = f' textLength="{number(room)}" lengthAdjust="spacingAndGlyphs"'
     place = f'x="{number(x)}" y="{number(y)}"'
     return f'<text class="{kind}" {place}{font}{squeezed}>{shown(words)}</text>'

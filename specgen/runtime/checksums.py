@@ -18,7 +18,7 @@ def write_run(run: Mapping[str, Any], checksums: Mapping[str, int]) -> dict[str,
 
 
 def read_run(metadata: Mapping[str, str] | None) -> tuple[Any, dict[str, Any]]:
-    """Return the state of a run, as JSON has it, and the checksums of its tensors.
+    """Return the state of a run, as JSON data, and the checksums of its tensors.
 
     Raises KeyError if train.py did not write it, and ValueError if it is damaged.
     """

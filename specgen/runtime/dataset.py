@@ -1,6 +1,6 @@
 """The images of a data set, and their order in an epoch.
 
-    DIR/train/<class>/*    DIR/val/<class>/*    (or what pack.py has made of them)
+    DIR/train/<class>/*    DIR/val/<class>/*    (or what pack.py made from them)
 
 No random state is kept: the order of an epoch is a function of (seed, epoch).
 """
@@ -52,7 +52,7 @@ class Images:
         rest.samples = [sample for sample in self.samples if sample[0] not in names]
         left = rest.labels()
         problems = [
-            f"no image of class {name!r} in {self.split!r} can be read"
+            f"none of the images of class {name!r} in {self.split!r} can be read"
             for label, name in enumerate(self.classes)
             if label not in left
         ]
@@ -92,7 +92,7 @@ class ImageFolder(Images):
                 if (name, file) != (entry, file_entry):
                     self.on_disk[sample] = f"{split}/{entry}/{file_entry}"
             if not files:
-                self.problems.append(f"there is no image in {str(folder / entry)!r}")
+                self.problems.append(f"there are no images in {str(folder / entry)!r}")
 
     def _visible(self, folder: Path) -> dict[str, str]:
         """Return the entries that are not hidden, by their names in NFC, sorted."""
@@ -116,7 +116,7 @@ class ImageFolder(Images):
 
 
 class PackedImages(Images):
-    """The same images as pack.py has stored them, decoded: see shards."""
+    """The same images, decoded, as pack.py stored them: see shards."""
 
     decodes = False
 
@@ -141,7 +141,7 @@ class PackedImages(Images):
             )
         for label in sorted(set(range(len(self.classes))) - self.labels()):
             name = self.classes[label]
-            self.problems.append(f"there is no image of class {name!r} in {split!r}")
+            self.problems.append(f"there are no images of class {name!r} in {split!r}")
 
     def _add(self, shard: Path) -> None:
         """Add the images of a shard."""
@@ -181,7 +181,7 @@ def open_data(root: Path, size: int) -> tuple[Images, Images]:
                 for name in sorted(set(here.classes) - set(there.classes))
             ]
     if problems:
-        raise DataError(*dict.fromkeys(problems))  # once, what is said of both
+        raise DataError(*dict.fromkeys(problems))  # what is wrong with both, only once
     return train, val
 
 

@@ -17,13 +17,13 @@ from .errors import UserError
 def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.device]:
     """Return a torch device for each of a placement's devices, and print which.
 
-    `names` is the user's choice, "a,b" or one for all; where several processes share
-    their devices, those of one after those of the other. None takes CUDA devices: one
-    each if there are enough, else one for each process, else the CPU. Raises UserError
-    if one is unusable.
+    `names` is the user's choice, "a,b" or one for all; if processes share their
+    devices, it lists those of the first process, then those of the next. None takes
+    CUDA devices: one each if there are enough, else one per process, else the CPU.
+    Raises UserError if one is unusable.
     """
     visible = [parallel.identity(f"cuda:{i}") for i in range(torch.cuda.device_count())]
-    # A launcher may show each process its own GPU: only equal sets share devices.
+    # A launcher may show each process its own GPU: only equal sets of GPUs are shared.
     index, processes = parallel.place_among_equals(visible or socket.gethostname())
     wanted = len(placed) * processes
     chosen = names.split(",") if names else []
@@ -43,7 +43,7 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
     for name in dict.fromkeys(chosen):
         try:
             probe(name)
-        except Exception as error:  # each kind of device has its own
+        except Exception as error:  # each kind of device raises its own
             reason = str(error).partition("\n")[0].partition(". ")[0]
             raise UserError(f"device {name} cannot be used: {reason}") from None
     print(", ".join(f"{a} on {b}" for a, b in zip(placed, chosen, strict=True)))
@@ -62,7 +62,7 @@ def probe(name: str) -> None:
 def sum_type(device: torch.device) -> torch.dtype:
     """Return the type for sums of losses: float64, or float32 where it is missing.
 
-    Apple's GPUs (mps) have none, and some of Intel's.
+    Apple's GPUs (mps) do not have it, and neither do some of Intel's.
     """
     try:
         torch.ones(1, dtype=torch.float64, device=device)
@@ -75,7 +75,7 @@ def seed_dropout(seed: int, step: int, devices: Sequence[torch.device]) -> None:
     """Make dropout a function of the seed, the step, the process, and the device."""
     mixed = np.random.SeedSequence((seed, step, parallel.rank()))
     first, *others = mixed.generate_state(len(devices)).tolist()
-    torch.manual_seed(first)  # of all devices: shares would drop the same units
+    torch.manual_seed(first)  # seeds all devices: shares would drop the same units
     for device, own in zip(devices[1:], others, strict=True):
         if device.type == "cuda" and device != devices[0]:
             with torch.cuda.device(device):

@@ -24,7 +24,7 @@ class DivergedError(UserError):
 
 ADVICE = (
     "try, in this order: train.py --resume with a lower --lr, such as a tenth; a new "
-    "run with it; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
+    "run with that; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
 )
 
 

@@ -31,7 +31,7 @@ class Scores(NamedTuple):
 
     loss: float
     top1: float
-    top5: float  # the right class is among five, or as many as there are
+    top5: float  # the right class is among the top five, or all if there are fewer
     images: int
 
 
@@ -81,7 +81,7 @@ def check_outputs(classes: Sequence[str], outputs: int) -> None:
     if count > outputs:
         raise DataError(f"{count} classes are too many for {outputs} outputs")
     if count < outputs:
-        print(f"{count} classes: {outputs - count} of {outputs} outputs stay unused")
+        print(f"{count} classes: {outputs - count} of {outputs} outputs are unused")
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def evaluate(
     """Return the scores of the network, its probabilities averaged over the crops.
 
     Crops are made on the device of `mean`. An image that cannot be read is named and
-    left out. Of several processes each takes some of the batches.
+    left out. Several processes divide up the batches.
     """
     net.eval()
     top = min(5, len(images.classes))
@@ -119,7 +119,7 @@ def evaluate(
         tqdm.write(f"left out {problem}")
     loss_sum, top1, top5, count = parallel.all_reduce(sums.cpu()).tolist()
     if not count:
-        raise DataError("no image of the validation set can be read")
+        raise DataError("none of the validation images can be read")
     if not math.isfinite(loss_sum):
         raise DivergedError(
             "the loss on the validation images is not a number: training has diverged",

@@ -1,9 +1,9 @@
 """Writes trained weights into an ONNX file.
 
-Its metadata holds what else prediction needs: the names of the classes (`classes`,
-JSON), how images become input (`data`, JSON), and the mean image (`mean`, float32 in
-base64, (3, size, size)). Large weights are in a file beside it. It is named by their
-checksum: so the ONNX file, which is written last, never meets those of another export.
+Its metadata has what else prediction needs: the names of the classes (`classes`, JSON),
+how images become input (`data`, JSON), and the mean image (`mean`, float32 in base64,
+(3, size, size)). Large weights are in a file next to it, named by their checksum, so
+that the ONNX file, which is written last, is never paired with those of another export.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
 OTHERS = ("momentum_buffer.", "data.")  # as in checkpoint.py, which imports torch
-LARGE = 64 * 2**20  # bytes of weights from which they get their own file
+LARGE = 64 * 2**20  # bytes; weights of this size or more get their own file
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
 
 
@@ -58,10 +58,10 @@ def main(doc: str | None, structure: Path, size: int) -> None:
 
 
 def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
-    """Raise ExportError if the output cannot be a file, or is read."""
+    """Raise ExportError if the output cannot be a file, or is an input."""
     if output.is_dir():
         raise ExportError(f"{output} is a folder: give a file as --output")
-    if output.exists() and not output.is_file():  # a pipe, a device: it would be lost
+    if output.exists() and not output.is_file():  # a pipe or a device would be lost
         raise ExportError(f"{output} is not a file: give another --output")
     if output.resolve() in (checkpoint.resolve(), structure.resolve()):
         raise ExportError(f"{output} is an input file: give another --output")
@@ -155,7 +155,7 @@ def refuse(what: str, problems: list[str]) -> None:
 
 
 def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
-    """Write the model with its weights, if they are large to a file beside it.
+    """Write the model and its weights; large ones go to a file next to it.
 
     Raises ExportError if it cannot; existing files are then intact.
     """
@@ -190,7 +190,7 @@ def embed(model: onnx.ModelProto, weights: Weights) -> None:
 
 
 def attach(path: Path, model: onnx.ModelProto, weights: Weights) -> Path:
-    """Write the weights of the model at `path` to a file beside it; return that."""
+    """Write the weights of the model at `path` to a file next to it; return that."""
     digest = hashlib.sha256()
     for part in pages(weights):
         digest.update(part)
@@ -217,7 +217,7 @@ def attach(path: Path, model: onnx.ModelProto, weights: Weights) -> Path:
 
 
 def pages(weights: Weights) -> Iterator[memoryview | bytes]:
-    """Yield the bytes of the weights; each tensor is filled up to whole pages."""
+    """Yield the bytes of the weights; each tensor is padded to whole pages."""
     for array in weights.values():
         yield array.data.cast("B") if array.size else b""
         yield bytes(-array.nbytes % PAGE)

@@ -1,4 +1,4 @@
-"""LRN nodes of ONNX as nodes that run fast."""
+"""Replaces ONNX's LRN nodes with nodes that run faster."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Checksums of an exported ONNX file, and of the weights beside it.
+"""Checksums of an exported ONNX file, and of the weights next to it.
 
 The last bytes of the file are one more entry of its metadata: `sha256`, of all bytes
-before them. What one appends to a Protobuf message is merged into it. The entry
-`weights`, JSON, has the name of the file of the weights and its SHA-256.
+before them. Protobuf merges bytes that are appended to a message into it. The entry
+`weights`, JSON, has the name of the weights' file and its SHA-256.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def seal(content: bytes) -> bytes:
 
 
 def verify(path: Path) -> dict[str, str]:
-    """Return an exported file's metadata. Its weights are those of the export.
+    """Return an exported file's metadata, after checking that its weights belong to it.
 
     Raises CheckpointError if the file was not written by export.py, or if it or the
-    file beside it has changed since.
+    file next to it has changed since.
     """
     try:
         whole = path.read_bytes()
@@ -71,7 +71,7 @@ def verify(path: Path) -> dict[str, str]:
 
 
 def _verify_weights(path: Path, name: str, expected: str) -> None:
-    """Raise CheckpointError unless the file of the weights is that of the export."""
+    """Raise CheckpointError unless the weights' file is that of the export."""
     shown = readable(name)
     try:
         with open_file(path.with_name(name)) as file:

@@ -36,7 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 JOIN_SECONDS = 300  # to wait for the other processes
-NOTICE_SECONDS = 10  # before this is said
+NOTICE_SECONDS = 10  # until a message says so
 
 LOST = (
     "error: a process of this run was lost: start all of them again with --resume, "
@@ -87,9 +87,9 @@ def launch_command() -> list[str]:
 def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
     """Run `main` as console.run does, alone or with the processes torchrun started.
 
-    Of all processes only the first that fails says why: in a sentence, if its user can
-    mend it, or if it is the loss of another process. What it prints `must_be_read`, or
-    it continues without.
+    Only the first process that fails says why: in a sentence, if the user can fix it or
+    if another process was lost. Unless its output `must_be_read`, it continues when its
+    output cannot be written.
     """
     code: Any = None
     store: Any = None
@@ -127,8 +127,8 @@ def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
 def join() -> Any:
     """Join the processes of WORLD_SIZE; return the store they share, None if alone.
 
-    Raises UserError if what a launcher has left in the environment makes no sense, and
-    JoinError if the others do not come.
+    Raises UserError if what a launcher left in the environment makes no sense, and
+    JoinError if the others do not show up.
     """
     count = variable("WORLD_SIZE", 1, 2**20, 1)
     if count == 1:
@@ -214,10 +214,10 @@ def _is_loss(error: Exception) -> bool:
 
 
 def _is_first(store: Any, without: bool) -> bool:
-    """Return whether no other process has asked this before.
+    """Return whether this is the first process to ask.
 
-    `without` is the answer where the store has gone with its process: one that was
-    lost has said nothing, one that has ended has.
+    `without` is the answer if the store is gone, along with its process: if that was
+    lost, it has said nothing; if it ended, it has.
     """
     try:
         return bool(store.add("failed", 1) == 1)
@@ -230,7 +230,7 @@ def compile_network(net: nn.Module) -> nn.Module:
     if world_size() > 1:  # their shares of a batch change in size, down to none
         raise UserError("--compile works only in a single process")
     device = next(net.parameters()).device
-    try:  # something small first: the network would fail at its first step, at length
+    try:  # something small first: the network would fail late, with a long message
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
@@ -268,7 +268,7 @@ def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:
 
 
 def rank_zero_only(function: Callable[P, T]) -> Callable[P, T]:
-    """Run in the first process only; all return, or raise, the same."""
+    """Run in the first process only; all of them return or raise the same."""
 
     @functools.wraps(function)
     def shared(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -321,7 +321,7 @@ def identity(device: str | torch.device) -> str:
 
 
 def place_among_equals(value: object) -> tuple[int, int]:
-    """Return the index of this process among those with this value, and the total."""
+    """Return this process's index among those with this value, and their number."""
     values = all_gather([value])
     return values[: rank()].count(value), values.count(value)
 
@@ -334,8 +334,8 @@ def any_of(flags: list[bool]) -> list[bool]:
 def catch_signals() -> Callable[[], bool]:
     """Return a function that tells whether a signal asks this process to stop.
 
-    Ctrl-C does, SIGTERM, and SIGHUP, as of a terminal that is closed; the second of a
-    kind ends it at once. What was ignored at the start, as by nohup, stays ignored.
+    Ctrl-C, SIGTERM and SIGHUP, as from a closed terminal, do; a second one of a kind
+    ends it at once. What was ignored at the start, as under nohup, stays ignored.
     """
     asked = threading.Event()
 

@@ -64,10 +64,10 @@ def answer(network: Network, paths: Iterable[Path], size: int, crops: Crops) -> 
 def open_onnx(
     path: Path, settings: dict[str, Any], mean_shape: Sequence[int], outputs: int
 ) -> Network:
-    """Load what export.py has written.
+    """Load what export.py wrote.
 
-    Raises CheckpointError if it is of other data than `settings`, or of a network with
-    another number of `outputs`.
+    Raises CheckpointError if it is from other data than `settings`, or from a network
+    with another number of `outputs`.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
@@ -119,7 +119,7 @@ def reason(error: Exception) -> str:
 def predict(network: Network, image: Tensor, crops: Crops) -> list[tuple[str, float]]:
     """Return the most likely classes, five at most, and their probabilities.
 
-    `image` is what `decode` gives. Probabilities are averaged over its crops.
+    `image` is what `decode` returns. Probabilities are averaged over its crops.
     """
     inputs = torch.cat(list(crops(image[None], network.mean)))
     probabilities = F.softmax(network.logits(inputs), dim=1).mean(0)

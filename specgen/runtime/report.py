@@ -1,7 +1,7 @@
 """What a run of train.py reports: progress, metrics.csv, and TensorBoard.
 
-Of a row, `top1` is the share of images whose class is the most probable one, `top5` of
-those whose class is among the five most probable, or among all if there are fewer.
+In a row, `top1` is the share of images whose class is the most probable one, and `top5`
+of those whose class is among the five most probable, or among all if there are fewer.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Board:
 
 
 class Progress:
-    """The bar of a run, or lines where there is no terminal, and an epoch's sums.
+    """The progress bar of a run, or lines without a terminal, and an epoch's sums.
 
-    The sums (see tally) stay on the device between two looks, so as not to wait for it.
+    The sums (see tally) stay on the device between updates, so as not to wait for it.
     """
 
     def __init__(self, step: int, last: int) -> None:

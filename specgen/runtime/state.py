@@ -14,7 +14,7 @@ from .evaluation import Crops
 
 LARGEST = 2**24  # of the outputs: beyond this, float32 cannot tell 1 from 2
 
-# Joins the shares of split layers to whole tensors, or cuts them again.
+# Joins the shares of split layers into whole tensors, or cuts them again.
 Reshape = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
@@ -45,10 +45,10 @@ def restore(
     shapes: Mapping[str, Sequence[int]],
     cut: Reshape = dict,
 ) -> dict[str, Tensor]:
-    """Load what `collect` gave into the network and its velocity.
+    """Load what `collect` returned into the network and its velocity.
 
     Returns the statistics, which have these `shapes`. Raises CheckpointError if `path`,
-    where the tensors are from, is of another network.
+    which the tensors are from, is from another network.
     """
     checkpoint.restore(net, tensors, shapes, path)
     velocity = cut(checkpoint.part(tensors, checkpoint.VELOCITY))
@@ -67,7 +67,7 @@ def velocities(net: nn.Module, sgd: torch.optim.SGD) -> dict[str, Tensor]:
 def check_network(net: nn.Module, crops: Crops, mean: Tensor) -> None:
     """Raise DivergedError if the outputs for a white image are too large to learn from.
 
-    The weights, and the loss of the step before, can still be numbers then.
+    The weights and the last step's loss can still be numbers then.
     """
     learning = net.training
     net.eval()

@@ -93,7 +93,7 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     """Lock the output folder; return the checkpoint to resume from, if there is one.
 
     Raises UserError if another run writes there, if it has a checkpoint that the user
-    did not ask to resume from, or if it cannot hold those of `net`.
+    did not ask to resume from, or if it has no room for those of `net`.
     """
     output: Path = args.output
     try:
@@ -119,7 +119,7 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
 
 
 def check_space(output: Path, net: nn.Module, copies: int) -> None:
-    """Refuse a disk without room for two checkpoints: one, and the next one."""
+    """Refuse a disk without room for two checkpoints: the last one and the next one."""
     weights = sum(weight.nbytes for weight in net.parameters())
     size = 2 * weights  # and velocities
     free = shutil.disk_usage(output).free
@@ -139,7 +139,7 @@ def begin(
     val: Images,
     bad: dict[str, str],
 ) -> Run:
-    """Return a new run on the images that are not `bad`, if these can be left out."""
+    """Return a new run on the images that are not `bad`, if those may be left out."""
     if bad and args.bad_images == "fail":
         raise DataError(*explain(bad), SKIP)
     splits = train.without(bad), val.without(bad)
@@ -163,9 +163,10 @@ def resume(
 ) -> tuple[dict[str, Tensor], Run]:
     """Load a checkpoint; return its tensors, and the state of the run.
 
-    Raises CheckpointError if it is of data prepared otherwise, or of another recipe
-    than this one with the flags that were given; the learning rate may change. Where
-    the number of epochs changes earlier steps, as a cosine's does, `length_matters`.
+    Raises CheckpointError if it is from data that was prepared differently, or from a
+    recipe other than this one with the flags that were given; the learning rate may
+    change. `length_matters` if the number of epochs changes earlier steps, as it does
+    with a cosine.
     """
     tensors, run = parallel.rank_zero_only(checkpoint.load)(path)
     checkpoint.refuse_differences(f"{path} is from other data", run.data, settings)
@@ -220,10 +221,10 @@ def check_batch(batch: Batch, bad_images: str) -> int:
 
 
 class Session:
-    """The part of a run in this command: its state, its display and its files.
+    """The part of a run that this command does: its state, its display and its files.
 
-    A run is cut into epochs of `epoch_steps` steps; the session ends with the last of
-    them, after --steps, or when a signal asks for it.
+    A run is divided into epochs of `epoch_steps` steps; the session ends with the last
+    of them, after --steps, or when a signal asks for it.
     """
 
     def __init__(self, args: argparse.Namespace, run: Run) -> None:
@@ -290,11 +291,11 @@ class Session:
         return self.run.step % int(self.args.checkpoint_every) == 0
 
     def save(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
-        """Write a checkpoint of where the run stands, with these tensors.
+        """Write a checkpoint of the run so far, with these tensors.
 
-        They are asked for in the first process only, which alone writes. Raises
-        DivergedError, and keeps the checkpoint before, if the loss or one of them is
-        not a number.
+        `tensors` is called in the first process only, which does the writing. Raises
+        DivergedError, and keeps the previous checkpoint, if the loss or a tensor is not
+        a number.
         """
         self.run.sums = self.progress.sums.tolist()
         if not math.isfinite(self.run.sums[0]):
@@ -318,10 +319,10 @@ class Session:
         )
 
     def end_epoch(self, scores: Scores, began: float) -> bool:
-        """Record an epoch, whose validation has these scores and began at this time.
+        """Record an epoch whose validation began at this time and gave these scores.
 
-        Returns whether it is complete. One that --steps cuts short is not history:
-        after --resume, the rows of the whole epoch take the place of these.
+        Returns whether it is complete. One that --steps cuts short does not go into the
+        history: after --resume, the rows of the whole epoch replace its rows.
         """
         run = self.run
         val_speed = scores.images / (time.monotonic() - began)

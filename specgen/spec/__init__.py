@@ -106,9 +106,7 @@ class Spec(Strict, defer_build=True):  # its sections are checked one by one
     ]
     init: Annotated[
         Init,
-        Field(
-            description="how parameters are initialized, for layers that do not say it"
-        ),
+        Field(description="how parameters are initialized in layers that do not say"),
     ] = Init()
     placement: Placement = Placement()
     data: Data = Data()

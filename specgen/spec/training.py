@@ -75,7 +75,7 @@ class PlateauSchedule(Strict):
         Count,
         Field(description="epochs without a new best before the learning rate drops"),
     ]
-    drops: Annotated[Count, Field(description="the most drops")]
+    drops: Annotated[Count, Field(description="largest number of drops")]
     factor: Annotated[
         Share, Field(description="factor of the learning rate at each drop")
     ] = 0.1

@@ -16,13 +16,13 @@ NONE = "-"  # the cell of a device that a variant does not have
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One thing that there is to say of each variant.
+    """One thing to say about each variant.
 
     Attributes:
         head: two lines, of which the first may be empty.
         cells: as people read them; None for a figure of a variant that is refused.
-        sentence: says a figure outside of the table, where {} stands.
-        is_label: whether it says which variant this is, and what differs is no news.
+        sentence: gives a figure outside the table, in place of {}.
+        is_label: whether it says which variant this is, and is expected to differ.
     """
 
     head: tuple[str, str]
@@ -36,7 +36,7 @@ class Column:
         return [cell for cell in self.cells if cell is not None]
 
     def differs(self, index: int) -> bool:
-        """Tell whether a figure is not that of the first variant which has one."""
+        """Tell whether a figure differs from that of the first variant that has one."""
         if self.is_label or self.cells[index] in (None, NONE):
             return False
         return self.cells[index] != self.known[0]
@@ -80,6 +80,11 @@ def figures(variants: Sequence[Variant]) -> list[Column]:
         return cell
 
     names = dict.fromkeys(name for sizes in taken for name in sizes)
+    traffic = column(
+        *("between", "B/image"),
+        lambda sound: f"{sound.traffic:,}",
+        "{} B/image between devices",
+    )
     return [
         column("", "parameters", lambda sound: f"{sound.plan.parameters:,}"),
         column("", "MACs", lambda sound: f"{sound.plan.macs:,}"),
@@ -89,11 +94,7 @@ def figures(variants: Sequence[Variant]) -> list[Column]:
             lambda sound: f"{sound.plan.images:,}",
             "{} images at once",
         ),
-        column(
-            *("between", "B/image"),
-            lambda sound: f"{sound.traffic:,}",
-            "{} B/image between devices",
-        ),
+        *([traffic] if len(names) > 1 else []),
         column(
             *("last", "map"), lambda sound: dimensions(sound.last.shape), "last map {}"
         ),

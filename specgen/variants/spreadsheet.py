@@ -17,8 +17,8 @@ FORMULA = ("=", "+", "-", "@")  # with these a spreadsheet begins a formula
 def table(variants: Sequence[Variant]) -> str:
     """Return a row of heads and one for each variant.
 
-    Figures in bytes have it in their heads. A text that a spreadsheet would take for a
-    formula begins with an apostrophe. What is not known is empty.
+    The heads of figures in bytes say so. A text that a spreadsheet would take for a
+    formula begins with an apostrophe. What is unknown is empty.
     """
     paths = list(variants[0].swept)
     devices = dict.fromkeys(

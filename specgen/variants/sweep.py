@@ -15,7 +15,7 @@ from specgen.source import Source
 from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 
-MOST = 1000  # variants at once; each takes some hundredths of a second
+MOST = 1000  # variants at once; each takes a few hundredths of a second
 
 EXAMPLE = "write PATH=V1,V2, such as layers.conv1.kernel_size=7,9,11"
 WRITE_OUT = "write it out: a mapping in {braces}, no anchor (&) and no alias (*)"
@@ -40,7 +40,7 @@ class Sweep:
 def read_sweeps(texts: Sequence[str]) -> tuple[list[Sweep], list[Diagnostic]]:
     """Read sweeps, each PATH=V1,V2: a YAML flow sequence without its brackets.
 
-    Return them, and everything that is wrong with others.
+    Return them, and everything that is wrong with the others.
     """
     sweeps: dict[str, Sweep] = {}
     problems: list[Diagnostic] = []
@@ -67,7 +67,7 @@ def combinations(sweeps: Sequence[Sweep], specs: int) -> list[tuple[Value, ...]]
         factors = [f"{specs} specs"] if specs > 1 else []
         factors += [f"{len(s.values)} of {short(s.path)}" for s in sweeps]
         message = f"{count:,} variants ({' x '.join(factors)}) are more than {MOST:,}"
-        cure = "sweep one thing after the other, or fewer values of each"
+        cure = "sweep one thing at a time, or fewer values of each"
         raise SpecError([Diagnostic("too-many-variants", message, help=cure)])
     return list(product(*(sweep.values for sweep in sweeps)))
 
@@ -93,7 +93,7 @@ def _read(text: str) -> Sweep:
     if not values.strip(" "):
         _refuse("there is no value after the =", text, start - 1, 1, EXAMPLE)
     _check_path(path, text)
-    # The bracket stands in the place of the =, and all columns are those of the text.
+    # The bracket takes the place of the =, so all columns are those of the text.
     reader = Reader(" " * len(path) + f"[{values}]", [text], file)
     data: list[Any] = reader.document()
     if reader.problems:

@@ -1,7 +1,7 @@
 """Variants as a table for a terminal, and as one in Markdown.
 
-What comes from a spec or an option is escaped: it can write neither to the terminal nor
-to the page.
+What comes from a spec or an option is escaped, so it can control neither the terminal
+nor the page.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from specgen.variants.variant import Variant
 
 WIDTH = 80
 LONGEST = 40  # characters of a label
-MARK = "*"  # of a figure that is not that of the first variant
+MOST_NAMED = 3  # variants that a warning names
+MARK = "*"  # of a figure that differs from the first variant's
 
 
 def table(variants: Sequence[Variant]) -> str:
-    """Return a table and what there is to say of it, without a newline at the end.
+    """Return a table and what there is to say about it, without a newline at the end.
 
-    A figure that is the same for all is said below. What has no room in 80 columns goes
-    on in another table.
+    A figure that is the same for all is given below. What does not fit in 80 columns
+    continues in another table.
     """
     known = figures(variants)
     alike = [column for column in known if column.sentence and _is_alike(column)]
@@ -46,7 +47,7 @@ def _is_alike(column: Column) -> bool:
 def _blocks(
     variants: Sequence[Variant], shown: Sequence[Column]
 ) -> Iterator[list[Column]]:
-    """Divide the columns into tables that fit the width; each has one at least."""
+    """Divide the columns into tables that fit the width; each has at least one."""
     start = sum(map(_width, labels(variants)))
     block: list[Column] = []
     for column in shown:
@@ -65,9 +66,9 @@ def _width(column: Column) -> int:
 def _lines(
     variants: Sequence[Variant], block: Sequence[Column], *, goes_on: bool
 ) -> Iterator[str]:
-    """Yield heads, a rule, and a line or more for each variant.
+    """Yield heads, a rule, and one or more lines for each variant.
 
-    Where a table goes on, refused variants have had their reason.
+    Only the first table says why a variant is refused.
     """
     named = labels(variants)
     first, second, *rows = zip(*map(_texts, [*named, *block]), strict=True)
@@ -133,13 +134,29 @@ def _notes(
     if any(variant.sound for variant in variants):
         marked = any(any(_marks(column)) for column in shown)
         legend = f" {MARK} differs from the first." if marked else ""
-        notes.append(f"Memory is what training takes.{legend}")
+        notes.append(f"Memory is for training.{legend}")
     for variant in variants:
         if variant.sound and variant.sound.is_spec and variant.swept:
             said = ", ".join(f"{path}={text}" for path, text in variant.swept.items())
             notes.append(f"{variant.spec} itself has {said}.")
-    for note in notes:
+    for note in [*notes, *_warnings(variants)]:
         yield from textwrap.wrap(printable(note), WIDTH, break_on_hyphens=False)
+
+
+def _warnings(variants: Sequence[Variant]) -> Iterator[str]:
+    """Yield a line for each kind of warning: the variants that have it."""
+    several = len({variant.spec for variant in variants}) > 1
+    warned: dict[str, list[str]] = {}
+    for variant in variants:
+        said = [f"{path}={text}" for path, text in variant.swept.items()]
+        name = ", ".join([variant.spec, *said] if several or not said else said)
+        found = variant.sound.program.warnings if variant.sound else ()
+        for kind in dict.fromkeys(warning.code for warning in found):
+            warned.setdefault(kind, []).append(_short(name))
+    for kind, names in warned.items():
+        more = len(names) - MOST_NAMED
+        others = [f"{more} more"] if more > 0 else []
+        yield f"warning[{kind}]: {'; '.join([*names[:MOST_NAMED], *others])}"
 
 
 def markdown(variants: Sequence[Variant]) -> str:
@@ -156,8 +173,9 @@ def markdown(variants: Sequence[Variant]) -> str:
             row += [code(_reason(variant)), *[""] * (len(known) - 1)]
         rows.append(row)
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    note = "Memory is what training takes. What differs from the first is bold."
-    return "\n".join([*lines, "", note])
+    note = "Memory is for training. Differences from the first are bold."
+    warned = [f"- {code(printable(line))}" for line in _warnings(variants)]
+    return "\n".join([*lines, "", note, *([""] if warned else []), *warned])
 
 
 def _bold(column: Column, index: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from specgen.compiler import Program, compile_read
 from specgen.diagnostics import Diagnostic, SpecError
-from specgen.diff.revision import read_at
+from specgen.diff.revision import StandardInput, read_at
 from specgen.frontend.overlay import change, read_options
 from specgen.names import variant_name
 from specgen.passes.receptive_field import LastMap, last_map
@@ -29,7 +29,7 @@ class Sound:
         program: the compiled network.
         plan: what it costs.
         last: its last map.
-        is_spec: whether nothing of what it sets is another value than in the spec.
+        is_spec: whether everything that it sets has the same value as in the spec.
     """
 
     program: Program
@@ -39,7 +39,7 @@ class Sound:
 
     @property
     def traffic(self) -> int:
-        """Bytes that cross between devices, an image, forward."""
+        """Bytes that cross between devices, per image, forward."""
         return sum(edge.bytes_per_image for edge in self.plan.traffic)
 
 
@@ -50,7 +50,7 @@ class Variant:
     Attributes:
         spec: what was read, as it was given.
         stem: that of its file.
-        name: of its folder and of its runs; where several specs have files of one name,
+        name: of its folder and of its runs; if several specs have the same file name,
             the spec and the options.
         options: what it sets, in the words of `--set`.
         changes: the same, values by their paths.
@@ -93,6 +93,7 @@ def compare(
     sweeps: Sequence[str] = (),
     *,
     root: Path | None = None,
+    stdin: StandardInput | None = None,
     images: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Variant]:
@@ -102,8 +103,9 @@ def compare(
         specs: files, or `REV:path` of git; each is read once.
         sets: `--set` options for all variants.
         sweeps: `PATH=V1,V2`, in the words of `--sweep`.
-        root: the folder that the specs and all that they extend lie in.
-        images: at once, of which memory is planned; by default those of the recipe.
+        root: the folder that contains the specs and everything they extend.
+        stdin: what the spec `-` is.
+        images: at once, that memory is planned for; by default those of the recipe.
         progress: is told how many variants are done, and of how many.
 
     Raises:
@@ -111,10 +113,10 @@ def compare(
             variants.
     """
     specs = list(dict.fromkeys(specs))
-    sources, unread = _read(specs, root)
+    sources, unread = _read(specs, root, stdin)
     swept, wrong = read_sweeps(sweeps)
     options, bad = read_options(sets)
-    # What is wrong with a base of several is said once.
+    # What is wrong with a base of several specs is reported once.
     if problems := dict.fromkeys([*unread, *wrong, *bad]):
         raise SpecError(problems)
     choices = combinations(swept, len(specs))
@@ -146,14 +148,14 @@ def compare(
 
 
 def _read(
-    specs: Sequence[str], root: Path | None
+    specs: Sequence[str], root: Path | None, stdin: StandardInput | None
 ) -> tuple[list[tuple[Source, str]], list[Diagnostic]]:
     """Read specs; return each with the stem of its file, and what cannot be read."""
     sources: list[tuple[Source, str]] = []
     problems: list[Diagnostic] = []
     for spec in specs:
         try:
-            sources.append(read_at(spec, root))
+            sources.append(read_at(spec, root, stdin))
         except SpecError as error:
             problems += error.diagnostics
     return sources, problems
@@ -167,7 +169,7 @@ def _compile(source: Source, stem: str) -> Program | SpecError:
 
 
 def _sentence(problem: Diagnostic) -> str:
-    """Return the message, behind its path if it names nothing of that."""
+    """Return the message, after its path unless it already names part of that."""
     path = [str(part) for part in problem.path or ()]
     if set(re.findall(r"\w+", problem.message)) & set(path[1:]):
         return problem.message
@@ -181,7 +183,7 @@ def _sound(program: Program, base: Program | SpecError, images: int | None) -> S
 
 
 def _same(one: Spec, other: Spec) -> bool:
-    """Tell whether two specs say the same, but for the texts about them."""
+    """Tell whether two specs say the same, except for the texts about them."""
     fields = Spec.model_fields.keys() - {"layers", "summary", "reference"}
     layers = [list(spec.layers.items()) for spec in (one, other)]
     return layers[0] == layers[1] and all(

@@ -1,8 +1,8 @@
 """Compares the generated code with the plan. The only package that runs it.
 
 Everything measured comes from running the generated files: model.py in PyTorch on the
-CPU, model.onnx in onnxruntime. Both are imported only when it is known that they are
-there.
+CPU, model.onnx in onnxruntime. Both are imported only once they are known to be
+installed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ MOST = 8  # lines of details of one check
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison, ready for JSON; what could not be measured is the reason why.
+    """One comparison, ready for JSON; if measuring failed, `measured` is the reason.
 
     Mappings compare in order. `expected` of differences is their bound.
     """
@@ -44,7 +44,7 @@ def compare(
 
 
 def in_order(expected: Mapping[str, Any], measured: Mapping[str, Any]) -> bool:
-    """Whether two mappings are equal, their order too."""
+    """Whether two mappings are equal, including their order."""
     return list(expected.items()) == list(measured.items())
 
 
@@ -66,9 +66,9 @@ def as_data(checks: Sequence[Check]) -> dict[str, Any]:
 
 
 def table(checks: Sequence[Check], layers: Sequence[str] = ()) -> str:
-    """Return a line a check, then what is not as planned; equal news stands once.
+    """Return a line per check, then what is not as planned; equal details show once.
 
-    Of the layers, the first that differs is named.
+    The verdict includes the first layer that differs.
     """
     rows: list[Row] = [("", "check", "planned", "measured"), None]
     news: dict[str, list[str]] = {}
@@ -92,7 +92,7 @@ def table(checks: Sequence[Check], layers: Sequence[str] = ()) -> str:
 def first_difference(checks: Sequence[Check], layers: Sequence[str]) -> str | None:
     """Return the first layer, in their order, that is not as planned.
 
-    A gradient differs where it has come from as well, so gradients do not count.
+    A wrong gradient spreads to the layers before it, so gradients do not count.
     """
     differ = {
         re.split(r"[.:]", name)[0]
@@ -104,7 +104,7 @@ def first_difference(checks: Sequence[Check], layers: Sequence[str]) -> str | No
 
 
 def _differing(check: Check) -> list[str]:
-    """Name the figures of a check that are not as planned."""
+    """Return the names of the values in a check that are not as planned."""
     expected, measured = check.expected, check.measured
     if not isinstance(measured, Mapping):
         return []
@@ -134,7 +134,7 @@ def _figures(check: Check) -> tuple[str, str]:
 
 
 def _details(check: Check) -> list[str]:
-    """One line for each figure that differs, if the table has no room for it."""
+    """One line for each value that differs, if the table has no room for it."""
     expected, measured = check.expected, check.measured
     if isinstance(measured, str):
         return [f"  {printable(measured)}"]

@@ -1,9 +1,9 @@
 """A stand-in for several CUDA devices on a machine that may have none.
 
-Every value is real and lies on the CPU. Its storage carries the label of the device
-that it was sent to, an op that meets two labels is refused as CUDA would refuse it, and
-every copy between labels is logged. (FakeTensorMode is no oracle here: in a CPU build
-of torch a convolution of two devices passes in silence.)
+Every value is real and on the CPU. Its storage carries the label of the device that it
+was sent to, an op on two labels is refused as CUDA would refuse it, and every copy
+between labels is logged. (FakeTensorMode does not help here: in a CPU build of torch, a
+convolution across two devices passes silently.)
 
     with Devices() as devices:
         model = Net(("cuda:0", "cuda:1"))
@@ -27,7 +27,7 @@ CPU = "cpu"
 
 
 class WrongDeviceError(RuntimeError):
-    """An op met values of two devices."""
+    """An op got values from two devices."""
 
 
 class Copy(NamedTuple):
@@ -129,7 +129,7 @@ class _Send(torch.autograd.Function):
 
 
 class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses an op that meets two labels, and passes the one label on."""
+    """Refuses an op on two labels, and gives its outputs the label of its inputs."""
 
     def __init__(self, devices: Devices) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -56,7 +56,7 @@ def network(path: Path, name: str) -> Callable[..., nn.Module]:
 
 
 def on_cpu(path: Path, program: Program) -> nn.Module:
-    """Build the generated model, all its devices the CPU, ready for inference."""
+    """Build the generated model with every device on the CPU, ready for inference."""
     build = network(path, program.spec.name)
     return build(["cpu"] * len(program.placed.devices), seed=0).eval()
 
@@ -82,8 +82,8 @@ def state_shapes(net: nn.Module) -> dict[str, list[int]]:
 def draw_weights(net: nn.Module, program: Program) -> dict[str, Tensor]:
     """Draw whole weights that keep activations alive, and logits of order 1.
 
-    With a network's own start logits may be so small that no difference shows. Leaves
-    `net`, the network on one device, in float64 and with these weights.
+    With a network's own initial weights, logits may be so small that no difference
+    shows. Leaves `net`, the network on one device, in float64 and with these weights.
     """
     generator = torch.Generator().manual_seed(2)
     weights = {}
@@ -154,7 +154,7 @@ def step(net: nn.Module, program: Program) -> Step:
         torch.autograd.backward(logits, direction)
     gradients = {}
     for layer in program.placed.layers:
-        for leaf in layer.node.op.parameters(layer.node.x):
+        for leaf in layer.node.op.parameters(*layer.node.input_shapes):
             shares = [f"{share.name}.{leaf}" for share in layer.shares]
             whole = torch.cat([_gradient(net, name) for name in shares])
             gradients[f"{layer.node.name}.{leaf}"] = whole
@@ -173,7 +173,7 @@ def difference(measured: Tensor, expected: Tensor) -> float | str:
 
 
 def without_batch(x: Tensor) -> tuple[int, ...]:
-    """Shape for one image; that of a wrong batch stays as it is, and differs."""
+    """Shape for one image; a wrong batch keeps its whole shape, which then differs."""
     return tuple(x.shape[1:] if len(x) == IMAGES else x.shape)
 
 
@@ -183,7 +183,7 @@ def layer_names(placed: PlacedGraph) -> dict[str, str]:
 
 
 def _joined(shapes: list[tuple[int, ...]]) -> list[Any]:
-    """Shape of shares joined along channels, or all shapes if they do not fit."""
+    """Shape of shares joined along channels, or all shapes if they cannot be joined."""
     if len({shape[1:] for shape in shapes}) > 1:
         return [list(shape) for shape in shapes]
     return [sum(shape[0] for shape in shapes), *shapes[0][1:]]

@@ -1,4 +1,4 @@
-"""Builds into a temporary folder, runs the code, and compares figure by figure."""
+"""Builds into a temporary folder, runs the code, and compares value by value."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
         lambda: seen().outputs,
         lambda: runtime.outputs(graph, program, weights()),
     )
-    if not outputs.ok:  # where do they part?
+    if not outputs.ok:  # where do they start to differ?
         inside = _close(
             outputs.name,
             SINGLE,
@@ -132,7 +132,7 @@ def _on_one_device(program: Program) -> Program:
 def _modules(program: Program) -> list[str]:
     """Layers that are modules; the others are functions, which no hook sees."""
     nodes = program.graph.nodes
-    return [node.name for node in nodes if node.op.torch(node.x).module]
+    return [node.name for node in nodes if node.op.torch(*node.input_shapes).module]
 
 
 def _edges(program: Program, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:

@@ -14,7 +14,7 @@ from specgen.compiler import Program
 from specgen.verify.devices import CPU, Devices, label
 from specgen.verify.measure import images, layer_names, network
 
-OUTPUT = "output"  # stands for a module where none runs after a copy
+OUTPUT = "output"  # instead of a module, where none runs after a copy
 
 Edge = tuple[str, str, str]  # before, from, to
 
@@ -22,7 +22,7 @@ Edge = tuple[str, str, str]  # before, from, to
 class Traffic(NamedTuple):
     """Parameters by device, and bytes per image by edge: `conv3: gpu0 -> gpu1`.
 
-    A forward edge begins with the layer of the module that runs next where it leads:
+    A forward edge begins with the layer of the next module that runs on its target:
     functions such as relu cannot be seen. The backward pass has no such order.
     """
 
@@ -32,7 +32,7 @@ class Traffic(NamedTuple):
 
 
 def travel(path: Path, program: Program) -> Traffic:
-    """Run one image forward and backward; an op that meets two devices raises."""
+    """Run one image forward and backward; an op on values of two devices raises."""
     placed = program.placed
     bound = {device: f"cuda:{index}" for index, device in enumerate(placed.devices)}
     logical = {real: device for device, real in bound.items()}
@@ -63,7 +63,7 @@ def travel(path: Path, program: Program) -> Traffic:
 def _forward(
     net: nn.Module, x: Tensor, devices: Devices, layers: dict[str, str]
 ) -> tuple[Tensor, Counter[Edge]]:
-    """Run forward; put each copy down to the layer that runs next on its target."""
+    """Run forward; attribute each copy to the layer that runs next on its target."""
     crossed: Counter[Edge] = Counter()
 
     def arrive(layer: str, at: str | None = None) -> None:

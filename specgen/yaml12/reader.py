@@ -240,7 +240,7 @@ class Reader:
         return float(data) if tag == TAG + "float" and type(data) is int else data
 
     def _alias(self, event: Any, path: Path, span: Span) -> Any:
-        """Return a copy of what the alias names; its name stands in for nothing."""
+        """Return a copy of what the alias names, or its name as a stand-in."""
         name = short(event.anchor)
         if event.anchor not in self.anchors:
             message = f"there is no anchor &{name} above"
@@ -317,7 +317,7 @@ class Reader:
         return tuple(_comment(line) for line in self.lines[first:last])
 
     def _event_span(self, event: Any, key: Span | None = None) -> Span:
-        """Return where an event stands; a block collection or nothing has its key's."""
+        """Return where an event is; a block collection or no value is at its key."""
         start, end = event.start_mark, event.end_mark
         line, column = start.line, start.column
         if isinstance(event, yaml.ScalarEvent):

@@ -1,0 +1,120 @@
+"""Expressions of the generated code, laid out as the formatter lays out long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from specgen.backends.layout import INDENT, fits
+
+Expression = Union[str, "Called", "Joined", "Several", "Repeated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """`name(argument, ...)`."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.arguments))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`left + right`."""
+
+    sign: str
+    operands: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f" {self.sign} ".join(self.operands)
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """`(first, second)`."""
+
+    items: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(self.items)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """`*(value for _ in range(count))`."""
+
+    value: Called
+    count: int
+
+    def __str__(self) -> str:
+        return f"*({self.value} {self.loop})"
+
+    @property
+    def loop(self) -> str:
+        """What follows the value."""
+        return f"for _ in range({self.count})"
+
+
+def statement(value: Expression, indent: int) -> list[str]:
+    """Return the lines of an expression by itself."""
+    return _lines("", value, "", indent)
+
+
+def assign(variable: str, value: Expression, indent: int, comment: str) -> list[str]:
+    """Return the lines of `variable = value  # comment`.
+
+    A comment that does not fit behind the whole statement goes above it.
+    """
+    pad = " " * indent
+    line = f"{variable} = {value}"
+    if comment and fits(line, indent, comment):
+        return [f"{pad}{line}  # {comment}"]
+    above = [f"{pad}# {comment}"] if comment else []
+    return above + _lines(f"{variable} = ", value, "", indent)
+
+
+def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]:
+    pad, inner = " " * indent, indent + len(INDENT)
+    line = f"{before}{value}{after}"
+    if fits(line, indent):
+        return [pad + line]
+    match value:
+        case Called(name, arguments):
+            return [
+                f"{pad}{before}{name}(",
+                *_arguments(arguments, inner),
+                f"{pad}){after}",
+            ]
+        case Several(items):
+            lines = [f"{' ' * inner}{item}," for item in items]
+            return [f"{pad}{before}(", *lines, f"{pad}){after}"]
+        case Repeated(repeated):
+            lines = _lines("", repeated, "", inner)
+            loop = f"{' ' * inner}{value.loop}"
+            return [f"{pad}{before}*(", *lines, loop, f"{pad}){after}"]
+        case Joined() if before or after:
+            return [f"{pad}{before}(", *_operands(value, inner), f"{pad}){after}"]
+        case Joined():
+            return _operands(value, indent)
+    return [pad + line]
+
+
+def _arguments(arguments: Sequence[Expression], indent: int) -> list[str]:
+    body = ", ".join(map(str, arguments))
+    if fits(body, indent):
+        return [" " * indent + body]
+    if len(arguments) == 1:
+        return _lines("", arguments[0], "", indent)
+    return [line for a in arguments for line in _lines("", a, ",", indent)]
+
+
+def _operands(value: Joined, indent: int) -> list[str]:
+    pad = " " * indent
+    if fits(str(value), indent):
+        return [f"{pad}{value}"]
+    first, *others = value.operands
+    return [f"{pad}{first}", *(f"{pad}{value.sign} {other}" for other in others)]

@@ -1,0 +1,102 @@
+"""A placed network as nested scopes: what each reads, makes, and has moved before it.
+
+What crosses between devices is moved in the innermost scope that has both the value and
+its reader; so a copy can be used by all that come after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from specgen.graph import Move, Placed, PlacedGraph, Scope, around
+
+
+@dataclass(slots=True)
+class Item:
+    """A layer, or a scope with what is in it: a step of the routine around it.
+
+    `moves` are fetched just before it. `reads` are the values from outside that it then
+    needs, `makes` all that it leaves.
+    """
+
+    path: str
+    layer: Placed | None = None
+    scope: Scope | None = None
+    items: list[Item] = field(default_factory=list)
+    moves: list[tuple[Placed, Move]] = field(default_factory=list)
+    reads: dict[str, None] = field(default_factory=dict)
+    makes: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> set[str]:
+        """The values that its moves bring."""
+        return {move.name for _, move in self.moves}
+
+    def needs(self) -> dict[str, None]:
+        """What its moves read, and what it reads besides."""
+        found = {piece.value: None for _, move in self.moves for piece in move.pieces}
+        moved = self.moved
+        return found | {name: None for name in self.reads if name not in moved}
+
+    @property
+    def inputs(self) -> int:
+        """How many layers it reads."""
+        if self.layer:
+            return len(self.layer.node.inputs)
+        return len(self.scope.inputs) if self.scope else 1
+
+
+def tree(placed: PlacedGraph) -> Item:
+    """Return the network as nested scopes, each move in its place."""
+    scopes = {scope.path: scope for scope in placed.graph.scopes}
+    open_ = [Item("")]  # the scopes around the layer, from the outside inward
+    for layer in placed.layers:
+        inside = around(layer.node.scope)
+        while open_[-1].path not in ("", *inside):
+            _close(open_)
+        for path in reversed(inside[: len(inside) + 1 - len(open_)]):
+            open_.append(Item(path, scope=scopes[path]))
+        item = Item(layer.node.name, layer)
+        for move in layer.moves:
+            known = {"", *around(move.value.rpartition(".")[0])}
+            level = sum(outer.path in known for outer in open_)
+            [*open_, item][-1 if move.local else level].moves.append((layer, move))
+        item.reads = dict.fromkeys(name for s in layer.shares for name in s.inputs)
+        item.makes = dict.fromkeys(share.name for share in layer.shares)
+        open_[-1].items.append(item)
+    while len(open_) > 1:
+        _close(open_)
+    return open_[0]
+
+
+def _close(open_: list[Item]) -> None:
+    """Put the innermost scope among the items of the one around it."""
+    closed = open_.pop()
+    for item in closed.items:
+        closed.makes |= dict.fromkeys(move.name for _, move in item.moves) | item.makes
+        own = closed.makes
+        closed.reads |= {name: None for name in item.needs() if name not in own}
+    open_[-1].items.append(closed)
+
+
+def is_sequence(group: Item, wanted: Collection[str]) -> bool:
+    """Whether each item of a group reads only what the one before makes, in a list.
+
+    `wanted` are the values that the group is read for.
+    """
+    if not group.scope or group.scope.block or len(group.reads) != 1:
+        return False
+    read = group.reads.keys()
+    for item in group.items:
+        if not (item.reads.keys() <= read) or len(item.reads) != 1:
+            return False
+        if item.moves or (item.layer and not _is_module(item.layer)):
+            return False
+        read = item.makes.keys()
+    return len(wanted) == 1 and read >= {*wanted}
+
+
+def _is_module(layer: Placed) -> bool:
+    form = layer.node.op.torch(*layer.node.input_shapes)
+    return len(layer.shares) == 1 and not form.pad and bool(form.module or form.item)

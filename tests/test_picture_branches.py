@@ -1,0 +1,129 @@
+"""Branches, joins and repeated blocks in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from branching import block, dense, inception, layer, plan_of, residual
+from pictures import Picture
+
+from specgen.graph import INPUT
+from specgen.picture import draw
+from specgen.picture.stages import IMAGE, stages
+from specgen.picture.ways import MOST_TRACKS, tracks, ways
+from specgen.plan import LayerPlan, Plan
+
+SHAPE = (64, 28, 28)
+
+
+def said(plan: Plan) -> list[str]:
+    return [box.words for box in Picture(draw(plan)).words]
+
+
+def blocks(count: int) -> list[LayerPlan]:
+    """Return so many equal blocks between two convolutions."""
+    layers = [layer("conv1", "conv2d", [INPUT], SHAPE)]
+    for index in range(count):
+        layers += block(f"trunk.{index}", layers[-1].name, SHAPE)
+    return [*layers, layer("conv2", "conv2d", [layers[-1].name], SHAPE)]
+
+
+def repeated(layers: Sequence[LayerPlan]) -> list[int]:
+    """Return for how many blocks each column stands."""
+    return [len(stage.repeated) for stage in stages(plan_of(layers))]
+
+
+def changed(
+    layers: Sequence[LayerPlan], name: str, **fields: object
+) -> list[LayerPlan]:
+    return [
+        replace(each, **fields) if each.name == name else each  # type: ignore[arg-type]
+        for each in layers
+    ]
+
+
+def test_equal_blocks_are_drawn_once() -> None:
+    assert repeated(blocks(3)) == [0, 3, 3, 3, 0]
+    words = said(plan_of(blocks(3)))
+    assert "x 3: trunk.0..trunk.2" in words
+    assert sum(line.startswith("trunk.0.") for line in words) == 3
+    assert "trunk.1." not in words
+    end = stages(plan_of(blocks(3)))[-1]
+    assert end.reads == (3,)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (("trunk.1.conv2", {"parameters": 7}), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (("trunk.0.conv1", {"parameters": 7}), [0, 0, 0, 0, 2, 2, 2, 0]),
+        (("trunk.2.add", {"op": "concat"}), [0, 2, 2, 2, 0, 0, 0, 0]),
+        (("trunk.2.bn1", {"devices": ("gpu1",)}), [0, 2, 2, 2, *[0] * 6]),
+        (
+            ("conv2", {"inputs": ("trunk.2.relu2", "trunk.0.bn1")}),
+            [0, *[0] * 4, 2, 2, 2, 0],
+        ),
+    ],
+)
+def test_blocks_that_differ_are_drawn_each(
+    change: tuple[str, dict[str, object]], found: list[int]
+) -> None:
+    name, fields = change
+    assert repeated(changed(blocks(3), name, **fields)) == found
+
+
+def test_a_block_that_is_fetched_for_is_another() -> None:
+    layers = blocks(2)
+    plan = plan_of(layers, [("trunk.1.add", "gpu0", "gpu1")])
+    assert not any(stage.repeated for stage in stages(plan))
+
+
+def test_a_mark_on_a_block_that_is_not_drawn_is_on_its_like() -> None:
+    svg = draw(plan_of(blocks(3)), ["trunk.2.bn2"])
+    assert svg.count('class="mark"') == 1
+    assert "conv2" in svg[: svg.index('class="mark"')].rpartition("<title>")[2]
+
+
+def test_a_skip_connection_goes_above_the_blocks_that_it_skips() -> None:
+    found = Picture(draw(plan_of(blocks(1))))
+    arrows = [line for line in found.lines if line.column.startswith("trunk.0.add: ")]
+    skip, near = sorted(arrows, key=lambda line: line.start[0])
+    assert near.start[1] == near.end[1]
+    _image, _conv1, first, last, *_ = sorted(found.blocks)
+    highest = min(y for _, y in skip.points)
+    assert highest < min(first.top, last.top)
+    along = [x for x, y in skip.points if y == highest]
+    assert min(along) < first.left
+    assert max(along) > last.right
+
+
+@pytest.mark.parametrize("network", [residual, inception, dense])
+def test_every_input_arrives(network: Callable[[], Plan]) -> None:
+    """An arrow for each input of each layer that begins a column."""
+    plan = network()
+    found = Picture(draw(plan))
+    for stage in stages(plan):
+        arrows = [
+            line
+            for line in found.lines
+            if line.arrow and line.column.startswith(f"{stage.head.name}: ")
+        ]
+        assert len(arrows) == len(stage.reads), stage.head.name
+
+
+def test_tracks_do_not_meet_while_there_are_enough() -> None:
+    for network in (residual, inception, dense):
+        columns = stages(network())
+        found = ways(columns)
+        here = range(8)
+        given = tracks(found, here)
+        assert given.keys() == {
+            way.source for way in found if way.skips and way.source < 8
+        }
+        for a, b in ((a, b) for a in given for b in given if a < b):
+            if given[a] == given[b] < MOST_TRACKS - 1:
+                end = max(way.target for way in found if way.source == a)
+                assert end < b + 1, (network, a, b)
+    assert IMAGE in tracks(ways(stages(dense())), range(8))
