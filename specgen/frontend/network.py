@@ -24,10 +24,10 @@ from specgen.frontend.changes import Change
 from specgen.frontend.computing import (
     Names,
     Unknown,
-    compute,
     compute_as,
     compute_count,
     compute_text,
+    compute_truth,
 )
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
 from specgen.frontend.entries import op_form
@@ -113,7 +113,8 @@ class Network:
         inside = changes.inside(change, name)
         it = Instance(entry, full, reads, frame, inside)
         try:
-            if not compute(entry.when, (*it.path, "when"), self._names(frame)):
+            names = self._names(frame)
+            if not compute_truth(entry.when, (*it.path, "when"), names):
                 value = reads[0]
             elif entry.repeat is None:
                 value = self._instance(it)
