@@ -63,6 +63,7 @@ class Network:
         self._comments = comments
         self._problems = problems
         self._scopes: dict[str, Scope | None] = {}
+        self.left_out: dict[str, int] = {}  # by path, the index of the next layer
         self._stands: dict[str, str] = {}  # by value, the scope that it stands for
         self._wired = True  # the inputs of every layer are known
         self._work = 0
@@ -116,6 +117,8 @@ class Network:
             names = self._names(frame)
             if not compute_truth(entry.when, (*it.path, "when"), names):
                 value = reads[0]
+                if not is_item:
+                    self.left_out[full] = len(self.layers.order)
             elif entry.repeat is None:
                 value = self._instance(it)
                 frame.number += is_item
@@ -185,6 +188,7 @@ class Network:
         body, frame = it.entry.body, it.frame
         try:
             if changes.removes(it.change):
+                self.left_out[it.name] = len(self.layers.order)
                 return it.left_out()
             if isinstance(body, Fields):
                 return self._op(it, body)
@@ -276,6 +280,7 @@ class Network:
         output = add()
         if len(self.layers.order) == start:
             del self._scopes[full]
+            self.left_out[full] = start
             return it.reads[0]
         if scope is None:
             inputs = self._read_from(full, start, it.reads[0])
