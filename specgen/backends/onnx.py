@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, printer
 
 from specgen.graph import INPUT, Graph, Node, tensor_name
-from specgen.ops.base import Shape
+from specgen.ops.base import Constant, Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
 OPSET, IR_VERSION = 17, 8
@@ -114,7 +114,8 @@ def _write_layer(
         if step.name:
             name = f"{name}/{step.name}"
             outputs = [f"{layer.name}.{result}" for result in step.results]
-            proto.value_info.extend(_batch(tensor, step.shape) for tensor in outputs)
+            info = _batch if step.per_image else _tensor
+            proto.value_info.extend(info(tensor, step.shape) for tensor in outputs)
         for leaf, value in step.constants.items():
             proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
         proto.node.append(_node(step.op_type, inputs, outputs, name, step.attributes))
@@ -139,8 +140,10 @@ def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _constant(name: str, value: float | tuple[int, ...]) -> onnx.TensorProto:
-    """Return a float as a scalar, whole numbers as a vector."""
-    if isinstance(value, float):
+def _constant(name: str, value: Constant) -> onnx.TensorProto:
+    """Return a number as a scalar, several as a vector."""
+    if not isinstance(value, tuple):
         return helper.make_tensor(name, TensorProto.FLOAT, (), [value])
-    return helper.make_tensor(name, TensorProto.INT64, (len(value),), value)
+    whole = {type(number) for number in value} == {int}
+    kind = TensorProto.INT64 if whole else TensorProto.FLOAT
+    return helper.make_tensor(name, kind, (len(value),), value)

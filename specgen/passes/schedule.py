@@ -95,6 +95,14 @@ class Routine:
     sequence: bool = False
 
 
+def walk(routine: Routine) -> Iterator[tuple[Routine, Step]]:
+    """Yield every step in the order in which it runs, with the routine it is in."""
+    for step in routine.steps:
+        yield routine, step
+        if isinstance(step, Run):
+            yield from walk(step.routine)
+
+
 def schedule(placed: PlacedGraph) -> Routine:
     """Return what `forward` does; it gives the logits.
 
@@ -168,7 +176,11 @@ class _Writer:
     def _bind(self, arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Give each argument its variable: the first input is the trunk."""
         scope = self._scope
-        inputs = dict(zip(scope.inputs, scope.arguments, strict=True)) if scope else {}
+        inputs = {}
+        if scope:
+            # A group reads names around it; the first runs through it.
+            names = scope.arguments or (X, *map(_leaf, scope.inputs[1:]))
+            inputs = dict(zip(scope.inputs, names, strict=True))
         for value in arguments:
             name = inputs.get(self._values.of[value], X)
             track = TRUNK if name == next(iter(inputs.values()), X) else name
@@ -380,3 +392,7 @@ class _Writer:
         self._variable[value], self._held[variable] = variable, value
         self._track[value] = track
         self._tracks[track].add(variable)
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]
