@@ -129,9 +129,9 @@ class Problems:
 
     def place(self, path: Path) -> Path:
         """Return where something of a layer is written."""
-        if path[:1] == ("layers",) and len(path) > 1:
-            if place := self.places.get(str(path[1])):
-                return place.of(path[2:])
+        in_layer = path[:1] == ("layers",) and len(path) > 1
+        if in_layer and (place := self.places.get(str(path[1]))):
+            return place.of(path[2:])
         return path
 
     def _placed(self, problem: Diagnostic) -> Diagnostic | None:
