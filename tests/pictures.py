@@ -8,7 +8,7 @@ from itertools import combinations, groupby, pairwise
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from specgen.picture.lines import MOST_CURVES
+from specgen.picture.arrows import MOST_CURVES
 from specgen.picture.words import width
 from specgen.plan import Plan
 
