@@ -61,7 +61,7 @@ class Block:
         """Of the oblique edges, right and up."""
         if not self.shape[1:]:
             return 3
-        return min(2 * log2(1 + self.shape[2]), 16) / TALLEST * self.tallest
+        return min(2 * log2(1 + self.shape[-1]), 16) / TALLEST * self.tallest
 
     @property
     def thickness(self) -> float:
