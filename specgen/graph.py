@@ -39,6 +39,11 @@ class Node:
         """Path of the scope that the layer is in; empty at the top."""
         return self.name.rpartition(".")[0]
 
+    @property
+    def leaf(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2]
+
     def least_images(self) -> int:
         """The fewest images of which it can take statistics; 0 if it takes none."""
         return self.op.least_images(*self.input_shapes)
@@ -70,6 +75,7 @@ class Scope:
         arguments: what the block calls them.
         output: the value that the scope stands for, of one of its layers.
         params: the block's parameters here.
+        comments: those above the block or the group.
     """
 
     path: str
@@ -78,11 +84,12 @@ class Scope:
     arguments: tuple[str, ...]
     output: str
     params: Mapping[str, float] = field(default_factory=dict)
+    comments: tuple[str, ...] = ()
 
     @property
-    def parent(self) -> str:
-        """Path of the scope around it; empty at the top."""
-        return self.path.rpartition(".")[0]
+    def leaf(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
             del self._alive[address]
 
         self._alive[address] = number, weakref.ref(storage, gone)
-        self._labels.append("")
+        self._labels.append(getattr(storage, "label", CPU))
         self._events.append((number, size))
 
     def _look_again(self) -> None:

@@ -71,7 +71,7 @@ PLACEMENTS = {
 
 
 def towers(placement: str) -> Program:
-    """Compile a small network of every op under one of PLACEMENTS."""
+    """Compile a small network of ops of every kind under one of PLACEMENTS."""
     return compile_text(f"{TOWERS}placement: {PLACEMENTS[placement]}\n")
 
 

@@ -7,17 +7,19 @@ from typing import Any
 
 from helpers import compile_data
 from hypothesis import strategies as st
+from op_examples import UNWEIGHTED
 from pydantic import TypeAdapter
 
 from specgen.diagnostics import SpecError
 from specgen.ops import AnyOp
-from specgen.ops.base import Op, Refusal, Shape
+from specgen.ops.base import Op, Refusal, Shape, volume
 
 Data = dict[str, Any]
 Place = str | dict[str, list[str]]
 
 OPS: TypeAdapter[Op] = TypeAdapter(AnyOp)
 WIDE = 12  # channels and features are multiples: 2, 3 and 4 devices can share them
+LARGEST = 2**14  # values of a layer's output
 
 
 def output(layer: Data, x: Shape) -> Shape | None:
@@ -115,13 +117,19 @@ def linears() -> st.SearchStrategy[Data]:
 
 
 RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
-DROPOUT: st.SearchStrategy[Data] = st.sampled_from(
-    [{"op": "dropout", "p": 0.25}, {"op": "dropout"}]
-)
+
+
+def others(x: Shape) -> st.SearchStrategy[Data]:
+    """Draw one of the examples without parameters: maps stay maps."""
+    found = [layer for layer, _ in UNWEIGHTED if len(output(layer, x) or ()) == len(x)]
+    return st.sampled_from(found)
 
 
 def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Data]:
-    return st.one_of(*layers).filter(lambda layer: output(layer, x) is not None)
+    """Draw a layer that can read x and gives something, but not too much."""
+    return st.one_of(*layers).filter(
+        lambda layer: 0 < volume(output(layer, x) or (0,)) < LARGEST
+    )
 
 
 @st.composite
@@ -139,12 +147,12 @@ def networks(draw: st.DrawFn) -> Data:
 
     for _ in range(draw(st.integers(0, 3))):
         x = add(draw(fitting(x, convolutions(x))))
-        x = add(draw(fitting(x, RELU, norms(x), pools(), DROPOUT)))
+        x = add(draw(fitting(x, RELU, norms(x), pools(), others(x))))
     x = add({"op": "flatten"})
     for _ in range(draw(st.integers(0, 2))):
         x = add(draw(linears()))
         if draw(st.booleans()):
-            x = add(draw(RELU | DROPOUT))
+            x = add(draw(RELU | others(x)))
     x = add({"op": "linear", "out_features": draw(st.integers(2, 5))})
     if draw(st.booleans()):
         add({"op": "softmax"})

@@ -10,7 +10,7 @@ from helpers import compile_text, refused
 from pydantic import Field
 
 from specgen.diagnostics import Diagnostic, Problems
-from specgen.frontend import network
+from specgen.frontend import entries, network
 from specgen.frontend.elaborate import Draft, elaborate
 from specgen.frontend.validate import Form
 from specgen.ops import AnyOp
@@ -47,7 +47,8 @@ class Join(Op):
 def join(monkeypatch: pytest.MonkeyPatch) -> None:
     union, _ = get_args(AnyOp)
     form = Form[Any](Annotated[union | Join, Field(discriminator="op")])
-    monkeypatch.setattr(network, "_op", lambda: form)
+    monkeypatch.setattr(entries, "op_form", lambda: form)
+    monkeypatch.setattr(network, "op_form", lambda: form)
 
 
 def draft(layers: str) -> tuple[Draft, Problems]:

@@ -60,6 +60,11 @@ def test_every_op_of_theirs_has_an_answer(names: list[str]) -> None:
         ("InnerProduct", "linear"),
         ("LRN", "local_response_norm"),
         ("AveragePooling2D", "avg_pool2d"),
+        ("nn.ReLU6", "relu6"),
+        ("h_swish", "hardswish"),
+        ("Mish", "mish"),
+        ("SpatialDropout2D", "dropout2d"),
+        ("DropPath", "stochastic_depth"),
     ],
 )
 def test_our_name(word: str, ours: str) -> None:
@@ -82,6 +87,11 @@ def test_an_op_that_comes_is_called_by_its_name() -> None:
         (nn.AvgPool2d, "avg_pool2d"),
         (nn.LocalResponseNorm, "local_response_norm"),
         (nn.Dropout, "dropout"),
+        (nn.Dropout2d, "dropout2d"),
+        (nn.LeakyReLU, "leaky_relu"),
+        (nn.ELU, "elu"),
+        (nn.GELU, "gelu"),
+        (nn.Softplus, "softplus"),
         (nn.Flatten, "flatten"),
         (nn.Softmax, "softmax"),
     ],

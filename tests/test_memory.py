@@ -98,9 +98,9 @@ def alive(path: Path, program: Program, images: int) -> dict[str, int]:
     return {device: peaks.get(names[device], 0) for device in program.placed.devices}
 
 
-def check_inference(program: Program, folder: Path) -> None:
+def check_inference(program: Program, folder: Path, text: str | None = None) -> None:
     path = folder / "model.py"
-    path.write_text(model_text(program))
+    path.write_text(text or model_text(program))
     plan = memory.plan(program.placed)
     for images in (1, 3):
         planned = {device: held.inference(images) for device, held in plan.items()}

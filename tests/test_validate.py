@@ -214,7 +214,7 @@ def test_limits_of_other_kinds(field: str, place: str, message: str) -> None:
         (CONV % "stride:2", "stride:2", "put a space after the colon: stride: 2"),
         (HEAD + "nam: x", "nam", "the nearest name is name"),
         (HEAD + "input: {form: x}", "form", "the nearest name is from"),
-        (HEAD + "input: {from_: x}", "from_", "the nearest name is from"),
+        (HEAD + "input: {from_: x}", "from_", "it is called from here"),
         (HEAD + "first: {op: relu, siz: 1}", "siz", "valid names are op"),
         (HEAD + "first: {op: norm, size: 1, norm: 1}", "norm", None),
         (

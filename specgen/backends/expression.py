@@ -8,7 +8,7 @@ from typing import Union
 
 from specgen.backends.layout import INDENT, fits
 
-Expression = Union[str, "Called", "Joined", "Several"]
+Expression = Union[str, "Called", "Joined", "Several", "Repeated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,27 @@ class Several:
         return f"({', '.join(self.items)})"
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """`*(value for _ in range(count))`."""
+
+    value: Called
+    count: int
+
+    def __str__(self) -> str:
+        return f"*({self.value} {self.loop})"
+
+    @property
+    def loop(self) -> str:
+        """What follows the value."""
+        return f"for _ in range({self.count})"
+
+
+def statement(value: Expression, indent: int) -> list[str]:
+    """Return the lines of an expression by itself."""
+    return _lines("", value, "", indent)
+
+
 def assign(variable: str, value: Expression, indent: int, comment: str) -> list[str]:
     """Return the lines of `variable = value  # comment`.
 
@@ -71,6 +92,10 @@ def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]
         case Several(items):
             lines = [f"{' ' * inner}{item}," for item in items]
             return [f"{pad}{before}(", *lines, f"{pad}){after}"]
+        case Repeated(repeated):
+            lines = _lines("", repeated, "", inner)
+            loop = f"{' ' * inner}{value.loop}"
+            return [f"{pad}{before}*(", *lines, loop, f"{pad}){after}"]
         case Joined() if before or after:
             return [f"{pad}{before}(", *_operands(value, inner), f"{pad}){after}"]
         case Joined():

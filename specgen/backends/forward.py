@@ -10,23 +10,43 @@ from specgen.backends.expression import Called, Expression, Joined, Several, ass
 from specgen.backends.layout import comments, enumeration
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
-from specgen.passes.schedule import Apply, Fetch, Pad, Run, schedule
+from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run
 
 INDENT = 8
 
 
 class Forward:
-    """The body of `forward`: `lines`, and the names of the functions they call."""
+    """The body of `forward`: `lines`, and the names of the functions they call.
 
-    def __init__(self, placed: PlacedGraph) -> None:
+    Without `shown`, comments with shapes are left out: they differ between the uses of
+    a class.
+    """
+
+    def __init__(
+        self, placed: PlacedGraph, routine: Routine, *, shown: bool = True
+    ) -> None:
         self.helpers: set[str] = set()
         self.functional = False  # whether some call is of torch.nn.functional
-        self._devices = placed.devices
+        self._devices, self._shown = placed.devices, shown
+        self._shapes = {share.name: share.shape for share in placed.shares()}
+        known = {variable for variable, _ in routine.arguments}
+        results = [variable for variable, _ in routine.results]
+        # mypy must be told the type of what is returned.
+        self._untyped = set(results) - known
         self._paragraphs: list[list[str]] = [[]]
+        if loop := self._loop(routine):
+            self._paragraphs[-1] += loop
+        else:
+            self._steps(routine)
+        self._paragraphs[-1].append(f"{' ' * INDENT}return {', '.join(results)}")
+
+    def _steps(self, routine: Routine) -> None:
         previous: Placed | None = None
-        routine = schedule(placed)
         for step in routine.steps:
-            assert not isinstance(step, Run)
+            if isinstance(step, Run):
+                self._run(step)
+                previous = None
+                continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
             begins = len(first.shares) > 1 and bool(first.node.parameters())
             if begins and first is not previous and not isinstance(step, Fetch):
@@ -39,8 +59,29 @@ class Forward:
                 case Apply():
                     self._apply(step)
             previous = first
-        results = ", ".join(variable for variable, _ in routine.results)
-        self._paragraphs[-1].append(f"{' ' * INDENT}return {results}")
+
+    def _loop(self, routine: Routine) -> list[str]:
+        """Return a loop if all that a routine does is to run blocks one by one."""
+        names = [variable for variable, _ in routine.arguments]
+        runs = [step for step in routine.steps if isinstance(step, Run)]
+        same = all([*run.operands] == [*run.variables] == names for run in runs)
+        if len(runs) < max(2, len(routine.steps)) or not same:
+            return []
+        body = f"{', '.join(names)} = block({', '.join(names)})"
+        pad = " " * INDENT
+        return [f"{pad}for block in self.children():", f"{pad}    {body}"]
+
+    def _run(self, step: Run) -> None:
+        """Call the module of a scope."""
+        scope = step.routine.scope
+        assert scope, "the network runs no other"
+        value = Called(attribute(scope.leaf), step.operands)
+        shape = ""
+        if self._shown:
+            shape = _shape(self._shapes[step.routine.results[0][1]])
+        self._paragraphs[-1] += assign(
+            self._target(step.variables), value, INDENT, shape
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -51,7 +92,7 @@ class Forward:
         """Give each share its input, and say why."""
         found = moves.fetches(step)
         self._explain(step)
-        shape = _shape(step.layer.shares[0].x)
+        shape = _shape(step.layer.shares[0].x) if self._shown else ""
         self._paragraphs[-1] += moves.statements(found, shape)
         self.helpers |= moves.helpers(found)
 
@@ -104,11 +145,19 @@ class Forward:
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
         self.functional |= bool(re.search(r"(?<![\w.])F\.", str(values[0])))
-        comment = _shape(shape)
+        comment = _shape(shape) if self._shown else ""
         for variable, value in zip(variables, values, strict=True):
             if variable != value:
-                self._paragraphs[-1] += assign(variable, value, INDENT, comment)
+                target = self._target([variable])
+                self._paragraphs[-1] += assign(target, value, INDENT, comment)
                 comment = ""
+
+    def _target(self, variables: Sequence[str]) -> str:
+        """Return what a statement assigns; at first, with its type if it needs one."""
+        if len(variables) == 1 and variables[0] in self._untyped:
+            self._untyped.remove(variables[0])
+            return f"{variables[0]}: Tensor"
+        return ", ".join(variables)
 
     def _paragraph(self) -> None:
         if self._paragraphs[-1]:
@@ -133,9 +182,16 @@ def _chain(
             case None if form.module:
                 own = bool(layer.node.tensors())
                 name = share.name if own else layer.node.name
-                value = Called(f"self.{name.rpartition('.')[2]}", (value,))
+                value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()
     return value
+
+
+def attribute(leaf: str) -> str:
+    """How a module names one of its parts."""
+    if leaf.isidentifier():
+        return f"self.{leaf}"
+    return f'self.get_submodule("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

@@ -16,6 +16,7 @@ from jinja2 import (
 from jinja2.bccache import Bucket
 
 from specgen import templates
+from specgen.backends.classes import Class, Classes
 from specgen.backends.forward import Forward
 from specgen.backends.layout import (
     bracketed,
@@ -30,6 +31,7 @@ from specgen.backends.prose import prose
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.passes import cost
+from specgen.passes.schedule import schedule
 from specgen.passes.shares import letters
 from specgen.source import Source
 from specgen.spec import Spec
@@ -69,6 +71,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "StochasticDepth": {},
 }
 
 
@@ -90,8 +93,8 @@ class Net:
     device_names: list[str]
     devices_about: list[str]
     signature: list[str]
-    moved: list[str]
     modules: list[str]
+    blocks: list[Class]
     start: Starts
     forward: list[str]
     output_device: str
@@ -118,6 +121,7 @@ def render(
         "training": spec.training,
         "comment": partial(_comment, source),
         "bracketed": bracketed,
+        "moved": _moved,
     }
     return {name: _template(name).render(values) for name in FILES}
 
@@ -169,13 +173,18 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     softmax = graph.has_probabilities
     if softmax:
         layers.pop()
-    forward = Forward(placed)
+    routine = schedule(placed)
+    forward = Forward(placed, routine)
+    classes = Classes(placed, routine, spec.name)
+    inner = [each.forward for each in classes.classes]
     forms = [layer.node.op.torch(*layer.node.input_shapes) for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
-    functional = softmax or forward.functional
-    imports = _imports(defined, split=bool(split), functional=functional)
+    functional = softmax or any(each.functional for each in (forward, *inner))
+    imports = _imports(
+        defined, split=bool(split), functional=functional, ordered=classes.ordered
+    )
     return Net(
         stem=stem,
         name=spec.name,
@@ -191,8 +200,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         device_names=_names(placed.devices),
         devices_about=_devices_about(placed.devices),
         signature=_signature(placed.devices),
-        moved=_moved(placed.devices),
-        modules=_modules(layers),
+        modules=classes.modules,
+        blocks=classes.classes,
         start=starts((layer.node for layer in layers), spec.init),
         forward=forward.lines,
         output_device=placed.layers[-1].shares[0].device,
@@ -204,7 +213,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
-        helpers=forward.helpers.union(defined),
+        helpers=forward.helpers.union(defined, *(each.helpers for each in inner)),
         definitions=[_file(name) for name in defined],
         standard_imports=[line for line in imports if "torch" not in line],
         torch_imports=[line for line in imports if "torch" in line],
@@ -223,7 +232,9 @@ def _file(helper: str) -> str:
     return re.sub("([A-Z])", r"_\1", helper).lower() + ".py.j2"
 
 
-def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[str]:
+def _imports(
+    defined: Iterable[str], *, split: bool, functional: bool, ordered: bool
+) -> list[str]:
     """Lines that import what the file needs, besides torch itself, sorted."""
     parts = [
         {"collections.abc": {"Callable", "Sequence"}},
@@ -233,6 +244,8 @@ def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[s
     ]
     if split:
         parts.append({"collections.abc": {"Mapping"}, "typing": {"Any"}})
+    if ordered:
+        parts.append({"collections": {"OrderedDict"}})
     if functional:
         parts.append({FUNCTIONAL: {"F"}})
     needs: dict[str, set[str]] = {}
@@ -296,24 +309,6 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
             8,
         )
     ]
-
-
-def _modules(layers: list[Placed]) -> list[str]:
-    """One line per module: one per share with parameters, else one for all shares."""
-    lines: list[str] = []
-    for layer in layers:
-        lines += comments(layer.node.comments, 8)
-        for share in layer.shares:
-            module = share.op.torch(*share.input_shapes).module
-            if module is None:
-                continue
-            own = _weighted(layer)
-            args = [*module.args, *([f"device=self.{share.device}"] if own else [])]
-            name = share.name if own else layer.node.name
-            lines += bracketed(f"self.{name} = {module.name}(", args, ")", 8)
-            if not own:
-                break
-    return lines
 
 
 def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:

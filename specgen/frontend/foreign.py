@@ -21,7 +21,9 @@ local_response_norm: lrn localresponsenormalization cmrnorm responsenorm crossma
 spatial_response_norm: rnorm withinchannel samemap
 max_pool2d: maxpool maxpooling maxpooling2d pooling pool spatialmaxpooling
 avg_pool2d: avgpool averagepool averagepooling averagepooling2d avgpooling meanpool
-dropout: featuredropout drop
+dropout: drop
+dropout2d: featuredropout spatialdropout2d
+stochastic_depth: droppath
 flatten: view reshape innerflatten
 softmax: softmax2d softmaxwithloss logsoftmax
 batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatchnorm2d
@@ -38,6 +40,11 @@ sigmoid: logistic
 silu: swish swish1
 gelu: gelutanh geluapproximate
 tanh: hyperbolictangent
+elu: exponentiallinearunit
+hardswish: hswish
+hardsigmoid: hsigmoid
+softplus: softrelu
+mish:
 group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
@@ -45,28 +52,27 @@ conv_transpose2d: deconvolution deconv conv2dtranspose
 upsample: upsampling2d interpolate resize
 """
 NO_OPS = """
-absval activityregularization adaptivemaxpool2dwithindices
-additiveattention affinegrid alphadropout argmax attention average batchreindex bias
-bidirectional bilinear binarycrossentropy binarycrossentropywithlogits bnll celu
-channelshuffle clip container convlstm2d convtbc cosinesimilarity crop cropping2d
-dataparallel deformconv2d dot dropblock2d dropout2d dummydata einsum einsumdense elu
-embed embedding embeddingbag exp featurealphadropout featurepyramidnetwork filter fold
-fractionalmaxpool2d fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout
-gaussiannoise glu gridsample groupedmm gru gumbelsoftmax hardshrink hardsigmoid
-hardswish hardtanh hdf5data hdf5output im2col kldiv lambda layerscale
-lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
-masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mish mlp
-module multiheadattention multiheadattentionforward mvn nativechannelshuffle
-normalization normalize onehot pad pairwisedistance parameter patchembed pdist permute
-pixelshuffle pixelunshuffle power prelu psroipool python recurrent reduction
-repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase roialign roipool rrelu
-scale scaledgroupedmm scaledmm scaleddotproductattention selu separableconv2d
-separableconvolution2d silence simplernn slice softmin softplus softshrink softsign
-spatialdropout2d spectralnormalization split spp squeezeexcitation stochasticdepth
-subtract syncbatchnorm tanhshrink textvectorization threshold tile timedistributed
-transformer transformerdecoder transformerdecoderlayer transformerencoder
-transformerencoderlayer transpose unflatten unfold unitnormalization upsamplebilinear
-upsamplenearest upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
+absval activityregularization adaptivemaxpool2dwithindices additiveattention affinegrid
+alphadropout argmax attention average batchreindex bias bidirectional bilinear
+binarycrossentropy binarycrossentropywithlogits bnll celu channelshuffle clip container
+convlstm2d convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot
+dropblock2d dummydata einsum einsumdense embed embedding embeddingbag exp
+featurealphadropout featurepyramidnetwork filter fold fractionalmaxpool2d
+fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout gaussiannoise glu
+gridsample groupedmm gru gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col
+kldiv lambda layerscale lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log
+logsigmoid lppool2d lstm masking maximum maxout maxpool2dwithindices maxunpool2d
+memorydata minimum mlp module multiheadattention multiheadattentionforward mvn
+nativechannelshuffle normalization normalize onehot pad pairwisedistance parameter
+patchembed pdist permute pixelshuffle pixelunshuffle power prelu psroipool python
+recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase
+roialign roipool rrelu scale scaledgroupedmm scaledmm scaleddotproductattention selu
+separableconv2d separableconvolution2d silence simplernn slice softmin softshrink
+softsign spectralnormalization split spp squeezeexcitation subtract syncbatchnorm
+tanhshrink textvectorization threshold tile timedistributed transformer
+transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
+transpose unflatten unfold unitnormalization upsamplebilinear upsamplenearest
+upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
 """
 # Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
@@ -152,6 +158,8 @@ normal: gaussian randomnormal normal_
 weight: weights kernel w
 """
 KEY_HINTS = {
+    "with": "params are given to a block: {block: NAME, with: {...}}",
+    "first": "it is for the params of a block: {block: NAME, first: {...}}",
     "inchannels": "it is inferred from the previous layer: leave it out",
     "infeatures": "it is inferred from the previous layer: leave it out",
     "inputchannels": "it is inferred from the previous layer: leave it out",
@@ -161,6 +169,7 @@ KEY_HINTS = {
     "inputshape": "it is inferred from the previous layer: leave it out",
     "activation": "an activation is a separate layer: relu1: {op: relu}",
     "nonlinearity": "an activation is a separate layer: relu1: {op: relu}",
+    "threshold": "it is always 20, PyTorch's default: leave it out",
     "keepprob": "p is the fraction that is dropped: write p, 1 minus this value",
     "depthradius": "write size, twice this value plus 1",
     "inplace": "generated code does not need it: leave it out",
@@ -283,7 +292,7 @@ def _ours(word: str, table: str) -> Iterator[str]:
 
 def _lines(table: str) -> Iterator[tuple[str, list[str]]]:
     for line in table.strip().splitlines():
-        name, _, others = line.partition(": ")
+        name, _, others = line.partition(":")
         yield name, others.split()
 
 

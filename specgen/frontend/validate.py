@@ -125,8 +125,9 @@ def validate_fields(
     ][:MOST_ERRORS]
     for name, field in model.model_fields.items():
         if name not in data:
-            found[name] = None if field.is_required() else field.default
+            found[name] = field.get_default(call_default_factory=True)
             if field.is_required():
+                found[name] = None
                 wrong.append(_Error("missing", "", None, {}, (), None, model, (name,)))
         elif data[name] is None:
             error = _Error(
@@ -345,7 +346,7 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
-    message = f"expected {expected}, got {_got(error.value)}"
+    message = f"expected {expected}, got {said(error.value)}"
     help = advice.for_value(error.value, expected, error.type)
     if not choices:
         if error.kind == "null":
@@ -377,7 +378,8 @@ def _listed(names: str) -> list[str]:
     return [name.strip("'") for name in re.split(", | or ", names)]
 
 
-def _got(value: Any) -> str:
+def said(value: Any) -> str:
+    """Return a value as a message says what a spec has."""
     match value:
         case None:
             return "nothing"

@@ -6,8 +6,23 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specgen.ops.activation import Dropout, Relu, Softmax
+from specgen.ops.activation import (
+    Elu,
+    Gelu,
+    Hardsigmoid,
+    Hardswish,
+    LeakyRelu,
+    Mish,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Silu,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from specgen.ops.conv import Conv2d
+from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
@@ -18,6 +33,17 @@ AnyOp = Annotated[
     Conv2d
     | Linear
     | Relu
+    | Relu6
+    | LeakyRelu
+    | Elu
+    | Gelu
+    | Silu
+    | Sigmoid
+    | Tanh
+    | Hardswish
+    | Hardsigmoid
+    | Softplus
+    | Mish
     | BatchNorm2d
     | LayerNorm
     | GroupNorm
@@ -27,6 +53,8 @@ AnyOp = Annotated[
     | AvgPool2d
     | Flatten
     | Dropout
+    | Dropout2d
+    | StochasticDepth
     | Add
     | Multiply
     | Concat

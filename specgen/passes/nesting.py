@@ -6,6 +6,7 @@ its reader; so a copy can be used by all that come after.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from specgen.graph import Move, Placed, PlacedGraph, Scope, around
@@ -77,3 +78,25 @@ def _close(open_: list[Item]) -> None:
         own = closed.makes
         closed.reads |= {name: None for name in item.needs() if name not in own}
     open_[-1].items.append(closed)
+
+
+def is_sequence(group: Item, wanted: Collection[str]) -> bool:
+    """Whether each item of a group reads only what the one before makes, in a list.
+
+    `wanted` are the values that the group is read for.
+    """
+    if not group.scope or group.scope.block or len(group.reads) != 1:
+        return False
+    read = group.reads.keys()
+    for item in group.items:
+        if not (item.reads.keys() <= read) or len(item.reads) != 1:
+            return False
+        if item.moves or (item.layer and not _is_module(item.layer)):
+            return False
+        read = item.makes.keys()
+    return len(wanted) == 1 and read >= {*wanted}
+
+
+def _is_module(layer: Placed) -> bool:
+    form = layer.node.op.torch(*layer.node.input_shapes)
+    return len(layer.shares) == 1 and not form.pad and bool(form.module or form.item)

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
-from specgen.passes.nesting import Item, tree
+from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.shares import LETTERS, letters
 
 MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
@@ -84,13 +84,15 @@ Step = Fetch | Pad | Apply | Run
 class Routine:
     """What a scope does, or the whole network where `scope` is None.
 
-    `arguments` and `results` are variables and their values.
+    `arguments` and `results` are variables and their values. A group in which each
+    reads only the one before is a `sequence`: nn.Sequential can run it.
     """
 
     scope: Scope | None
     arguments: tuple[tuple[str, str], ...]
     steps: tuple[Step, ...]
     results: tuple[tuple[str, str], ...]
+    sequence: bool = False
 
 
 def schedule(placed: PlacedGraph) -> Routine:
@@ -160,12 +162,17 @@ class _Writer:
         self._held: dict[str, str] = {}  # the value of a variable
         self._track: dict[str, str] = {}  # of a value
         self._tracks: dict[str, set[str]] = {TRUNK: set()}  # the variables of a track
+        self._sequence = is_sequence(item, self._wanted)
         self._arguments = tuple(self._bind(arguments))
 
     def _bind(self, arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Give each argument its variable: the first input is the trunk."""
         scope = self._scope
-        inputs = dict(zip(scope.inputs, scope.arguments, strict=True)) if scope else {}
+        inputs = {}
+        if scope:
+            # A group reads names around it; the first runs through it.
+            names = scope.arguments or (X, *map(_leaf, scope.inputs[1:]))
+            inputs = dict(zip(scope.inputs, names, strict=True))
         for value in arguments:
             name = inputs.get(self._values.of[value], X)
             track = TRUNK if name == next(iter(inputs.values()), X) else name
@@ -189,11 +196,12 @@ class _Writer:
                 self._apply(index, item, item.layer)
         self._flush()
         results = tuple((self._variable[value], value) for value in self._wanted)
-        return Routine(self._scope, self._arguments, tuple(self._steps), results)
+        steps = tuple(self._steps)
+        return Routine(self._scope, self._arguments, steps, results, self._sequence)
 
     def _continues(self, item: Item) -> bool:
         """Whether a layer can be wrapped around those before it."""
-        if item.moves or item.scope or not item.layer:
+        if item.moves or item.scope or not item.layer or self._sequence:
             return False
         node, before = item.layer.node, self._growing[-1]
         made = [share.name for share in before.shares]
@@ -376,3 +384,7 @@ class _Writer:
         self._variable[value], self._held[variable] = variable, value
         self._track[value] = track
         self._tracks[track].add(variable)
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]

@@ -1,0 +1,85 @@
+"""Examples of every op, a line or more each: its fields, and a shape that it reads.
+
+A new op needs its line here: `test_every_op.py` tests all of them, and the strategies
+draw from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specgen.ops.base import Shape
+
+Data = dict[str, Any]
+Example = tuple[Data, Shape]
+
+MAPS: Shape = (4, 5, 6)
+FEATURES: Shape = (12,)
+LRN = {"size": 3, "alpha": 0.5}
+
+ACTIVATIONS: list[Example] = [
+    ({"op": "relu"}, MAPS),
+    ({"op": "relu6"}, MAPS),
+    ({"op": "leaky_relu"}, MAPS),
+    ({"op": "leaky_relu", "negative_slope": 0.2}, FEATURES),
+    ({"op": "elu"}, MAPS),
+    ({"op": "elu", "alpha": 0.5}, FEATURES),
+    ({"op": "gelu"}, MAPS),
+    ({"op": "gelu", "approximate": "tanh"}, FEATURES),
+    ({"op": "silu"}, MAPS),
+    ({"op": "sigmoid"}, MAPS),
+    ({"op": "tanh"}, FEATURES),
+    ({"op": "hardswish"}, MAPS),
+    ({"op": "hardsigmoid"}, MAPS),
+    ({"op": "softplus"}, MAPS),
+    ({"op": "softplus", "beta": 2.5}, FEATURES),
+    ({"op": "mish"}, MAPS),
+]
+DROPOUTS: list[Example] = [
+    ({"op": "dropout"}, FEATURES),
+    ({"op": "dropout", "p": 0.25}, MAPS),
+    ({"op": "dropout", "p": 0}, MAPS),
+    ({"op": "dropout2d"}, MAPS),
+    ({"op": "dropout2d", "p": 0}, MAPS),
+    ({"op": "stochastic_depth", "p": 0.2}, MAPS),
+    ({"op": "stochastic_depth", "p": 0.5}, FEATURES),
+    ({"op": "stochastic_depth", "p": 0}, MAPS),
+]
+CONVOLUTIONS: list[Example] = [
+    ({"op": "conv2d", "out_channels": 6, "kernel_size": 3}, MAPS),
+]
+POOLS: list[Example] = [
+    ({"op": "max_pool2d", "kernel_size": 3, "stride": 2, "ceil_mode": True}, MAPS),
+    ({"op": "avg_pool2d", "kernel_size": 2, "padding": 1}, MAPS),
+]
+NORMS: list[Example] = [
+    ({"op": "batch_norm2d"}, MAPS),
+    ({"op": "batch_norm2d", "eps": 0.001, "momentum": 0.01}, (4, 2, 1)),
+    ({"op": "batch_norm2d", "affine": False}, MAPS),
+    ({"op": "batch_norm2d", "synchronized": True, "init": {"weight": 0}}, MAPS),
+    ({"op": "group_norm", "num_groups": 2}, MAPS),
+    ({"op": "group_norm", "num_groups": 4, "affine": False, "eps": 0.01}, MAPS),
+    ({"op": "layer_norm", "axis": "channels"}, MAPS),
+    ({"op": "layer_norm", "axis": "channels", "affine": False}, MAPS),
+    ({"op": "layer_norm", "axis": "last", "eps": 1e-6}, MAPS),
+    ({"op": "layer_norm", "axis": "last", "affine": False}, FEATURES),
+    ({"op": "local_response_norm", "groups": 2} | LRN, MAPS),
+    ({"op": "spatial_response_norm"} | LRN, MAPS),
+]
+FEATURE_OPS: list[Example] = [
+    ({"op": "linear", "out_features": 6}, FEATURES),
+    ({"op": "flatten"}, MAPS),
+    ({"op": "softmax"}, FEATURES),
+]
+ARRANGEMENTS: list[Example] = [
+    ({"op": "chunk", "chunks": 2, "index": 1}, MAPS),
+    ({"op": "chunk", "chunks": 3, "index": 0}, FEATURES),
+]
+UNWEIGHTED = [*ACTIVATIONS, *DROPOUTS, *ARRANGEMENTS]
+EXAMPLES = [
+    *UNWEIGHTED,
+    *CONVOLUTIONS,
+    *POOLS,
+    *NORMS,
+    *FEATURE_OPS,
+]
