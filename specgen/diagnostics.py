@@ -63,13 +63,19 @@ class Diagnostic:
         """What it is, in one word."""
         return "warning" if self.warning else "error"
 
+    def __str__(self) -> str:
+        """Return the place and the sentence, as in a traceback."""
+        at = self.span
+        place = f"{at.file}:{at.line}:{at.column}: " if at else ""
+        return f"{place}{self.message}"
+
 
 class SpecError(Exception):
     """A spec cannot be compiled; has all its errors."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
-        super().__init__("; ".join(d.message for d in self.diagnostics))
+        super().__init__("\n".join(map(str, self.diagnostics)))
 
 
 class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing went wrong
@@ -102,8 +108,8 @@ class Problems:
     ``places`` has it. What is written once is reported once, for the first layer.
     """
 
-    def __init__(self) -> None:
-        self.places: dict[str, Place] = {}
+    def __init__(self, places: Mapping[str, Place] | None = None) -> None:
+        self.places = dict(places or {})
         self._found: list[Diagnostic] = []
         self._compared = 0
         self._first: dict[tuple[str, Path], str] = {}  # the layer that has an error
@@ -121,14 +127,21 @@ class Problems:
             self._found.append(Diagnostic("too-many-errors", message))
             raise TooManyProblems
 
+    def place(self, path: Path) -> Path:
+        """Return where something of a layer is written."""
+        if path[:1] == ("layers",) and len(path) > 1:
+            if place := self.places.get(str(path[1])):
+                return place.of(path[2:])
+        return path
+
     def _placed(self, problem: Diagnostic) -> Diagnostic | None:
         """Return an error in its place, or None if another layer has it there."""
         path = problem.path or ()
         if path[:1] == ("layers",) and len(path) > 1:
             name = str(path[1])
             if place := self.places.get(name):
-                uses = place.uses
-                problem = replace(problem, path=place.of(path[2:]), uses=uses)
+                here = self.place(path)
+                problem = replace(problem, path=here, uses=place.uses)
         elif problem.uses:
             name = problem.uses[0][0]
         else:

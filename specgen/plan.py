@@ -197,7 +197,7 @@ def plan_layer(
         inputs=node.inputs,
         input_shapes=node.input_shapes,
         output_shape=node.shape,
-        window=node.op.window(),
+        window=node.op.window(*node.input_shapes),
         groups=getattr(node.op, "groups", None),
         tensors={key: own.shape for key, own in tensors.items()},
         parameters=sum(volume(o.shape) for o in tensors.values() if o.learned),

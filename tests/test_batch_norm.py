@@ -94,7 +94,7 @@ def test_a_checkpoint_has_what_was_measured_and_no_velocity_of_it(whole: Path) -
     assert set(tensors) == {*learned, *measured, *velocities, *others}
     # A batch of one image is normalized as in evaluation, in each of the two epochs.
     for norm in ("norm1", "norm2"):
-        assert tensors[f"{norm}.num_batches_tracked"].tolist() == 4
+        assert tensors[f"{norm}.num_batches_tracked"].item() == 4
         assert tensors[f"{norm}.running_mean"].abs().min() > 0
     assert tensors["norm1.running_mean"].shape == (8,)
 
@@ -183,8 +183,8 @@ def test_processes_evaluate_with_the_statistics_of_the_first(
     path = tmp_path / "checkpoint.safetensors"
     single = {name: narrow(tensor) for name, tensor in load_file(path).items()}
     write_checkpoint(path, single, read_run(path))
-    flags = ("--data", str(data), "--workers", "0", "--devices", "cpu")
-    ended = run(codes[False] / "evaluate.py", path, *flags)
+    more = ("--data", data, "--workers", 0, "--devices", "cpu")
+    ended = run(codes[False] / "evaluate.py", path, *more)
     loss = float(ended.out.partition("loss ")[2].partition(",")[0])
     assert loss == pytest.approx(float(rows(tmp_path)[-1]["loss"]), abs=1e-4)
 

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, printer
 
 from specgen.graph import INPUT, Graph, Node, tensor_name
-from specgen.ops.base import Shape
+from specgen.ops.base import Constant, Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
 OPSET, IR_VERSION = 17, 8
@@ -140,10 +140,10 @@ def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _constant(name: str, value: float | tuple[float, ...]) -> onnx.TensorProto:
+def _constant(name: str, value: Constant) -> onnx.TensorProto:
     """Return a number as a scalar, several as a vector."""
     if not isinstance(value, tuple):
         return helper.make_tensor(name, TensorProto.FLOAT, (), [value])
-    whole = all(isinstance(number, int) for number in value)
+    whole = {type(number) for number in value} == {int}
     kind = TensorProto.INT64 if whole else TensorProto.FLOAT
     return helper.make_tensor(name, kind, (len(value),), value)

@@ -27,7 +27,7 @@ from specgen.frontend.layers import LAYERS
 from specgen.frontend.scan import computed, cut, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
-from specgen.names import attribute_problem, part_problem
+from specgen.names import attribute_problem, identifier_problem, part_problem
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
 from specgen.spec.entries import (
@@ -105,7 +105,7 @@ class Reader:
 
     def _block(self, name: str, raw: Any, params: Known) -> Definition | None:
         path = (BLOCKS, name)
-        if problem := part_problem(name):
+        if problem := identifier_problem(name):
             self.add("bad-name", problem, path, at_key=True)
         inside = (*path, LAYERS)
         unread = any(p[:2] == path and p[:3] != inside for p in self._exact)
@@ -123,7 +123,7 @@ class Reader:
             self._scan(default, here, known)
             known.own[param] = False
         for index, read in enumerate(block.inputs):
-            if read != INPUT and (problem := part_problem(read)):
+            if read != INPUT and (problem := identifier_problem(read)):
                 self.add("bad-name", problem, (*path, "inputs", index))
         entries = self.entries(block.layers, inside, known)
         if len(self.problems) == before:
@@ -178,17 +178,20 @@ class Reader:
                 self._check_name(key, (*path, key), path, known)
         pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
         found = []
+        twice = False
         names = set(known.inputs if path[:-2] == (BLOCKS,) else ())
         for key, value in pairs:
             here = (*path, key)
             name = key if isinstance(key, str) else None
-            found.append(entry := self._entry(name, value, here, known))
+            entry = self._entry(name, value, here, known)
             if entry.key in names:
                 message = f"{entry.key} is given twice"
                 self.add("bad-name", message, here, at_key=True)
+                twice = True
+            found.append(entry)
             if entry.key is not None:
                 names.add(entry.key)
-        return tuple(found)
+        return None if twice else tuple(found)
 
     def _check_name(self, name: str, here: Path, path: Path, known: Known) -> None:
         """Report a name that a layer, or what is in its place, cannot have."""
@@ -217,7 +220,8 @@ class Reader:
             self._check_name(name, (*path, "name"), path, known)
         elif "name" in wiring and key is not None:
             help = "an entry of a mapping is named by its key"
-            self.add("unknown-key", "unknown key name", (*path, "name"), help=help)
+            here = (*path, "name")
+            self.add("unknown-key", "unknown key name", here, at_key=True, help=help)
         body: Fields | Inner | Used | None
         changes: Mapping[str, Any] = {}
         if kind == OP:

@@ -30,10 +30,8 @@ batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatc
 add: eltwise sum addition residual shortcut elementwise
 multiply: mul product
 concat: cat concatenate concatenation depthconcat route
-adaptive_avg_pool2d: adaptiveaveragepooling2d globalaveragepooling2d gap
-adaptive_avg_pool2d: globalaveragepool globalavgpool
-global_avg_pool2d: adaptiveavgpool2d globalaveragepooling2d globalaveragepool gap
-adaptive_max_pool2d: globalmaxpooling2d globalmaxpool
+adaptive_avg_pool2d: adaptiveaveragepooling2d adaptiveavgpool
+adaptive_max_pool2d: adaptivemaxpooling2d adaptivemaxpool
 leaky_relu: leakyrelu leaky
 relu6: clippedrelu
 sigmoid: logistic
@@ -49,7 +47,8 @@ group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
 conv_transpose2d: deconvolution deconv conv2dtranspose
-upsample: upsampling2d interpolate resize
+upsample: upsampling2d interpolate resize upsamplingnearest2d upsamplingbilinear2d
+upsample: upsamplenearest upsamplebilinear
 """
 NO_OPS = """
 absval activityregularization adaptivemaxpool2dwithindices additiveattention affinegrid
@@ -71,15 +70,24 @@ separableconv2d separableconvolution2d silence simplernn slice softmin softshrin
 softsign spectralnormalization split spp squeezeexcitation subtract syncbatchnorm
 tanhshrink textvectorization threshold tile timedistributed transformer
 transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
-transpose unflatten unfold unitnormalization upsamplebilinear upsamplenearest
-upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
+transpose unflatten unfold unitnormalization weightnorm windowdata yolo
 """
 # Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
     r".*(?:[13]d(?:withindices|transpose)?|loss|loss2d|cell|list|dict)"
     r"|(?:circular|constant|random|reflection|replication|zero)pad.*|random.*"
 )
+GLOBAL_AVERAGE = "write adaptive_avg_pool2d with output_size: 1"
+GLOBAL_MAXIMUM = "write adaptive_max_pool2d with output_size: 1"
 OP_HINTS = {
+    "globalaveragepooling2d": GLOBAL_AVERAGE,
+    "globalaveragepool": GLOBAL_AVERAGE,
+    "globalavgpool2d": GLOBAL_AVERAGE,
+    "globalavgpool": GLOBAL_AVERAGE,
+    "gap": GLOBAL_AVERAGE,
+    "globalmaxpooling2d": GLOBAL_MAXIMUM,
+    "globalmaxpool2d": GLOBAL_MAXIMUM,
+    "globalmaxpool": GLOBAL_MAXIMUM,
     "depthwiseconv2d": "write conv2d with as many groups as input channels",
     "crossentropyloss": "the loss is always cross-entropy: leave this layer out",
     "nllloss": "the loss is always cross-entropy: leave this layer out",
@@ -109,6 +117,9 @@ kernel_size: poolingsize kernelh kernelw
 stride: strides strideh stridew step subsample subsampling
 padding: pad pads padh padw bordermode
 dilation: dilations dilationrate atrousrate rate holesize
+output_size: outputshape outsize
+scale_factor: scales scale upsamplingratio
+mode: interpolation
 groups: group ngroup ngroups numgroups
 bias: usebias biasterm withbias hasbias
 init: kernelinitializer weightinitializer weightfiller weightinit
@@ -192,12 +203,12 @@ KEY_HINTS = {
     "output": "an option of the generated train.py: --output",
 }
 NO_KEYS = """
-from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
-activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer
-centered cropping cutmix cutout dampening dataformat dilation divisoroverride dtype
-earlystopping ema engine eps globalpooling gradientcheckpointing kernelconstraint
-kernelregularizer mixup nesterov paddingmode padmode randaugment randomerasing
-randomrotation returnindices rotation shear trackrunningstats zoom
+activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer bottom
+bottoms centered cropping cutmix cutout dampening dataformat dilation divisoroverride
+dtype earlystopping ema engine eps from: globalpooling gradientcheckpointing inbound
+inboundnodes inputs kernelconstraint kernelregularizer mixup nesterov paddingmode
+padmode parents randaugment randomerasing randomrotation reads recomputescalefactor
+returnindices rotation shear size source sources src trackrunningstats zoom
 """
 
 VALUES = """
@@ -274,6 +285,8 @@ def _help(
         if name in valid:
             return f"it is called {name} here"
     said = _plain(word)
+    if said in valid:  # in other letters
+        return f"it is called {said} here"
     if said in hints:
         return hints[said]
     unknown = ours is OPS and (names or NO_OP.fullmatch(said))

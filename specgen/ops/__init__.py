@@ -27,10 +27,12 @@ from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
-from specgen.ops.pool import AvgPool2d, MaxPool2d
+from specgen.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from specgen.ops.upsampling import ConvTranspose2d, Upsample
 
 AnyOp = Annotated[
     Conv2d
+    | ConvTranspose2d
     | Linear
     | Relu
     | Relu6
@@ -51,6 +53,9 @@ AnyOp = Annotated[
     | SpatialResponseNorm
     | MaxPool2d
     | AvgPool2d
+    | AdaptiveAvgPool2d
+    | AdaptiveMaxPool2d
+    | Upsample
     | Flatten
     | Dropout
     | Dropout2d

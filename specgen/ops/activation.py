@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from specgen.ops.base import Call, OnnxNode, Op, Part, Refusal, Saved, Shape, TorchForm
 from specgen.schema import Figure, Positive
+
+
+def _source(value: float | str) -> str:
+    """A value as Python source, as the formatter writes it."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 class Activation(Op):
@@ -24,17 +28,16 @@ class Activation(Op):
     saved: ClassVar[Saved] = Saved(input=True)
 
     def torch(self, x: Shape) -> TorchForm:
+        given = {name: _source(value) for name, value in self if name != "op"}
+        fields = type(self).model_fields
+        # PyTorch has the same.
+        defaults = {name: _source(fields[name].default) for name in given}
+        args = [f"{k}={v}" for k, v in given.items() if v != defaults[k]]
         function, module = (
-            Call(name, tuple(self._args())) for name in (self.function, self.module)
+            Call(name, tuple(args), defaults=defaults)
+            for name in (self.function, self.module)
         )
         return TorchForm(self.saved, function=function, item=module)
-
-    def _args(self) -> Iterator[str]:
-        """The fields that are not the default, which is PyTorch's too."""
-        for name, value in self:
-            if name != "op" and value != type(self).model_fields[name].default:
-                text = f'"{value}"' if isinstance(value, str) else repr(value)
-                yield f"{name}={text}"
 
 
 class Relu(Activation):

@@ -19,6 +19,8 @@ from specgen.ops.start import Start
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
+# A number, or several, of ONNX nodes.
+Constant = float | tuple[int, ...] | tuple[float, ...]
 
 Autocast = Literal["input", "bfloat16", "float32"]
 
@@ -40,12 +42,17 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Slides over maps: (height, width); `padding` is (top, bottom, left, right)."""
+    """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
+
+    With a `scale` the maps grow: so many rows of the output go with each row that the
+    window moves.
+    """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int] = (1, 1)
+    scale: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ class OnnxNode:
     op_type: str
     inputs: tuple[str, ...] = ("x",)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    constants: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    constants: Mapping[str, Constant] = field(default_factory=dict)
     name: str = ""
     shape: Shape = ()
     outputs: int = 1
@@ -208,7 +215,7 @@ class Op(Strict):
         x: Shape = xs[0]
         return x
 
-    def window(self) -> Window | None:
+    def window(self, *xs: Any, **_: Any) -> Window | None:
         """The window that slides over the maps, if there is one."""
         return None
 

@@ -36,7 +36,7 @@ class Dropout(Op):
     def torch(self, x: Shape) -> TorchForm:
         # The mask: like x on a CPU, one byte per value on CUDA. Without a mask, x.
         saved = Saved(values=volume(x) if self.p else 0, view=not self.p)
-        return TorchForm(saved, Call("nn.Dropout", (repr(self.p),)))
+        return TorchForm(saved, Call("nn.Dropout", (repr(self.p),), ("p",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Dropout", ("x", "ratio"), constants={"ratio": self.p})]
@@ -59,7 +59,7 @@ class Dropout2d(Op):
     def torch(self, x: Shape) -> TorchForm:
         # A factor for each map.
         saved = Saved(values=x[0] if self.p else 0, view=not self.p)
-        return TorchForm(saved, Call("nn.Dropout2d", (repr(self.p),)))
+        return TorchForm(saved, Call("nn.Dropout2d", (repr(self.p),), ("p",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Identity")]
@@ -94,7 +94,7 @@ class StochasticDepth(Op):
         # A factor for each image.
         saved = Saved(values=1 if self.p else 0, view=not self.p)
         name = "StochasticDepth"
-        return TorchForm(saved, Call(name, (repr(self.p),)), helper=name)
+        return TorchForm(saved, Call(name, (repr(self.p),), ("p",)), helper=name)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Identity")]

@@ -24,7 +24,7 @@ MOST_UNREAD = 1 / 5
 def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
     """Yield the warnings about a sound spec, by path."""
     for node in graph.nodes:
-        if window := node.op.window():
+        if window := node.op.window(*node.input_shapes):
             yield from _unread(node, window)
     yield from _last_dropout(graph)
     yield from _groups(placed)

@@ -94,7 +94,7 @@ def load(
     """Return a checkpoint's weights, of these shapes, and what becomes metadata.
 
     Raises ExportError, naming all that is wrong, if it is damaged, was not written by
-    train.py, or is of another network.
+    train.py, or is from another network.
     """
     wanted = {**shapes, "data.mean": (3, size, size)}
     try:

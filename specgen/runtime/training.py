@@ -27,7 +27,7 @@ from .images import explain
 from .loading import Batch
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
-OWN = {"data", "devices", "output", "workers"}  # what processes need not share
+OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",

@@ -116,6 +116,7 @@ def with_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 def observe(net: nn.Module, program: Program) -> Seen:
     """Run a batch under hooks."""
     layers = layer_names(program.placed)
+    watched = {node.name for node in program.graph.nodes}
     calls: dict[str, list[Tensor]] = {}
 
     def watch(layer: str) -> Any:
@@ -126,8 +127,9 @@ def observe(net: nn.Module, program: Program) -> Seen:
 
     with ExitStack() as stack:
         for name, module in net.named_modules():
-            if name:
-                hook = watch(layers.get(name, name))
+            layer = layers.get(name, name)
+            if layer in watched:
+                hook = watch(layer)
                 stack.callback(module.register_forward_hook(hook).remove)
         counter = stack.enter_context(FlopCounterMode(display=False))
         outputs = {"logits": net(images(program))}
