@@ -176,7 +176,9 @@ def _chain(
         form = share.op.torch(*share.input_shapes)
         match form.function:
             case Infix(sign):
-                value = Joined(sign, tuple(inputs))
+                parameter = f"self.{share.name.rpartition('.')[2]}"
+                last = [parameter] if form.module else []
+                value = Joined(sign, (*inputs, *last))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
