@@ -176,8 +176,8 @@ def _chain(
         form = share.op.torch(*share.input_shapes)
         match form.function:
             case Infix(sign):
-                parameter = f"self.{share.name.rpartition('.')[2]}"
-                last = [parameter] if form.module else []
+                leaf = share.name.rpartition(".")[2]
+                last = [attribute(leaf, "parameter")] if form.module else []
                 value = Joined(sign, (*inputs, *last))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
@@ -190,11 +190,11 @@ def _chain(
     return value
 
 
-def attribute(leaf: str) -> str:
+def attribute(leaf: str, kind: str = "submodule") -> str:
     """How a module names one of its parts."""
     if leaf.isidentifier():
         return f"self.{leaf}"
-    return f'self.get_submodule("{leaf}")'
+    return f'self.get_{kind}("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:
