@@ -30,7 +30,7 @@ class Part:
 
     `devices` are those of the placement that it gets, `items` those of nn.Sequential.
     Of a layer that is only a function, there are the comments. `layer` is the name in
-    the spec, without the letter of a share.
+    the spec, without the letter of a share. A `parameter` is no module.
     """
 
     layer: str
@@ -41,6 +41,7 @@ class Part:
     items: tuple[Part, ...] = ()
     comments: tuple[str, ...] = ()
     unit: Unit | None = None
+    parameter: bool = False
 
 
 @dataclass(slots=True)
@@ -219,11 +220,19 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
-        own = bool(layer.node.parameters())
+        own = bool(layer.node.tensors())
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
         arguments = from_call(call.args, call.names, call.defaults, layer.node.leaf)
         devices = (share.device,) if own else ()
-        yield Part(layer.node.leaf, leaf, call.name, arguments, devices, comments=said)
+        yield Part(
+            layer.node.leaf,
+            leaf,
+            call.name,
+            arguments,
+            devices,
+            comments=said,
+            parameter=bool(form.module and form.function),
+        )
         if not own:
             return
         said = ()
@@ -281,7 +290,8 @@ def _lines(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
         if part.leaf.isidentifier():
             lines += assign(f"self.{part.leaf}", value, BODY, "")
         else:
-            named = Called("self.add_module", (f'"{part.leaf}"', value))
+            kind = "register_parameter" if part.parameter else "add_module"
+            named = Called(f"self.{kind}", (f'"{part.leaf}"', value))
             lines += statement(named, BODY)
     return lines
 
