@@ -97,10 +97,13 @@ ARRANGEMENTS: list[Example] = [
     ({"op": "chunk", "chunks": 2, "index": 1}, MAPS),
     ({"op": "chunk", "chunks": 3, "index": 0}, FEATURES),
 ]
-UNWEIGHTED = [*ACTIVATIONS, *DROPOUTS, *POOLS, *UPSAMPLING, *ARRANGEMENTS]
 EXAMPLES = [
-    *UNWEIGHTED,
+    *ACTIVATIONS,
+    *DROPOUTS,
     *CONVOLUTIONS,
+    *POOLS,
+    *UPSAMPLING,
+    *ARRANGEMENTS,
     *NORMS,
     *FEATURE_OPS,
 ]
