@@ -8,6 +8,7 @@ from pathlib import Path
 
 from specgen.diagnostics import Diagnostic, Problems, SpecError, TooManyProblems
 from specgen.frontend.elaborate import Draft, elaborate
+from specgen.frontend.network import MOST_LAYERS
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
@@ -18,9 +19,6 @@ from specgen.passes.check import check
 from specgen.passes.placement import place
 from specgen.source import Source
 from specgen.spec import Spec
-
-# Each takes a tenth of a millisecond; a spec of 1 MiB has room for 60,000.
-MOST_LAYERS = 12_000
 
 
 @dataclass(frozen=True, slots=True)

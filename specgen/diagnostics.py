@@ -63,13 +63,19 @@ class Diagnostic:
         """What it is, in one word."""
         return "warning" if self.warning else "error"
 
+    def __str__(self) -> str:
+        """Return the place and the sentence, as in a traceback."""
+        at = self.span
+        place = f"{at.file}:{at.line}:{at.column}: " if at else ""
+        return f"{place}{self.message}"
+
 
 class SpecError(Exception):
     """A spec cannot be compiled; has all its errors."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
-        super().__init__("; ".join(d.message for d in self.diagnostics))
+        super().__init__("\n".join(map(str, self.diagnostics)))
 
 
 class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing went wrong

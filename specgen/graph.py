@@ -44,6 +44,10 @@ class Node:
         """The last part of its name."""
         return self.name.rpartition(".")[2]
 
+    def least_images(self) -> int:
+        """The fewest images of which it can take statistics; 0 if it takes none."""
+        return self.op.least_images(*self.input_shapes)
+
     def tensors(self) -> dict[str, Owned]:
         """Whole tensors by state_dict key, e.g. `conv1.weight`."""
         leaves = self.op.tensors(*self.input_shapes)
@@ -143,11 +147,12 @@ class Graph:
     def narrow(self) -> set[str]:
         """The values that autocast computes in half precision.
 
-        Layers with parameters compute in it; what reads only such values keeps it.
+        Matrix products compute in it; what reads only such values keeps it.
         """
         found: set[str] = set()
         for node in self.nodes:
-            if node.parameters() or found.issuperset(node.inputs):
+            kept = node.op.autocast == "input" and found.issuperset(node.inputs)
+            if kept or node.op.autocast == "bfloat16":
                 found.add(node.name)
         return found
 

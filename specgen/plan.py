@@ -61,16 +61,18 @@ class MemoryPlan:
 
     Attributes:
         weights: of the parameters, in float32.
+        buffers: of what is not learned, such as the running means of batch norms.
         gradients: as much as the weights.
         optimizer: the momentum, as much as the weights.
         activations_training: what training keeps from forward to backward.
         activations_inference: the most that is alive at once.
-        training: weights, gradients, optimizer and activations_training together.
-        inference: weights and activations_inference together.
+        training: all of these but activations_inference together.
+        inference: weights, buffers and activations_inference together.
         budget: the most that the spec allows for training; None if it does not say.
     """
 
     weights: int
+    buffers: int
     gradients: int
     optimizer: int
     activations_training: int
@@ -222,12 +224,13 @@ def _devices(spec: Spec, placed: PlacedGraph, images: int) -> Iterator[DevicePla
             parameters[name],
             MemoryPlan(
                 weights=held.weights,
+                buffers=held.buffers.total(),
                 gradients=held.weights,
                 optimizer=held.weights,
                 activations_training=held.activations(images),
                 activations_inference=held.inference(images),
                 training=held.training(images),
-                inference=held.weights + held.inference(images),
+                inference=held.weights + held.buffers.total() + held.inference(images),
                 budget=spec.placement.devices[name].memory,
             ),
         )

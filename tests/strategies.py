@@ -1,4 +1,4 @@
-"""Hypothesis strategies: small networks that compile, and placements of these."""
+"""Hypothesis strategies: small networks that compile, and placements of them."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def networks(draw: st.DrawFn) -> Data:
 
 @st.composite
 def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
-    """Draw a placement of a network on at most so many devices, at least two."""
+    """Draw a placement of a network on two devices or more, up to this many."""
     count = draw(st.sampled_from([n for n in (2, 4, 3) if n <= most]))
     devices = [f"gpu{index}" for index in range(count)]
     several = st.lists(st.sampled_from(devices), min_size=2, unique=True)
@@ -178,7 +178,7 @@ def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
 
 
 def _repaired(data: Data, layers: dict[str, Place], device: str) -> Data:
-    """Take layers that cannot be split as drawn to one device."""
+    """Put layers that cannot be split as drawn on one device."""
     used: set[str] = set()
     for place in layers.values():
         used |= {place} if isinstance(place, str) else {*place["split"]}

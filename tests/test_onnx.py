@@ -1,4 +1,4 @@
-"""The ONNX graph: what it says of itself, and that it computes what torch does."""
+"""The ONNX graph: what it says about itself, and that it computes what torch does."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def test_every_op_has_a_lowering_for_every_backend(op: type[Op], backend: str) -
     assert getattr(op, backend) is not getattr(Op, backend)
 
 
-def test_any_runtime_of_recent_years_can_load_it() -> None:
+def test_any_recent_runtime_can_load_it() -> None:
     model = build(alexnet().graph, "alexnet")
     assert model.ir_version == 8
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 
 
-def test_normalization_writes_all_its_attributes_once_a_tower() -> None:
+def test_normalization_writes_all_its_attributes_once_per_tower() -> None:
     nodes = build(alexnet().graph, "alexnet").graph.node
     norms = [node for node in nodes if node.op_type == "LRN"]
     assert [node.output[0] for node in norms] == [
@@ -146,7 +146,7 @@ def test_nodes_and_tensors_have_names_of_their_own() -> None:
     assert len({*nodes, *tensors}) == len(nodes) + len(tensors)
 
 
-def test_layers_called_like_the_outputs_give_way_to_them() -> None:
+def test_layers_with_the_names_of_outputs_are_renamed() -> None:
     layers = {
         "prob": {"op": "relu"},
         "logits": {"op": "flatten"},

@@ -83,15 +83,15 @@ def placed_networks(draw: st.DrawFn) -> Data:
 
 
 def compiled(data: Data) -> Program:
-    """Compile; what is refused first gets one device, or goes, as the errors say."""
+    """Compile; what is refused at first gets one device, or is removed."""
     try:
         return compile_data(data)
     except SpecError as error:
-        return compiled(data | {"placement": mended(data, error.diagnostics)})
+        return compiled(data | {"placement": fixed(data, error.diagnostics)})
 
 
-def mended(data: Data, problems: tuple[Diagnostic, ...]) -> Data:
-    """Take the layers that are blamed to one device, and unused devices away."""
+def fixed(data: Data, problems: tuple[Diagnostic, ...]) -> Data:
+    """Put the layers that are blamed on one device, and remove unused devices."""
     assert {problem.code for problem in problems} <= {"cannot-split", "no-effect"}
     assert all(p.help for p in problems if p.code == "cannot-split")
     paths = [problem.path or () for problem in problems]
@@ -130,7 +130,7 @@ def reads(node: Node, channel: int) -> range:
 
 
 def least_traffic(program: Program) -> dict[tuple[str, str, str], int]:
-    """Bytes an image over each edge: what is read there and was not computed there."""
+    """Bytes per image over each edge: what is read but was not computed there."""
     least: dict[tuple[str, str, str], int] = {}
     for before, layer in pairwise(program.placed.layers):
         for share in layer.shares:

@@ -100,7 +100,7 @@ pools = st.fixed_dictionaries(
 
 
 @given(layer=convolutions | pools, x=maps)
-def test_accepts_what_torch_accepts_and_with_its_shape(layer: Data, x: Shape) -> None:
+def test_accepts_what_torch_accepts_with_the_same_shape(layer: Data, x: Shape) -> None:
     assert output(layer, x) == torch_shape(layer, x)
 
 

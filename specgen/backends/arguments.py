@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from specgen.names import GLOBALS
 
 KINDS = {r"-?\d+": "int", r"True|False": "bool", r"-?[\d.]+(e-?\d+)?": "float"}
+IN_CHANNELS = "in_channels"
 Texts = tuple[str, ...]  # of each instance
 
 
@@ -51,10 +52,9 @@ def parametrize(
     Each instance has as many arguments; `channels` are those of its input, and `params`
     the values of its block's parameters.
     """
-    known = {"in_channels": tuple(map(str, channels))}
-    for name in params[0]:
-        known[name] = tuple(_number(each[name]) for each in params)
+    known = {name: tuple(_number(p[name]) for p in params) for name in params[0]}
     known = {name: texts for name, texts in known.items() if not _reserved(name)}
+    known.setdefault(IN_CHANNELS, tuple(map(str, channels)))
     values: dict[str, Texts] = {}
     written = []
     for column in zip(*arguments, strict=True):
@@ -68,7 +68,8 @@ def parametrize(
             known[name] = texts
         values[name] = known[name]
         written.append(text)
-    ordered = {name: values[name] for name in known if name in values}
+    first = sorted(known, key=lambda name: name != IN_CHANNELS)
+    ordered = {name: values[name] for name in first if name in values}
     types = {name: _type(texts) for name, texts in ordered.items()}
     return Parameters(types, ordered, written)
 

@@ -8,7 +8,7 @@ or by a split, is a class of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -29,10 +29,12 @@ class Part:
     """A module that a class builds in its constructor.
 
     `devices` are those of the placement that it gets, `items` those of nn.Sequential.
-    Of a layer that is only a function, there are the comments.
+    Of a layer that is only a function, there are the comments. `layer` is the name in
+    the spec, without the letter of a share.
     """
 
-    leaf: str
+    layer: str
+    leaf: str = ""
     call: str = ""
     arguments: tuple[Argument, ...] = ()
     devices: tuple[str, ...] = ()
@@ -89,9 +91,10 @@ class Classes:
         parts = self._parts(routine)
         found: dict[str, Class] = {}
         for height in sorted({unit.height for unit in self._units}):
-            level = [unit for unit in self._units if unit.height == height]
-            for base, units in _grouped(level, _base).items():
-                found |= {each.name: each for each in self._define(base, units)}
+            for base, units in _grouped(self._units, _base).items():
+                common = set.intersection(*map(_layers, units))
+                level = [unit for unit in units if unit.height == height]
+                found |= {e.name: e for e in self._define(base, level, common)}
         self.classes = [found[name] for name in {u.name: 0 for u in self._units}]
         self.modules = _lines(parts, {d: f"self.{d}" for d in placed.devices})
 
@@ -118,7 +121,9 @@ class Classes:
         assert scope, "the network is in no class"
         if routine.sequence:
             items = tuple(self._parts(routine))
-            return Part(scope.leaf, SEQUENTIAL, items=items, comments=scope.comments)
+            return Part(
+                scope.leaf, scope.leaf, SEQUENTIAL, items=items, comments=scope.comments
+            )
         unit = Unit(routine, scope, self._channels[scope.inputs[0]])
         self._units.append(unit)
         unit.parts = self._parts(routine)
@@ -134,17 +139,23 @@ class Classes:
         unit.devices = tuple(d for d in self._placed.devices if d in used)
         unit.moves = bool(moved)
         unit.height = 1 + max((p.unit.height for p in inner if p.unit), default=0)
-        return Part(scope.leaf, devices=unit.devices, unit=unit)
+        return Part(scope.leaf, scope.leaf, devices=unit.devices, unit=unit)
 
-    def _define(self, base: str, units: Sequence[Unit]) -> Iterator[Class]:
-        """Yield the classes of a block, all of whose parts have classes."""
+    def _define(
+        self, base: str, units: Sequence[Unit], common: Collection[str]
+    ) -> Iterator[Class]:
+        """Yield the classes of a block, all of whose parts have classes.
+
+        Where only some have a layer, their classes are called after that, too.
+        """
         for unit in units:
             unit.parts = [_finished(part) for part in unit.parts]
-        kinds = list(_grouped(units, self._code).values())
-        common = set.intersection(*(_leaves(kind[0]) for kind in kinds))
-        for kind in kinds:
-            own = [p.leaf for p in kind[0].parts if p.leaf and p.leaf not in common]
-            name = self._unused(base + "".join(map(_capwords, own[:1])))
+        for kind in _grouped(units, self._code).values():
+            first = kind[0]
+            own = [_capwords(p.layer) for p in first.parts if p.layer not in common]
+            split = first.scope.block and len(first.routine.results) > 1
+            name = "".join([base, *own[:1], "Split" if split else ""])
+            name = self._unused(name)
             yield self._class(name, kind)
 
     def _code(self, unit: Unit) -> str:
@@ -202,13 +213,13 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         form = share.op.torch(*share.input_shapes)
         call = form.module or (form.item if listed else None)
         if call is None:
-            yield Part("", comments=said)
+            yield Part(layer.node.leaf, comments=said)
             return
         own = bool(layer.node.parameters())
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
         arguments = from_call(call.args, call.names, call.defaults, layer.node.leaf)
         devices = (share.device,) if own else ()
-        yield Part(leaf, call.name, arguments, devices, comments=said)
+        yield Part(layer.node.leaf, leaf, call.name, arguments, devices, comments=said)
         if not own:
             return
         said = ()
@@ -299,8 +310,8 @@ def _about(scope: Scope) -> list[str]:
     return paragraph(" ".join(scope.comments) or what, len(INDENT))
 
 
-def _leaves(unit: Unit) -> set[str]:
-    return {part.leaf for part in unit.parts}
+def _layers(unit: Unit) -> set[str]:
+    return {part.layer for part in unit.parts}
 
 
 def _base(unit: Unit) -> str:

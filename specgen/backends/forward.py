@@ -28,6 +28,7 @@ class Forward:
         self.helpers: set[str] = set()
         self.functional = False  # whether some call is of torch.nn.functional
         self._devices, self._shown = placed.devices, shown
+        self._prefix = f"{routine.scope.path}." if routine.scope else ""
         self._shapes = {share.name: share.shape for share in placed.shares()}
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
@@ -114,7 +115,7 @@ class Forward:
 
     def _explain(self, step: Fetch) -> None:
         """Begin a paragraph by saying why something moves, except for the input."""
-        layer, name = step.layer, step.layer.node.name
+        layer, name = step.layer, step.layer.node.name.removeprefix(self._prefix)
         joined = dict.fromkeys(
             tuple(piece.device for piece in move.pieces)
             for move in step.moves
@@ -180,7 +181,7 @@ def _chain(
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
             case None if form.module:
-                own = bool(layer.node.parameters())
+                own = bool(layer.node.tensors())
                 name = share.name if own else layer.node.name
                 value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()

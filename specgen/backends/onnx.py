@@ -114,7 +114,8 @@ def _write_layer(
         if step.name:
             name = f"{name}/{step.name}"
             outputs = [f"{layer.name}.{result}" for result in step.results]
-            proto.value_info.extend(_batch(tensor, step.shape) for tensor in outputs)
+            info = _batch if step.per_image else _tensor
+            proto.value_info.extend(info(tensor, step.shape) for tensor in outputs)
         for leaf, value in step.constants.items():
             proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
         proto.node.append(_node(step.op_type, inputs, outputs, name, step.attributes))
@@ -141,7 +142,7 @@ def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
 
 def _constant(name: str, value: Constant) -> onnx.TensorProto:
     """Return a number as a scalar, several as a vector."""
-    if isinstance(value, float):
+    if not isinstance(value, tuple):
         return helper.make_tensor(name, TensorProto.FLOAT, (), [value])
     whole = {type(number) for number in value} == {int}
     kind = TensorProto.INT64 if whole else TensorProto.FLOAT

@@ -59,6 +59,12 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "LayerNorm2d": {},
+    "SyncBatchNorm2d": {
+        "torch": {"distributed"},
+        "torch.autograd.function": {"once_differentiable"},
+        "typing": {"Any"},
+    },
     "SpatialResponseNorm": {
         FUNCTIONAL: {"F"},
         "collections.abc": {"Callable"},
@@ -95,6 +101,7 @@ class Net:
     split: list[str]
     split_about: list[str]
     copied: bool
+    batch_norm: int
     softmax: bool
     softmax_comments: list[str]
     helpers: set[str]
@@ -200,6 +207,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         output_device=placed.layers[-1].shares[0].device,
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
+        batch_norm=max(node.least_images() for node in graph.nodes),
         copied=any(
             own.cut is None for layer in split for own in layer.node.tensors().values()
         ),
@@ -323,4 +331,4 @@ def _split_about(layers: list[Placed]) -> list[str]:
 
 
 def _weighted(layer: Placed) -> bool:
-    return bool(layer.node.parameters())
+    return bool(layer.node.tensors())

@@ -199,8 +199,10 @@ def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
         return Tier.FUNCTION, True
     if old.training_only:
         return Tier.RECIPE, False
-    same = _meaning(old, x) == _meaning(new, x)
-    return (Tier.SAME if same else Tier.FUNCTION), False
+    if _meaning(old, x) != _meaning(new, x):
+        return Tier.FUNCTION, False
+    trains = any(getattr(old, n) != getattr(new, n) for n in old.training_fields)
+    return (Tier.RECIPE if trains else Tier.SAME), False
 
 
 def _output(op: Op, x: Shape) -> Shape | None:

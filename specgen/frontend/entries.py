@@ -27,7 +27,7 @@ from specgen.frontend.layers import LAYERS
 from specgen.frontend.scan import computed, cut, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
-from specgen.names import attribute_problem, part_problem
+from specgen.names import attribute_problem, identifier_problem, part_problem
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
 from specgen.spec.entries import (
@@ -105,7 +105,7 @@ class Reader:
 
     def _block(self, name: str, raw: Any, params: Known) -> Definition | None:
         path = (BLOCKS, name)
-        if problem := part_problem(name):
+        if problem := identifier_problem(name):
             self.add("bad-name", problem, path, at_key=True)
         inside = (*path, LAYERS)
         unread = any(p[:2] == path and p[:3] != inside for p in self._exact)
@@ -123,7 +123,7 @@ class Reader:
             self._scan(default, here, known)
             known.own[param] = False
         for index, read in enumerate(block.inputs):
-            if read != INPUT and (problem := part_problem(read)):
+            if read != INPUT and (problem := identifier_problem(read)):
                 self.add("bad-name", problem, (*path, "inputs", index))
         entries = self.entries(block.layers, inside, known)
         if len(self.problems) == before:

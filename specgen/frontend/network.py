@@ -248,7 +248,11 @@ class Network:
             self._problems,
         )
         inner.values = {**self._params, **own}
-        scope = Scope(it.name, block.name, it.reads, block.inputs, "", _numbers(own))
+        comments = self._comments.get(block.path, ())
+        numbers = _numbers(own)
+        scope = Scope(
+            it.name, block.name, it.reads, block.inputs, "", numbers, comments
+        )
         value = self._in_scope(
             it, lambda: self._walk(inner, it.reads[0], change, {WITH}), scope
         )
@@ -273,7 +277,10 @@ class Network:
             del self._scopes[full]
             return it.reads[0]
         if scope is None:
-            scope = Scope(full, None, self._read_from(full, start, it.reads[0]), (), "")
+            inputs = self._read_from(full, start, it.reads[0])
+            comments = self._comments.get(it.entry.path, ())
+            called = _called(inputs)
+            scope = Scope(full, None, inputs, called, "", comments=comments)
         self._scopes[full] = replace(scope, output=output)
         self._stands[output] = full
         return output
@@ -359,3 +366,13 @@ class Network:
 
 def _numbers(values: Mapping[str, Value]) -> dict[str, float]:
     return {name: v for name, v in values.items() if not isinstance(v, str)}
+
+
+def _called(inputs: Sequence[str]) -> tuple[str, ...]:
+    """Return what a group calls the values that it reads: the last part of a path."""
+    names: dict[str, None] = {}
+    for path in inputs:
+        leaf = path.rpartition(".")[2]
+        name = path.replace(".", "_") if leaf.isdecimal() or leaf in names else leaf
+        names[name] = None
+    return tuple(names)

@@ -26,6 +26,7 @@ from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
+from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
 from specgen.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
 from specgen.ops.upsampling import ConvTranspose2d, Upsample
 
@@ -45,6 +46,9 @@ AnyOp = Annotated[
     | Hardsigmoid
     | Softplus
     | Mish
+    | BatchNorm2d
+    | LayerNorm
+    | GroupNorm
     | LocalResponseNorm
     | SpatialResponseNorm
     | MaxPool2d

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
@@ -21,6 +21,8 @@ from specgen.schema import Count, Strict
 Shape = tuple[int, ...]
 # A number, or several, of ONNX nodes.
 Constant = float | tuple[int, ...] | tuple[float, ...]
+
+Autocast = Literal["input", "bfloat16", "float32"]
 
 # Bytes.
 FLOAT32 = 4
@@ -81,7 +83,8 @@ class Saved:
     """What an op's forward pass saves for its backward pass, on a CPU.
 
     Besides the input, the output and parameters, `other` counts bytes per image, and
-    `values` counts values of the input's type. `weight`: the weight is kept even if the
+    `values` counts values of the input's type; `once` counts bytes for all images
+    together. `weight`: the weight is kept even if the
     input needs no gradient. `view`: the output shares the input's memory. `scratch` is
     not saved: bytes per image that the op needs only while it computes.
     """
@@ -90,6 +93,7 @@ class Saved:
     output: bool = False
     other: int = 0
     values: int = 0
+    once: int = 0
     weight: bool = False
     view: bool = False
     scratch: int = 0
@@ -123,7 +127,9 @@ class OnnxNode:
     if it reads several values; the others are its parameters, `constants`, and outputs
     of nodes before. `name` is that of the node and of its output, which has `shape`; if
     there are several `outputs`, all of this shape, they are numbered: "Split_0",
-    "Split_1". The last node, of which the output is the layer's, has no name.
+    "Split_1". The last node, of which the output is the layer's, has no name. What is
+    not `per_image` comes from parameters alone. A constant is a number, or several: of
+    floats there is one for each channel or group.
     """
 
     op_type: str
@@ -133,6 +139,7 @@ class OnnxNode:
     name: str = ""
     shape: Shape = ()
     outputs: int = 1
+    per_image: bool = True
 
     @property
     def results(self) -> list[str]:
@@ -186,6 +193,10 @@ class Op(Strict):
     after_logits: ClassVar[bool] = False
     # Outside training, its output is its input.
     training_only: ClassVar[bool] = False
+    # Fields that change nothing outside training.
+    training_fields: ClassVar[frozenset[str]] = frozenset()
+    # The type that autocast to bfloat16 computes in; "input" keeps that of the input.
+    autocast: ClassVar[Autocast] = "input"
 
     def check_fields(self) -> Iterator[Diagnostic]:
         """What is wrong regardless of the input; paths are relative to the layer."""
@@ -223,6 +234,10 @@ class Op(Strict):
         """Shapes of the tensors that are learned."""
         tensors = self.tensors(*xs).items()
         return {leaf: own.shape for leaf, own in tensors if own.learned}
+
+    def least_images(self, *xs: Any, **_: Any) -> int:
+        """The fewest images of which it can take statistics; 0 if it takes none."""
+        return 0
 
     def macs(self, *xs: Any, **_: Any) -> int:
         """Multiply-accumulates per image in matrix products; biases do not count."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
-from specgen.ops.base import Op, Owned, Shape, volume
+from specgen.ops.base import Autocast, Op, Owned, Shape, volume
 from specgen.ops.start import BiasRule, Draw, Rule, Start, WeightRule
 from specgen.schema import Strict
 
@@ -75,6 +75,7 @@ def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
 class Weighted(Op):
     """An op with a weight, whose first axis is the outputs, and perhaps a bias."""
 
+    autocast: ClassVar[Autocast] = "bfloat16"
     bias: Annotated[
         bool, Field(description="whether a learned value is added to each output")
     ] = True

@@ -48,8 +48,13 @@ class Item:
 
 
 def tree(placed: PlacedGraph) -> Item:
-    """Return the network as nested scopes, each move in its place."""
+    """Return the network as nested scopes, each move in its place.
+
+    That is the innermost scope that has the value, all readers of what is moved, and
+    layers on each device that it comes from.
+    """
     scopes = {scope.path: scope for scope in placed.graph.scopes}
+    readers, devices = _uses(placed)
     open_ = [Item("")]  # the scopes around the layer, from the outside inward
     for layer in placed.layers:
         inside = around(layer.node.scope)
@@ -60,14 +65,40 @@ def tree(placed: PlacedGraph) -> Item:
         item = Item(layer.node.name, layer)
         for move in layer.moves:
             known = {"", *around(move.value.rpartition(".")[0])}
+            common = {"", *around(readers[move.name])}
+            sources = {piece.device for piece in move.pieces}
+            levels = [*open_, item]
             level = sum(outer.path in known for outer in open_)
-            [*open_, item][-1 if move.local else level].moves.append((layer, move))
+            while (
+                level < len(open_)
+                and open_[level].path in common
+                and devices[open_[level].path] >= sources
+            ):
+                level += 1
+            levels[-1 if move.local else level].moves.append((layer, move))
         item.reads = dict.fromkeys(name for s in layer.shares for name in s.inputs)
         item.makes = dict.fromkeys(share.name for share in layer.shares)
         open_[-1].items.append(item)
     while len(open_) > 1:
         _close(open_)
     return open_[0]
+
+
+def _uses(placed: PlacedGraph) -> tuple[dict[str, str], dict[str, set[str]]]:
+    """Return the scope that all readers of each value are in, and devices by scope."""
+    readers: dict[str, str] = {}
+    devices: dict[str, set[str]] = {}
+    for layer in placed.layers:
+        here = layer.node.scope
+        read = {name for share in layer.shares for name in share.inputs}
+        read |= {piece.value for move in layer.moves for piece in move.pieces}
+        for name in read:
+            outer = {"", *around(here)}
+            known = readers.get(name, here)
+            readers[name] = next((p for p in around(known) if p in outer), "")
+        for path in around(here):
+            devices.setdefault(path, set()).update(s.device for s in layer.shares)
+    return readers, devices
 
 
 def _close(open_: list[Item]) -> None:

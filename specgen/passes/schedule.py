@@ -95,6 +95,14 @@ class Routine:
     sequence: bool = False
 
 
+def walk(routine: Routine) -> Iterator[tuple[Routine, Step]]:
+    """Yield every step in the order in which it runs, with the routine it is in."""
+    for step in routine.steps:
+        yield routine, step
+        if isinstance(step, Run):
+            yield from walk(step.routine)
+
+
 def schedule(placed: PlacedGraph) -> Routine:
     """Return what `forward` does; it gives the logits.
 

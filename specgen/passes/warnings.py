@@ -31,6 +31,8 @@ def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
     _, height, width = graph.input_shape
     yield from _small_crops(spec.data, max(height, width))
     yield from _large_values(spec, graph)
+    yield from _biases(graph)
+    yield from _partial_statistics(spec, graph)
 
 
 def _warning(code: str, message: str, *path: str, help: str) -> Diagnostic:
@@ -105,6 +107,38 @@ def _small_crops(data: Data, side: int) -> Iterator[Diagnostic]:
             f"crops of {side} pixels show {share:.1%} of an image of {size} x {size}",
             *("data", "size"),
             help=f"{Data().side(side, side)} is usual for an input of {side}",
+        )
+
+
+def _biases(graph: Graph) -> Iterator[Diagnostic]:
+    """A batch norm subtracts the mean of a channel, and what was added to all of it."""
+    readers = graph.readers()
+    nodes = {node.name: node for node in graph.nodes}
+    for node in graph.nodes:
+        after = [nodes[name] for name in readers[node.name]]
+        norms = [reader for reader in after if reader.least_images()]
+        biased = isinstance(node.op, Weighted) and node.op.bias
+        if biased and norms and len(norms) == len(after):
+            key = "bias" if "bias" in node.op.model_fields_set else "op"
+            yield _warning(
+                "bias-before-norm",
+                f"{node.name}: {norms[0].name} takes its bias away again",
+                *("layers", node.name, key),
+                help="write bias: false",
+            )
+
+
+def _partial_statistics(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
+    norms = [node.name for node in graph.nodes if node.least_images()]
+    passes, size = spec.training.accumulate, spec.training.batch_size
+    if norms and passes > 1:
+        more = f" and {len(norms) - 1} more" if norms[1:] else ""
+        yield _warning(
+            "partial-statistics",
+            f"{norms[0]}{more}: means and variances are of {-(-size // passes)} images,"
+            f" not of all {size} of a step",
+            *("training", "accumulate"),
+            help="a smaller batch_size without accumulate computes the same there",
         )
 
 
