@@ -24,7 +24,7 @@ from specgen.ops.base import Op, Part, Refusal, Shape
 
 BATCH = 8
 # A share of these would need what other devices draw or compute.
-WHOLE = {"softmax", "stochastic_depth"}
+WHOLE = {"softmax", "stochastic_depth", "channel_shuffle"}
 
 
 def name(layer: Data) -> str:

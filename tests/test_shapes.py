@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from specgen.ops.base import Op, Shape, volume
-from specgen.ops.conv import Conv2d, Sides
+from specgen.ops.conv import Conv2d
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.pool import AvgPool2d, MaxPool2d
@@ -27,7 +27,7 @@ BATCH = 2
 def oracle(op: Op, x: Tensor) -> Tensor:
     """What torch makes of x, without anything of specgen but the op's fields."""
     match op:
-        case Conv2d(padding=Sides() as pad):
+        case Conv2d(sides=pad):
             x = F.pad(x, (pad.left, pad.right, pad.top, pad.bottom))
             return module(op, x).forward(x)
         case Linear():
