@@ -108,8 +108,8 @@ class Problems:
     ``places`` has it. What is written once is reported once, for the first layer.
     """
 
-    def __init__(self) -> None:
-        self.places: dict[str, Place] = {}
+    def __init__(self, places: Mapping[str, Place] | None = None) -> None:
+        self.places = dict(places or {})
         self._found: list[Diagnostic] = []
         self._compared = 0
         self._first: dict[tuple[str, Path], str] = {}  # the layer that has an error
@@ -127,14 +127,21 @@ class Problems:
             self._found.append(Diagnostic("too-many-errors", message))
             raise TooManyProblems
 
+    def place(self, path: Path) -> Path:
+        """Return where something of a layer is written."""
+        if path[:1] == ("layers",) and len(path) > 1:
+            if place := self.places.get(str(path[1])):
+                return place.of(path[2:])
+        return path
+
     def _placed(self, problem: Diagnostic) -> Diagnostic | None:
         """Return an error in its place, or None if another layer has it there."""
         path = problem.path or ()
         if path[:1] == ("layers",) and len(path) > 1:
             name = str(path[1])
             if place := self.places.get(name):
-                uses = place.uses
-                problem = replace(problem, path=place.of(path[2:]), uses=uses)
+                here = self.place(path)
+                problem = replace(problem, path=here, uses=place.uses)
         elif problem.uses:
             name = problem.uses[0][0]
         else:

@@ -38,7 +38,7 @@ def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
 
 def said(spec: Spec, source: Source) -> Iterator[tuple[str, str]]:
     """Yield the other comments and what they are about, layers in their order."""
-    sections, layers = list(type(spec).model_fields), list(spec.layers)
+    sections, layers = list(type(spec).model_fields), list(source.data["layers"])
 
     def place(path: Path) -> tuple[int, int]:
         section, *rest = map(str, path)

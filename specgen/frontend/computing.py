@@ -117,6 +117,19 @@ def compute_as(
     return known
 
 
+def compute_truth(value: Any, path: Path, names: Names) -> bool:
+    """Return whether something is there.
+
+    Raises:
+        Unknown: it is neither true nor false.
+    """
+    known = compute(value, path, names)
+    if isinstance(known, bool):
+        return known
+    message = f"expected true or false, got {said(known)}"
+    raise Unknown(Diagnostic("wrong-type", message, path))
+
+
 def compute_count(value: Any, path: Path, names: Names, problems: Problems) -> int:
     """Return how often an entry repeats.
 

@@ -35,7 +35,8 @@ class Draft:
     """A spec as far as it is known: None is what is wrong, or reads what is wrong.
 
     `graph` has the layers that are sound, perhaps with gaps between them. `reads` has
-    the layers that each layer reads, as far as these exist. It is unclear where in the
+    the layers that each layer reads, as far as these exist. `left_out` has the paths of
+    what `when` leaves out, with the index of the next layer. It is unclear where in the
     network the `unplaced` layers belong.
     """
 
@@ -48,6 +49,7 @@ class Draft:
     training: Training | None
     others: Mapping[str, Any]
     graph: Graph | None
+    left_out: Mapping[str, int]
     unplaced: frozenset[str]
 
     @property
@@ -103,6 +105,7 @@ def elaborate(source: Source, problems: Problems) -> Draft:
         reads=layers.reads,
         others=sections,
         graph=network.graph(),
+        left_out=network.left_out,
         unplaced=frozenset(str(path[1]) for path in unread if path[:-1] == (LAYERS,)),
         **known,
     )

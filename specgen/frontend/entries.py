@@ -178,17 +178,20 @@ class Reader:
                 self._check_name(key, (*path, key), path, known)
         pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
         found = []
+        twice = False
         names = set(known.inputs if path[:-2] == (BLOCKS,) else ())
         for key, value in pairs:
             here = (*path, key)
             name = key if isinstance(key, str) else None
-            found.append(entry := self._entry(name, value, here, known))
+            entry = self._entry(name, value, here, known)
             if entry.key in names:
                 message = f"{entry.key} is given twice"
                 self.add("bad-name", message, here, at_key=True)
+                twice = True
+            found.append(entry)
             if entry.key is not None:
                 names.add(entry.key)
-        return tuple(found)
+        return None if twice else tuple(found)
 
     def _check_name(self, name: str, here: Path, path: Path, known: Known) -> None:
         """Report a name that a layer, or what is in its place, cannot have."""
@@ -217,7 +220,8 @@ class Reader:
             self._check_name(name, (*path, "name"), path, known)
         elif "name" in wiring and key is not None:
             help = "an entry of a mapping is named by its key"
-            self.add("unknown-key", "unknown key name", (*path, "name"), help=help)
+            here = (*path, "name")
+            self.add("unknown-key", "unknown key name", here, at_key=True, help=help)
         body: Fields | Inner | Used | None
         changes: Mapping[str, Any] = {}
         if kind == OP:

@@ -24,10 +24,10 @@ from specgen.frontend.changes import Change
 from specgen.frontend.computing import (
     Names,
     Unknown,
-    compute,
     compute_as,
     compute_count,
     compute_text,
+    compute_truth,
 )
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
 from specgen.frontend.entries import op_form
@@ -63,6 +63,7 @@ class Network:
         self._comments = comments
         self._problems = problems
         self._scopes: dict[str, Scope | None] = {}
+        self.left_out: dict[str, int] = {}  # by path, the index of the next layer
         self._stands: dict[str, str] = {}  # by value, the scope that it stands for
         self._wired = True  # the inputs of every layer are known
         self._work = 0
@@ -113,8 +114,11 @@ class Network:
         inside = changes.inside(change, name)
         it = Instance(entry, full, reads, frame, inside)
         try:
-            if not compute(entry.when, (*it.path, "when"), self._names(frame)):
+            names = self._names(frame)
+            if not compute_truth(entry.when, (*it.path, "when"), names):
                 value = reads[0]
+                if not is_item:
+                    self.left_out[full] = len(self.layers.order)
             elif entry.repeat is None:
                 value = self._instance(it)
                 frame.number += is_item
@@ -184,6 +188,7 @@ class Network:
         body, frame = it.entry.body, it.frame
         try:
             if changes.removes(it.change):
+                self.left_out[it.name] = len(self.layers.order)
                 return it.left_out()
             if isinstance(body, Fields):
                 return self._op(it, body)
@@ -275,6 +280,7 @@ class Network:
         output = add()
         if len(self.layers.order) == start:
             del self._scopes[full]
+            self.left_out[full] = start
             return it.reads[0]
         if scope is None:
             inputs = self._read_from(full, start, it.reads[0])

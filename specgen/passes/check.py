@@ -19,7 +19,9 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
     """Report contradictions between the parts that are known."""
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
-    problems.add(*(found for found in inside if found.path not in refused))
+    for found in inside:
+        if found.path and problems.place(found.path) not in refused:
+            problems.add(found)
     if graph := draft.network:
         problems.add(*_check_ending(graph))
         problems.add(*_check_size(graph))
