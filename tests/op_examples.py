@@ -90,8 +90,8 @@ NORMS: list[Example] = [
 ]
 FEATURE_OPS: list[Example] = [
     ({"op": "linear", "out_features": 6}, FEATURES),
-    ({"op": "linear", "out_features": 7, "axis": -1}, MAPS),
-    ({"op": "linear", "out_features": 7, "axis": -1, "bias": False}, (4, 5)),
+    ({"op": "linear", "out_features": 7, "axis": "last"}, MAPS),
+    ({"op": "linear", "out_features": 7, "axis": "last", "bias": False}, (4, 5)),
     ({"op": "flatten"}, MAPS),
     ({"op": "softmax"}, FEATURES),
 ]

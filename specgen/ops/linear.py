@@ -35,11 +35,8 @@ class Linear(Weighted):
     ]
 
     axis: Annotated[
-        Literal[-1] | None,
-        Field(
-            description="-1 for the last axis of an input with several: each position"
-            " is then computed by itself"
-        ),
+        Literal["last"] | None,
+        Field(description="last, if the input has several: over the last one only"),
     ] = None
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
