@@ -85,6 +85,16 @@ UPSAMPLING: list[Example] = [
     ),
 ]
 NORMS: list[Example] = [
+    ({"op": "batch_norm2d"}, MAPS),
+    ({"op": "batch_norm2d", "eps": 0.001, "momentum": 0.01}, (4, 2, 1)),
+    ({"op": "batch_norm2d", "affine": False}, MAPS),
+    ({"op": "batch_norm2d", "synchronized": True, "init": {"weight": 0}}, MAPS),
+    ({"op": "group_norm", "num_groups": 2}, MAPS),
+    ({"op": "group_norm", "num_groups": 4, "affine": False, "eps": 0.01}, MAPS),
+    ({"op": "layer_norm", "axis": "channels"}, MAPS),
+    ({"op": "layer_norm", "axis": "channels", "affine": False}, MAPS),
+    ({"op": "layer_norm", "axis": "last", "eps": 1e-6}, MAPS),
+    ({"op": "layer_norm", "axis": "last", "affine": False}, FEATURES),
     ({"op": "local_response_norm", "groups": 2} | LRN, MAPS),
     ({"op": "spatial_response_norm"} | LRN, MAPS),
 ]

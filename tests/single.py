@@ -107,7 +107,10 @@ def as_image(x: Tensor) -> Tensor:
 def drawn(net: nn.Module) -> dict[str, Tensor]:
     """Draw values of order 1 for all tensors of a network."""
     generator = torch.Generator().manual_seed(1)
-    return {
-        name: torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        for name, tensor in net.state_dict().items()
-    }
+    found = {}
+    for name, tensor in net.state_dict().items():
+        values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        if name.endswith("running_var"):
+            values = values.abs() + 0.5
+        found[name] = values if tensor.is_floating_point() else tensor
+    return found

@@ -71,9 +71,11 @@ def run(model: onnx.ModelProto, state: dict[str, Tensor], images: Tensor) -> Any
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    feed = {"input": images, **state}
+    found = {"input": images, **state}
     names = [output.name for output in session.get_outputs()]
-    arrays = {name: tensor.numpy() for name, tensor in feed.items()}
+    # A count of batches is no part of the graph.
+    unread = {name for name in state if name.endswith("num_batches_tracked")}
+    arrays = {name: x.numpy() for name, x in found.items() if name not in unread}
     return dict(zip(names, session.run(names, arrays), strict=True))
 
 

@@ -215,7 +215,7 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
-        own = bool(layer.node.parameters())
+        own = bool(layer.node.tensors())
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
         arguments = from_call(call.args, call.names, call.defaults, layer.node.leaf)
         devices = (share.device,) if own else ()

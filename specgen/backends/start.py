@@ -18,9 +18,9 @@ from specgen.ops.weighted import Init, draws
 ONE = ("weight", "running_var")
 SIZES = {
     "normal": "the standard deviation of a normal distribution",
-    "trunc_normal": "that of one cut at -2 and 2",
-    "uniform": "the bound of a uniform one around 0",
-    "constant": "the value of all",
+    "trunc_normal": "the standard deviation of a normal distribution cut at -2 and 2",
+    "uniform": "the bound of a uniform distribution around 0",
+    "constant": "the value of all elements",
 }
 
 
