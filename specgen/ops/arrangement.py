@@ -61,16 +61,12 @@ class Reshape(Op):
         Field(description="the new shape, without the batch; one size can be -1"),
     ]
 
-    def check_fields(self) -> Iterator[Diagnostic]:
-        message = ""
-        if 0 in self.shape:
-            message = "a size cannot be 0"
-        elif self.shape.count(-1) > 1:
-            message = "only one size can be -1, which stands for the rest"
-        if message:
-            yield Diagnostic("out-of-range", message, ("shape",))
-
     def output(self, x: Shape) -> Shape:
+        if 0 in self.shape:
+            raise Refusal("out-of-range", "a size cannot be 0", "shape")
+        if self.shape.count(-1) > 1:
+            message = "only one size can be -1, which stands for the rest"
+            raise Refusal("out-of-range", message, "shape")
         known = volume(tuple(size for size in self.shape if size > 0))
         rest = volume(x) // known
         shape = tuple(rest if size == -1 else size for size in self.shape)
