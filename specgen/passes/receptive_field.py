@@ -60,4 +60,7 @@ def _extent(read: Sequence[Extent], window: Window, axis: int) -> Extent:
     # A factor for whole maps sees more; its neighbors, if it had any, would be farther.
     size, apart = max(size for size, _ in read), min(apart for _, apart in read)
     steps = (window.kernel_size[axis] - 1) * window.dilation[axis]
-    return size + steps * apart, apart * window.stride[axis] / window.scale[axis]
+    stride = Fraction(window.stride[axis])
+    if window.transposed:
+        steps, stride = steps // window.stride[axis], 1 / stride
+    return size + steps * apart, apart * stride
