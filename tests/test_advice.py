@@ -118,7 +118,7 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
     [
         ("{op: flatten}", "{op: LSTM}", "it is not supported: see docs/spec.md#limits"),
         ("{op: flatten}", "{op: selu}", "it is not supported: see docs/spec.md#limits"),
-        ("{op: flatten}", "{op: Identity}", "leave this layer out"),
+        ("{op: flatten}", "{op: Accuracy}", "training always measures accuracy"),
         (
             "{kind: cosine}",
             "{kind: poly}",
