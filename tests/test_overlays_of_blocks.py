@@ -9,6 +9,7 @@ from test_blocks import END, HEAD, RESNET
 
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
+from specgen.frontend.resolved import resolved
 
 BASE = f"""{HEAD}{RESNET}  tail:
     layers:
@@ -272,3 +273,24 @@ def test_a_placement_follows_groups(base: Path) -> None:
     assert found == usual | {"tail.drop": "a"}
     found = where("layers.more={block: basic, with: {channels: 4}, after: layer2}")
     assert {found[name] for name in found if name.startswith("more.")} == {"b"}
+
+
+def test_the_resolved_spec_builds_the_same(base: Path) -> None:
+    sets = [
+        "params.width=2",
+        "layers.layer2.1.conv1.kernel_size=1",
+        "layers.layer2.1.conv1.padding=0",
+        "layers.tail.relu=null",
+        "blocks.basic.layers.relu1.when=$(channels > 3)",
+    ]
+    program = compile_file(base, sets)
+    text = resolved(program.spec, program.source)
+    again = compile_file(base, text=text.encode())
+    assert again.graph == program.graph
+    assert "# between" in text
+    assert "# the shortcut" in text
+    assert resolved(again.spec, again.source) == text
+    origins = resolved(program.spec, program.source, origins=True)
+    assert compile_file(base, text=origins.encode()).graph == program.graph
+    (line,) = [line for line in origins.splitlines() if "when: $(channels" in line]
+    assert line.endswith("# --set blocks.basic.layers.relu1.when=$(channels > 3)")
