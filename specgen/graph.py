@@ -76,6 +76,7 @@ class Scope:
         output: the value that the scope stands for, of one of its layers.
         params: the block's parameters here.
         comments: those above the block or the group.
+        defaults: what its parameters are unless a use says otherwise.
     """
 
     path: str
@@ -85,6 +86,7 @@ class Scope:
     output: str
     params: Mapping[str, float] = field(default_factory=dict)
     comments: tuple[str, ...] = ()
+    defaults: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def leaf(self) -> str:

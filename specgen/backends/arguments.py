@@ -12,6 +12,7 @@ from specgen.names import GLOBALS
 
 KINDS = {r"-?\d+": "int", r"True|False": "bool", r"-?[\d.]+(e-?\d+)?": "float"}
 IN_CHANNELS = "in_channels"
+FACTORS = range(2, 33)  # between widths of a block
 Texts = tuple[str, ...]  # of each instance
 
 
@@ -31,14 +32,13 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The parameters of a constructor.
+    """The parameters of a constructor: `signature`, and `arguments` of each instance.
 
-    `types` are by name, `values` by name too, of each instance; `texts` are what the
-    class writes for each of the arguments in it.
+    `texts` are what the class writes for each of the arguments in it.
     """
 
-    types: dict[str, str]
-    values: dict[str, Texts]
+    signature: list[str]
+    arguments: list[tuple[Argument, ...]]
     texts: list[str]
 
 
@@ -46,11 +46,13 @@ def parametrize(
     arguments: Sequence[Sequence[Argument]],
     channels: Sequence[int],
     params: Sequence[Mapping[str, float]],
+    defaults: Mapping[str, float],
 ) -> Parameters:
     """Find the parameters of a class from the arguments that its instances write.
 
     Each instance has as many arguments; `channels` are those of its input, and `params`
-    the values of its block's parameters.
+    the values of its block's parameters, some of which have `defaults`. What must be
+    given, by the block, is positional.
     """
     known = {name: tuple(_number(p[name]) for p in params) for name in params[0]}
     known = {name: texts for name, texts in known.items() if not _reserved(name)}
@@ -68,10 +70,22 @@ def parametrize(
             known[name] = texts
         values[name] = known[name]
         written.append(text)
-    first = sorted(known, key=lambda name: name != IN_CHANNELS)
-    ordered = {name: values[name] for name in first if name in values}
-    types = {name: _type(texts) for name, texts in ordered.items()}
-    return Parameters(types, ordered, written)
+    usual = {name: _number(value) for name, value in defaults.items()}
+    needed = [n for n in (IN_CHANNELS, *params[0]) if n in values and n not in usual]
+    others = [name for name in known if name in values and name not in needed]
+    signature = [f"{name}: {_type(values[name])}" for name in needed]
+    signature += ["*"] if others else []
+    for name in others:
+        default = f" = {usual[name]}" if name in usual else ""
+        signature.append(f"{name}: {_type(values[name])}{default}")
+    given = [
+        tuple(
+            Argument(name, values[name][index], name in needed, usual.get(name))
+            for name in (*needed, *others)
+        )
+        for index in range(len(params))
+    ]
+    return Parameters(signature, given, written)
 
 
 def from_call(
@@ -101,14 +115,15 @@ def _expression(texts: Texts, known: Mapping[str, Texts]) -> tuple[str, str]:
         if values == texts:
             return name, name
     for name, values in known.items():
-        if not all(text.isdecimal() and text != "0" for text in (*texts, *values)):
+        if not all(text.isdecimal() for text in (*texts, *values)):
             continue
-        wanted, given = [*map(int, texts)], [*map(int, values)]
-        times, parts = wanted[0] // given[0], given[0] // wanted[0]
-        if all(w == times * g for w, g in zip(wanted, given, strict=True)):
-            return f"{times} * {name}", name
-        if all(g == parts * w for w, g in zip(wanted, given, strict=True)):
-            return f"{name} // {parts}", name
+        pairs = [(int(w), int(v)) for w, v in zip(texts, values, strict=True)]
+        for factor in FACTORS:
+            if all(wanted == factor * value for wanted, value in pairs):
+                return f"{factor} * {name}", name
+        for factor in FACTORS:
+            if all(wanted == value // factor for wanted, value in pairs):
+                return f"{name} // {factor}", name
     return "", ""
 
 
@@ -129,6 +144,8 @@ def _reserved(name: str) -> bool:
 
 
 def _number(value: float) -> str:
+    if isinstance(value, bool):
+        return repr(value)
     return repr(int(value)) if value == int(value) else repr(value)
 
 

@@ -70,6 +70,7 @@ class Class:
     """A class of model.py for the template, as lines."""
 
     name: str
+    base: str
     about: list[str]
     signature: list[str]
     devices: tuple[str, ...]  # that it keeps, since its `forward` moves tensors
@@ -119,7 +120,7 @@ class Classes:
         """Return what a scope is in the class around it."""
         scope = routine.scope
         assert scope, "the network is in no class"
-        if routine.sequence:
+        if routine.sequence and not scope.block:
             items = tuple(self._parts(routine))
             return Part(
                 scope.leaf, scope.leaf, SEQUENTIAL, items=items, comments=scope.comments
@@ -171,14 +172,13 @@ class Classes:
             [[a for p in _flat(unit.parts) for a in p.arguments] for unit in units],
             [unit.channels for unit in units],
             [unit.scope.params for unit in units],
+            first.scope.defaults,
         )
-        for index, unit in enumerate(units):
-            unit.name = name
-            unit.arguments = tuple(
-                Argument(param, texts[index], positional=True)
-                for param, texts in found.values.items()
-            )
-        typed = [f"{param}: {kind}" for param, kind in found.types.items()]
+        for unit, arguments in zip(units, found.arguments, strict=True):
+            unit.name, unit.arguments = name, arguments
+        typed = ["self", *found.signature]
+        if first.devices and "*" not in typed:
+            typed.append("*")
         typed += [f"{role}: torch.device" for role in first.roles.values()]
         texts = iter(found.texts)
         parts = [_with_texts(part, texts) for part in first.parts]
@@ -189,11 +189,12 @@ class Classes:
                 break
         return Class(
             name,
+            SEQUENTIAL if first.routine.sequence else "nn.Module",
             _about(first.scope),
-            bracketed("def __init__(", ["self", *typed], ") -> None:", len(INDENT)),
+            bracketed("def __init__(", typed, ") -> None:", len(INDENT)),
             first.devices if first.moves else (),
-            _lines(parts, first.roles),
-            _call(first.routine),
+            _built(parts, first),
+            [] if first.routine.sequence else _call(first.routine),
             shown,
         )
 
@@ -223,6 +224,16 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         if not own:
             return
         said = ()
+
+
+def _built(parts: Sequence[Part], unit: Unit) -> list[str]:
+    """The constructor's statements, with those that torch's own class needs."""
+    if not unit.routine.sequence:
+        kept = [f"self.{device} = {device}" for device in unit.devices if unit.moves]
+        own = [" " * BODY + line for line in ("super().__init__()", *kept)]
+        return own + _lines(parts, unit.roles)
+    items = tuple(_expression(part, unit.roles) for part in parts)
+    return statement(Called("super().__init__", items), BODY)
 
 
 def _flat(parts: Iterable[Part]) -> Iterator[Part]:

@@ -64,17 +64,24 @@ def statement(value: Expression, indent: int) -> list[str]:
     return _lines("", value, "", indent)
 
 
-def assign(variable: str, value: Expression, indent: int, comment: str) -> list[str]:
-    """Return the lines of `variable = value  # comment`.
+def give_back(value: Expression, indent: int, comment: str) -> list[str]:
+    """Return the lines of `return value  # comment`."""
+    return _commented("return ", value, indent, comment)
 
-    A comment that does not fit behind the whole statement goes above it.
-    """
+
+def assign(variable: str, value: Expression, indent: int, comment: str) -> list[str]:
+    """Return the lines of `variable = value  # comment`."""
+    return _commented(f"{variable} = ", value, indent, comment)
+
+
+def _commented(before: str, value: Expression, indent: int, comment: str) -> list[str]:
+    """A comment that does not fit behind the whole statement goes above it."""
     pad = " " * indent
-    line = f"{variable} = {value}"
+    line = f"{before}{value}"
     if comment and fits(line, indent, comment):
         return [f"{pad}{line}  # {comment}"]
     above = [f"{pad}# {comment}"] if comment else []
-    return above + _lines(f"{variable} = ", value, "", indent)
+    return above + _lines(before, value, "", indent)
 
 
 def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]:

@@ -6,7 +6,14 @@ import re
 from collections.abc import Sequence
 
 from specgen.backends import moves
-from specgen.backends.expression import Called, Expression, Joined, Several, assign
+from specgen.backends.expression import (
+    Called,
+    Expression,
+    Joined,
+    Several,
+    assign,
+    give_back,
+)
 from specgen.backends.layout import comments, enumeration
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
@@ -34,12 +41,16 @@ class Forward:
         results = [variable for variable, _ in routine.results]
         # mypy must be told the type of what is returned.
         self._untyped = set(results) - known
+        self._returned = False
         self._paragraphs: list[list[str]] = [[]]
+        # The network's own ends with a statement of its own; mypy knows its type.
+        self._last = routine.steps[-1] if routine.scope and len(results) == 1 else None
         if loop := self._loop(routine):
             self._paragraphs[-1] += loop
         else:
             self._steps(routine)
-        self._paragraphs[-1].append(f"{' ' * INDENT}return {', '.join(results)}")
+        if not self._returned:
+            self._paragraphs[-1].append(f"{' ' * INDENT}return {', '.join(results)}")
 
     def _steps(self, routine: Routine) -> None:
         previous: Placed | None = None
@@ -111,7 +122,14 @@ class Forward:
             _chain(step.layers, number, operands)
             for number, operands in enumerate(step.operands)
         ]
-        self._write(step.variables, values, step.layers[-1].shares[0].shape)
+        shape = step.layers[-1].shares[0].shape
+        if step is self._last and _is_typed(values[0]):
+            self._returned = True
+            self.functional |= "F." in str(values[0])
+            comment = _shape(shape) if self._shown else ""
+            self._paragraphs[-1] += give_back(values[0], INDENT, comment)
+        else:
+            self._write(step.variables, values, shape)
 
     def _explain(self, step: Fetch) -> None:
         """Begin a paragraph by saying why something moves, except for the input."""
@@ -186,6 +204,11 @@ def _chain(
                 value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()
     return value
+
+
+def _is_typed(value: Expression) -> bool:
+    """Whether mypy knows that it is a tensor: a call of a function of torch."""
+    return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
 
 
 def attribute(leaf: str) -> str:

@@ -254,9 +254,10 @@ class Network:
         )
         inner.values = {**self._params, **own}
         comments = self._comments.get(block.path, ())
-        numbers = _numbers(own)
+        numbers, defaults = _numbers(own), _numbers(block.params)
         scope = Scope(
-            it.name, block.name, it.reads, block.inputs, "", numbers, comments
+            *(it.name, block.name, it.reads, block.inputs, ""),
+            *(numbers, comments, defaults),
         )
         value = self._in_scope(
             it, lambda: self._walk(inner, it.reads[0], change, {WITH}), scope
@@ -371,7 +372,7 @@ class Network:
 
 
 def _numbers(values: Mapping[str, Value]) -> dict[str, float]:
-    return {name: v for name, v in values.items() if not isinstance(v, str)}
+    return {name: v for name, v in values.items() if isinstance(v, int | float)}
 
 
 def _called(inputs: Sequence[str]) -> tuple[str, ...]:

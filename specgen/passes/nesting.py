@@ -55,13 +55,15 @@ def tree(placed: PlacedGraph) -> Item:
     """
     scopes = {scope.path: scope for scope in placed.graph.scopes}
     readers, devices = _uses(placed)
+    kept = _with_modules(placed)
     open_ = [Item("")]  # the scopes around the layer, from the outside inward
     for layer in placed.layers:
         inside = around(layer.node.scope)
         while open_[-1].path not in ("", *inside):
             _close(open_)
-        for path in reversed(inside[: len(inside) + 1 - len(open_)]):
-            open_.append(Item(path, scope=scopes[path]))
+        for path in reversed(inside):
+            if path in kept and len(path) > len(open_[-1].path):
+                open_.append(Item(path, scope=scopes[path]))
         item = Item(layer.node.name, layer)
         for move in layer.moves:
             known = {"", *around(move.value.rpartition(".")[0])}
@@ -101,6 +103,15 @@ def _uses(placed: PlacedGraph) -> tuple[dict[str, str], dict[str, set[str]]]:
     return readers, devices
 
 
+def _with_modules(placed: PlacedGraph) -> set[str]:
+    """The scopes in which there are modules; the others need no code of their own."""
+    found: set[str] = set()
+    for layer in placed.layers:
+        if layer.node.op.torch(*layer.node.input_shapes).module:
+            found.update(around(layer.node.scope))
+    return found
+
+
 def _close(open_: list[Item]) -> None:
     """Put the innermost scope among the items of the one around it."""
     closed = open_.pop()
@@ -112,11 +123,11 @@ def _close(open_: list[Item]) -> None:
 
 
 def is_sequence(group: Item, wanted: Collection[str]) -> bool:
-    """Whether each item of a group reads only what the one before makes, in a list.
+    """Whether each item of a scope reads only what the one before makes, in a list.
 
     `wanted` are the values that the group is read for.
     """
-    if not group.scope or group.scope.block or len(group.reads) != 1:
+    if not group.scope or len(group.reads) != 1 or not _is_list(group):
         return False
     read = group.reads.keys()
     for item in group.items:
@@ -126,6 +137,14 @@ def is_sequence(group: Item, wanted: Collection[str]) -> bool:
             return False
         read = item.makes.keys()
     return len(wanted) == 1 and read >= {*wanted}
+
+
+def _is_list(group: Item) -> bool:
+    """Whether the names are those of a list; of a group, others can be kept as well."""
+    names = [item.path.rpartition(".")[2] for item in group.items]
+    is_group = group.scope and not group.scope.block
+    named = is_group and all(map(str.isidentifier, names))
+    return bool(named) or names == [str(index) for index in range(len(names))]
 
 
 def _is_module(layer: Placed) -> bool:

@@ -176,14 +176,9 @@ class _Writer:
     def _bind(self, arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Give each argument its variable: the first input is the trunk."""
         scope = self._scope
-        inputs = {}
-        if scope:
-            # A group reads names around it; the first runs through it.
-            names = scope.arguments or (X, *map(_leaf, scope.inputs[1:]))
-            inputs = dict(zip(scope.inputs, names, strict=True))
+        names = _arguments(scope) if scope else {INPUT: TRUNK}
         for value in arguments:
-            name = inputs.get(self._values.of[value], X)
-            track = TRUNK if name == next(iter(inputs.values()), X) else name
+            track = names[self._values.of[value]]
             self._tracks.setdefault(track, set())
             variable = self._values.variable(track, value)
             if variable in self._held:
@@ -292,7 +287,7 @@ class _Writer:
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
         assert item.scope
-        inputs, rank = item.scope.inputs, [*self._values.letter]
+        inputs, rank = [*_arguments(item.scope)], [*self._values.letter]
         arguments = sorted(
             item.reads,
             key=lambda value: (
@@ -394,5 +389,17 @@ class _Writer:
         self._tracks[track].add(variable)
 
 
-def _leaf(path: str) -> str:
-    return path.rpartition(".")[2]
+def _arguments(scope: Scope) -> dict[str, str]:
+    """Return the inputs of a scope, with what it calls them; the first is the trunk.
+
+    A group reads names around it. The input of the block that it is in goes first.
+    """
+    if scope.block:
+        return dict(zip(scope.inputs, (TRUNK, *scope.arguments[1:]), strict=True))
+    outer = scope.path.rpartition(".")[0]
+    names: dict[str, str] = {}
+    for value in scope.inputs:
+        inside = value.removeprefix(f"{outer}.") if outer else value
+        names[value] = inside.partition(".")[0] if inside != value or not outer else ""
+    first = next((v for v, name in names.items() if not name), scope.inputs[0])
+    return {first: TRUNK} | {v: n for v, n in names.items() if v != first}
