@@ -130,10 +130,9 @@ class Problems:
 
     def place(self, path: Path) -> Path:
         """Return where something of a layer is written."""
-        in_layer = path[:1] == ("layers",) and len(path) > 1
-        if in_layer and (place := self.places.get(str(path[1]))):
-            return place.of(path[2:])
-        return path
+        of_layer = path[:1] == ("layers",) and len(path) > 1
+        place = self.places.get(str(path[1])) if of_layer else None
+        return place.of(path[2:]) if place else path
 
     def _placed(self, problem: Diagnostic) -> Diagnostic | None:
         """Return an error in its place, or None if another layer has it there."""
