@@ -124,9 +124,9 @@ def copied(spec: Path, wanted: Wanted) -> str:
     return "".join(f"{line}\n" for line in lines if not line.startswith(SCHEMA))
 
 
-def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another; `name` is the way to it."""
-    program = compile_file(base)
+def overlay(base: Path, name: str, wanted: Wanted, root: Path | None = None) -> str:
+    """Return a spec that changes another in `root`; `name` is the way to it."""
+    program = compile_file(base, root=root)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
         keys = [str(key) for key in inner]
@@ -221,8 +221,8 @@ def _shorter_side(classes: list[Path]) -> int:
     return int(median(sides))
 
 
-def write(path: Path, text: str) -> Program:
-    """Write a spec that is sound into a new file.
+def write(path: Path, text: str, root: Path | None = None) -> Program:
+    """Write a spec that is sound into a new file; what it extends lies in `root`.
 
     Raises:
         SpecError: there is a file, it cannot be written, or the spec is wrong.
@@ -230,7 +230,7 @@ def write(path: Path, text: str) -> Program:
     if path.exists() or path.is_symlink():
         help = "give another name, or remove it first"
         raise _error("file-exists", f"{path} already exists", help)
-    program = compile_file(path, text=text.encode())
+    program = compile_file(path, root=root, text=text.encode())
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -138,6 +138,13 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
         ("stride: 1", "init: {weight: he_normal}", "it is called kaiming_normal here"),
         ("epochs: 7", "lr: 0.1", "it belongs in optimizer"),
         ("training:", "batch_size: 5\ntraining:", "it belongs in training"),
+        ("std: 64", "batch_size: 5", "it belongs in training"),
+        ("epochs: 7", "flip: true", "it belongs in data"),
+        (
+            "std: 64",
+            "crop: 12",
+            "the input section sets the size of crops: leave it out",
+        ),
         ("training:", "momentum: 0.5\ntraining:", "it belongs in training.optimizer"),
         ("epochs: 7", "optimizer: {nesterov: true}", "it is not supported: see docs"),
         ("epochs: 7", "optimizer: {learning_rate: 1}", "it is called lr here"),

@@ -247,6 +247,8 @@ def test_a_warning_comes_last_and_is_an_error_if_wanted(
     assert said.endswith(
         "1 warning\nTo learn more, run: specgen explain large-values\n"
     )
+    assert cli.main(command) == 0
+    assert capsys.readouterr() == (f"{tmp_path}/alexnet_mini is up to date\n", said)
     # Also where nothing is left to build.
     assert cli.main([*command, "--strict"]) == 1
     assert cli.main([*command, "--errors", "github", "--check"]) == 0

@@ -19,7 +19,7 @@ EXAMPLES = (
     ("compare net.yaml wide.yaml", "a row each"),
     ("compare net.yaml --sweep layers.conv1.stride=2,4", "a row per value"),
     ("compare net.yaml --sweep data.flip=false,true --sweep data.std=1,64", ""),
-    ("compare net.yaml --sweep training.seed=0,1 --build out", "to train them"),
+    ("compare net.yaml --sweep training.seed=0,1 --build out", "to train"),
 )
 
 
@@ -123,7 +123,8 @@ def _build(options: argparse.Namespace, variants: Sequence[Variant]) -> None:
     )
     for variant, program in programs:
         name, spec = program.variant, list(program.source.files)[-1]  # bases come first
-        cache.remember(root / name, spec, folders[name][lock.NAME])
+        content, warned = folders[name][lock.NAME], bool(program.warnings)
+        cache.remember(root / name, spec, content, warned=warned)
         told = all(text.removeprefix("layers.") in name for text in variant.options)
         said = "" if told else f"  ({', '.join(variant.options)})"
         if name in changed:

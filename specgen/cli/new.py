@@ -51,6 +51,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--list", action="store_true", help="list the specs that come with specgen"
     )
+    arguments.root(command)
     arguments.quiet(command)
 
 
@@ -82,17 +83,19 @@ def run(options: argparse.Namespace) -> int:
         text = new.copied(shipped[base], wanted)
     elif Path(base).is_file():
         name = Path(os.path.relpath(base, path.parent)).as_posix()
-        text = new.overlay(Path(base), name, wanted)
+        text = new.overlay(Path(base), name, wanted, options.root)
     else:
         near = nearest_help(base, shipped) or f"choose from {', '.join(shipped)}"
         options.fail(f"there is no spec {base!r}, and no such file; {near}")
-    program = new.write(path, text)
+    program = new.write(path, text, options.root)
 
     (classes,) = program.graph.nodes[-1].shape
     _, height, width = program.graph.input_shape
     print(f"wrote {path}: {classes} classes, reads {height} x {width} pixels")
     print("\nNext:")
     name = shlex.quote(str(path))
+    if options.root:
+        name += f" --root {shlex.quote(str(options.root))}"
     print(f"  specgen show {name}")
     print(f"  specgen build {name}")
     data = shlex.quote(str(options.data)) if options.data else "DIR"
