@@ -19,7 +19,7 @@ MAX_QUOTED = 60  # characters of the spec that a message repeats
 MOST_ERRORS = 1000  # then checking stops
 MOST_COMPARED = 100_000  # names, to find near ones: a quarter of a second
 TAB = "    "
-LIMITS = "docs/spec.md#limits"
+LIMITS = "specgen explain limits"
 LIMIT_HELP = f"this is a limit of specgen: see {LIMITS}"
 
 

@@ -116,13 +116,21 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
 @pytest.mark.parametrize(
     ("right", "wrong", "help"),
     [
-        ("{op: flatten}", "{op: LSTM}", "it is not supported: see docs/spec.md#limits"),
-        ("{op: flatten}", "{op: gelu}", "it is not supported: see docs/spec.md#limits"),
+        (
+            "{op: flatten}",
+            "{op: LSTM}",
+            "it is not supported: see specgen explain limits",
+        ),
+        (
+            "{op: flatten}",
+            "{op: gelu}",
+            "it is not supported: see specgen explain limits",
+        ),
         ("{op: flatten}", "{op: Identity}", "leave this layer out"),
         (
             "{kind: cosine}",
             "{kind: poly}",
-            "it is not supported: see docs/spec.md#limits",
+            "it is not supported: see specgen explain limits",
         ),
         (
             "stride: 1",
@@ -134,7 +142,11 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
             "padding: same",
             "give the number: kernel_size // 2 keeps the size",
         ),
-        ("stride: 1", "init: {weight: xavier}", "it is not supported: see docs"),
+        (
+            "stride: 1",
+            "init: {weight: xavier}",
+            "it is not supported: see specgen explain limits",
+        ),
         ("stride: 1", "init: {weight: he_normal}", "it is called kaiming_normal here"),
         ("epochs: 7", "lr: 0.1", "it belongs in optimizer"),
         ("training:", "batch_size: 5\ntraining:", "it belongs in training"),
@@ -146,15 +158,23 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
             "the input section sets the size of crops: leave it out",
         ),
         ("training:", "momentum: 0.5\ntraining:", "it belongs in training.optimizer"),
-        ("epochs: 7", "optimizer: {nesterov: true}", "it is not supported: see docs"),
+        (
+            "epochs: 7",
+            "optimizer: {nesterov: true}",
+            "it is not supported: see specgen explain limits",
+        ),
         ("epochs: 7", "optimizer: {learning_rate: 1}", "it is called lr here"),
         (
             "epochs: 7",
             "precision: fp16",
-            "it is not supported: see docs/spec.md#limits",
+            "it is not supported: see specgen explain limits",
         ),
         ("epochs: 7", "precision: bf16", "it is called bfloat16 here"),
-        ("epochs: 7", "epochs: 99999999", "this is a limit of specgen: see docs"),
+        (
+            "epochs: 7",
+            "epochs: 99999999",
+            "this is a limit of specgen: see specgen explain limits",
+        ),
         ("epochs: 7", "zzz: 1", "valid names are epochs, batch_size, accumulate, seed"),
         (
             "stride: 1",
