@@ -20,6 +20,7 @@ from specgen.names import class_problem
 LARGEST = 224  # of the sizes that are chosen by themselves: larger ones take long
 SAMPLE = 200  # images whose size is looked at
 SMALLEST = 8  # maps are halved as long as they have as many rows
+LAYOUT = "images belong in DIR/train/<class>/ and DIR/val/<class>/; give DIR"
 SCHEMA = "# yaml-language-server:"  # which is not beside a copy
 CHANNELS = (32, 64, 128, 256)
 
@@ -56,13 +57,15 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
     train = folder / "train"
     try:
         names = sorted(n for n in os.listdir(train) if not n.startswith("."))
+    except FileNotFoundError:
+        raise _error("no-images", f"there is no folder {train}", LAYOUT) from None
     except OSError as error:
-        raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
+        message = f"cannot read {train}: {error.strerror}"
+        raise _error("no-images", message, LAYOUT) from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
         message = f"{train} needs at least two folders of images, one per class"
-        help = "images belong in DIR/train/<class>/ and DIR/val/<class>/"
-        raise _error("no-images", message, help)
+        raise _error("no-images", message, LAYOUT)
     size, image = wanted.size, None
     if size is None and sizes:
         image = _shorter_side(classes)

@@ -26,7 +26,8 @@ EXAMPLES = (
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    command.add_argument("specs", nargs="+", metavar="SPEC", help=arguments.REVISION)
+    help = f"{arguments.REVISION}; or a folder of specs"
+    command.add_argument("specs", nargs="+", metavar="SPEC", help=help)
     arguments.name(command)
     command.add_argument(
         "--sweep",
@@ -59,10 +60,15 @@ def run(options: argparse.Namespace) -> int:
     """Print the table, and build; 1 if a spec has no variant that compiles."""
     if options.force and not options.build:
         options.fail("--force is an option of --build")
+    from specgen.build import expand
     from specgen.variants import compare
 
+    specs: list[str] = []
+    for spec in options.specs:
+        folder = Path(spec)
+        specs += map(str, expand([folder])) if folder.is_dir() else [spec]
     variants = compare(
-        options.specs,
+        specs,
         options.set,
         options.sweep,
         root=options.root,
