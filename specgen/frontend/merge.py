@@ -27,7 +27,7 @@ LAYERS = ("layers",)
 PLACED = ("placement", "layers")
 NETWORK = ("input", "layers")  # the sections that define what the network computes
 TAGS = ("op", "kind")  # if one of these changes, the old mapping is replaced
-BASED_ON = "Based on "
+BASED_ON = "Based on: "
 
 
 class Merge:
