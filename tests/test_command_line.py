@@ -52,6 +52,7 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
         ("completion tcsh", "there is no shell tcsh; choose from bash, zsh, fish"),
         ("verify - a.yaml", "FILE names what is read from -"),
         ("new a.txt", "a spec is a file like a.yaml, not a.txt"),
+        ("new a.yaml --classes 1", "'1' is not a whole number of at least 2"),
     ],
 )
 def test_a_wrong_usage_says_what_is_near(
@@ -195,6 +196,7 @@ def test_a_draft_and_the_saved_spec(
     page = tmp_path / "page.html"
     run("report", MINI, "-", "-o", str(page))
     assert "training.epochs" in page.read_text()
+    assert f"{MINI} (standard input)" in page.read_text()
     rows = [line.split() for line in run("compare", MINI, "-").splitlines()]
     assert [row[0] for row in rows if row][2:4] == [MINI, "-"]
     assert usage_error(f"diff {MINI} -", capsys).endswith(

@@ -139,7 +139,6 @@ def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) 
         "error[cannot-write]: cannot write no/a.yaml: No such file or directory"
     )
     assert refused(capsys, "con.yaml").startswith("error[bad-name]")
-    assert refused(capsys, "a.yaml", "--classes", "1").startswith("error[no-classes]")
     assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")
     Path("one/train/cat").mkdir(parents=True)
     assert refused(capsys, "a.yaml", "--data", "one").endswith(

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import textwrap
+from functools import partial
 from pathlib import Path
 
 from specgen.cli import arguments
@@ -40,11 +41,14 @@ def add(command: argparse.ArgumentParser) -> None:
         " in DIR/train/<class>/",
     )
     command.add_argument(
-        "--classes", type=_count, metavar="N", help="number of classes (default: 10)"
+        "--classes",
+        type=partial(_count, least=2),
+        metavar="N",
+        help="number of classes (default: 10)",
     )
     command.add_argument(
         "--size",
-        type=_count,
+        type=partial(_count, least=1),
         metavar="S",
         help="height and width of the input in pixels (default: 96)",
     )
@@ -103,9 +107,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _count(text: str) -> int:
-    if text.isdecimal() and len(text) < 8 and int(text) >= 1:
+def _count(text: str, least: int) -> int:
+    if text.isdecimal() and len(text) < 8 and int(text) >= least:
         return int(text)
     raise argparse.ArgumentTypeError(
-        f"{text[:30]!r} is not a whole number of at least 1"
+        f"{text[:30]!r} is not a whole number of at least {least}"
     )
