@@ -150,7 +150,7 @@ drops: maxdrops ndrops
 kind: type name policy
 flip: mirror hflip horizontalflip randomhorizontalflip randomflip
 color_noise: colorjitter pcanoise lighting colornoise pca
-std: scale stddev
+std: scale stddev normalize normalization
 size: resize imagesize imgsize shorterside resizesize
 channels: c depth inchannels
 height: h rows
@@ -195,6 +195,9 @@ KEY_HINTS = {
     "criterion": "the loss is always cross-entropy: leave it out",
     "meanfile": "the mean of the training set is always subtracted: leave it out",
     "meansubtraction": "the mean of the training set is always subtracted",
+    "mean": "leave it out: the mean of the training set is subtracted, and weights"
+    " start with mean 0",
+    "crop": "the input section sets the size of crops: leave it out",
     "cropsize": "the input section sets the size of crops: leave it out",
     "numclasses": "out_features of the last linear layer sets it: leave it out",
     "classes": "out_features of the last linear layer sets it: leave it out",
