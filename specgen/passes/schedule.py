@@ -19,6 +19,7 @@ import builtins
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
 from specgen.passes.nesting import Item, tree
@@ -254,24 +255,44 @@ class _Writer:
 
         The track is that of the pieces, unless something else there is still read.
         """
-        several = len(layer.shares) > 1
         found: dict[str, tuple[str, str]] = {}
-        for of in dict.fromkeys(layer.node.inputs):
-            given = {
-                name: share.device if several else None
-                for share in layer.shares
-                for name in share.inputs
-                if name in pieces and self._values.of[name] == of
-            }
-            if not given:
-                continue
+        taken: set[str] = set()
+        for given in self._rows(layer, pieces):
             track = self._track[pieces[next(iter(given))][0]]
             targets = [self._values.on(track, device) for device in given.values()]
-            if any(self._is_kept(variable, index, kept) for variable in targets):
+            if any(
+                variable in taken or self._is_kept(variable, index, kept)
+                for variable in targets
+            ):
                 track = self._new(self._end(index))
                 targets = [self._values.on(track, device) for device in given.values()]
+            taken.update(targets)
             found |= {n: (to, track) for n, to in zip(given, targets, strict=True)}
         return {n: found[n] for s in layer.shares for n in s.inputs if n in found}
+
+    def _rows(
+        self, layer: Placed, given: Collection[str]
+    ) -> Iterator[dict[str, str | None]]:
+        """What shares are given of one value: by name the device, if of several.
+
+        If one of them reads several parts of it, there are several rows.
+        """
+        several = len(layer.shares) > 1
+        for value in dict.fromkeys(layer.node.inputs):
+            columns = [
+                [
+                    name
+                    for name in dict.fromkeys(share.inputs)
+                    if name in given and self._values.of[name] == value
+                ]
+                for share in layer.shares
+            ]
+            for row in zip_longest(*columns):
+                yield {
+                    name: share.device if several else None
+                    for name, share in zip(row, layer.shares, strict=True)
+                    if name
+                }
 
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""

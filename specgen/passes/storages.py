@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
-from specgen.ops.base import BFLOAT16, FLOAT32, volume
+from specgen.ops.base import BFLOAT16, FLOAT32, Infix, Saved, volume
 from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run, schedule
 
 
@@ -124,7 +124,10 @@ class _Run:
         """Run one share; return its output."""
         self._step += 1
         node = layer.node
-        saved = share.op.torch(*share.input_shapes).saved
+        form = share.op.torch(*share.input_shapes)
+        if isinstance(form.function, Infix):
+            return self._fold(layer, share, form.saved)
+        saved = form.saved
         learns, item = node.name in self._learning, self._item(node.name)
         inputs = []
         for value, shape in zip(share.inputs, share.input_shapes, strict=True):
@@ -147,6 +150,32 @@ class _Run:
             x.saved |= learns and saved.input
         output.saved |= learns and saved.output
         return output
+
+    def _fold(self, layer: Placed, share: Share, saved: Saved) -> Storage:
+        """Apply an operator from the left to the right: each time, there is a result.
+
+        What a product saves is one factor for the gradient of the other.
+        """
+        self._step += 1
+        left, *others = [
+            (
+                self._read(value),
+                volume(shape),
+                self._item(whole),
+                whole in self._learning,
+            )
+            for value, shape in zip(share.inputs, share.input_shapes, strict=True)
+            for whole in [self._whole[value]]
+        ]
+        for right in others:
+            self._step += 1
+            for one, other in ((left, right), (right, left)):
+                one[0].last = self._step
+                one[0].saved |= saved.input and other[3]
+            size, item = max(left[1], right[1]), max(left[2], right[2])
+            made = self._new(layer, share.device, item * size)
+            left = (made, size, item, left[3] or right[3])
+        return left[0]
 
     def _new(self, layer: Placed, device: str, size: int) -> Storage:
         storage = Storage(layer.node.name, size, self._step, self._step)
