@@ -20,7 +20,7 @@ help: ## list the targets
 $(INSTALLED): pyproject.toml constraints.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'specgen needs Python 3.11 or later: make PYTHON=...' >&2; exit 1; }
-	@echo 'Installing into .venv, which takes some minutes.'
+	@echo 'Installing into .venv, which takes a few minutes.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(BIN)/pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]'

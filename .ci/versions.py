@@ -2,7 +2,7 @@
 
 usage: python .ci/versions.py lowest|newest [VERSION OF TORCH]
 
-Installs specgen as users do, into an environment that is removed afterwards. There it
+Installs specgen as users do, into an environment that is removed afterward. There it
 compares generated/ with what specs/ say, trains and verifies the small network, and
 tests the norms, whose gradients torch.compile must not lose.
 

@@ -1,11 +1,11 @@
 """Show what a pull request changes: in the job summary, and in one comment.
 
-`action.yml` runs this at the top of a checkout. The environment says the rest: SPECS, a
-path a line; OUTPUT, the folder of the generated ones; COMMENT, "true" or not;
+`action.yml` runs this at the top of a checkout. The environment has the rest: SPECS, a
+path per line; OUTPUT, the folder of the generated ones; COMMENT, "true" or not;
 PULL_REQUEST, its number; BASE and HEAD, the commits of its two branches; TOKEN; and
 what GitHub sets for every step.
 
-Nothing that a spec says is printed: GitHub obeys what it finds in a log.
+Nothing that a spec says is printed, because GitHub obeys commands in a log.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from specgen.diagnostics import Diagnostic, printable
 from specgen.diff.markdown import markdown
 from specgen.markdown import code
 
-# GitHub's limits, in characters and in bytes; here, both are held in bytes.
+# GitHub's limits, in characters and in bytes; here, both are enforced in bytes.
 LONGEST_COMMENT = 65_536
 LONGEST_SUMMARY = 1024 * 1024
 MOST_ERRORS = 5
 PAGE = 100  # comments, the most that GitHub sends at once
 TIMEOUT = 30  # seconds
 TITLE = "### What this pull request changes"
-NOTHING = "Nothing: each network is what it was."
-CUT = "The rest is too long to be shown here."
+NOTHING = "Nothing: every network is the same as before."
+CUT = "The rest is too long to show here."
 NO_BASE = (
-    "cannot find the commit that the pull request begins at: give `fetch-depth: 0`"
+    "cannot find the commit that the pull request starts from: give `fetch-depth: 0`"
     " to actions/checkout"
 )
 
 
 class Section(NamedTuple):
-    """What is said of one spec: always the head, the rest if there is room."""
+    """What is shown about one spec: always the head, the rest if there is room."""
 
     head: str
     rest: str
@@ -61,14 +61,14 @@ def main() -> None:
     with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as summary:
         summary.write(body(TITLE, sections, LONGEST_SUMMARY) + "\n")
     if os.environ["COMMENT"] == "true":
-        # Hidden. Two folders are two comments, if a workflow has this action twice.
+        # Hidden. If a workflow has this action twice, two folders have two comments.
         marker = f"<!-- specgen diff of {quote(output)} -->"
         text = body(f"{marker}\n{TITLE}", sections, LONGEST_COMMENT)
         try:
             publish(marker, text, is_news=bool(sections))
         except (OSError, ValueError) as error:  # a fork's token cannot write: 403
             reason = printable(str(error)).replace("%", "%25")
-            where = "what changes is in the job summary"
+            where = "the changes are in the job summary"
             print(f"::notice title=specgen::cannot comment ({reason}): {where}")
 
 
@@ -108,12 +108,12 @@ def compare(base: str, given: list[str]) -> Iterator[Section]:
                 yield from changes(base, origin, spec)
         except specgen.SpecError as error:
             said = [f"- {line(found)}" for found in error.diagnostics[:MOST_ERRORS]]
-            head = f"#### {code(spec)}\n\n**cannot be compared**: a spec is wrong"
+            head = f"#### {code(spec)}\n\n**cannot be compared**: a spec has errors"
             yield Section(head, "\n".join(said))
 
 
 def changes(base: str, old: str, new: str) -> Iterator[Section]:
-    """Yield what `specgen diff` says of a spec, if anything differs."""
+    """Yield what `specgen diff` says about a spec, if anything differs."""
     found = specgen.load(f"{base}:{old}").diff(specgen.load(f"HEAD:{new}"))
     title = f"#### {code(new)}" + (f", which was {code(old)}" if old != new else "")
     if found.changes or old != new:
@@ -122,19 +122,19 @@ def changes(base: str, old: str, new: str) -> Iterator[Section]:
 
 
 def figures(spec: str) -> str:
-    """Return what there is to say of a new spec."""
+    """Return what there is to say about a new spec."""
     plan = specgen.load(f"HEAD:{spec}").plan()
     return f"{plan.parameters:,} parameters, {plan.macs:,} MACs per image"
 
 
 def line(found: Diagnostic) -> str:
-    """Return an error in a line, where nothing that it quotes is obeyed."""
+    """Return an error on one line, in which nothing that it quotes is obeyed."""
     place = f"{code(f'{found.span.file}:{found.span.line}')}: " if found.span else ""
     return f"{place}{code(found.message)}"
 
 
 def specs_in(commit: str, path: str) -> list[str]:
-    """Return a spec, or those in a folder, of a commit."""
+    """Return a spec, or those in a folder, from a commit."""
     place = f"{commit}:{'' if path == '.' else path}"
     try:
         if git("cat-file", "-t", place) == "blob":
@@ -154,7 +154,7 @@ def renames(commit: str) -> dict[str, str]:
 
 
 def git(*arguments: str) -> str:
-    """Return what git prints; a name that is no UTF-8 is as Python has it."""
+    """Return what git prints; a name that is not UTF-8 is decoded as Python does."""
     done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace")
@@ -165,7 +165,7 @@ def git(*arguments: str) -> str:
 def body(title: str, sections: list[Section], limit: int) -> str:
     """Return the whole text in at most `limit` bytes.
 
-    Sections are cut before a table or a fold begins, never in it, and the last ones
+    Sections are cut before a table or a fold begins, never inside it, and the last ones
     are only counted if not even their heads fit.
     """
     parts = [str(Section(s.head, CUT if s.rest else "")) for s in sections]
@@ -193,11 +193,11 @@ def size(text: str) -> int:
 def publish(marker: str, text: str, *, is_news: bool) -> None:
     """Update the comment that begins with the marker; if there is none, write one.
 
-    Without news there is none to write, but an old one is put right.
+    Without changes none is written, but an old one is updated.
 
     Raises:
         OSError: GitHub cannot be reached, or refuses.
-        ValueError: what it answers is not what it should be.
+        ValueError: its answer makes no sense.
     """
     repository = f"repos/{os.environ['GITHUB_REPOSITORY']}"
     comments = f"{repository}/issues/{int(os.environ['PULL_REQUEST'])}/comments"

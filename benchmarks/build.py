@@ -2,8 +2,8 @@
 
     python benchmarks/build.py [--rounds 9]
 
-Whole processes, one after the other in turn, so that a busy machine slows all alike;
-the ratios of the medians count, not the seconds. The bound is what must be imported:
+Whole processes take turns, so that a busy machine slows all of them equally; the ratios
+of the medians count, not the seconds. The bound is what must be imported:
 pydantic, yaml, jinja2 and onnx. The rival for ONNX is torch.onnx.export of the same
 network, itself a generated model.
 """
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time `specgen build`.")
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users have it compiled once
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users compile it only once
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
@@ -52,7 +52,7 @@ def main() -> None:
                 "build": [*build, str(folder / str(turn))],
                 "build, nothing to do": [*build, str(kept)],
             }
-            if turn < 3:  # it takes as long as all the others together
+            if turn < 3:  # it takes as long as everything else together
                 script = [sys.executable, "-c", TORCH_EXPORT, str(folder / "x.onnx")]
                 commands["torch.onnx.export"] = script
             for label, command in commands.items():

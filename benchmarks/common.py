@@ -1,4 +1,4 @@
-"""What benchmarks share: networks as one writes them by hand, and real photos."""
+"""What benchmarks share: handwritten networks, and real photos."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ GENERATED = Path(__file__).resolve().parent.parent / "generated"
 
 
 def generated(stem: str, *modules: str) -> tuple[Any, ...]:
-    """Import modules of a generated folder, or of the run-time code beside it."""
+    """Import modules of a generated folder, or of the run-time code next to it."""
     sys.path[:0] = [str(GENERATED / stem), str(GENERATED)]
     return tuple(map(importlib.import_module, modules))
 
 
 def photos(name: str) -> Path:
-    """Return a folder in SPECGEN_TEST_DATA; without that, say so and end."""
+    """Return a folder in SPECGEN_TEST_DATA; if there is none, say so and exit."""
     if root := os.environ.get("SPECGEN_TEST_DATA"):
         return Path(root, name)
-    print(f"left out: SPECGEN_TEST_DATA names no folder that has {name}")
+    print(f"skipped: SPECGEN_TEST_DATA is not a folder that contains {name}")
     sys.exit()
 
 

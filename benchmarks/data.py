@@ -1,8 +1,8 @@
-"""Read images from packed shards and from JPEG files: images a second, from one worker.
+"""Read images from packed shards and JPEG files: images per second, with one worker.
 
-Both in turn, in one run, on the ImageNet samples in the folder that SPECGEN_TEST_DATA
-names. The ratio is the median over rounds; the aim is at least 5. Beside it, what one
-thread augments a second.
+Both take turns, in one run, on the ImageNet samples in the folder SPECGEN_TEST_DATA.
+The ratio is the median over rounds; the goal is at least 5. The last column is what one
+thread augments per second.
 
     SPECGEN_TEST_DATA=... python benchmarks/data.py --rounds 5
 """
@@ -40,20 +40,20 @@ def make_tree(root: Path) -> None:
 
 
 def read(split: Any, times: int = 1) -> int:
-    """Read all images some times by one worker; return how many these are."""
+    """Read all images several times with one worker; return how many that is."""
     todo = dataset.batches(len(split), BATCH_SIZE, seed=0) * times
     return sum(len(batch.images) for batch in loading.Loader(split, todo, workers=1))
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Return images a second."""
+    """Return images per second."""
     start = time.perf_counter()
     count = work()
     return count / (time.perf_counter() - start)
 
 
 def main() -> None:
-    """Print a table, one line a round, and the medians."""
+    """Print a table, one line per round, and the medians."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

@@ -1,10 +1,10 @@
 """How fast the exported AlexNet runs in onnxruntime, on a CPU, in one run.
 
-The rival is what torch.onnx.export (dynamo) gives for the same network, hand-written
-with nn.LocalResponseNorm for each tower; the bound is that network without LRN. All run
-in turn on the same weights and images; a ratio is the median over rounds of the rival's
-time over the candidate's. CPU seconds (all threads, which do not spin) stand beside
-wall seconds: on a shared machine they disturb each other less.
+The rival is what torch.onnx.export (dynamo) gives for the same network, handwritten
+with nn.LocalResponseNorm for each tower; the bound is that network without LRN. All
+take turns on the same weights and images; a ratio is the median over rounds of the
+rival's time over the candidate's. Next to wall seconds are CPU seconds (of all threads,
+which do not spin): on a shared machine they vary less.
 
     python benchmarks/export.py --batch-size 16 --rounds 15
 """
@@ -38,7 +38,7 @@ NET = "alexnet"
 
 
 class TowerNorm(nn.Module):
-    """The towers' normalization, each over its own maps, as one writes it by hand."""
+    """The towers' normalization, each over its own maps, as written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class TowerNorm(nn.Module):
 
 
 def export_with_torch(norm: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:
-    """Export the hand-written network with weights of seed 0, and return these."""
+    """Export the handwritten network with weights from seed 0, and return those."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torchvision is missing
     torch.manual_seed(0)
     net = alexnet(norm).eval()

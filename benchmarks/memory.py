@@ -1,13 +1,13 @@
-"""What training takes of a GPU's memory, beside the plan.
+"""How much of a GPU's memory training takes, compared with the plan.
 
     python benchmarks/memory.py [--batch-size 16 64 128] [--device cuda:0]
 
 The first device of each spec is the GPU, the others are the CPU; the step is that of
-train.py. The plan is exact for what torch saves on a CPU, and what the allocator has
-given out at most differs from it by the residual:
+train.py. The plan is exact for what torch saves on a CPU. The most that the allocator
+gives out at once differs from it by the residual:
 
 - held: between steps, beyond weights and momentum: workspaces of cuBLAS, rounding
-- images: where they come from
+- images: on the device they come from
 - saved: beyond the plan, from forward to backward: CUDA keeps other masks, the loss its
   own values
 - backward: beyond that and the gradients of the weights: gradients of activations and
@@ -33,7 +33,7 @@ SPECS = Path(__file__).parent.parent / "specs"
 
 
 class Peak(NamedTuple):
-    """Bytes of the first device: planned, given out at most, and why they differ."""
+    """Bytes of the first device: planned, given out at peak, and why they differ."""
 
     planned: int
     peak: int
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(program: Program, device: str, count: int) -> Peak:
-    """Take two steps, of which the first one sets up, and measure the second."""
+    """Take two steps; the first one sets up, and the second is measured."""
     first, *others = program.placed.devices
     half = program.spec.training.half
     plan = memory.plan(program.placed, half=half)[first]
@@ -109,7 +109,7 @@ def measure(program: Program, device: str, count: int) -> Peak:
 
 
 def allocated(device: str) -> int:
-    """Return the bytes that the allocator has given out and not got back."""
+    """Return the bytes that the allocator has given out and not gotten back."""
     torch.cuda.synchronize(device)
     return torch.cuda.memory_allocated(device)
 

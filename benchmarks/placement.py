@@ -5,7 +5,7 @@
 Compiling: chains of many layers on many devices, in groups that stay on their device
 and in layers that read everything; the time for each layer and device should not grow
 with either. Running: one training step of AlexNet in two towers and on one device, in
-turn, so that a busy machine slows both alike.
+turns, so that a busy machine slows both equally.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def compiled(source: Source) -> Program:
 
 
 def build(program: Program) -> None:
-    """Compile again and write down every file, but for reading the spec."""
+    """Compile again and generate every file, without reading the spec."""
     render(compiled(program.source))
 
 
@@ -98,7 +98,7 @@ def where(program: Program) -> Assignment:
 
 
 def milliseconds(rounds: int, work: Callable[[], object]) -> float:
-    """Return the least of so many times on a core: what disturbs only adds."""
+    """Return the shortest of several times on a core: disturbances only add time."""
     times = []
     for _ in range(rounds):
         began = time.process_time()

@@ -1,9 +1,9 @@
-"""Compare how AlexNet starts in the paper and in the code of 2012.
+"""Compare how AlexNet starts in the paper and in the 2012 code.
 
 Trains two networks that differ in the sigma of conv3-5 alone, 0.01 (paper) and 0.03
 (code), on the same ten classes of ImageNet, in the same order and from the same seed,
-and draws both curves. Before that it prints what each layer's output, and the gradient
-of its weights, still have of the images. Half an hour on one core.
+and draws both curves. Before that it prints how much each layer's output, and the
+gradient of its weights, still depend on the images. Half an hour on one core.
 
     SPECGEN_TEST_DATA=... python benchmarks/start.py --picture docs/start.png
 """

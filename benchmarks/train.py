@@ -4,12 +4,11 @@
     python benchmarks/train.py > benchmarks/train.md
 
 What runs is generated/alexnet_1gpu: its network, its train.backward, its recipe.update,
-in an environment as train.py sets it; on a CPU, what is written by hand has a process
-of its own, which takes memory in small pages, torch's default. All variants take turns
-in one run, on a CPU and, where there is one, on a CUDA device; a ratio is the median
-over rounds of the first one's time over the variant's. Beside wall seconds stand
-processor seconds, which other programs disturb less. The bound is the step without
-normalization.
+in an environment as train.py sets it; on a CPU, the handwritten step has a process of
+its own, which takes memory in small pages, torch's default. All variants take turns in
+one run, on a CPU and, if there is one, on a CUDA device; a ratio is the median over
+rounds of the first one's time over the variant's. Next to wall seconds are processor
+seconds, which other programs disturb less. The bound is the step without normalization.
 """
 
 from __future__ import annotations
@@ -54,12 +53,12 @@ RECIPE = recipe.Recipe()
 MACS = 724_406_816  # of an image's forward pass; training takes three times as many
 PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}  # flop/s, dense, bfloat16
 ON_CPU, ON_CUDA = 64, 512  # images in a batch
-BY_HAND = "--by-hand"  # makes this the process of the step that is written by hand
+BY_HAND = "--by-hand"  # makes this the process of the handwritten step
 Step = Callable[[], None]
 
 
 class Times(NamedTuple):
-    """Seconds of a step, one figure a round."""
+    """Seconds per step, one figure per round."""
 
     wall: list[float]
     cpu: list[float]
@@ -86,7 +85,7 @@ def batch(count: int, device: str) -> tuple[Tensor, Tensor]:
 
 
 def plain(net: nn.Module, count: int, device: str, bf16: bool = False) -> Step:
-    """Return a step as one writes it by hand, with the defaults of everything."""
+    """Return a handwritten step, with all defaults."""
     x, labels = batch(count, device)
     sgd = torch.optim.SGD(
         net.to(device).parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4
@@ -141,7 +140,7 @@ class ByHand:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.cpu = 0.0  # seconds that it has taken in all
+        self.cpu = 0.0  # seconds that it has taken in total
 
     def __call__(self) -> None:
         assert self.process.stdin is not None
@@ -159,15 +158,15 @@ class ByHand:
 
 
 def processor_seconds(step: Step) -> float:
-    """Return what this process, or that of the step, has taken in all."""
+    """Return what this process, or that of the step, has taken in total."""
     return step.cpu if isinstance(step, ByHand) else time.process_time()
 
 
 def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Times]:
     """Time the steps in turn, `repeat` of them at once, after two that warm up.
 
-    Memory that others have had meanwhile is slow at first, in a virtual machine above
-    all: by a second for AlexNet's step.
+    Memory that others have used in the meantime is slow at first, especially in a
+    virtual machine: by a second for AlexNet's step.
     """
     times = {name: Times([], []) for name in steps}
     for _ in range(rounds):
@@ -221,7 +220,7 @@ def on_cpu(rounds: int, threads: int) -> None:
     load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
     print(
         f"## CPU\n\n{processor()}, {threads} threads, torch {torch.__version__}, "
-        f"{date.today()}. float32, {ON_CPU} images a step, {rounds} rounds; "
+        f"{date.today()}. float32, {ON_CPU} images per step, {rounds} rounds; "
         f"load averages at the end {load}.\n"
     )
     print("| step | wall s | ratio | processor s | ratio |")
@@ -253,7 +252,7 @@ def on_cuda(rounds: int) -> None:
     peak = next((flops for key, flops in PEAKS.items() if key in name), None)
     print(
         f"\n## CUDA\n\n{name}, torch {torch.__version__}, {date.today()}. bfloat16, "
-        f"{ON_CUDA} images a step, {rounds} rounds of 20 steps. Utilization: the "
+        f"{ON_CUDA} images per step, {rounds} rounds of 20 steps. Utilization: the "
         "plan's multiply-accumulates, of AlexNet with LRN, over the device's peak.\n"
     )
     print("| step | images/s | ratio | utilization |")
@@ -275,8 +274,8 @@ def on_cuda(rounds: int) -> None:
 def waiting(device: str, workers: int, steps: int = 200) -> tuple[float, float]:
     """Return the shares of the time that the device waits for data.
 
-    For batches, and for their copies to it. A step must have ended before the next
-    batch is asked for: what passes until it is there, the device has nothing to do.
+    For batches, and for their copies to it. A step must end before the next batch is
+    requested: until that arrives, the device has nothing to do.
     """
     step = generated(ON_CUDA, device, bf16=True)
     with TemporaryDirectory() as folder:
@@ -338,7 +337,7 @@ def main() -> None:
         ByHand.serve()
         return
     print("# AlexNet's training step\n")
-    print("Written by `python benchmarks/train.py`, which says what is compared.\n")
+    print("Written by `python benchmarks/train.py`, which explains what is compared.\n")
     on_cpu(args.rounds, args.threads)
     if torch.cuda.is_available():
         on_cuda(args.rounds)

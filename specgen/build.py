@@ -221,6 +221,6 @@ def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
     found = [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
     yield from (folder / name for name in found)
     if not found:
-        message = f"there is no spec in {folder}"
+        message = f"there are no specs in {folder}"
         cure = "a spec is a YAML file, such as alexnet.yaml"
         problems.append(Diagnostic("no-specs", message, help=cure))

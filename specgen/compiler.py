@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from specgen.diagnostics import Diagnostic, Problems, SpecError, TooManyProblems
+from specgen.diagnostics import (
+    Diagnostic,
+    Place,
+    Problems,
+    SpecError,
+    TooManyProblems,
+)
 from specgen.frontend.elaborate import Draft, elaborate
+from specgen.frontend.network import MOST_LAYERS
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
@@ -19,24 +27,28 @@ from specgen.passes.placement import place
 from specgen.source import Source
 from specgen.spec import Spec
 
-# Each takes a tenth of a millisecond; a spec of 1 MiB has room for 60,000.
-MOST_LAYERS = 12_000
-
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled spec. `stem` names its folder and its ONNX graph."""
+    """A compiled spec. `stem` names its folder and its ONNX graph.
+
+    `places` says where layers are written that are in blocks or groups.
+    """
 
     stem: str
     spec: Spec
     source: Source
     graph: Graph
     placed: PlacedGraph
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is legal but probably not intended, each with its place."""
-        return self.source.locate(warnings.find(self.spec, self.graph, self.placed))
+        found = Problems(self.places)
+        with suppress(TooManyProblems):
+            found.add(*warnings.find(self.spec, self.graph, self.placed))
+        return self.source.locate(found)
 
     @property
     def variant(self) -> str:
@@ -90,7 +102,7 @@ def compile_read(source: Source, stem: str) -> Program:
     draft, placed = _compile(source, problems)
     if problems or source.problems:
         raise Unfinished(located(source, problems), draft, placed)
-    return _program(stem, source, draft, placed)
+    return _program(stem, source, draft, placed, problems)
 
 
 def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:
@@ -101,7 +113,7 @@ def compile_source(source: Source, stem: str, problems: Problems) -> Program | N
     draft, placed = _compile(source, problems)
     if problems or source.problems:
         return None
-    return _program(stem, source, draft, placed)
+    return _program(stem, source, draft, placed, problems)
 
 
 def _compile(
@@ -117,7 +129,13 @@ def _compile(
     try:
         draft = elaborate(source, problems)
         if draft.placement:
-            where = assign(draft.placement, draft.layers, draft.unplaced, problems)
+            where = assign(
+                draft.placement,
+                draft.layers,
+                draft.left_out,
+                draft.unplaced,
+                problems,
+            )
             if draft.graph:
                 placed = place(draft.graph, where, problems)
         check(draft, placed if draft.network else None, problems)
@@ -127,12 +145,16 @@ def _compile(
 
 
 def _program(
-    stem: str, source: Source, draft: Draft | None, placed: PlacedGraph | None
+    stem: str,
+    source: Source,
+    draft: Draft | None,
+    placed: PlacedGraph | None,
+    problems: Problems,
 ) -> Program:
     assert draft, "what is unknown has been reported"
     assert draft.graph, "what is unknown has been reported"
     assert placed, "what is unknown has been reported"
-    return Program(stem, draft.spec(), source, draft.graph, placed)
+    return Program(stem, draft.spec(), source, draft.graph, placed, problems.places)
 
 
 def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:

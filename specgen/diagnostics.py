@@ -6,8 +6,8 @@ a spec cannot write to the reader's terminal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from specgen.paint import BLUE, BOLD, CYAN, RED, YELLOW, Paint, plain
 
@@ -44,7 +44,8 @@ class Diagnostic:
     A ``warning`` is about what is legal but probably not intended.
 
     ``path`` says where in the data; `Source.locate` turns it into ``span``: that of
-    the value, or of its key with ``at_key``.
+    the value, or of its key with ``at_key``. ``uses`` are those of the blocks that it
+    is in, the innermost first: the name there, and the path of the entry.
     """
 
     code: str
@@ -55,11 +56,18 @@ class Diagnostic:
     help: str | None = None
     span: Span | None = None
     warning: bool = False
+    uses: tuple[tuple[str, Path], ...] = ()
 
     @property
     def severity(self) -> str:
         """What it is, in one word."""
         return "warning" if self.warning else "error"
+
+    def __str__(self) -> str:
+        """Return the place and the sentence, as in a traceback."""
+        at = self.span
+        place = f"{at.file}:{at.line}:{at.column}: " if at else ""
+        return f"{place}{self.message}"
 
 
 class SpecError(Exception):
@@ -67,19 +75,44 @@ class SpecError(Exception):
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
-        super().__init__("; ".join(d.message for d in self.diagnostics))
+        super().__init__("\n".join(map(str, self.diagnostics)))
 
 
 class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing went wrong
-    """There are MOST_ERRORS already; nobody reads more."""
+    """There are MOST_ERRORS already, or the network is too large to look further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a layer, or what contains layers, is written, and the uses of its blocks.
+
+    ``changed`` has the places of what is written elsewhere for this one alone.
+    """
+
+    path: Path
+    uses: tuple[tuple[str, Path], ...] = ()
+    changed: Mapping[Path, Path] = field(default_factory=dict)
+
+    def of(self, inner: Path) -> Path:
+        """Return the place of something in the layer."""
+        for end in range(len(inner), 0, -1):
+            if inner[:end] in self.changed:
+                return (*self.changed[inner[:end]], *inner[end:])
+        return (*self.path, *inner)
 
 
 class Problems:
-    """All errors of one compilation: each step adds what it finds and continues."""
+    """All errors of one compilation: each step adds what it finds and continues.
 
-    def __init__(self) -> None:
+    A path ``("layers", NAME, ...)`` becomes the place where that layer is written, if
+    ``places`` has it. What is written once is reported once, for the first layer.
+    """
+
+    def __init__(self, places: Mapping[str, Place] | None = None) -> None:
+        self.places = dict(places or {})
         self._found: list[Diagnostic] = []
         self._compared = 0
+        self._first: dict[tuple[str, Path], str] = {}  # the layer that has an error
 
     def add(self, *found: Diagnostic) -> None:
         """Add diagnostics, by path or with their span.
@@ -87,12 +120,35 @@ class Problems:
         Raises:
             TooManyProblems: there are enough now.
         """
-        self._found += found
+        self._found += filter(None, map(self._placed, found))
         if len(self._found) >= MOST_ERRORS:
             del self._found[MOST_ERRORS - 1 :]
             message = f"there are more errors than the first {MOST_ERRORS - 1}"
             self._found.append(Diagnostic("too-many-errors", message))
             raise TooManyProblems
+
+    def place(self, path: Path) -> Path:
+        """Return where something of a layer is written."""
+        if path[:1] == ("layers",) and len(path) > 1:
+            if place := self.places.get(str(path[1])):
+                return place.of(path[2:])
+        return path
+
+    def _placed(self, problem: Diagnostic) -> Diagnostic | None:
+        """Return an error in its place, or None if another layer has it there."""
+        path = problem.path or ()
+        if path[:1] == ("layers",) and len(path) > 1:
+            name = str(path[1])
+            if place := self.places.get(name):
+                here = self.place(path)
+                problem = replace(problem, path=here, uses=place.uses)
+        elif problem.uses:
+            name = problem.uses[0][0]
+        else:
+            return problem
+        assert problem.path
+        key = problem.code, problem.path
+        return problem if self._first.setdefault(key, name) == name else None
 
     def nearest(self, word: str, valid: Collection[str]) -> str | None:
         """Return the help that gives the nearest valid name, if there is one.

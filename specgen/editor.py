@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from specgen.spec import FROM, Reads, Spec
+from specgen.spec import Spec
+from specgen.spec.entries import FROM, Reads
 
 Schema = dict[str, Any]
 

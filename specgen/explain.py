@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from textwrap import fill, indent
 
+WIDTH = 80
+FENCED = re.compile(r"(.+?)(?:^```[^\n]*\n(.*?)^```\n|\Z)", re.M | re.S)  # words, code
 LINK = re.compile(r"\[([^]]+)\]\([^)]*\)")
 
 
@@ -21,14 +24,12 @@ def explain(code: str) -> str:
         KeyError: there is no such code.
     """
     kind = "warning" if _sections()[code].lstrip().startswith("A warning") else "error"
-    lines = [f"{kind}[{code}]"]
-    example = False
-    for line in LINK.sub(r"\1", _sections()[code]).rstrip().splitlines():
-        if line.startswith("```"):
-            example = not example
-        else:
-            lines.append(f"    {line}".rstrip() if example else line)
-    return "\n".join(lines)
+    parts = [f"{kind}[{code}]"]
+    text = LINK.sub(r"\1", _sections()[code])
+    for words, example in FENCED.findall(text):
+        parts += [fill(paragraph, WIDTH) for paragraph in words.strip().split("\n\n")]
+        parts += [indent(example.rstrip(), "    ")] if example else []
+    return "\n\n".join(filter(None, parts))
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from specgen.ops.base import Op, Shape
+from specgen.ops.base import Op, Owned, Shape
 
 INPUT = "input"
 
@@ -39,10 +39,29 @@ class Node:
         """Path of the scope that the layer is in; empty at the top."""
         return self.name.rpartition(".")[0]
 
+    @property
+    def leaf(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2]
+
+    def least_images(self) -> int:
+        """The fewest images of which it can take statistics; 0 if it takes none."""
+        return self.op.least_images(*self.input_shapes)
+
+    def tensors(self) -> dict[str, Owned]:
+        """Whole tensors by state_dict key, e.g. `conv1.weight`."""
+        leaves = self.op.tensors(*self.input_shapes)
+        return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
+
     def parameters(self) -> dict[str, Shape]:
-        """Whole parameter tensors by state_dict key, e.g. `conv1.weight`."""
-        leaves = self.op.parameters(*self.input_shapes)
-        return {f"{self.name}.{leaf}": shape for leaf, shape in leaves.items()}
+        """Shapes of the tensors that are learned, by state_dict key."""
+        tensors = self.tensors()
+        return {name: own.shape for name, own in tensors.items() if own.learned}
+
+
+def tensor_name(layer: str, leaf: str) -> str:
+    """Return the state_dict key of a tensor; one without a leaf is the layer itself."""
+    return f"{layer}.{leaf}" if leaf else layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +75,8 @@ class Scope:
         arguments: what the block calls them.
         output: the value that the scope stands for, of one of its layers.
         params: the block's parameters here.
+        comments: those above the block or the group.
+        defaults: what its parameters are unless a use says otherwise.
     """
 
     path: str
@@ -64,11 +85,13 @@ class Scope:
     arguments: tuple[str, ...]
     output: str
     params: Mapping[str, float] = field(default_factory=dict)
+    comments: tuple[str, ...] = ()
+    defaults: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def parent(self) -> str:
-        """Path of the scope around it; empty at the top."""
-        return self.path.rpartition(".")[0]
+    def leaf(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +149,12 @@ class Graph:
     def narrow(self) -> set[str]:
         """The values that autocast computes in half precision.
 
-        Layers with parameters compute in it; what reads only such values keeps it.
+        Matrix products compute in it; what reads only such values keeps it.
         """
         found: set[str] = set()
         for node in self.nodes:
-            if node.parameters() or found.issuperset(node.inputs):
+            kept = node.op.autocast == "input" and found.issuperset(node.inputs)
+            if kept or node.op.autocast == "bfloat16":
                 found.add(node.name)
         return found
 

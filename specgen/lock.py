@@ -46,7 +46,7 @@ def dump(
     """Return the lock file of a network's folder.
 
     `sources` are all files that were read for `spec`, itself among them; they are
-    named relative to its folder. `outputs` are the files beside the lock, by name.
+    named relative to its folder. `outputs` are the files next to the lock, by name.
     `runtime` is the digest of the shared runtime's lock file; it and `onnx_devices`
     are left out where they say nothing. Equal arguments give equal bytes.
     """
@@ -98,9 +98,7 @@ def parse(content: bytes) -> Lock:
     for line in content.decode(errors="replace").splitlines():
         if line.startswith("<<<<<<<"):
             before = section
-        elif line.startswith(
-            ("|||||||", "=======")
-        ):  # the other side, at the same place
+        elif line.startswith(("|||||||", "=======")):  # the same place again
             section = before
         else:
             key, _, value = line.strip().removesuffix(",").partition('": ')

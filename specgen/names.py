@@ -44,26 +44,31 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
 Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
-Sequence SpatialResponseNorm Tensor annotations cut_shares exchange gather join_shares
-nn once_differentiable torch
+Sequence SpatialResponseNorm StochasticDepth Tensor annotations cut_shares exchange
+gather join_shares nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 
 
 def attribute_problem(name: str) -> str | None:
-    """Why `name` cannot be an attribute of the generated module, or None."""
+    """Why `name` cannot be an attribute of the generated network, or None."""
     if name in CHECKPOINT_PARTS:
         return f"{name!r} already names tensors of a checkpoint"
+    return part_problem(name)
+
+
+def part_problem(name: str) -> str | None:
+    """Why `name` cannot be an attribute of a generated module, or None."""
     if name in MODULE_ATTRIBUTES:
         return f"{name!r} is already an attribute of torch modules"
-    return _identifier_problem(name)
+    return identifier_problem(name)
 
 
 def class_problem(name: str) -> str | None:
     """Why `name` cannot be the generated class, or None."""
     if name in GLOBALS or hasattr(builtins, name):
         return f"{name!r} is already used in the generated code"
-    if problem := _identifier_problem(name):
+    if problem := identifier_problem(name):
         return problem
     if not re.fullmatch(CLASS, name):
         return f"{name!r} is not a class name: use CapWords, without underscores"
@@ -103,7 +108,8 @@ def variant_name(stem: str, options: Sequence[str]) -> str:
     return f"{start.rstrip('-')}-{digest[:8]}"
 
 
-def _identifier_problem(name: str) -> str | None:
+def identifier_problem(name: str) -> str | None:
+    """Why `name` cannot be a name in generated code, or None."""
     if len(name) > LONGEST:
         return f"a name can have at most {LONGEST} characters"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):

@@ -61,16 +61,18 @@ class MemoryPlan:
 
     Attributes:
         weights: of the parameters, in float32.
+        buffers: of what is not learned, such as the running means of batch norms.
         gradients: as much as the weights.
         optimizer: the momentum, as much as the weights.
         activations_training: what training keeps from forward to backward.
         activations_inference: the most that is alive at once.
-        training: weights, gradients, optimizer and activations_training together.
-        inference: weights and activations_inference together.
+        training: all of these but activations_inference together.
+        inference: weights, buffers and activations_inference together.
         budget: the most that the spec allows for training; None if it does not say.
     """
 
     weights: int
+    buffers: int
     gradients: int
     optimizer: int
     activations_training: int
@@ -188,18 +190,18 @@ def plan_layer(
     node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
 ) -> LayerPlan:
     """Plan one layer by itself; the devices in `local` read what they hold."""
-    tensors = node.parameters()
+    tensors = node.tensors()
     return LayerPlan(
         name=node.name,
         op=node.op.op,
         inputs=node.inputs,
         input_shapes=node.input_shapes,
         output_shape=node.shape,
-        window=node.op.window(),
+        window=node.op.window(*node.input_shapes),
         groups=getattr(node.op, "groups", None),
-        tensors=tensors,
-        parameters=sum(map(volume, tensors.values())),
-        macs=node.op.macs(*node.input_shapes),
+        tensors={key: own.shape for key, own in tensors.items()},
+        parameters=sum(volume(o.shape) for o in tensors.values() if o.learned),
+        macs=node.op.macs(node.x),
         devices=tuple(devices),
         local=tuple(local),
     )
@@ -222,12 +224,13 @@ def _devices(spec: Spec, placed: PlacedGraph, images: int) -> Iterator[DevicePla
             parameters[name],
             MemoryPlan(
                 weights=held.weights,
+                buffers=held.buffers.total(),
                 gradients=held.weights,
                 optimizer=held.weights,
                 activations_training=held.activations(images),
                 activations_inference=held.inference(images),
                 training=held.training(images),
-                inference=held.weights + held.inference(images),
+                inference=held.weights + held.buffers.total() + held.inference(images),
                 budget=spec.placement.devices[name].memory,
             ),
         )

@@ -40,11 +40,22 @@ class Source:
         A path that is not in the file gets the place of its nearest ancestor.
         """
         return in_order(
-            replace(d, span=self._span(d.path, d.at_key))
+            replace(
+                d,
+                span=self._span(d.path, d.at_key),
+                notes=(*d.notes, *map(self._use, d.uses)),
+                uses=(),
+            )
             if d.span is None and d.path is not None
             else d
             for d in diagnostics
         )
+
+    def _use(self, use: tuple[str, Path]) -> str:
+        """Say where a block is used."""
+        name, path = use
+        span = self._span(path, at_key=True)
+        return f"{name} is at {span.file}:{span.line}"
 
     def _span(self, path: Path, at_key: bool) -> Span:
         if not at_key and path in self.values:

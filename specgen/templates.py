@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def folder() -> Path:
-    """Return the folder: in the package if from a wheel, else beside it."""
+    """Return the folder: in the package if from a wheel, otherwise next to it."""
     package = Path(__file__).resolve().parent
     installed = package / "templates"
     return installed if installed.is_dir() else package.parent / "templates"

@@ -19,7 +19,7 @@ Folders = Mapping[str, Mapping[str, bytes]]
 
 
 class Owner(Enum):
-    """Who owns a file in the place of a generated one."""
+    """Who owns a file in place of a generated one."""
 
     SPECGEN = "specgen"
     PERSON = "person"

@@ -16,7 +16,7 @@ from specgen.verify.devices import CPU
 
 
 class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Logs every storage that ops make while entered, and when it is given back."""
+    """Logs every storage that ops make while entered, and when it is freed."""
 
     def __init__(self, known: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -40,7 +40,7 @@ class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def peaks(self) -> dict[str, int]:
-        """Bytes that were alive at once, at most, by device."""
+        """The most bytes that were alive at once, by device."""
         self._look_again()
         now: Counter[str] = Counter()
         most: Counter[str] = Counter()
@@ -61,7 +61,7 @@ class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
             del self._alive[address]
 
         self._alive[address] = number, weakref.ref(storage, gone)
-        self._labels.append("")
+        self._labels.append(getattr(storage, "label", CPU))
         self._events.append((number, size))
 
     def _look_again(self) -> None:

@@ -1,4 +1,4 @@
-"""Multi-device annotations to plant, and where: what tests of these share."""
+"""Multi-device annotations to plant, and where, for several test files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def model() -> ModelProto:
 
 
 def spec(proto: ModelProto, node: str, tensor: str) -> ShardingSpecProto:
-    """Return what a node says of one of its tensors."""
+    """Return what a node says about one of its tensors."""
     found: ShardingSpecProto
     (found,) = [
         spec
@@ -26,7 +26,7 @@ def spec(proto: ModelProto, node: str, tensor: str) -> ShardingSpecProto:
 
 
 def replace(found: ShardingSpecProto, other: ShardingSpecProto) -> None:
-    """Say something else of the tensor."""
+    """Say something else about the tensor."""
     name = found.tensor_name
     found.CopyFrom(other)
     found.tensor_name = name

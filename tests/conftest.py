@@ -14,11 +14,11 @@ def odd() -> Path:
     """The files that break image loaders."""
     folder = os.environ.get("SPECGEN_TEST_DATA")
     if not folder:
-        pytest.skip("SPECGEN_TEST_DATA names no folder with real images")
+        pytest.skip("SPECGEN_TEST_DATA is not a folder with real images")
     return Path(folder) / "oddjpeg"
 
 
-# No test asserts a time. Where CI is set, Hypothesis draws the same examples each time.
+# No test asserts a time. If CI is set, Hypothesis draws the same examples each time.
 settings.register_profile("specgen", parent=settings(), deadline=None)
 settings.load_profile("specgen")
 

@@ -1,4 +1,4 @@
-"""Edits of a spec: every field to another value, every layer out, in and renamed."""
+"""Edits of a spec: every field changed, every layer removed, added and renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from specgen.compiler import Program
 
 Data = dict[str, Any]
 
-# What stands for a value where there is none, or where it is one of a few words.
+# Values for fields that have none, or that take one of a few words.
 OTHERS: dict[str, list[Any]] = {
     "clip_grad_norm": [1.0],
     "color_noise": [0.2],
@@ -61,7 +61,7 @@ def plain(program: Program) -> Data:
 
 
 def edited(data: Data, path: tuple[str, ...], value: Any) -> Data:
-    """Return a copy with another value at a path; None takes the key out."""
+    """Return a copy with another value at a path; None removes the key."""
     changed = deepcopy(data)
     here = changed
     for key in path[:-1]:
@@ -74,7 +74,7 @@ def edited(data: Data, path: tuple[str, ...], value: Any) -> Data:
 
 
 def insert(data: Data, after: str, name: str, layer: Data) -> Data:
-    """Return a copy with a layer behind another, in the same place."""
+    """Return a copy with a layer after another, placed on the same devices."""
     changed = deepcopy(data)
     layers = {}
     for key, value in changed["layers"].items():
@@ -85,7 +85,7 @@ def insert(data: Data, after: str, name: str, layer: Data) -> Data:
 
 
 def rename(data: Data, old: str, new: str) -> Data:
-    """Return a copy where a layer has another name, also in the placement."""
+    """Return a copy where a layer has another name, in the placement, too."""
     changed = deepcopy(data)
     layers = changed["layers"].items()
     changed["layers"] = {new if key == old else key: value for key, value in layers}

@@ -1,4 +1,4 @@
-"""A generated folder, a network of it, and its export, for several test files."""
+"""A generated folder, a network from it, and its export, for several test files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS = {"size": 16, "height": 9, "width": 9, "flip": False}
 
 
 class Exporter:
-    """A generated folder, a network of it, and a checkpoint of that."""
+    """A generated folder, a network from it, and a checkpoint of that."""
 
     def __init__(self, program: Program, folder: Path) -> None:
         self.net = model(program, folder).eval()
@@ -69,7 +69,7 @@ class Exporter:
             sys.argv = before
 
     def refusal(self, *flags: str) -> str:
-        """Return what the script says when it fails; no file is another then."""
+        """Return what the script says when it fails; no file has changed then."""
         before = self.files()
         with pytest.raises(SystemExit) as caught:
             console.run(lambda: self.run(*flags))

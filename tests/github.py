@@ -1,4 +1,4 @@
-"""A stand-in for GitHub: what runs the steps of action.yml, and keeps the comments."""
+"""A stand-in for GitHub: it runs the steps of action.yml and keeps the comments."""
 
 from __future__ import annotations
 

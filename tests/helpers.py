@@ -64,7 +64,7 @@ def compile_data(data: Mapping[str, Any], stem: str = "net") -> Program:
 
 
 def towers(placement: str) -> Program:
-    """Compile a small network with everything that a split has to do with."""
+    """Compile a small network with everything that affects a split."""
     return compile_text(f"{TOWERS}placement: {PLACEMENTS[placement]}\n")
 
 
@@ -81,7 +81,7 @@ def spec_text(stem: str) -> str:
 
 
 def write(program: Program, folder: Path) -> Path:
-    """Write what is generated, and the run-time modules beside it."""
+    """Write what is generated, and the run-time modules next to it."""
     runtime = folder.parent / lock.RUNTIME
     for target, files in ((folder, render(program)), (runtime, runtime_files.read())):
         target.mkdir(parents=True, exist_ok=True)

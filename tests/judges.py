@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def ruff(command: str, folder: Path) -> None:
-    """Judge all files of a folder as the project's are judged."""
+    """Judge all files of a folder by the project's rules."""
     options = ["--no-cache", "--config", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
         [sys.executable, "-m", "ruff", *command.split(), *options, str(folder)],
@@ -25,8 +25,8 @@ def ruff(command: str, folder: Path) -> None:
 def mypy(*arguments: object, cwd: Path, beside: Path | None = None) -> None:
     """Check types strictly; modules are also found in the folder `beside`.
 
-    Every worker of pytest has a cache. It starts as the project's, which has torch:
-    that takes a minute to read.
+    Every pytest worker has a cache. It starts as a copy of the project's, which already
+    has torch: that takes a minute to read.
     """
     cache = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "one")
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"

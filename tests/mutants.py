@@ -40,18 +40,18 @@ def _replaced(
 
 
 def token(draw: random.Random, text: str) -> str:
-    """Put another value in the place of a word or a number."""
+    """Replace a word or a number by another value."""
     return _replaced(TOKEN, draw, text, draw.choice(VALUES))
 
 
 def number(draw: random.Random, text: str) -> str:
-    """Put another number in the place of one."""
+    """Replace a number by another."""
     new = draw.choice([str(draw.randint(-2, 300)), str(2 ** draw.randint(0, 64))])
     return _replaced(NUMBER, draw, text, new)
 
 
 def exchanged(draw: random.Random, text: str) -> str:
-    """Put a word of the spec in the place of another."""
+    """Replace a word of the spec by another of its words."""
     return _replaced(TOKEN, draw, text, draw.choice(TOKEN.findall(text) or [""]))
 
 
@@ -121,7 +121,7 @@ def placement(draw: random.Random, text: str) -> str:
 
 
 def cut(draw: random.Random, text: str) -> str:
-    """End anywhere."""
+    """Cut the text off anywhere."""
     return text[: draw.randrange(len(text) + 1)]
 
 

@@ -71,7 +71,7 @@ PLACEMENTS = {
 
 
 def towers(placement: str) -> Program:
-    """Compile a small network of every op under one of PLACEMENTS."""
+    """Compile a small network of ops of every kind under one of PLACEMENTS."""
     return compile_text(f"{TOWERS}placement: {PLACEMENTS[placement]}\n")
 
 
@@ -89,7 +89,7 @@ def model_text(program: Program) -> str:
 
 
 def module(text: str) -> Any:
-    """Import generated code that stands by itself."""
+    """Import generated code that needs no other."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.py")
         path.write_text(text)
@@ -158,7 +158,7 @@ def step(
 ) -> Step:
     """Take one training step; with `weights`, without dropout.
 
-    It runs on labelled stand-ins, or on `real` devices, one for each of the spec's.
+    It runs on labeled stand-ins, or on `real` devices, one for each of the spec's.
     """
     names = bound(program)
     names |= dict(zip(program.placed.devices, real, strict=True)) if real else {}
@@ -174,7 +174,7 @@ def step(
             model.load_state_dict(weights)
             model.eval()
         check_parameters(program, model, names)
-        # By itself torch groups parameters by their real device, which is one here.
+        # By default torch groups parameters by their real device, which is one here.
         optimizer = torch.optim.SGD(
             model.parameters(), lr=0.01, momentum=0.9, foreach=False
         )
@@ -285,13 +285,13 @@ def planned(
 
 
 def check_copies(program: Program, taken: Step, item: int = 4) -> None:
-    """The planned copies were made, as much as is reported, and no other."""
+    """Exactly the planned copies were made, as far as they are reported."""
     names = taken.names
     forward, backward = planned(program, names, item)
     assert Counter(taken.forward) == Counter(forward)
     assert Counter(taken.backward) == Counter(backward)
     if len({*names.values()}) < len(names):
-        return  # what several devices of the spec share, the report tells apart
+        return  # the report tells apart what several devices of the spec share
     reported: Counter[tuple[str, str]] = Counter()
     for (_, source, target), count in cost.traffic(program.placed).items():
         reported[names[source], names[target]] += count

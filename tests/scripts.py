@@ -1,4 +1,4 @@
-"""Generated scripts, run in this process: importing torch anew would take seconds."""
+"""Generated scripts, run in this process: importing torch again would take seconds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def generate(
 
 
 def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:
-    """Write an ImageFolder tree of small JPEGs, a color a class."""
+    """Write an ImageFolder tree of small JPEGs, one color per class."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         for label in range(classes):
@@ -129,7 +129,7 @@ def run(script: Path, *arguments: object) -> Ended:
 
 
 def read_run(checkpoint: Path) -> dict[str, Any]:
-    """Return where the run of a checkpoint stands."""
+    """Return the state of the run in a checkpoint."""
     with safe_open(checkpoint, framework="pt") as file:
         run, _ = checksums.read_run(file.metadata())
     assert isinstance(run, dict)
@@ -137,7 +137,7 @@ def read_run(checkpoint: Path) -> dict[str, Any]:
 
 
 def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], run: Any) -> None:
-    """Write a checkpoint with anything in it, under right checksums."""
+    """Write a checkpoint with anything in it, with correct checksums."""
     found = {name: checksums.checksum(as_bytes(x)) for name, x in tensors.items()}
     if isinstance(run, dict):
         metadata = checksums.write_run(run, found)
@@ -147,7 +147,7 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], run: Any) -> 
 
 
 def finished(code: Path, data: Path, output: Path) -> Path:
-    """Let train.py learn to the end; return its folder."""
+    """Let train.py run to the end; return its folder."""
     ended = run(code / "train.py", "--data", data, "--output", output, "--workers", 2)
     assert ended.code == 0, ended.err
     return output

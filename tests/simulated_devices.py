@@ -40,7 +40,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What a device holds of a tensor."""
+    """The part of a tensor that a device holds."""
 
     device: int
     region: Region
@@ -48,7 +48,7 @@ class Shard:
 
 
 class Simulation:
-    """A run; afterwards it knows each tensor's shards and what was transferred."""
+    """A run; afterward it knows each tensor's shards and what was transferred."""
 
     def __init__(self, content: bytes, feed: Mapping[str, Array]) -> None:
         model = onnx.load_model_from_string(content)
@@ -166,7 +166,7 @@ def compute(node: NodeProto, inputs: Sequence[Array], outputs: int) -> list[Arra
     local.input[:] = [f"x{index}" for index in range(len(inputs))]
     local.output[:] = [f"y{index}" for index in range(outputs)]
     for attribute in local.attribute:
-        if attribute.name == "group":  # so many of the groups are on this device
+        if attribute.name == "group":  # this many of the groups are on this device
             x, weight = inputs[0], inputs[1]
             if x.shape[1] % weight.shape[1]:
                 raise SimulationError(f"{node.name}: {x.shape} with {weight.shape}")
@@ -197,7 +197,7 @@ def _session(content: bytes, kinds: tuple[tuple[int, int], ...]) -> Any:
 
 
 def session(content: bytes) -> Any:
-    """Return a session on one thread that says nothing."""
+    """Return a session on one thread that logs nothing."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: small networks that compile, and placements of these."""
+"""Hypothesis strategies: small networks that compile, and placements of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 
 from helpers import compile_data
 from hypothesis import strategies as st
+from op_examples import UNWEIGHTED
 from pydantic import TypeAdapter
 
 from specgen.diagnostics import SpecError
 from specgen.ops import AnyOp
-from specgen.ops.base import Op, Refusal, Shape
+from specgen.ops.base import Op, Refusal, Shape, volume
 
 Data = dict[str, Any]
 Place = str | dict[str, list[str]]
 
 OPS: TypeAdapter[Op] = TypeAdapter(AnyOp)
 WIDE = 12  # channels and features are multiples: 2, 3 and 4 devices can share them
+LARGEST = 2**14  # values of a layer's output
 
 
 def output(layer: Data, x: Shape) -> Shape | None:
@@ -43,8 +45,14 @@ def sides() -> st.SearchStrategy[Any]:
 
 
 def inits() -> st.SearchStrategy[Data]:
-    weight = st.sampled_from(["kaiming_normal", {"normal": {"std": 0.05}}])
-    bias = st.sampled_from([0.0, 1.0, -0.25])
+    other: list[Any] = [
+        {"kaiming_normal": {"mode": "fan_out"}},
+        {"trunc_normal": {"std": 0.05}},
+        "xavier_uniform",
+        0.125,
+    ]
+    weight = st.sampled_from(["kaiming_normal", {"normal": {"std": 0.05}}, *other])
+    bias = st.sampled_from([0.0, 1.0, -0.25, "uniform", {"normal": {"std": 0.05}}])
     return st.fixed_dictionaries({}, optional={"weight": weight, "bias": bias})
 
 
@@ -109,13 +117,19 @@ def linears() -> st.SearchStrategy[Data]:
 
 
 RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
-DROPOUT: st.SearchStrategy[Data] = st.sampled_from(
-    [{"op": "dropout", "p": 0.25}, {"op": "dropout"}]
-)
+
+
+def others(x: Shape) -> st.SearchStrategy[Data]:
+    """Draw one of the examples without parameters: maps stay maps."""
+    found = [layer for layer, _ in UNWEIGHTED if len(output(layer, x) or ()) == len(x)]
+    return st.sampled_from(found)
 
 
 def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Data]:
-    return st.one_of(*layers).filter(lambda layer: output(layer, x) is not None)
+    """Draw a layer that can read x and gives something, but not too much."""
+    return st.one_of(*layers).filter(
+        lambda layer: 0 < volume(output(layer, x) or (0,)) < LARGEST
+    )
 
 
 @st.composite
@@ -133,12 +147,12 @@ def networks(draw: st.DrawFn) -> Data:
 
     for _ in range(draw(st.integers(0, 3))):
         x = add(draw(fitting(x, convolutions(x))))
-        x = add(draw(fitting(x, RELU, norms(x), pools(), DROPOUT)))
+        x = add(draw(fitting(x, RELU, norms(x), pools(), others(x))))
     x = add({"op": "flatten"})
     for _ in range(draw(st.integers(0, 2))):
         x = add(draw(linears()))
         if draw(st.booleans()):
-            x = add(draw(RELU | DROPOUT))
+            x = add(draw(RELU | others(x)))
     x = add({"op": "linear", "out_features": draw(st.integers(2, 5))})
     if draw(st.booleans()):
         add({"op": "softmax"})
@@ -149,7 +163,7 @@ def networks(draw: st.DrawFn) -> Data:
 
 @st.composite
 def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
-    """Draw a placement of a network on at most so many devices, at least two."""
+    """Draw a placement of a network on two devices or more, up to this many."""
     count = draw(st.sampled_from([n for n in (2, 4, 3) if n <= most]))
     devices = [f"gpu{index}" for index in range(count)]
     several = st.lists(st.sampled_from(devices), min_size=2, unique=True)
@@ -167,7 +181,7 @@ def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
 
 
 def _repaired(data: Data, layers: dict[str, Place], device: str) -> Data:
-    """Take layers that cannot be split as drawn to one device."""
+    """Put layers that cannot be split as drawn on one device."""
     used: set[str] = set()
     for place in layers.values():
         used |= {place} if isinstance(place, str) else {*place["split"]}

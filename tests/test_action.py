@@ -1,4 +1,4 @@
-"""The GitHub Action, its steps run on real repositories, GitHub's API stood in for."""
+"""The GitHub Action: its steps run on real repositories, with a stand-in for GitHub."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Runner:
         return github.run(name, self.context, self.temp, **self.variables)
 
     def show(self, monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
-        """Do what the step does, without a process of its own."""
+        """Do what the step does, in this process."""
         found = github.environment(SHOW, self.context)
         for key, value in (found | self.variables | more).items():
             monkeypatch.setenv(key, value)
@@ -105,11 +105,11 @@ class Runner:
 
 @pytest.fixture
 def runner(repository: Path, tmp_path: Path, server: github.GitHub) -> Runner:
-    """A pull request that changes the last layer, which the overlay has as well."""
+    """A pull request that changes the last layer, which the overlay has, too."""
     change("specs/net.yaml", "out_features: 5", "out_features: 6")
     commit()
     git("checkout", "--quiet", "main")
-    change("specs/net.yaml", "epochs: 2", "epochs: 3")  # no business of this request
+    change("specs/net.yaml", "epochs: 2", "epochs: 3")  # not part of this request
     commit()
     git("checkout", "--quiet", BRANCH)
     (tmp_path / "temp").mkdir()
@@ -138,12 +138,12 @@ def test_one_comment_that_is_updated(
     assert runner.summary.read_text() == f"{shown}\n"
 
     runner.show(monkeypatch)
-    assert server.writes == ["POST"]  # nothing new
+    assert server.writes == ["POST"]  # nothing is new
     change("specs/net.yaml", "out_features: 6", "out_features: 7")
     commit(built=False)
     runner.show(monkeypatch)
     assert "| `layers.fc2.out_features` | `5` | `7` | interface |" in comment["body"]
-    git("checkout", "--quiet", "main")  # all is taken back
+    git("checkout", "--quiet", "main")  # everything is undone
     runner.show(monkeypatch)
     assert (
         comment["body"] == f"{MARKER}\n{pull_request.TITLE}\n\n{pull_request.NOTHING}"
@@ -152,7 +152,7 @@ def test_one_comment_that_is_updated(
     assert len(server.comments) == 1
 
 
-def test_of_the_merge_only_what_the_request_changes(
+def test_only_what_the_request_changes_in_a_merge(
     runner: Runner, server: github.GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = git("rev-parse", "main~1")
@@ -160,14 +160,14 @@ def test_of_the_merge_only_what_the_request_changes(
     git("merge", "--quiet", "-s", "ours", "--no-commit", BRANCH)
     change("specs/net.yaml", "out_features: 5", "out_features: 6")
     commit()
-    runner.context["github.event.pull_request.base.sha"] = old  # as GitHub has it
+    runner.context["github.event.pull_request.base.sha"] = old  # as on GitHub
     runner.show(monkeypatch)
     (comment,) = server.comments
     assert "out_features" in comment["body"]
     assert "epochs" not in comment["body"]
 
 
-def test_nothing_differs_and_nothing_is_said(
+def test_without_changes_there_is_no_comment(
     repository: Path,
     tmp_path: Path,
     server: github.GitHub,
@@ -180,7 +180,7 @@ def test_nothing_differs_and_nothing_is_said(
     assert pull_request.NOTHING in (tmp_path / "summary.md").read_text()
 
 
-def test_a_stale_folder_fails_and_so_do_specs_that_are_not_there(
+def test_a_stale_folder_fails_and_so_do_missing_specs(
     runner: Runner,
 ) -> None:
     change("specs/net.yaml", "out_features: 6", "out_features: 8")
@@ -193,7 +193,7 @@ def test_a_stale_folder_fails_and_so_do_specs_that_are_not_there(
     assert "cannot read -q.yaml" in said
 
 
-def test_specs_come_go_and_move(
+def test_specs_are_added_removed_and_moved(
     runner: Runner, server: github.GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("specs/new.yml").write_text("extends: better.yaml\nname: New\n")
@@ -244,7 +244,7 @@ def test_a_link_is_not_followed(
     assert "a_secret" not in comment["body"] + runner.summary.read_text()
 
 
-def test_a_fork_has_the_summary(
+def test_a_fork_gets_the_summary(
     runner: Runner,
     server: github.GitHub,
     monkeypatch: pytest.MonkeyPatch,
@@ -268,7 +268,7 @@ def test_without_comments_only_the_summary(
     assert "out_features" in runner.summary.read_text()
 
 
-def test_a_comment_of_someone_else_stays(
+def test_a_comment_by_someone_else_stays(
     runner: Runner, server: github.GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull_request, "PAGE", 2)
@@ -282,7 +282,7 @@ def test_a_comment_of_someone_else_stays(
     assert server.writes == ["PATCH"]
 
 
-def test_without_history_the_cure_is_said(
+def test_without_history_the_error_says_what_to_do(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
@@ -297,7 +297,7 @@ def section(number: int, length: int) -> pull_request.Section:
     return pull_request.Section(f"#### `{number}`\n\n**same**", "\u00e9" * length)
 
 
-def test_what_is_too_long_is_cut_between_sections() -> None:
+def test_long_text_is_cut_between_sections() -> None:
     def body(*lengths: int, limit: int = 65_536) -> str:
         sections = [section(*pair) for pair in enumerate(lengths)]
         text = pull_request.body("title", sections, limit)

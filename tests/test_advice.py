@@ -43,7 +43,7 @@ def errors(text: str) -> list[Diagnostic]:
     return []
 
 
-# What is right, what people write, and what help says of it.
+# What is right, what people write, and what help says about it.
 WRONG = [
     ("{op: flatten}", "{op:flatten}", "put a space after the colon: op: flatten"),
     ("{op: flatten}", "{op=flatten}", "write op: flatten"),
@@ -92,7 +92,7 @@ WRONG = [
     ("size: 16, std: 64", "size: 16, std: 2^6", "write 64"),
     ("size: 16, std: 64", "size:16, std: 64", "put a space after the colon: size: 16"),
 ]
-# What help leads to, where that says something else than the spec above.
+# What help leads to, where that differs from the spec above.
 FOLLOWED = {
     "two numbers need brackets: kernel_size: [3, 3]": "kernel_size: [3, 3],",
     "write [2, 2]": "kernel_size: [2, 2]",
@@ -117,7 +117,7 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
     ("right", "wrong", "help"),
     [
         ("{op: flatten}", "{op: LSTM}", "it is not supported: see docs/spec.md#limits"),
-        ("{op: flatten}", "{op: gelu}", "it is not supported: see docs/spec.md#limits"),
+        ("{op: flatten}", "{op: selu}", "it is not supported: see docs/spec.md#limits"),
         ("{op: flatten}", "{op: Identity}", "leave this layer out"),
         (
             "{kind: cosine}",
@@ -130,11 +130,16 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
             "it is inferred from the previous layer: leave it out",
         ),
         (
-            "stride: 1",
-            "padding: same",
+            "kernel_size: 2",
+            "kernel_size: 2\n    padding: same",
             "give the number: kernel_size // 2 keeps the size",
         ),
-        ("stride: 1", "init: {weight: xavier}", "it is not supported: see docs"),
+        ("stride: 1", "init: {weight: xavier}", "it is called xavier_uniform here"),
+        ("stride: 1", "padding: SAME", "it is called same here"),
+        ("stride: 1", "init: {weight: zeros}", "write 0"),
+        ("stride: 1", "init: {weight: normal}", "write {normal: {std: 0.01}}"),
+        ("stride: 1", "init: {weight: {uniform: fan_in}}", "write {mode: fan_in}"),
+        ("stride: 1", "init: {weight: orthogonal}", "it is not supported: see docs"),
         ("stride: 1", "init: {weight: he_normal}", "it is called kaiming_normal here"),
         ("epochs: 7", "lr: 0.1", "it belongs in optimizer"),
         ("training:", "batch_size: 5\ntraining:", "it belongs in training"),
@@ -156,7 +161,7 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
         ),
     ],
 )
-def test_help_knows_the_field(right: str, wrong: str, help: str) -> None:
+def test_help_depends_on_the_field(right: str, wrong: str, help: str) -> None:
     assert right in SPEC
     (error,) = errors(SPEC.replace(right, wrong))
     assert error.help
@@ -210,7 +215,7 @@ def test_help_tries_what_looks_like_a_number(std: str) -> None:
     assert error.code in ("wrong-type", "yaml-syntax", "non-string-key")
 
 
-def test_a_list_that_stands_for_a_mapping() -> None:
+def test_a_list_in_place_of_a_mapping() -> None:
     layers = "layers:\n  - conv1: {op: flatten}\n"
     text = re.sub(r"layers:\n(  .*\n)+", layers, SPEC)
     (error,) = errors(text)

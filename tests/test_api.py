@@ -33,7 +33,7 @@ def test_the_page_is_right() -> None:
     assert found.attempted >= 15
 
 
-def test_the_page_names_all_that_is_public() -> None:
+def test_the_page_names_everything_public() -> None:
     table = PAGE.read_text().partition("## What is public")[2]
     assert all(f"`{name}" in table for name in specgen.__all__)
     assert sorted(specgen._HOMES) == sorted(specgen.__all__)
@@ -55,7 +55,7 @@ def test_importing_imports_nothing_else() -> None:
     assert {*after} - {*before} == {"__future__", "specgen"}
 
 
-def test_a_build_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_build_equals_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     sets: dict[str, Any] = {
         "training.epochs": 3,
         "summary": 'a: "b" # c',
@@ -85,7 +85,7 @@ def test_an_edited_file_is_kept() -> None:
     assert "class AlexNet" in model.read_text()
 
 
-def test_one_exception_holds_all_that_is_wrong() -> None:
+def test_one_exception_has_all_errors() -> None:
     with pytest.raises(specgen.SpecError) as caught:
         specgen.load(
             "specs/alexnet.yaml",
@@ -94,12 +94,18 @@ def test_one_exception_holds_all_that_is_wrong() -> None:
     codes = {found.code for found in caught.value.diagnostics}
     assert codes >= {"shape-mismatch", "data-mismatch"}
     assert all(found.span for found in caught.value.diagnostics)
+    lines = str(caught.value).splitlines()  # what a traceback shows
+    assert len(lines) == len(caught.value.diagnostics)
+    assert any(
+        line.startswith("--set layers.conv2.groups=3:1:21: conv2: 256")
+        for line in lines
+    )
     with pytest.raises(specgen.SpecError, match="cannot read nosuch"):
         specgen.load("nosuch.yaml")
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, object()])
-def test_what_no_spec_can_have(value: Any) -> None:
+def test_values_that_no_spec_can_have(value: Any) -> None:
     with pytest.raises(TypeError):
         specgen.load("specs/alexnet.yaml", set={"summary": value})
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, get_args
-
 import pytest
 from helpers import compile_text, refused
-from pydantic import Field
 
 from specgen.diagnostics import Diagnostic, Problems
-from specgen.frontend import network
 from specgen.frontend.elaborate import Draft, elaborate
-from specgen.frontend.validate import Form
-from specgen.ops import AnyOp
-from specgen.ops.base import Op, Shape
 from specgen.source import parse
 
 HEAD = """\
@@ -24,30 +16,6 @@ input: {channels: 3, height: 8, width: 8}
 data: {size: 16}
 layers:
 """
-
-
-class Join(Op):
-    """A stand-in for what reads several inputs."""
-
-    op: Literal["join"]
-    inputs: ClassVar[tuple[int, int | None]] = (2, None)
-
-    def output(self, *xs: Shape) -> Shape:
-        assert len(set(xs)) == 1
-        return xs[0]
-
-    def check(self, *xs: Shape) -> Iterator[Diagnostic]:
-        yield from ()
-
-    def parameters(self, *xs: Shape) -> dict[str, Shape]:
-        return {}
-
-
-@pytest.fixture
-def join(monkeypatch: pytest.MonkeyPatch) -> None:
-    union, _ = get_args(AnyOp)
-    form = Form[Any](Annotated[union | Join, Field(discriminator="op")])
-    monkeypatch.setattr(network, "_op", lambda: form)
 
 
 def draft(layers: str) -> tuple[Draft, Problems]:
@@ -63,16 +31,15 @@ def caret(problem: Diagnostic) -> str:
     return problem.span.text[start : start + problem.span.length]
 
 
-@pytest.mark.usefixtures("join")
 def test_several_layers_read_one_and_one_reads_several() -> None:
     found, problems = draft("""\
   conv1: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}
   relu1: {op: relu}
   conv2: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1, from: conv1}
-  add: {op: join, from: [conv2, relu1, conv1]}
-  twice: {op: join, from: [add, add]}
+  add: {op: add, from: [conv2, relu1, conv1]}
+  twice: {op: add, from: [add, add]}
   image: {op: conv2d, out_channels: 4, kernel_size: 1, from: input}
-  sum: {op: join, from: [image, twice]}
+  sum: {op: add, from: [image, twice]}
   flat: {op: flatten, from: sum}
 """)
     assert not list(problems)
@@ -83,10 +50,10 @@ input (3, 8, 8)
 conv1 = conv2d(input) (4, 8, 8)
 relu1 = relu(conv1) (4, 8, 8)
 conv2 = conv2d(conv1) (4, 8, 8)
-add = join(conv2, relu1, conv1) (4, 8, 8)
-twice = join(add, add) (4, 8, 8)
+add = add(conv2, relu1, conv1) (4, 8, 8)
+twice = add(add, add) (4, 8, 8)
 image = conv2d(input) (4, 8, 8)
-sum = join(image, twice) (4, 8, 8)
+sum = add(image, twice) (4, 8, 8)
 flat = flatten(sum) (256,)"""
     )
 
@@ -126,10 +93,10 @@ LAST = "  flat: {op: flatten}\n  fc: {op: linear, out_features: 10}\n"
             "first join them in a layer such as {op: add, from: [NAME, NAME]}",
         ),
         (
-            "  conv1: {op: join}\n",
+            "  conv1: {op: add}\n",
             "bad-from",
-            "conv1: join reads at least 2 inputs, not 1",
-            "join",
+            "conv1: add reads at least 2 inputs, not 1",
+            "add",
             "name them in a list: from: [NAME, NAME]",
         ),
         (
@@ -169,7 +136,6 @@ LAST = "  flat: {op: flatten}\n  fc: {op: linear, out_features: 10}\n"
         ),
     ],
 )
-@pytest.mark.usefixtures("join")
 def test_a_wrong_edge_has_its_place(
     layers: str, code: str, message: str, marked: str, help: str | None
 ) -> None:

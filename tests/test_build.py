@@ -89,7 +89,7 @@ def test_the_placement_in_the_graph_is_an_option(
     assert contents(tmp_path / "alexnet") == plain
 
 
-def test_only_the_lock_file_knows_versions_and_hashes(tmp_path: Path) -> None:
+def test_only_the_lock_file_has_versions_and_hashes(tmp_path: Path) -> None:
     build("specs/alexnet.yaml", "--output", str(tmp_path))
     files = contents(tmp_path / "alexnet")
     lock = json.loads(files.pop("specgen.lock"))
@@ -184,7 +184,7 @@ def test_an_unknown_key_in_a_section_that_is_wrong_anyway(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["alexnet", "Alex_Net", "Tensor", "int", "class"])
-def test_the_class_is_named_as_classes_are(
+def test_the_class_must_have_a_class_name(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = tmp_path / "net.yaml"

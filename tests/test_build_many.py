@@ -1,4 +1,4 @@
-"""`specgen build` of several specs, beside edits, other specs and another runtime."""
+"""`specgen build` of several specs, next to edits, other specs and another runtime."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def state(folder: str = "generated") -> dict[str, bytes]:
     return {path.as_posix(): path.read_bytes() for path in files}
 
 
-def test_a_folder_stands_for_its_specs(
+def test_a_folder_means_its_specs(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("specs") == 0
@@ -75,7 +75,7 @@ def test_a_folder_stands_for_its_specs(
     assert run("specs/one.yaml", "specs/two.yml", "--check") == 0
 
 
-def test_if_one_is_wrong_all_errors_are_told_and_nothing_is_built(
+def test_if_one_is_wrong_all_errors_are_reported_and_nothing_is_built(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("specs/one.yaml").write_text(SPEC.replace("relu}", "relo}"))
@@ -93,12 +93,12 @@ def test_a_folder_without_specs(
 ) -> None:
     Path(folder).mkdir()
     assert run(folder, "specs/one.yaml") == 1
-    assert f"error[no-specs]: there is no spec in {folder}" in capsys.readouterr().err
+    assert f"error[no-specs]: there are no specs in {folder}" in capsys.readouterr().err
     assert state() == {}
 
 
 @pytest.mark.parametrize("other", ["other/one.yaml", "specs/one.yml", "other/ONE.yaml"])
-def test_two_specs_of_one_name_at_once(
+def test_two_specs_with_one_name_at_once(
     here: Path, other: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(other).parent.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def test_two_specs_of_one_name_at_once(
     assert state() == {}
 
 
-def test_two_specs_of_one_name_after_one_another(
+def test_two_specs_with_one_name_one_after_the_other(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other").mkdir()
@@ -130,7 +130,7 @@ def test_two_specs_of_one_name_after_one_another(
     assert b"class Other" in state()["generated/one/model.py"]
 
 
-def test_two_specs_of_one_name_far_from_the_output(
+def test_two_specs_with_one_name_far_from_the_output(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other").mkdir()
@@ -205,7 +205,7 @@ def test_only_the_file_that_was_edited_is_refused(
     assert run("specs") == 0
 
 
-def test_a_checkout_of_windows_is_up_to_date(here: Path) -> None:
+def test_a_windows_checkout_is_up_to_date(here: Path) -> None:
     assert run("specs") == 0
     git("init", "-q", ".")
     git("add", "-A")
@@ -271,13 +271,13 @@ def test_a_name_that_no_folder_can_have(
 
 
 @pytest.mark.parametrize("stem", ["console", "com", "null", "runtime2", "v1.0"])
-def test_a_name_that_is_nearly_one_of_these(here: Path, stem: str) -> None:
+def test_a_name_that_is_almost_one_of_these(here: Path, stem: str) -> None:
     Path(f"{stem}.yaml").write_text(SPEC)
     assert run(f"{stem}.yaml") == 0
 
 
-def test_builds_of_the_command_line_at_once(here: Path) -> None:
-    """Two changes of one spec at once: one is built after the other, whole."""
+def test_concurrent_builds_from_the_command_line(here: Path) -> None:
+    """Two changes to one spec at once: one is built after the other, completely."""
     command = [sys.executable, "-m", "specgen", "build", "specs/one.yaml", "--set"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for _ in range(int(os.environ.get("SPECGEN_SOAK", "1"))):

@@ -90,7 +90,7 @@ def edit_lock(build: Build) -> None:
 
 
 def another_runtime(build: Build) -> None:
-    """A newer generator has built another network beside."""
+    """A newer generator has built another network next to it."""
     runtime = {"shared.py": b"new"}
     runtime[lock.NAME] = lock.dump_runtime(runtime)
     writer.write(build.folder.parent, {lock.RUNTIME: runtime})
@@ -147,7 +147,7 @@ def test_an_upgraded_package_is_noticed(build: Build) -> None:
     assert not build.is_current()
 
 
-def test_line_ends_are_no_change(build: Build) -> None:
+def test_line_endings_are_not_a_change(build: Build) -> None:
     for path in (build.spec, build.folder / "model.py"):
         path.write_bytes(b"a\n")
     build.spec.write_bytes(b"a\n")
@@ -179,7 +179,7 @@ def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
     assert not build.is_current()
 
 
-def test_an_option_is_no_option_the_next_time(build: Build) -> None:
+def test_an_option_does_not_carry_over(build: Build) -> None:
     build.onnx_devices = True
     build.run()
     assert build.is_current()
@@ -187,13 +187,13 @@ def test_an_option_is_no_option_the_next_time(build: Build) -> None:
     assert not build.is_current()
 
 
-def test_a_base_that_became_a_pipe_is_not_waited_for(build: Build) -> None:
+def test_a_base_that_became_a_pipe_does_not_block(build: Build) -> None:
     build.base.unlink()
     os.mkfifo(build.base)
     assert not build.is_current()
 
 
-def test_a_cache_that_cannot_be_used_is_none(
+def test_an_unusable_cache_is_ignored(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

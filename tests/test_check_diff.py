@@ -46,7 +46,7 @@ def check(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     return said
 
 
-def test_what_is_not_committed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uncommitted_changes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit("built")
     change("base.yaml", "out_features: 5", "out_features: 6")
     lines, title, meaning = check(capsys).partition(
@@ -59,7 +59,7 @@ def test_what_is_not_committed(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert meaning.endswith("\n")
 
 
-def test_what_is_committed_without_a_build(
+def test_a_commit_without_a_build(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit("built")
@@ -79,18 +79,16 @@ def test_what_is_committed_without_a_build(
     assert f"Since {built}:specs/net.yaml, which ../gen" in capsys.readouterr().out
 
 
-def test_where_git_does_not_know_only_the_lines(
+def test_without_git_history_only_the_lines_are_shown(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change("base.yaml", "out_features: 5", "out_features: 6")
-    assert "Since" not in check(capsys)  # no repository
+    assert "Since" not in check(capsys)  # not a repository
     commit("changed, and built from what was never committed")
     assert "Since" not in check(capsys)
 
 
-def test_a_spec_that_is_as_it_was(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unchanged_spec(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit("built")
     said = check(capsys, "--onnx-devices")  # stale for another reason
     assert "Since" not in said

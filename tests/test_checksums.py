@@ -27,10 +27,10 @@ def exporter(tmp_path: Path) -> Exporter:
     return Exporter(compile_text(NET), tmp_path / "net")
 
 
-def test_the_file_and_its_weights_are_those_of_one_export(
+def test_the_file_and_its_weights_are_from_one_export(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill between the two leaves the export before; the next one cleans up."""
+    """A kill between the two leaves the previous export; the next one cleans up."""
     monkeypatch.setattr(onnx_export, "LARGE", 0)
     exporter.run()
     first = exporter.files()
@@ -57,7 +57,7 @@ def test_the_file_and_its_weights_are_those_of_one_export(
     assert len(list(exporter.script.parent.glob("run.onnx*"))) == 3
 
 
-def test_exports_at_once_do_not_mix(
+def test_concurrent_exports_do_not_mix(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_export, "LARGE", 0)
@@ -98,7 +98,7 @@ OTHER = '{"file": "x", "sha256": ""}'
     "weights",
     [None, "0", "[1]", '{"file": "y"}', '{"file": 1, "sha256": ""}', OTHER],
 )
-def test_weights_are_only_those_that_the_metadata_name(
+def test_only_weights_named_in_the_metadata_are_used(
     weights: str | None, exporter: Exporter
 ) -> None:
     proto = sealed_model(exporter)
@@ -110,7 +110,7 @@ def test_weights_are_only_those_that_the_metadata_name(
         onnx_seal.verify(exporter.output)
 
 
-def test_a_pipe_in_the_place_of_the_weights_is_not_waited_for(
+def test_a_pipe_in_place_of_the_weights_does_not_block(
     exporter: Exporter,
 ) -> None:
     proto = sealed_model(exporter)
@@ -123,7 +123,7 @@ def test_a_pipe_in_the_place_of_the_weights_is_not_waited_for(
         onnx_seal.verify(exporter.output)
 
 
-def test_onnxruntime_does_not_log_names_as_they_are(
+def test_onnxruntime_does_not_log_raw_names(
     exporter: Exporter, capfd: pytest.CaptureFixture[str]
 ) -> None:
     content = b"too short"
@@ -154,7 +154,7 @@ def sealed_model(exporter: Exporter) -> onnx.ModelProto:
 
 
 def make_external(tensor: onnx.TensorProto, file: str) -> None:
-    """Let a tensor be in a file of this name."""
+    """Move a tensor to a file with this name."""
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=file)
 
@@ -190,7 +190,7 @@ def test_a_flipped_bit_of_the_weights_is_found(exporter: Exporter) -> None:
         checkpoint.load(exporter.checkpoint)
 
 
-def test_names_in_a_checkpoint_cannot_write_to_the_terminal(exporter: Exporter) -> None:
+def test_names_in_a_checkpoint_cannot_control_the_terminal(exporter: Exporter) -> None:
     state = exporter.net.state_dict()
     exporter.save(state | {"\x1b[2J\nerror: all is well": torch.ones(1)})
     said = exporter.refusal()

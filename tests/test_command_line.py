@@ -27,7 +27,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def usage_error(command: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the last line of what a wrong usage gives."""
+    """Return the last line that wrong usage prints."""
     with pytest.raises(SystemExit) as ended:
         cli.main(shlex.split(command))
     assert ended.value.code == 2
@@ -54,7 +54,7 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
         ("new a.txt", "a spec is a file like a.yaml, not a.txt"),
     ],
 )
-def test_a_wrong_usage_says_what_is_near(
+def test_wrong_usage_suggests_the_nearest_name(
     command: str, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert usage_error(command, capsys).endswith(end)
@@ -95,7 +95,7 @@ class Terminal(io.StringIO):
         ({"TERM": "dumb", "FORCE_COLOR": "1"}, True, True),
     ],
 )
-def test_color_where_it_is_wanted(
+def test_color_is_used_if_wanted(
     variables: dict[str, str],
     on_terminal: bool,
     in_file: bool,
@@ -127,7 +127,7 @@ def test_color_adds_nothing_to_the_text(
     assert colored == without
 
 
-def test_what_starts_imports_no_command() -> None:
+def test_startup_imports_no_command() -> None:
     code = (
         "import sys; from specgen import cli; cli.parser(['--version']);"
         " print(*(m for m in sys.modules if m.startswith('specgen.')))"
@@ -148,7 +148,7 @@ def test_several_specs(capsys: pytest.CaptureFixture[str]) -> None:
     assert content[MINI]["parameters"] == 471690
 
 
-def test_of_several_specs_the_sound_ones_are_shown(
+def test_the_sound_ones_of_several_specs_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # 3 groups fit the 96 channels of one of the two.
@@ -247,7 +247,7 @@ def test_a_warning_comes_last_and_is_an_error_if_wanted(
     assert said.endswith(
         "1 warning\nTo learn more, run: specgen explain large-values\n"
     )
-    # Also where nothing is left to build.
+    # Even if nothing is left to build.
     assert cli.main([*command, "--strict"]) == 1
     assert cli.main([*command, "--errors", "github", "--check"]) == 0
     assert "::warning file=" in capsys.readouterr().err
@@ -308,7 +308,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_bash_completes(line: str, words: list[str], script: Path) -> None:
-    """In the way in which bash itself calls a completion."""
+    """As bash itself calls a completion."""
     parts = [*line.split(), ""] if line.endswith(" ") else line.split()
     code = (
         f"source {shlex.quote(str(script))}; COMP_WORDS=({shlex.join(parts)});"

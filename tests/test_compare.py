@@ -55,7 +55,7 @@ def test_the_page_shows_what_is_printed(
 
 def test_the_page_has_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
-    (command,) = re.findall(r"This is of `specgen (.*)`\. `name`", PAGE)
+    (command,) = re.findall(r"output of\n`specgen (.*)`\. `name`", PAGE)
     out = printed(f"{command} --format json", capsys)
     assert json.loads(out) == json.loads(shown)
 
@@ -95,13 +95,13 @@ def test_files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read == [MINI]
 
 
-def test_a_variant_that_says_what_the_spec_says_is_the_spec(
+def test_a_variant_that_equals_the_spec_is_the_spec(
     widths: list[Variant],
 ) -> None:
     assert [v.sound and v.sound.is_spec for v in widths] == [False, True, None]
     (default,) = compare([MINI], sweeps=["layers.conv1.dilation=1"])
     assert default.sound
-    assert default.sound.is_spec  # though nobody wrote it
+    assert default.sound.is_spec  # although nobody wrote it
 
 
 def test_more_images_at_once() -> None:
@@ -112,7 +112,7 @@ def test_more_images_at_once() -> None:
     assert one.plan.devices[0].memory.training < many.plan.devices[0].memory.training
 
 
-def test_names_tell_files_of_one_name_apart(tmp_path: Path) -> None:
+def test_names_tell_files_with_one_name_apart(tmp_path: Path) -> None:
     copy = tmp_path / "alexnet_mini.yaml"
     copy.write_bytes(Path(MINI).read_bytes())
     found = compare([MINI, str(copy), MINI], sweeps=["training.epochs=3"])
@@ -132,7 +132,7 @@ def test_too_many_are_refused_before_any_is_compiled() -> None:
     assert "1,024 variants (32 of training.epochs x 32 of" in error.message
 
 
-def test_what_cannot_be_read_is_an_error_all_at_once() -> None:
+def test_unreadable_input_gives_all_errors_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         compare(["a.yaml", MINI, "b.yaml"], ["x"], ["y"])
     codes = [error.code for error in caught.value.diagnostics]
@@ -201,7 +201,7 @@ def test_csv_has_numbers(widths: list[Variant]) -> None:
     assert rows[2]["error"].startswith("conv3: 385 channels")
 
 
-# A text that turns what follows around is no control character, and allowed in YAML.
+# What reverses the text after it is not a control character, and is allowed in YAML.
 HOSTILE = ['"=1+1"', '"@x"', "+x", "-x", '"\\e[31m|`"', "\u202e<b>", "-1", "-1.5"]
 
 
@@ -224,7 +224,7 @@ def test_texts_do_no_harm(tmp_path: Path) -> None:
 # --- the command
 
 
-def test_a_spec_may_not_be_refused(
+def test_a_refused_spec_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
@@ -236,7 +236,7 @@ def test_a_spec_may_not_be_refused(
     assert f"--> {wrong}:1:1" in said
 
 
-def test_values_may_all_be_refused_but_for_one(
+def test_all_values_but_one_may_be_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sweep = "compare specs/alexnet_mini.yaml --sweep training.batch_size="
@@ -244,7 +244,7 @@ def test_values_may_all_be_refused_but_for_one(
     assert printed(f"{sweep}0,-1", capsys, status=1).count("refused") == 2
 
 
-def test_force_is_for_build(capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_works_only_with_build(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["compare", MINI, "--force"])
     assert "--force works only with --build" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_each_variant_is_what_build_writes_with_its_options(
         assert (record["spec"], record["set"]) == ("net.yaml", [option])
 
 
-def test_what_is_equal_stays_and_what_is_edited_is_kept(
+def test_equal_files_stay_and_edited_ones_are_kept(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["compare", "net.yaml", "--sweep", SWEEP, "--build", "out"]
@@ -96,7 +96,7 @@ def test_folders_of_other_specs_are_left(capsys: pytest.CaptureFixture[str]) -> 
     assert Path("out/net-training.epochs=3/specgen.lock").read_bytes() == before
 
 
-def test_the_command_says_what_a_hash_stands_for(
+def test_the_command_says_what_a_hash_means(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     option = "layers.conv1.padding={top: 1}"
@@ -141,10 +141,10 @@ def test_names_are_valid_and_different_on_every_disk() -> None:
         assert lock.PLAIN.fullmatch(name)  # or a build that is killed is not undone
 
 
-def test_a_build_of_variants_that_is_killed_is_undone(
+def test_a_killed_build_of_variants_is_undone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The next command puts back what a kill left half done."""
+    """The next command undoes what a kill left half done."""
     (variant,) = compare(["net.yaml"], sweeps=["training.epochs=3"])
     assert variant.sound
     made = build.variants([variant.sound.program], Path("out"))
@@ -181,7 +181,7 @@ def test_a_build_of_variants_that_is_killed_is_undone(
         ["nosuch=1", "x", "layers.cnv1.groups=2", "layers.relu1=null"],
     ],
 )
-def test_a_spec_that_was_read_is_changed_as_one_that_is_read(sets: list[str]) -> None:
+def test_changing_a_read_spec_equals_reading_a_changed_one(sets: list[str]) -> None:
     Path("top.yaml").write_text("extends: net.yaml\ndata: {size: 130}\nnosuch: 2\n")
     source = read(Path("top.yaml"))
     before = json.dumps(source.data)

@@ -61,7 +61,7 @@ def found(spec: Path, *sets: str) -> list[tuple[str, str]]:
         ("name: Net", "name: Net\nsummary: null"),
     ],
 )
-def test_null_is_no_value(spec: Path, old: str, new: str) -> None:
+def test_null_is_not_a_value(spec: Path, old: str, new: str) -> None:
     assert old in SPEC
     spec.write_text(SPEC.replace(old, new))
     assert found(spec) == [("wrong-type", "null")]
@@ -95,7 +95,7 @@ OWN = ("layers.conv1.init={weight: kaiming_normal}",)
         ),
     ],
 )
-def test_a_default_start_that_no_layer_has(
+def test_a_default_start_that_no_layer_uses(
     spec: Path, init: str, sets: list[str], unused: list[str]
 ) -> None:
     spec.write_text(f"{SPEC}init: {init}\n")
@@ -118,7 +118,7 @@ def test_a_default_start_is_not_unused_when_its_layer_is_wrong(spec: Path) -> No
         ("{weight_decay: 1e-4, decay_biases: false}", "decay_biases"),
     ],
 )
-def test_a_recipe_for_biases_that_no_layer_has(
+def test_a_recipe_for_biases_in_a_network_without_any(
     spec: Path, optimizer: str, key: str
 ) -> None:
     recipe = f"training={{optimizer: {optimizer}}}"
@@ -145,7 +145,7 @@ NO_BIASES = SPEC.replace("kernel_size: 3", "kernel_size: 3, bias: false").replac
         ("init: {}", ""),
     ],
 )
-def test_a_default_that_is_written_is_as_one_that_is_not(
+def test_writing_a_default_changes_nothing(
     spec: Path, written: str, left_out: str
 ) -> None:
     spec.write_text(f"{NO_BIASES}{written}\n")
@@ -222,7 +222,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("case", BESIDE)
-def test_what_is_wrong_hides_nothing_beside_it(case: str, spec: Path) -> None:
+def test_an_error_hides_no_other(case: str, spec: Path) -> None:
     assert sorted(found(spec, *BESIDE[case])) == sorted(FOUND[case])
 
 
@@ -274,7 +274,7 @@ def test_bounds_are_written_out(spec: Path) -> None:
 
 
 @pytest.mark.parametrize("after", ["nowhere", "[conv1]", "{a: b}", "3"])
-def test_a_layer_after_none_is_one_error(spec: Path, after: str) -> None:
+def test_a_layer_after_a_missing_one_is_one_error(spec: Path, after: str) -> None:
     assert found(spec, f"layers.relu1={{op: relu, after: {after}}}") == [
         ("new-layer", after)
     ]

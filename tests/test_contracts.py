@@ -14,7 +14,7 @@ from jinja2.nodes import Add, Div, FloorDiv, Mod, Mul, Neg, Pow, Sub
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "specgen"
-# Copied to what is generated: they belong there, and obey its rules.
+# These are copied into generated folders, and obey their rules.
 RUNTIME = sorted((PACKAGE / "runtime").glob("*.py"))
 SOURCES = sorted(set(PACKAGE.rglob("*.py")) - set(RUNTIME))
 GENERATED = sorted((ROOT / "generated").rglob("*.py"))
@@ -93,8 +93,8 @@ def imported_units(code: str, package: str) -> set[str]:
 
 
 def at_start(code: str) -> str:
-    """Return the imports that stand in no function."""
-    lines = ast.parse(code).body  # what is for types only stands below an `if`
+    """Return the imports that are not in a function."""
+    lines = ast.parse(code).body  # imports for types only are below an `if`
     return "\n".join(
         map(ast.unparse, (n for n in lines if "Import" in type(n).__name__))
     )
@@ -129,7 +129,7 @@ def arithmetic(template: str) -> list[int]:
 
 
 def each(paths: list[Path]) -> pytest.MarkDecorator:
-    """Run the test once a file."""
+    """Run the test once per file."""
     ids = [str(path.relative_to(ROOT)) for path in paths]
     return pytest.mark.parametrize("path", paths, ids=ids)
 
@@ -161,14 +161,14 @@ def test_a_module_imports_only_from_above(path: Path) -> None:
 
 
 @each([path for path in SOURCES if unit(path) == "cli"])
-def test_the_command_line_starts_at_once(path: Path) -> None:
-    """What takes time to import, a command imports when it runs."""
+def test_the_command_line_starts_quickly(path: Path) -> None:
+    """A command imports what takes time to import only when it runs."""
     light = {"__init__", "cli", "diagnostics", "lock", "paint"}
     assert imported_units(at_start(path.read_text()), "specgen.cli") <= light
 
 
 @each([path for path in SOURCES if unit(path) == "ops"])
-def test_ops_know_no_template(path: Path) -> None:
+def test_ops_do_not_know_templates(path: Path) -> None:
     assert not re.search(r"jinja|template|\.j2", path.read_text(), re.IGNORECASE)
 
 

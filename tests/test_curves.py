@@ -20,7 +20,7 @@ from specgen.runtime.errors import CheckpointError
 
 
 def a_run(folder: Path, losses: list[float], top1: float = 0.5) -> Path:
-    """Write the metrics.csv of a run with these losses, an epoch each."""
+    """Write the metrics.csv of a run with these losses, one per epoch."""
     folder.mkdir(parents=True)
     table = []
     for epoch, loss in enumerate(losses, start=1):
@@ -97,7 +97,7 @@ def test_several_runs_are_in_one_picture_and_table(tmp_path: Path) -> None:
     assert names == ["plain", "_with $odd_name$"]
 
 
-def test_one_run_is_drawn_beside_its_table(
+def test_one_run_is_drawn_next_to_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = a_run(tmp_path / "run", [2.0])
@@ -108,7 +108,7 @@ def test_one_run_is_drawn_beside_its_table(
         (run / "curves.png").unlink()
 
 
-def test_runs_of_one_name_are_called_by_their_paths(tmp_path: Path) -> None:
+def test_runs_with_one_name_are_called_by_their_paths(tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "x\x1b[31m"]
     histories = curves.find([a_run(folder, [2.0]) for folder in folders])
     names = [str(folders[0]), str(folders[1]), r"'x\x1b[31m'"]
@@ -150,7 +150,7 @@ def test_other_tables_are_refused(
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.csv")
     with pytest.raises(CheckpointError, match="it is not a file"):
         curves.read(tmp_path / "metrics.csv", "run")

@@ -133,7 +133,7 @@ def test_statistics_are_those_of_the_training_images(
 
 
 def slow_augment(image: Any, statistics: Any, draws: Any, row: int, std: float) -> Any:
-    """One image, one pixel after the other as Section 4.1 of the paper tells it."""
+    """One image, pixel by pixel, as Section 4.1 of the paper describes it."""
     image = image.astype(np.float64) - statistics.mean.numpy()
     top, left = int(draws.top[row]), int(draws.left[row])
     out = np.empty((3, HEIGHT, WIDTH))
@@ -149,7 +149,7 @@ def slow_augment(image: Any, statistics: Any, draws: Any, row: int, std: float) 
 
 @given(count=st.integers(0, 4), seed=st.integers(0, 2**32), step=st.integers(0, 2**40))
 @pytest.mark.parametrize("kind", ["data", "plain"])
-def test_augmentation_is_that_of_single_images(
+def test_augmentation_equals_that_of_single_images(
     request: pytest.FixtureRequest, kind: str, count: int, seed: int, step: int
 ) -> None:
     module = request.getfixturevalue(kind)
@@ -210,7 +210,7 @@ def test_evaluation_reads_the_center_or_ten_crops(data: Any, plain: Any) -> None
 # The section of the spec.
 
 
-def test_a_file_holds_only_what_its_spec_uses(tmp_path: Path) -> None:
+def test_a_file_has_only_what_its_spec_uses(tmp_path: Path) -> None:
     text = (generate(tmp_path / "plain", PLAIN) / "data.py").read_text()
     for word in ("color", "flip(3)", "STD", "linalg"):
         assert (word in text) == (word == "flip(3)"), (

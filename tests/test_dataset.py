@@ -29,7 +29,7 @@ def sentences(root: Path) -> list[str]:
     return text.replace(f"{root}/", "").replace(str(root), "ROOT").split("\n")
 
 
-def test_finds_what_there_is(tree: Path) -> None:
+def test_finds_the_images(tree: Path) -> None:
     (tree / "train/.cache").mkdir()
     (tree / "train/README").touch()
     (tree / "train/cat/.DS_Store").touch()
@@ -45,7 +45,7 @@ def test_finds_what_there_is(tree: Path) -> None:
     assert dataset.open_split(tree, "val", SIZE).samples == val.samples
 
 
-def test_names_need_not_be_text(tree: Path) -> None:
+def test_names_do_not_have_to_be_text(tree: Path) -> None:
     name = os.fsdecode(b"caf\xe9\n.png")
     picture(6).save(tree / "train/cat" / name)
     (tree / "val/cat" / name).touch()
@@ -61,7 +61,7 @@ def test_names_need_not_be_text(tree: Path) -> None:
     sentence.encode()  # can be printed
 
 
-def test_all_problems_of_a_tree_are_told_at_once(tree: Path) -> None:
+def test_all_problems_of_a_tree_are_reported_at_once(tree: Path) -> None:
     (tree / "train/elk").mkdir()
     (tree / "val/fox").mkdir()
     assert sentences(tree) == [
@@ -79,7 +79,7 @@ def test_missing_folders(tmp_path: Path) -> None:
     ]
     (tmp_path / "train").mkdir()
     assert sentences(tmp_path) == [
-        "there is no class folder in 'train'",
+        "there are no class folders in 'train'",
         "there is no folder 'val'",
     ]
     with pytest.raises(DataError, match="there is no folder"):
@@ -116,7 +116,7 @@ def test_names_that_differ_only_in_unicode_form_are_refused(tree: Path) -> None:
     ]
 
 
-def test_one_class_is_nothing_to_learn(tree: Path) -> None:
+def test_one_class_leaves_nothing_to_learn(tree: Path) -> None:
     for name in ("cat", "dog"):
         for split in ("train", "val"):
             shutil.rmtree(tree / split / name)

@@ -35,7 +35,7 @@ def test_the_defaults_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ended = run(code / "train.py", "--data", tmp_path / "shapes", *flags)
     assert ended.code == 0, ended.err
     losses = [float(row["loss"]) for row in rows(out) if row["split"] == "train"]
-    assert losses[0] < 5  # to know nothing is log(10), or 2.3
+    assert losses[0] < 5  # knowing nothing gives log(10), or 2.3
     assert losses[-1] < losses[0] / 2
 
 

@@ -39,7 +39,7 @@ def caret_lines(diagnostic: Diagnostic) -> tuple[str, str]:
     return lines[3][len("1 | ") :], lines[4][len("  | ") :]
 
 
-def test_text_has_the_look_of_the_architecture() -> None:
+def test_text_looks_as_specified() -> None:
     assert render_text([GROUPS]) == (
         "error[shape-mismatch]: "
         "conv2 has 256 output channels, which 3 groups cannot divide\n"
@@ -73,7 +73,7 @@ def test_text_shows_every_diagnostic_with_its_notes_before_its_help() -> None:
         ("a", 9, 3, "a", " ^"),
     ],
 )
-def test_caret_stands_under_the_span(
+def test_caret_is_under_the_span(
     text: str, column: int, length: int, shown: str, caret: str
 ) -> None:
     assert caret_lines(at(text, column, length)) == (shown, caret)
@@ -137,7 +137,7 @@ def test_github_escapes_properties_and_messages() -> None:
     )
 
 
-def test_nearest_finds_a_typing_error_and_nothing_far() -> None:
+def test_nearest_finds_a_typo_and_nothing_distant() -> None:
     ops = ["conv2d", "max_pool2d", "linear"]
     assert nearest("conv2", ops) == "conv2d"
     assert nearest("maxpool2d", ops) == "max_pool2d"
@@ -148,7 +148,7 @@ def test_nearest_finds_a_typing_error_and_nothing_far() -> None:
     assert nearest("conv", []) is None
 
 
-def test_in_order_sorts_by_place_and_keeps_the_placeless_last() -> None:
+def test_in_order_sorts_by_place_with_the_placeless_last() -> None:
     spans = [("b", 1, 1), ("a", 10, 1), ("a", 9, 5), ("a", 9, 2)]
     diagnostics = [Diagnostic("none", "")]
     diagnostics += [
@@ -160,7 +160,7 @@ def test_in_order_sorts_by_place_and_keeps_the_placeless_last() -> None:
 
 
 def test_the_exception_says_what_is_wrong() -> None:
-    assert str(SpecError([GROUPS])) == GROUPS.message
+    assert str(SpecError([GROUPS])) == f"specs/alexnet.yaml:19:78: {GROUPS.message}"
 
 
 @pytest.mark.parametrize(

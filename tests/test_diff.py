@@ -67,7 +67,7 @@ def test_the_page_names_every_tier() -> None:
 # --- text
 
 
-def test_what_fits_a_line_stands_in_one() -> None:
+def test_what_fits_on_a_line_is_on_one() -> None:
     lines = text(changed("layers.conv3.out_channels=256")).splitlines()
     assert lines[0] == "checkpoint: an old checkpoint does not load as is"
     assert lines[2].startswith("  layers.conv3.out_channels   384 -> 256    ")
@@ -75,7 +75,7 @@ def test_what_fits_a_line_stands_in_one() -> None:
     assert max(map(len, lines[3:])) <= 80
 
 
-def test_figures_of_a_recipe_are_as_before() -> None:
+def test_figures_of_a_recipe_are_unchanged() -> None:
     lines = squeezed(text(changed("training.epochs=30")))
     assert "parameters, MACs, memory and traffic are unchanged" in lines
     assert not any("loads" in line for line in lines[1:])
@@ -85,7 +85,7 @@ def test_figures_of_a_recipe_are_as_before() -> None:
     ) in lines
 
 
-def test_devices_that_come_and_go() -> None:
+def test_devices_that_are_added_and_removed() -> None:
     lines = squeezed(
         text(changed("placement={devices: {solo: {}}, layers: {conv1..prob: solo}}"))
     )
@@ -93,6 +93,16 @@ def test_devices_that_come_and_go() -> None:
     assert "solo, training none -> 1.71 GiB 128 images" in lines
     assert "between devices 234,496 B -> 0 B -100.0% per image" in lines
     assert lines[2].startswith("placement.devices [gpu0, gpu1] -> [solo]")
+
+
+def test_a_split_over_all_devices_says_which_if_they_are_others_now() -> None:
+    four, two = (
+        compile_file(Path(f"specs/{s}.yaml")) for s in ("alexnet_2x4", "alexnet")
+    )
+    lines = squeezed(text(compare(four, two)))
+    assert "- {split: [gpu0, gpu1, gpu2, gpu3]}" in lines
+    assert "+ {split: [gpu0, gpu1]}" in lines
+    assert not any("split -> split" in line for line in lines)
 
 
 def test_budgets_are_written_as_in_a_spec() -> None:
@@ -118,14 +128,14 @@ def test_many_shapes_and_tensors_are_cut() -> None:
     assert "and 4 more" in lines
 
 
-def test_nothing_differs() -> None:
+def test_no_differences() -> None:
     difference = changed()
     assert text(difference) == "same: no differences"
     assert markdown(difference) == "**same**: no differences"
     assert difference.as_json()["changes"] == []
 
 
-def test_a_summary_that_nobody_wrote_is_no_change() -> None:
+def test_a_summary_that_nobody_wrote_is_not_a_change() -> None:
     program = compile_file(ALEXNET, ["layers.norm1.k=3"])
     assert program.spec.summary.startswith("Based on ")
     (change,) = compare(compile_file(ALEXNET), program).changes
@@ -170,7 +180,7 @@ def test_values_look_as_in_a_spec() -> None:
         assert line in lines
 
 
-def test_a_long_place_stands_below() -> None:
+def test_a_long_place_goes_below() -> None:
     path = ROOT / ALEXNET
     sets = ["training.optimizer.weight_decay=0.25", "layers.norm2=null"]
     lines = text(compare(compile_file(path), compile_file(path, sets))).splitlines()
@@ -198,14 +208,14 @@ def hostile() -> Difference:
     return compare(old, compile_data(data | {"reference": "`|` \x9b2J \u202e"}))
 
 
-def test_a_spec_cannot_write_to_the_terminal() -> None:
+def test_a_spec_cannot_control_the_terminal() -> None:
     shown = text(hostile())
     assert all(line.isprintable() for line in shown.splitlines())
     assert "\\u001b[31m" in shown
     assert "\\u202e" in shown
 
 
-def test_a_spec_cannot_write_to_a_comment() -> None:
+def test_a_spec_cannot_escape_its_cell_in_a_comment() -> None:
     """Every value is one code span in one cell, whatever is in it."""
     shown = markdown(hostile())
     rows = [line for line in shown.splitlines() if line.startswith("| `")]
@@ -259,7 +269,7 @@ def test_one_spec_alone_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> No
     assert "give a second spec to compare with" in capsys.readouterr().err
 
 
-def test_what_is_wrong_with_both_is_said_at_once(
+def test_errors_of_both_are_reported_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["diff", "a.yaml", "b.yaml"]) == 1

@@ -101,7 +101,7 @@ def test_each_change_has_a_tier_of_its_own() -> None:
     }
 
 
-def test_what_reshapes_a_tensor_below_is_blamed_for_it() -> None:
+def test_a_change_that_reshapes_a_tensor_below_is_blamed_for_it() -> None:
     old = compile_data(plain(base("alexnet")))
     data = edited(plain(old), ("layers", "conv1", "stride"), 2)
     data = edited(data, ("layers", "norm1", "alpha"), 1.0)
@@ -168,7 +168,7 @@ def test_devices_with_other_names_are_one_change() -> None:
     assert difference.tier == Tier.PLACEMENT
 
 
-def test_equal_specs_written_otherwise_do_not_differ() -> None:
+def test_equal_specs_written_differently_do_not_differ() -> None:
     old = compile_data(plain(base("alexnet")))
     data = plain(old)
     data["layers"]["conv1"] |= {"groups": 1, "dilation": [1, 1], "bias": True}

@@ -1,4 +1,4 @@
-"""Specs as git has them: which files are read, and what is said of those that fail."""
+"""Specs as git has them: which files are read, and how errors in them are shown."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_bases_are_read_from_the_same_revision(repository: Path) -> None:
     assert compile_at("HEAD:nets/top.yaml").stem == "top"
 
 
-def test_paths_count_as_in_git(
+def test_paths_are_relative_as_in_git(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository / "nets")
@@ -127,9 +127,7 @@ def test_what_is_wrong_in_a_revision_is_located_there(repository: Path) -> None:
         compile_at("HEAD:nets/link.yaml")
 
 
-def test_outside_of_a_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(SpecError, match=r"cannot read HEAD:x.yaml: .*git repository"):
@@ -151,7 +149,7 @@ def test_variants_of_a_revision(repository: Path) -> None:
         variants.compare(["HEAD:nets/nosuch.yaml"])
 
 
-def test_what_could_be_read_past_is_said_of_the_revision(repository: Path) -> None:
+def test_recoverable_errors_are_located_in_the_revision(repository: Path) -> None:
     Path("nets/top.yaml").write_text("extends: base.yaml\nname: A\nname: B\n")
     commit("third")
     with pytest.raises(SpecError) as caught:

@@ -1,4 +1,4 @@
-"""The tier of every edit of every spec, held against what really happens."""
+"""The tier of every edit of every spec, compared with what really happens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SMALL = (
     "layers.fc8.out_features=10",
 )
 SPECS = sorted(path.stem for path in ROOT.glob("specs/*.yaml"))
-# Of these, outputs and files are compared: one has all ops but one, the other that.
+# The outputs and files of these are compared: one has all ops but one, the other that.
 RUN = [("alexnet_mini", set()), ("alexnet_2012", {"spatial_response_norm"})]
 
 
@@ -46,8 +46,8 @@ def base(stem: str) -> Program:
 
 
 def compiled(edit: Edit) -> Program | None:
-    """Compile an edit, None if it is refused."""
-    # Without reading YAML, which takes longer than all else.
+    """Compile an edit; None if it is refused."""
+    # Without reading YAML, which takes longer than everything else.
     return compile_source(Source(edit.data, {}, {}, {}, {}), "net", Problems())
 
 
@@ -65,7 +65,7 @@ def ends(program: Program) -> Any:
 
 
 def section_tier(edit: Edit, old: Program) -> Tier:
-    """How far an edit reaches that leaves every tensor as it is."""
+    """How far an edit reaches if it leaves every tensor unchanged."""
     where = edit.path[0]
     if where == "layers":
         op = old.spec.layers[edit.path[1]]
@@ -77,7 +77,7 @@ def section_tier(edit: Edit, old: Program) -> Tier:
 
 
 def check(difference: Difference, old: Program, new: Program, edit: Edit) -> None:
-    """What holds without running anything."""
+    """Check what is true without running anything."""
     tier = difference.tier
     said = difference.as_json()
     assert (ends(old) != ends(new)) == (tier == Tier.INTERFACE), edit.path
@@ -90,7 +90,7 @@ def check(difference: Difference, old: Program, new: Program, edit: Edit) -> Non
         *found.renamed.values()
     } == {*state(new)}
     assert {*found.loads, *found.unexpected, *found.renamed} <= {*state(old)}
-    # What reaches so far is said of a change, and that is the one that was made.
+    # Some change reaches this far, and it is the one that was made.
     assert said["changes"], edit.path
     assert max(change.tier for change in difference.changes) == tier
     path = ".".join(edit.path)
@@ -135,7 +135,7 @@ def test_outputs_and_files_are_as_the_tier_says(
         same = net.agrees(new, found["model.py"])
         if tier < Tier.FUNCTION:
             assert same, edit
-        elif same:  # a row more that no window of the next layer reads
+        elif same:  # one more row, which no window of the next layer reads
             assert compare(old, new).shapes[-1].reads, edit
         if tier == Tier.FUNCTION:
             assert "model.py" in changed
@@ -152,7 +152,7 @@ def test_outputs_and_files_are_as_the_tier_says(
 def compiled_edits(stem: str) -> Iterator[tuple[Edit, Program, Program]]:
     """Yield the edits of a spec that compile and say something else, once each."""
     old = compile_data(plain(base(stem)))  # as an edit is compiled: without comments
-    # Where only the placement is another than AlexNet's, that is edited.
+    # If only the placement differs from AlexNet's, only that is edited.
     twin = stem != "alexnet" and old.spec.layers == base("alexnet").spec.layers
     for edit in edits(old):
         if twin and edit.path[0] in ("init", "data", "training"):

@@ -34,11 +34,11 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 8])
-def test_it_ends_with_advice_and_keeps_the_checkpoint_before(
+def test_it_ends_with_advice_and_keeps_the_previous_checkpoint(
     steps: int, code: Path, data: Path, tmp_path: Path
 ) -> None:
     train = (code / "train.py", "--data", data, "--output", tmp_path, "--workers", 0)
-    # The first step is the last, or not, and so is the one whose loss is not a number.
+    # The first step may or may not be the last, and so may the one with a bad loss.
     hot = run(*train, "--lr", 1e15, "--steps", steps, "--checkpoint-every", 1)
     assert hot.code == 1
     first, second = hot.err.splitlines()
@@ -49,7 +49,7 @@ def test_it_ends_with_advice_and_keeps_the_checkpoint_before(
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
-def test_a_lower_lr_gets_out_of_it_and_stays(
+def test_a_lower_lr_recovers_and_is_kept(
     code: Path, data: Path, tmp_path: Path
 ) -> None:
     train = (code / "train.py", "--data", data, "--output", tmp_path, "--workers", 0)
@@ -79,7 +79,7 @@ def test_evaluate_refuses_weights_that_give_no_numbers(
 
 
 @pytest.mark.parametrize("lr", ["0", "-0.1", "nan", "inf", "fast"])
-def test_what_no_rate_can_be_is_refused(lr: str, code: Path, data: Path) -> None:
+def test_an_impossible_rate_is_refused(lr: str, code: Path, data: Path) -> None:
     ended = run(code / "train.py", "--data", data, "--lr", lr)
     assert ended.code == 2
     assert "error: --lr cannot be " in ended.err or "invalid float" in ended.err
@@ -93,7 +93,7 @@ def test_a_cosine_does_not_rise(data: Path, tmp_path: Path) -> None:
     assert "--lr must be more than the final_lr of the recipe, 0.001" in ended.err
 
 
-def test_a_loss_that_one_process_has_seen_ends_all_at_that_step(
+def test_a_bad_loss_in_one_process_ends_all_at_that_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     session = object.__new__(training.Session)
@@ -109,7 +109,7 @@ def test_a_loss_that_one_process_has_seen_ends_all_at_that_step(
     assert session.stopped() is True
 
 
-def test_what_is_shown_of_a_loss_tells_that_it_is_not_a_number() -> None:
+def test_a_loss_that_is_not_a_number_is_shown_as_such() -> None:
     progress = Progress(0, 9)
     progress.start([0.0] * 4)
     for loss, diverged in ((1.0, False), (torch.nan, True)):
@@ -119,7 +119,7 @@ def test_what_is_shown_of_a_loss_tells_that_it_is_not_a_number() -> None:
 
 
 @pytest.mark.parametrize("learning", [True, False])
-def test_a_network_is_tried_as_it_predicts(learning: bool) -> None:
+def test_a_network_is_checked_as_it_predicts(learning: bool) -> None:
     def crops(images: Tensor, mean: Tensor) -> list[Tensor]:
         return [images - mean]
 

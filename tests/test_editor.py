@@ -29,7 +29,7 @@ def errors(text: str) -> list[tuple[str, str]]:
 
 
 def properties(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every property that the schema says something of."""
+    """Yield every property that the schema says something about."""
     if isinstance(schema, list):
         for item in schema:
             yield from properties(item, path)
@@ -96,7 +96,7 @@ def test_an_overlay_says_only_what_it_changes(overlay: str, count: int) -> None:
     assert len(errors(f"extends: base.yaml\n{overlay}")) == count
 
 
-def test_a_spec_by_itself_says_all_that_it_must() -> None:
+def test_a_spec_by_itself_must_be_complete() -> None:
     found = errors("specgen: 1\nname: Net\ninput: {channels: 3, height: 8}")
     assert sorted(message for _, message in found) == [
         "'layers' is a required property",

@@ -20,7 +20,7 @@ from specgen.runtime import console, devices, parallel
 from specgen.runtime.errors import UserError
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01}}
-LONG = "x" * 100_000  # more than a pipe or a buffer holds
+LONG = "x" * 100_000  # more than fits in a pipe or a buffer
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_an_interrupt_while_torch_is_imported_leaves_no_traceback(
 
 @contextlib.contextmanager
 def unread() -> Iterator[Any]:
-    """Open a pipe whose reader has gone."""
+    """Open a pipe whose reader is gone."""
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as stream:
@@ -154,7 +154,7 @@ def test_a_result_that_cannot_be_written_is_an_error() -> None:
         console.run(lambda: print("short"))
 
 
-def test_what_is_wrong_counts_more_than_that_nobody_reads() -> None:
+def test_an_error_counts_more_than_a_missing_reader() -> None:
     def main() -> None:
         print("short")
         raise UserError("it is wrong")
@@ -177,7 +177,7 @@ def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sys.stdout is None
 
 
-def test_a_run_without_reader_and_error_output_ends_well(tmp_path: Path) -> None:
+def test_a_run_without_a_reader_or_error_output_ends_well(tmp_path: Path) -> None:
     code, data = generate(tmp_path / "tiny", BASE), photos(tmp_path / "photos")
     train = f"{sys.executable} {code}/train.py --data {data} --workers 0"
     pipe = f"{train} --output {tmp_path}/run 2>&- | true; exit ${{PIPESTATUS[0]}}"
@@ -249,7 +249,7 @@ def test_leftovers_of_a_launcher_leave_one_process(
         ),
     ],
 )
-def test_variables_without_sense_are_refused(
+def test_senseless_variables_are_refused(
     variables: dict[str, str], expected: str, launcher: Any
 ) -> None:
     launcher(**variables)
@@ -259,7 +259,7 @@ def test_variables_without_sense_are_refused(
     assert "torchrun" in str(error.value)
 
 
-def test_a_group_that_never_comes_is_not_waited_for_forever(
+def test_the_wait_for_a_group_that_never_forms_ends(
     launcher: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     launcher(WORLD_SIZE="2", **TOGETHER)
@@ -274,7 +274,7 @@ def test_a_group_that_never_comes_is_not_waited_for_forever(
 
 
 @pytest.mark.parametrize("agreed", [True, False])
-def test_the_group_is_destroyed_only_if_all_processes_end_as_one(
+def test_the_group_is_destroyed_only_if_all_processes_agree_to_end(
     agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done: list[object] = []
@@ -300,7 +300,7 @@ def test_a_launcher_may_show_each_process_a_gpu_of_its_own(
 
 
 @pytest.mark.parametrize("other", ["GPU-a", "GPU-b"])
-def test_gpus_are_told_apart_by_what_they_are(
+def test_gpus_are_told_apart_by_their_identity(
     other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Weight:
@@ -319,7 +319,7 @@ def test_gpus_are_told_apart_by_what_they_are(
             parallel.replicate(net)
 
 
-def test_losses_are_summed_in_float32_where_there_is_nothing_better(
+def test_losses_are_summed_in_float32_if_there_is_nothing_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ones = torch.ones

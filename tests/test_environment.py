@@ -1,4 +1,4 @@
-"""The locked environment: whole, within the ranges, of no machine."""
+"""The locked environment: complete, within the ranges, independent of any machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TORCH = re.compile(r"torch|triton|cuda-.+|nvidia-.+")  # what has no hash
 
 
 def pins(file: str) -> list[Requirement]:
-    """Return what a file of `make lock` pins; some packages, for each Python."""
+    """Return what a file of `make lock` pins; some packages once per Python version."""
     text = (ROOT / file).read_text().replace("\\\n", "")
     lines = re.findall(r"^[^#\s].*", text, re.MULTILINE)
     return [Requirement(line.split("--hash")[0]) for line in lines]
@@ -57,21 +57,21 @@ def test_what_dependencies_depend_on_is_pinned() -> None:
     }
 
 
-def test_all_but_torch_has_hashes() -> None:
+def test_everything_but_torch_has_hashes() -> None:
     without = [pin for pin in pins(LOCK) if not TORCH.fullmatch(pin.name)]
     assert pins(HASHED) == without
     entries = re.split(r"^(?=\w)", (ROOT / HASHED).read_text(), flags=re.MULTILINE)
     assert all("--hash=sha256:" in entry for entry in entries[1:])
 
 
-def test_the_lock_knows_no_machine_and_no_index() -> None:
+def test_the_lock_mentions_no_machine_and_no_index() -> None:
     for file in (LOCK, HASHED):
         text = (ROOT / file).read_text()
         assert not re.search(r"://|^-[^-]|^--|\+cpu| /\w", text, re.MULTILINE), file
 
 
-def test_generated_code_asks_for_what_is_tried() -> None:
-    """The lower ends are those of pyproject.toml, which `make test-lowest` tries."""
+def test_generated_code_requires_what_is_tested() -> None:
+    """The lower bounds are those of pyproject.toml, which `make test-lowest` tests."""
     ours = [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["verify"]]
     floors = {re.split(r",", line)[0] for line in ours}
     asked = ROOT / "specgen" / "runtime" / "requirements.txt"

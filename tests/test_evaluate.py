@@ -55,7 +55,7 @@ def test_two_processes_find_what_one_does(
     assert together.stdout == alone.out
 
 
-def test_both_forms_of_the_data_train_and_evaluate_alike(
+def test_both_forms_of_the_data_train_and_evaluate_the_same(
     code: Path, data: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     packed, output = tmp_path / "packed", tmp_path / "run"

@@ -16,6 +16,8 @@ def test_every_error_is_explained_as_plain_text(code: str) -> None:
     kind = "warning" if "\n\nA warning:" in text else "error"
     assert text.startswith(f"{kind}[{code}]\n\n")
     assert text.strip() == text
+    prose = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert max(map(len, prose)) <= 80
     assert "](" not in text
     assert "```" not in text
     assert "\n## " not in text

@@ -48,14 +48,14 @@ def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
 
 @settings(max_examples=40)
 @given(networks())
-def test_any_network_exports(data: Data) -> None:
+def test_any_network_can_be_exported(data: Data) -> None:
     with TemporaryDirectory() as folder:
         exporter = Exporter(compile_data(data), Path(folder, "net"))
         exporter.run()
         exporter.check()
 
 
-def test_a_structure_with_a_placement_exports(exporter: Exporter) -> None:
+def test_a_structure_with_a_placement_can_be_exported(exporter: Exporter) -> None:
     files = render(compile_text(NET), onnx_devices=True)
     exporter.script.with_name("model.onnx").write_bytes(files["model.onnx"])
     exporter.run()
@@ -75,7 +75,7 @@ def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:
     assert np.array_equal(mean, exporter.mean.flatten())
 
 
-def test_large_weights_lie_on_pages_beside_it(
+def test_large_weights_are_on_pages_next_to_it(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_export, "LARGE", 0)
@@ -232,14 +232,16 @@ def test_an_output_that_cannot_be_written_is_refused(
 
 
 @pytest.mark.parametrize("checkpoint", ["", "/", "..", "none", "x" * 300])
-def test_what_is_no_checkpoint_is_refused(exporter: Exporter, checkpoint: str) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(
+    exporter: Exporter, checkpoint: str
+) -> None:
     exporter.checkpoint = Path(checkpoint)
     assert exporter.refusal().startswith("error: ")
 
 
 @given(data=st.data())
-def test_any_damaged_byte_of_the_header_is_survived(data: st.DataObject) -> None:
-    """The first bytes of a checkpoint, which say what it holds, are anything."""
+def test_any_damaged_byte_in_the_header_is_survived(data: st.DataObject) -> None:
+    """The first bytes of a checkpoint, which say what it contains, may be anything."""
     with TemporaryDirectory() as folder:
         exporter = Exporter(compile_text(NET), Path(folder, "net"))
         whole = exporter.checkpoint.read_bytes()

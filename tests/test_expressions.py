@@ -119,8 +119,8 @@ def test_values(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "help"),
     [
-        ("", "unexpected the end in an expression", None),
-        ("1 +", "unexpected the end in an expression", None),
+        ("", "this expression is not complete", None),
+        ("1 +", "this expression is not complete", None),
         ("1 2", "unexpected 2 in an expression", None),
         ("a.b.c(1)", "there is no function a.b.c", "there are min, max, round"),
         ("__import__(1)", "there is no function __import__", None),

@@ -40,7 +40,7 @@ def checkpoint(
     return output / "checkpoint.safetensors"
 
 
-def test_a_folder_is_for_one_process_until_it_is_dead(
+def test_a_folder_is_for_one_process_until_it_ends(
     code: Path, data: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     output, packed = tmp_path / "run", tmp_path / "packed"
@@ -86,7 +86,7 @@ def partials(path: Path) -> list[Path]:
     return list(path.parent.glob(f"{path.name}.*.partial"))
 
 
-def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_concurrent_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "a[1]"
     with ExitStack() as writers:
         first = writers.enter_context(atomic_write(path))
@@ -100,7 +100,7 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_has_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     path, other = tmp_path / "a[1]", tmp_path / "a[1].txt.0123abcd.partial"
     other.touch()
     (tmp_path / "a[1].0123abcd.partial").write_bytes(b"half")
@@ -110,7 +110,7 @@ def test_what_a_killed_writer_has_left_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_what_stands_at_the_name_of_a_partial_file_is_left_alone(
+def test_an_existing_partial_file_is_left_alone(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, precious = tmp_path / "a", tmp_path / "precious"

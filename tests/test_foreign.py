@@ -1,4 +1,4 @@
-"""What other programs call things: each name of theirs gets an answer."""
+"""What other programs call things: each of their names gets an answer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SqueezeExcitation StochasticDepth FeaturePyramidNetwork
     [TORCH, KERAS.split(), CAFFE.split(), TORCHVISION.split()],
     ids=["torch", "keras", "caffe", "torchvision"],
 )
-def test_every_op_of_theirs_has_an_answer(names: list[str]) -> None:
+def test_every_one_of_their_ops_has_an_answer(names: list[str]) -> None:
     ours = tags(AnyOp)
     unknown = {name: foreign.tag_help("op", name, ours) for name in names}
     assert [name for name, help in unknown.items() if help is None] == []
@@ -60,6 +60,11 @@ def test_every_op_of_theirs_has_an_answer(names: list[str]) -> None:
         ("InnerProduct", "linear"),
         ("LRN", "local_response_norm"),
         ("AveragePooling2D", "avg_pool2d"),
+        ("nn.ReLU6", "relu6"),
+        ("h_swish", "hardswish"),
+        ("Mish", "mish"),
+        ("SpatialDropout2D", "dropout2d"),
+        ("DropPath", "stochastic_depth"),
     ],
 )
 def test_our_name(word: str, ours: str) -> None:
@@ -67,7 +72,13 @@ def test_our_name(word: str, ours: str) -> None:
     assert foreign.tag_help("op", word, tags(AnyOp)) == f"it is called {ours} here"
 
 
-def test_an_op_that_comes_is_called_by_its_name() -> None:
+def test_global_pooling_is_said_in_one_way() -> None:
+    for word in ("GlobalAveragePooling2D", "GlobalAveragePool", "global_avg_pool2d"):
+        help = foreign.tag_help("op", word, tags(AnyOp))
+        assert help == "write adaptive_avg_pool2d with output_size: 1"
+
+
+def test_a_new_op_is_called_by_its_name() -> None:
     assert LIMITS in str(foreign.tag_help("op", "BatchNormalization", ["relu"]))
     later = foreign.tag_help("op", "BatchNormalization", ["relu", "batch_norm2d"])
     assert later == "it is called batch_norm2d here"
@@ -81,7 +92,16 @@ def test_an_op_that_comes_is_called_by_its_name() -> None:
         (nn.MaxPool2d, "max_pool2d"),
         (nn.AvgPool2d, "avg_pool2d"),
         (nn.LocalResponseNorm, "local_response_norm"),
+        (nn.ConvTranspose2d, "conv_transpose2d"),
+        (nn.AdaptiveAvgPool2d, "adaptive_avg_pool2d"),
+        (nn.AdaptiveMaxPool2d, "adaptive_max_pool2d"),
+        (nn.Upsample, "upsample"),
         (nn.Dropout, "dropout"),
+        (nn.Dropout2d, "dropout2d"),
+        (nn.LeakyReLU, "leaky_relu"),
+        (nn.ELU, "elu"),
+        (nn.GELU, "gelu"),
+        (nn.Softplus, "softplus"),
         (nn.Flatten, "flatten"),
         (nn.Softmax, "softmax"),
     ],
@@ -109,7 +129,7 @@ def test_every_optimizer_and_schedule_of_torch_has_an_answer() -> None:
     assert unknown == []
 
 
-def test_no_word_of_ours_is_one_of_theirs_for_another() -> None:
+def test_our_names_are_not_their_names_for_something_else() -> None:
     for model in (Spec, Training, Sgd):
         names = fields(model)
         for name in names:

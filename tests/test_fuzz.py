@@ -22,7 +22,7 @@ from specgen.plan import make_plan
 
 COUNT = int(os.environ.get("SPECGEN_FUZZ", "300"))
 FIRST = int(os.environ.get("SPECGEN_FUZZ_FIRST", "0"))
-HANGS = 120  # seconds after which nobody waits any longer, also on a busy machine
+HANGS = 120  # seconds after which nobody keeps waiting, even on a busy machine
 
 
 def outcome(spec: Path) -> str:
@@ -50,7 +50,7 @@ def stop(_: int, frame: FrameType | None) -> None:
     raise AssertionError(f"hangs in {frame}")
 
 
-def test_a_mutant_compiles_or_is_refused_in_its_place(tmp_path: Path) -> None:
+def test_a_mutant_compiles_or_is_refused_with_its_place(tmp_path: Path) -> None:
     found: Counter[str] = Counter()
     before = signal.signal(signal.SIGALRM, stop)
     for number in range(FIRST, FIRST + COUNT):
@@ -72,7 +72,7 @@ def test_a_mutant_compiles_or_is_refused_in_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(FIRST, FIRST + 12))
-def test_the_command_line_ends_well_with_any_mutant(
+def test_the_command_line_survives_any_mutant(
     number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, files = mutant(number)
@@ -81,7 +81,7 @@ def test_the_command_line_ends_well_with_any_mutant(
     status = cli.main(["show", str(tmp_path / name)])
     said = capsys.readouterr()
     assert status in (0, 1)
-    assert said.out or status == 1  # of a wrong spec, what is sound is shown, too
+    assert said.out or status == 1  # the sound parts of a wrong spec are shown, too
     assert ("error[" in said.err) == (status == 1)
     assert f"error{'s' if said.err.count('error[') > 1 else ''}" in (
         said.err or "error"

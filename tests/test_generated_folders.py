@@ -22,7 +22,7 @@ FOLDERS = sorted(path.parent for path in GENERATED.glob("*/train.py"))
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
 
-def test_ruff_has_nothing_to_say() -> None:
+def test_ruff_has_no_complaints() -> None:
     for command in (["format", "--check"], ["check"]):
         arguments = [sys.executable, "-m", "ruff", *command, "generated"]
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
@@ -39,7 +39,7 @@ def test_types_of_the_run_time_modules_are_strict() -> None:
     mypy("-p", "runtime", cwd=GENERATED)
 
 
-def test_the_run_time_modules_stand_once() -> None:
+def test_the_run_time_modules_exist_once() -> None:
     copied = {
         path.name: path.read_bytes() for path in (GENERATED / "runtime").iterdir()
     }
@@ -47,7 +47,7 @@ def test_the_run_time_modules_stand_once() -> None:
     assert copied == runtime_files.read()
 
 
-def test_a_line_of_run_time_code_stands_in_one_generated_file(tmp_path: Path) -> None:
+def test_a_line_of_run_time_code_is_in_one_generated_file(tmp_path: Path) -> None:
     """A copy of the compiler has another line in a run-time module, and builds."""
     for name in ("specgen", "templates", "specs"):
         ignored = shutil.ignore_patterns("__pycache__")
@@ -95,7 +95,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @each_folder
-def test_a_folder_of_its_own_is_short(folder: Path) -> None:
+def test_a_network_s_own_folder_is_small(folder: Path) -> None:
     lines = [len(path.read_text().splitlines()) for path in folder.glob("*.py")]
     assert sum(lines) < 900
 

@@ -48,7 +48,7 @@ def images(net: Any, count: int = 2) -> Tensor:
 
 
 def check_any_network(data: Data, path: Path) -> None:
-    """The drawn network is what was planned, and that of one device."""
+    """The drawn network is what was planned, and the same as on one device."""
     program = compile_data(data)
     module = load(program, path)
     net = module.Net(["cpu"] * len(program.placed.devices), seed=3).eval()
@@ -90,7 +90,7 @@ def test_any_network_in_any_placement(tmp_path: Path) -> None:
     mypy(*tmp_path.glob("net?.py"), cwd=ROOT)
 
 
-def test_as_many_devices_as_there_can_be(tmp_path: Path) -> None:
+def test_the_most_devices_possible(tmp_path: Path) -> None:
     count = len(LETTERS)
     network = f"""
 specgen: 1
@@ -109,7 +109,7 @@ layers:
     check_any_network(parse(placed.encode(), "").data, tmp_path / "net.py")
     ruff("format --check", tmp_path)
     ruff("check", tmp_path)
-    # Nor can layers be shared by so many, which is said, too.
+    # So many devices cannot share layers either, which is reported, too.
     *_, problem = refused(placed.replace("{device0", "{more: {}, device0"))
     assert (
         problem.message == f"a placement has from 1 to {count} devices, not {count + 1}"
@@ -129,7 +129,7 @@ WEIGHTS = {
 }
 
 
-def test_state_dict_speaks_of_whole_tensors_in_spec_order(net: Any) -> None:
+def test_state_dict_has_whole_tensors_in_spec_order(net: Any) -> None:
     state = net.state_dict()
     assert [(name, tuple(tensor.shape)) for name, tensor in state.items()] == list(
         WEIGHTS.items()
@@ -152,7 +152,7 @@ def test_a_seed_starts_the_same_network_everywhere(net: Any, one: Any) -> None:
 def test_the_start_is_that_of_the_spec(one: Any) -> None:
     state = one.state_dict()
     for name, std in (("fc4.weight", 0.5), ("conv2.weight", (2 / (8 * 9)) ** 0.5)):
-        # Of n normal numbers the measured deviation strays by std / sqrt(2 n).
+        # The measured deviation of n normal numbers is off by about std / sqrt(2 n).
         stray = std / (2 * state[name].numel()) ** 0.5
         assert abs(state[name].std().item() - std) < 4 * stray, name
     biases = {name: state[name].unique().tolist() for name in state if "bias" in name}
@@ -235,7 +235,7 @@ def test_deep_copies_are_independent(net: Any) -> None:
 
 
 class Outer(nn.Module):
-    """A network that is a part of another, beside one with similar names."""
+    """A network that is a part of another, next to one with similar names."""
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -283,7 +283,7 @@ def test_an_empty_batch_passes(net: Any) -> None:
 def test_it_moves_as_a_whole(net: Any, placement: str) -> None:
     devices = towers(placement).placed.devices
     outer = Outer(net)
-    assert outer.to("meta") is outer  # stands for a GPU on a machine without
+    assert outer.to("meta") is outer  # in place of a GPU on a machine without one
     assert {w.device.type for w in net.parameters()} == {"meta"}
     assert {getattr(net, device).type for device in devices} == {"meta"}
     assert net(images(net)).device.type == "meta"

@@ -117,7 +117,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None:
         decode(tmp_path / "a.tiff")
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><body>404 Not Found</body></html>")
     (tmp_path / "empty").touch()
     (tmp_path / "program").write_text(
@@ -153,7 +153,7 @@ def test_a_decompression_bomb_is_refused(
             decode(tmp_path / "a.png")
 
 
-# What stands beside the pixels of a file.
+# What is in a file besides its pixels.
 
 
 def chunk(kind: bytes, content: bytes, damage: int = 0) -> bytes:
@@ -191,7 +191,7 @@ JPEG_METADATA = {
 
 
 @pytest.mark.parametrize("what", [*PNG_METADATA, *JPEG_METADATA])
-def test_faults_beside_the_pixels_do_not_matter(tmp_path: Path, what: str) -> None:
+def test_faults_outside_the_pixels_do_not_matter(tmp_path: Path, what: str) -> None:
     suffix, start = ("png", 33) if what in PNG_METADATA else ("jpg", 20)
     path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
@@ -216,7 +216,7 @@ def test_a_png_whose_pixels_are_damaged_is_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=80), jpeg=st.booleans())
-def test_stripping_takes_any_bytes(data: bytes, jpeg: bool) -> None:
+def test_stripping_accepts_any_bytes(data: bytes, jpeg: bool) -> None:
     start = metadata.JPEG if jpeg else metadata.PNG
     stripped = metadata.strip(start + data)
     assert stripped is not None

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from scripts import assert_same_run, finished, generate, photos, read_run, run
 
-# 27 images: 14 steps an epoch.
+# 27 images: 14 steps per epoch.
 RECIPE = {"epochs": 2, "batch_size": 2, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 KILLS = int(os.environ.get("SPECGEN_SOAK", "3"))
-SECONDS = 1.4  # that the run takes, about
+SECONDS = 1.4  # that the run takes, roughly
 AT_STEP_20 = rb"\"step\": 20,"  # in a checkpoint: in the middle of the second epoch
 
 
@@ -55,7 +55,7 @@ def assert_it_ends_the_same(code: Path, data: Path, output: Path, whole: Path) -
 
 
 def stand(output: Path) -> str:
-    """Tell where the checkpoint of a killed run stands."""
+    """Tell how far the checkpoint of a killed run is."""
     step = read_run(output / "checkpoint.safetensors")["step"]
     partial = [path.with_suffix("") for path in output.glob("*.partial")]
     files = ", ".join(f"{path.stem}.partial" for path in partial)
@@ -77,7 +77,7 @@ def test_a_kill_at_a_random_moment(
             except subprocess.TimeoutExpired:
                 training.kill()
         if training.returncode == -signal.SIGKILL:
-            break  # else it had ended before
+            break  # otherwise it had already ended
     assert training.returncode == -signal.SIGKILL
     if (output / "checkpoint.safetensors").exists():
         print(f"killed after {seconds:.3f} s: {stand(output)}")

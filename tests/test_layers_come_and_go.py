@@ -52,7 +52,7 @@ def refused(text: str) -> Diagnostic:
             "a: {op: relu, after: drop7}, b: {op: relu, after: a}",
             {"conv1..drop7": "split", "fc8..prob": "gpu0", "a": "split", "b": "split"},
         ),
-        # After the end of a range that goes: what is left of the range has it.
+        # After the removed end of a range: it goes to what is left of the range.
         (
             "a: {op: relu, after: drop7}, drop7: null",
             {"conv1..relu7": "split", "fc8..prob": "gpu0", "a": "split"},
@@ -70,7 +70,7 @@ def test_new_first_layers_go_where_the_next_one_is() -> None:
     assert placed.items() >= {"a": "split", "b": "split"}.items()
 
 
-def test_a_range_of_which_nothing_is_left_goes() -> None:
+def test_a_range_with_nothing_left_is_removed() -> None:
     Path("base.yaml").write_text(
         "layers: {a: 1, b: 2}\nplacement: {layers: {a: x, b: y}}"
     )
@@ -89,7 +89,7 @@ def test_a_placement_may_be_given_for_a_new_layer() -> None:
     assert variant(text).spec.placement.layers["a"] == "gpu1"
 
 
-def test_an_overlay_s_own_placement_names_only_layers_that_are_there() -> None:
+def test_an_overlay_s_own_placement_names_only_existing_layers() -> None:
     text = "layers: {prob: null}\nplacement: {devices: {a: {}}, layers: {%s: a}}"
     assert refused(text % "conv1..prob").code == "unknown-layer"
     assert variant(text % "conv1..fc8").spec.placement.layers == {"conv1..fc8": "a"}
@@ -104,13 +104,13 @@ def test_a_new_layer_that_cannot_be_split_is_refused_with_help() -> None:
     assert "place the layer on one device" in error.help
 
 
-def test_a_new_layer_that_says_no_place_is_one_error() -> None:
+def test_a_new_layer_without_a_place_is_one_error() -> None:
     assert refused("layers: {bn: {op: relu}}").code == "new-layer"
     assert refused("layers: {bn: {op: relu, after: nosuch}}").code == "new-layer"
 
 
 @given(st.data(), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
-def test_what_is_left_stays_on_its_device(
+def test_remaining_layers_stay_on_their_devices(
     draw: st.DataObject, gone: set[int], new: set[int]
 ) -> None:
     old = [f"x{index}" for index in range(10) if index not in new]
@@ -138,7 +138,7 @@ def test_what_is_left_stays_on_its_device(
             assert set(left) <= set(names)
 
 
-# --- what is said of the network
+# --- what is said about the network
 
 
 def about(text: str) -> tuple[str, str]:
@@ -167,13 +167,13 @@ REFERENCE = "Krizhevsky, Sutskever & Hinton, NIPS 2012"
         ),
     ],
 )
-def test_another_network_is_based_on_the_one_that_was_described(
+def test_another_network_is_based_on_the_described_one(
     text: str, expected: tuple[str, str]
 ) -> None:
     assert about(text) == expected
 
 
-def test_based_on_is_said_once() -> None:
+def test_based_on_is_added_once() -> None:
     variant("layers: {norm1: null}")
     program = compile_file(Path("top.yaml"), ["layers.norm2=null"])
     assert program.spec.summary == f"Based on {SUMMARY}"
@@ -211,7 +211,7 @@ def test_each_variant_has_a_run_folder_of_its_own(
     assert f"runs/{name}/" in files["predict.py"].decode()
 
 
-# --- where a base may lie
+# --- where a base may be
 
 
 def project(*marks: str) -> Path:
@@ -225,11 +225,11 @@ def project(*marks: str) -> Path:
 
 
 @pytest.mark.parametrize("mark", [".git", "pyproject.toml"])
-def test_a_base_may_lie_anywhere_in_the_project(mark: str) -> None:
+def test_a_base_may_be_anywhere_in_the_project(mark: str) -> None:
     assert "norm1" not in compile_file(project(mark)).spec.layers
 
 
-def test_a_base_outside_of_the_project_needs_a_root() -> None:
+def test_a_base_outside_the_project_needs_a_root() -> None:
     top = project("specs/variants/.git")
     with pytest.raises(SpecError) as caught:
         compile_file(top)
@@ -242,7 +242,7 @@ def test_a_base_outside_of_the_project_needs_a_root() -> None:
         compile_file(top, root=Path("project/specs/variants"))
 
 
-def test_links_lead_out_of_no_project() -> None:
+def test_links_do_not_lead_out_of_a_project() -> None:
     top = project(".git")
     Path("stranger.yaml").write_text("secret: 1")
     Path("project/specs/alexnet.yaml").unlink()
@@ -252,7 +252,7 @@ def test_links_lead_out_of_no_project() -> None:
     assert [error.code for error in caught.value.diagnostics] == ["extends-outside"]
 
 
-def test_a_name_may_be_that_of_a_share_which_has_no_parameters() -> None:
+def test_a_name_may_equal_that_of_a_share_without_parameters() -> None:
     assert "relu5b" in variant("layers: {relu5b: {op: relu, after: relu5}}").spec.layers
     error = refused("layers: {conv5b: {op: relu, after: relu5}}")
     assert (error.code, error.message) == ("bad-name", "conv5b is also conv5 on gpu1")

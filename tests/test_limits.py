@@ -1,4 +1,4 @@
-"""What is too much: sizes, counts and errors of a spec that means no good."""
+"""What is too much: sizes, counts and errors of a hostile spec."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CONV = "  conv: {op: conv2d, out_channels: %d, kernel_size: %d, padding: %d}\n"
         ),
     ],
 )
-def test_a_tensor_that_no_device_holds_is_refused(text: str, message: str) -> None:
+def test_a_tensor_too_large_for_any_device_is_refused(text: str, message: str) -> None:
     (found,) = refused(text)
     assert (found.code, found.message) == ("out-of-range", message)
 
@@ -58,7 +58,7 @@ def test_a_tensor_that_no_device_holds_is_refused(text: str, message: str) -> No
 @pytest.mark.parametrize(
     "end", ["fc: {op: linear, out_features: 1}", "one: {op: relu}"]
 )
-def test_one_class_is_nothing_to_learn(end: str) -> None:
+def test_one_class_leaves_nothing_to_learn(end: str) -> None:
     layers = "  flat: {op: flatten}\n  fc: {op: linear, out_features: 1}\n"
     text = spec().replace(END, layers + (f"  {end}\n" if "one" in end else ""))
     (found,) = refused(text)
@@ -68,7 +68,7 @@ def test_one_class_is_nothing_to_learn(end: str) -> None:
     assert found.path == ("layers", "fc", "out_features")
 
 
-def test_a_budget_beside_a_softmax_inside() -> None:
+def test_a_budget_with_a_softmax_inside() -> None:
     placed = "placement: {devices: {a: {memory: 1B}}, layers: {soft..fc: a}}\n"
     text = spec("  soft: {op: softmax}\n", placement=placed)
     flat = text.replace("  soft", "  flat0: {op: flatten}\n  soft")
@@ -85,7 +85,7 @@ def test_more_devices_than_letters() -> None:
     assert found.message == "a placement has from 1 to 23 devices, not 24"
 
 
-def test_errors_end_somewhere() -> None:
+def test_the_number_of_errors_is_limited() -> None:
     text = spec("".join(f"  c{index}: {{op: cnv}}\n" for index in range(2000)))
     found = refused(text)
     assert len(found) == MOST_ERRORS
@@ -101,7 +101,7 @@ def test_errors_end_somewhere() -> None:
         assert refused(text)[-1].code == "too-many-errors"
 
 
-def test_near_names_are_looked_for_only_so_long() -> None:
+def test_the_search_for_near_names_is_limited() -> None:
     relus = "".join(f"  relu{index}: {{op: relu}}\n" for index in range(1000))
     wrong = "".join(f"    relv{index}: a\n" for index in range(150))
     placed = f"placement:\n  devices: {{a: {{}}}}\n  layers:\n    relu0..fc: a\n{wrong}"
@@ -134,8 +134,8 @@ def test_a_long_line_is_not_copied_for_each_of_its_keys() -> None:
     assert found == "two numbers need brackets: size: [3, 3]"
 
 
-def test_a_network_can_have_so_many_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More are counted, and not looked at: one error, however wrong they are."""
+def test_the_number_of_layers_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More are only counted: one error, however wrong they are."""
     layers = "".join(f"  l{i}: {{op: nothing}}\n" for i in range(9))
     text = f"specgen: 1\nname: Net\ninput: {{}}\nlayers:\n{layers}"
     assert len(refused(text)) > 9
@@ -147,7 +147,7 @@ def test_a_network_can_have_so_many_layers(monkeypatch: pytest.MonkeyPatch) -> N
     assert problem.span.line == 4
 
 
-def test_a_network_can_have_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_steps_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     # Six layers on four devices, one on one; five exchanges of four pieces, one of
     # the image, and one to a single device: 25 + 4 + 4 * 4 * 4 + 4.
     monkeypatch.setattr(placement, "MOST_STEPS", 97)
@@ -157,7 +157,7 @@ def test_a_network_can_have_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.code == "too-large"
 
 
-def test_a_graph_of_onnx_can_have_so_many_nodes(
+def test_the_number_of_onnx_nodes_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     norm = "  norm: {op: local_response_norm, size: 3, groups: 3}\n"

@@ -139,7 +139,7 @@ def test_whatever_a_spec_says_is_text(live: Live) -> None:
     assert text.count("</script>") == 1
 
 
-def test_it_gives_its_page_and_events_to_this_machine_only(live: Live) -> None:
+def test_it_serves_its_page_and_events_to_this_machine_only(live: Live) -> None:
     live.right(compiled(TOWERS))
     port = live.port
     good = ask(live, host=f"localhost:{port}")
@@ -172,12 +172,12 @@ def test_it_gives_its_page_and_events_to_this_machine_only(live: Live) -> None:
         socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-def test_clients_are_bounded(live: Live) -> None:
+def test_the_number_of_clients_is_limited(live: Live) -> None:
     live.right(compiled(TOWERS))
     opened = [events(live.port) for _ in range(server.MOST)]
     assert len({next(each) for each in opened}) == 1
     assert ask(live).status == 503
-    opened.clear()  # they go, which the server sees when it writes to them
+    opened.clear()  # they leave, which the server notices when it writes to them
 
     def answered(text: str) -> bool:
         live.right(compiled(text))
@@ -189,7 +189,7 @@ def test_clients_are_bounded(live: Live) -> None:
 def test_watch_serves_what_it_builds(
     spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As an editor does: look at the page, then save, at every third look of watch."""
+    """Act like an editor: look at the page, then save, at every third look of watch."""
     texts, bodies, looks = iter([WIDER, WRONG, WIDER]), [], 0
     opened: Iterator[str] = iter(())
 

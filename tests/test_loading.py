@@ -1,4 +1,4 @@
-"""Batches from processes that decode, and what becomes of these processes."""
+"""Batches from processes that decode, and what becomes of those processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def process(worker: Worker) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_order_and_pixels_are_those_without_workers(
+def test_order_and_pixels_are_the_same_without_workers(
     count: int, train: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "CHUNK", 2)  # of batches of up to 5, and of none
@@ -84,7 +84,7 @@ def test_order_and_pixels_are_those_without_workers(
         ),
     ],
 )
-def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
+def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(
     number: int, cause: str, train: Images
 ) -> None:
     (worker,) = lent(1)
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_a_sentence(
     assert loading.idle == []
 
 
-def test_no_worker_outlives_a_loop_that_is_left(train: Images) -> None:
+def test_no_worker_outlives_an_abandoned_loop(train: Images) -> None:
     both = lent(2)
     loader = Loader(train, [[index] for index in range(15)], 2)
     for _ in loader:
@@ -144,7 +144,7 @@ def test_a_worker_ends_with_its_parent() -> None:
         assert parent.communicate(timeout=60)[1] == b""
 
 
-def test_a_process_that_cannot_start_is_a_sentence(
+def test_a_process_that_cannot_start_gives_a_sentence(
     train: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 {% include "_local_response_norm.py.j2" %}
 """
 ALEXNET = {"alpha": 1e-4, "beta": 0.75, "k": 2.0}
-STRONG = {"alpha": 0.5, "beta": 0.75, "k": 1.0}  # the window's share is plain to see
+STRONG = {"alpha": 0.5, "beta": 0.75, "k": 1.0}  # the window's share is easy to see
 Array = NDArray[np.float64]
 
 
@@ -179,7 +179,7 @@ def test_takes_views(norm_class: Any) -> None:
     assert_close(dx, expected[1])
 
 
-def test_keeps_the_output_of_relu_and_one_tensor_more(norm_class: Any) -> None:
+def test_keeps_the_output_of_relu_and_one_more_tensor(norm_class: Any) -> None:
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ def test_keeps_the_output_of_relu_and_one_tensor_more(norm_class: Any) -> None:
     assert y.data_ptr() not in storages
 
 
-def test_holds_nothing_and_serves_any_device_and_width(norm_class: Any) -> None:
+def test_has_no_state_and_works_on_any_device_and_width(norm_class: Any) -> None:
     norm = norm_class(5, **STRONG)
     assert not norm.state_dict()
     for channels in (4, 9, 2):

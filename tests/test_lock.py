@@ -31,13 +31,13 @@ def test_names_everything_that_a_build_depends_on() -> None:
     assert content.endswith(b"}\n")
 
 
-def test_an_option_that_changes_the_outputs_stands_in_it() -> None:
+def test_an_option_that_changes_the_outputs_is_in_it() -> None:
     plain = json.loads(lock.dump(SPEC, SOURCES, [], OUTPUTS))
     asked = json.loads(lock.dump(SPEC, SOURCES, [], OUTPUTS, onnx_devices=True))
     assert asked == plain | {"onnx_devices": True}
 
 
-def test_the_bytes_know_neither_order_nor_place(tmp_path: Path) -> None:
+def test_the_bytes_depend_on_neither_order_nor_place(tmp_path: Path) -> None:
     elsewhere = {tmp_path / path: content for path, content in SOURCES.items()}
     backwards = dict(reversed(OUTPUTS.items()))
     sources = dict(reversed(elsewhere.items()))
@@ -139,12 +139,12 @@ def test_amending_changes_some_outputs_only() -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_broken_lock_names_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_lock_lists_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / lock.NAME).write_bytes(content)
     assert lock.load(tmp_path) == NOTHING
 
 
-def test_a_pipe_is_no_lock_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_lock_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / lock.NAME)
     assert lock.load(tmp_path) == NOTHING
 
@@ -152,7 +152,7 @@ def test_a_pipe_is_no_lock_and_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../model.py", "/etc/passwd", "..", ".", "", "a/b", "a\0b", "a\n"]
 )
-def test_a_name_that_leads_out_of_the_folder_is_no_output(
+def test_a_name_that_points_outside_the_folder_is_not_an_output(
     tmp_path: Path, name: str
 ) -> None:
     record = {"sources": {}, "outputs": {name: "", "model.py": "0"}}
@@ -164,7 +164,7 @@ def test_a_digest_is_sha256_in_hexadecimal() -> None:
     assert re.fullmatch("ba7816bf[0-9a-f]{56}", lock.digest("a.py", b"abc"))
 
 
-def test_a_digest_does_not_know_how_git_ends_lines() -> None:
+def test_a_digest_does_not_depend_on_line_endings() -> None:
     for name in ("model.py", "model.onnx.txt", lock.NAME, "net.yaml"):
         assert lock.digest(name, b"a\r\n") == lock.digest(name, b"a\n")
     assert lock.digest("model.onnx", b"a\r\n") != lock.digest("model.onnx", b"a\n")

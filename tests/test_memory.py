@@ -99,9 +99,9 @@ def alive(path: Path, program: Program, images: int) -> dict[str, int]:
     return {device: peaks.get(names[device], 0) for device in program.placed.devices}
 
 
-def check_inference(program: Program, folder: Path) -> None:
+def check_inference(program: Program, folder: Path, text: str | None = None) -> None:
     path = folder / "model.py"
-    path.write_text(model_text(program))
+    path.write_text(text or model_text(program))
     plan = memory.plan(program.placed)
     for images in (1, 3):
         planned = {device: held.inference(images) for device, held in plan.items()}
@@ -125,7 +125,7 @@ def test_inference_under_any_placement(placement: str, tmp_path: Path) -> None:
         ("self.drop3(F.relu(self.fc3(x)))", "F.relu(self.fc3(x))"),
     ],
 )
-def test_what_is_saved_otherwise_is_found(
+def test_a_model_that_saves_something_else_is_found(
     right: str, wrong: str, tmp_path: Path
 ) -> None:
     program = towers("one device")
@@ -136,7 +136,7 @@ def test_what_is_saved_otherwise_is_found(
 
 
 def test_alexnet_in_figures() -> None:
-    """Saved values an image: one of conv1's 96 x 55 x 55 is 290,400 of them."""
+    """Saved values per image: one of conv1's 96 x 55 x 55 is 290,400 of them."""
     (held,) = memory.plan(spec("alexnet_1gpu").placed).values()
     assert held.weights == 4 * 60_965_224
     assert {name: count // 4 for name, count in held.saved.items()} == {
@@ -174,7 +174,7 @@ def needed(images: int) -> int:
     return memory.plan(towers("two towers").placed)["gpu0"].training(images)
 
 
-def test_a_budget_that_is_kept() -> None:
+def test_a_budget_that_is_met() -> None:
     compile_text(BUDGET.replace("MEMORY", str(needed(128))))
 
 
@@ -214,12 +214,12 @@ def test_the_largest_batch_just_fits() -> None:
     compile_text(text.replace("BATCH", "41").replace("accumulate: 4", "accumulate: 5"))
 
 
-def test_a_budget_that_not_even_one_image_keeps() -> None:
+def test_a_budget_that_not_even_one_image_fits() -> None:
     found = over(BUDGET.replace("MEMORY", "1KiB"))
     assert found.help == "not even one image fits: place fewer layers there"
 
 
-def test_a_budget_is_not_blamed_for_anothers() -> None:
+def test_a_budget_is_not_blamed_for_another_s() -> None:
     text = BUDGET.replace("MEMORY", str(needed(100)))
     first, second = refused(text.replace("gpu1: {}", "gpu1: {memory: 2kB}"))
     assert first.help
@@ -267,7 +267,7 @@ def test_sizes(size: str) -> None:
 @pytest.mark.parametrize(
     "size", ["3GO", "-1GiB", "1e3", "GiB", "", "1.GiB", "0", "0.1B"]
 )
-def test_what_is_no_size(size: str, tmp_path: Path) -> None:
+def test_values_that_are_not_sizes(size: str, tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text(BUDGET.replace("MEMORY", repr(size)))
     with pytest.raises(SpecError) as caught:
@@ -315,7 +315,7 @@ def test_the_table_shows_the_plan() -> None:
     assert "For 128 images at once" in text
 
 
-def test_nothing_learned_before_a_move_brings_no_gradient_back() -> None:
+def test_without_parameters_before_a_move_no_gradient_comes_back() -> None:
     layers = "{flat: gpu0, fc3: gpu1, relu4: gpu0, fc5: gpu0}"
     program = compile_text(f"""
 specgen: 1
@@ -334,11 +334,11 @@ placement: {{devices: {{gpu0: {{}}, gpu1: {{}}}}, layers: {layers}}}
     }
 
 
-def test_autocast_halves_activations_and_keeps_weights_twice() -> None:
+def test_autocast_halves_activations_and_stores_weights_twice() -> None:
     half = memory.plan(spec("alexnet_1gpu").placed, half=True)["gpu0"]
     full = memory.plan(spec("alexnet_1gpu").placed)["gpu0"]
     assert half.weights == full.weights
-    assert half.casts.total() == 2 * (60_965_224 - 10_568)  # without biases
+    assert half.once.total() == 2 * (60_965_224 - 10_568)  # without biases
     assert {name: count // 2 for name, count in half.saved.items()} == {
         "conv1": 3 * 227 * 227,
         "relu1": 290_400,
@@ -357,7 +357,7 @@ def test_autocast_halves_activations_and_keeps_weights_twice() -> None:
         "drop7": 2 * 4_096,
     }
     assert half.training(7) == 12 * 60_965_224 + half.activations(7)
-    assert half.activations(7) == half.casts.total() + 7 * half.saved.total()
+    assert half.activations(7) == half.once.total() + 7 * half.saved.total()
     for images in (0, 1, 100):
         assert half.fitting(half.training(images)) == images
         assert half.fitting(half.training(images + 1) - 1) == images

@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("base.yaml").write_text(BASE)
 
 
-def test_an_overlay_that_says_nothing_changes_nothing() -> None:
+def test_an_empty_overlay_changes_nothing() -> None:
     base, top = load(Path("base.yaml")), merged(write(""))
     assert (top.data, top.keys, top.values) == (base.data, base.keys, base.values)
     assert top.comments == base.comments
@@ -95,7 +95,7 @@ def test_null_inside_a_new_value_is_a_value() -> None:
             "a: {op: x, after: relu1}, b: {op: x, after: relu1}, c: {op: x, after: a}",
             "conv1 relu1 a c b norm1 pool1",
         ),
-        # A layer that goes still tells the place of the one that comes.
+        # A removed layer still determines the place of the new one.
         ("norm1: null, bn: {op: bn, after: norm1}", "conv1 relu1 bn pool1"),
         ("bn: {op: bn, after: norm1}, norm1: null", "conv1 relu1 bn pool1"),
     ],
@@ -129,7 +129,7 @@ def test_options_place_new_layers_as_files_do(options: list[str], order: str) ->
     assert list(merged(path, *sets).data["layers"]) == order.split()
 
 
-def test_only_the_first_errors_name_what_is_nearest(
+def test_only_the_first_errors_suggest_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(merge, "MOST_COMPARED", 400)  # with four layers each time
@@ -151,7 +151,7 @@ def test_a_chain_of_overlays() -> None:
     assert "extends" not in source.data
 
 
-def test_a_base_may_lie_in_a_folder_below() -> None:
+def test_a_base_may_be_in_a_subfolder() -> None:
     write("name: Deep", "sub/deep.yaml", head="")
     write("layers: {}", "sub/middle.yaml", head="deep.yaml")
     assert merged(write("", head="./sub/middle.yaml")).data["name"] == "Deep"
@@ -219,7 +219,7 @@ def test_help_gives_the_nearest_name() -> None:
     }
 
 
-def test_a_misplaced_layer_is_still_there_to_be_checked() -> None:
+def test_a_misplaced_layer_is_still_checked() -> None:
     text = "layers: {bn: {op: bn}, conv1: {after: x, groups: 3}}"
     layers = load(write(text)).data["layers"]
     assert layers["bn"] == {"op": "bn"}

@@ -88,7 +88,7 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of a branch that changed drop1 and one that changed fc2."""
+    """A repository with one branch that changed drop1 and one that changed fc2."""
     path = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(path.parent / "cache"))
@@ -181,7 +181,7 @@ def test_after_a_merge_build_simply_builds(
     assert list(repository.folder.glob("*.orig")) == []
 
 
-def test_a_merge_that_was_merged_unbuilt_is_no_edit(repository: Repository) -> None:
+def test_a_merge_that_was_merged_unbuilt_is_not_an_edit(repository: Repository) -> None:
     end_with_one_side(repository)
     repository.git("checkout", "-q", "-b", "later", "main")
     repository.git("commit", "-q", "--allow-empty", "-m", "more")
@@ -191,7 +191,9 @@ def test_a_merge_that_was_merged_unbuilt_is_no_edit(repository: Repository) -> N
 
 
 @pytest.mark.parametrize("style", ["merge", "diff3", "zdiff3"])
-def test_a_conflict_in_the_code_is_no_edit(repository: Repository, style: str) -> None:
+def test_a_conflict_in_the_code_is_not_an_edit(
+    repository: Repository, style: str
+) -> None:
     repository.git("checkout", "-q", "-b", "neighbor", "main")
     repository.commit(NEIGHBOR)
     repository.git("config", "merge.conflictStyle", style)
@@ -202,7 +204,7 @@ def test_a_conflict_in_the_code_is_no_edit(repository: Repository, style: str) -
     assert repository.build("--check") == 0
 
 
-def test_a_revert_is_no_edit(repository: Repository) -> None:
+def test_a_revert_is_not_an_edit(repository: Repository) -> None:
     repository.commit(THEIRS)
     repository.git("revert", "HEAD~1", fails=True)
     assert OURS[0] in repository.spec.read_text()

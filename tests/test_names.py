@@ -19,13 +19,13 @@ data: {{size: 4}}
 """
 
 
-def test_reserved_are_all_prefixes_of_tensors_that_are_no_weights() -> None:
+def test_all_prefixes_of_tensors_that_are_not_weights_are_reserved() -> None:
     prefixes = {f"{part}." for part in names.CHECKPOINT_PARTS}
     assert {checkpoint.VELOCITY, checkpoint.STATISTICS} == prefixes
     assert set(onnx_export.OTHERS) == prefixes
 
 
 @pytest.mark.parametrize("name", sorted(names.CHECKPOINT_PARTS))
-def test_a_layer_is_not_called_like_a_part_of_a_checkpoint(name: str) -> None:
+def test_a_layer_cannot_have_the_name_of_a_checkpoint_part(name: str) -> None:
     (found,) = refused(NET.format(name=name))
     assert found.message == f"{name!r} already names tensors of a checkpoint"

@@ -31,7 +31,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().err.splitlines()[0]
 
 
-def test_what_it_makes_of_drawn_shapes_learns(
+def test_a_spec_for_drawn_shapes_learns(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for split, count in (("train", 12), ("val", 2)):
@@ -77,7 +77,7 @@ def test_a_copy_is_the_same_network_by_itself(name: str) -> None:
     assert "# Overlapping pooling" in Path("copy.yaml").read_text() or "mini" in name
 
 
-def test_a_copy_for_other_classes_keeps_the_rest_as_it_is() -> None:
+def test_a_copy_for_other_classes_keeps_the_rest() -> None:
     command = ["new", "copy.yaml", "--from", "alexnet_mini", "--classes", "7"]
     assert cli.main([*command, "--size", "112"]) == 0
     text = (ROOT / "specs/alexnet_mini.yaml").read_text().partition("\n")[2]
@@ -95,7 +95,7 @@ def test_an_overlay_of_a_file() -> None:
     top, base = compile_file(Path("top.yaml")), compile_file(Path("base.yaml"))
     assert top.graph.nodes[-1].shape == (3,)
     assert top.graph.nodes[:-2] == base.graph.nodes[:-2]
-    # What its comments give as an example is right, too.
+    # The example in its comments is right, too.
     text = Path("top.yaml").read_text().partition("\nlayers:")[0]
     example = Path("top.yaml").read_text().partition("places a new one:\n")[2]
     Path("top.yaml").write_text(text + "\n" + re.sub("^# ", "", example, flags=re.M))
@@ -166,7 +166,7 @@ def test_without_pillow_the_size_must_be_given(
     assert cli.main(["new", "a.yaml", "--data", "data", "--size", "32"]) == 0
 
 
-def test_the_list_has_what_each_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_describes_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["new", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80

@@ -1,4 +1,4 @@
-"""The ONNX graph: what it says of itself, and that it computes what torch does."""
+"""The ONNX graph: what it says about itself, and that it computes what torch does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from helpers import ROOT, compile_data, compile_text, model, spec_text
-from hypothesis import Phase, find, given, settings
+from hypothesis import Phase, given, settings
 from onnx import shape_inference
 from strategies import Data, networks
 from torch import Tensor
@@ -57,6 +57,9 @@ def check(graph: Graph) -> onnx.ModelProto:
         output.type.tensor_type.ClearField("shape")
     inferred = shape_inference.infer_shapes(blank, check_type=True, strict_mode=True)
     theirs = shapes((*inferred.graph.value_info, *inferred.graph.output))
+    if "Resize" in {node.op_type for node in model.graph.node}:
+        # Onnx multiplies all sizes by the scales, and then does not know the batch.
+        theirs = {name: ("N", *shape[1:]) for name, shape in theirs.items()}
     assert ours == theirs
     return model
 
@@ -116,24 +119,27 @@ def test_every_op_has_a_lowering_for_every_backend(op: type[Op], backend: str) -
     assert getattr(op, backend) is not getattr(Op, backend)
 
 
-@pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
-def test_every_op_is_drawn(op: type[Op]) -> None:
-    (name,) = get_args(op.model_fields["op"].annotation)
-    find(
-        networks(),
-        lambda data: name in [layer["op"] for layer in data["layers"].values()],
-        # No smallest example is needed. 100 in place of 2000 missed an op now and then.
-        settings=settings(max_examples=2000, phases=[Phase.generate]),
-    )
+def test_every_op_is_drawn() -> None:
+    drawn: set[str] = set()
+
+    # No smallest example is needed.
+    @settings(max_examples=300, phases=[Phase.generate])
+    @given(networks())
+    def each(data: Data) -> None:
+        drawn.update(layer["op"] for layer in data["layers"].values())
+
+    each()
+    ops = [op for op in OPS if op.inputs == (1, 1)]
+    assert drawn == {get_args(op.model_fields["op"].annotation)[0] for op in ops}
 
 
-def test_any_runtime_of_recent_years_can_load_it() -> None:
+def test_any_recent_runtime_can_load_it() -> None:
     model = build(alexnet().graph, "alexnet")
     assert model.ir_version == 8
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 
 
-def test_normalization_writes_all_its_attributes_once_a_tower() -> None:
+def test_normalization_writes_all_its_attributes_once_per_tower() -> None:
     nodes = build(alexnet().graph, "alexnet").graph.node
     norms = [node for node in nodes if node.op_type == "LRN"]
     assert [node.output[0] for node in norms] == [
@@ -154,7 +160,7 @@ def test_nodes_and_tensors_have_names_of_their_own() -> None:
     assert len({*nodes, *tensors}) == len(nodes) + len(tensors)
 
 
-def test_layers_called_like_the_outputs_give_way_to_them() -> None:
+def test_layers_with_the_names_of_outputs_are_renamed() -> None:
     layers = {
         "prob": {"op": "relu"},
         "logits": {"op": "flatten"},

@@ -59,7 +59,7 @@ def compare(simulation: Simulation, expected: dict[str, Array]) -> None:
 def check_simulation(
     program: Program, inputs: dict[str, Array], expected: dict[str, Array]
 ) -> None:
-    """Every tensor is as onnxruntime has it, and what crossed is what was planned."""
+    """Every tensor equals onnxruntime's, and what crossed is what was planned."""
     content = render(program.placed, "net")["model.onnx"]
     simulation = Simulation(content, inputs)
     compare(simulation, expected)
@@ -166,7 +166,7 @@ def test_two_devices_that_read_the_same_group_share_its_maps() -> None:
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_all_else_is_the_graph_of_any_placement(placement: str) -> None:
+def test_everything_else_is_the_graph_of_any_placement(placement: str) -> None:
     program = towers(placement)
     annotated = build(program.placed, "net")
     onnx.checker.check_model(annotated, full_check=True)
@@ -187,7 +187,7 @@ def test_onnxruntime_loads_it_and_computes_the_same() -> None:
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_the_text_form_tells_the_annotations_in_comments() -> None:
+def test_the_text_form_has_the_annotations_as_comments() -> None:
     program = towers("two, then four")
     text = render(program.placed, "net")["model.onnx.txt"].decode()
     assert "\n   # gpu0 | gpu1 on axis 1: norm1, pool1\n" in text

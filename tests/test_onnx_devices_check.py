@@ -1,4 +1,4 @@
-"""Each wrong multi-device annotation is named; onnx's own checker looks at none."""
+"""Each wrong multi-device annotation is named; onnx's own checker ignores them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from specgen.backends.onnx_devices_check import check
 Edit = Callable[[ModelProto], object]
 
 
-def test_a_network_that_is_annotated_well_has_no_problems() -> None:
+def test_a_correctly_annotated_network_has_no_problems() -> None:
     assert list(check(model())) == []
 
 
 def edit(node: str, tensor: str, **fields: list[int]) -> Edit:
-    """Set fields of what a node says of a tensor."""
+    """Set fields of what a node says about a tensor."""
 
     def apply(proto: ModelProto) -> None:
         found = spec(proto, node, tensor)
@@ -35,7 +35,7 @@ def say(node: str, tensor: str, wrong: ShardingSpecProto) -> Edit:
 def configuration(
     node: str, edit: Callable[[NodeDeviceConfigurationProto], object]
 ) -> Edit:
-    """Change all that a node says."""
+    """Change everything that a node says."""
 
     def apply(proto: ModelProto) -> None:
         (found,) = [n for n in proto.graph.node if n.name == node]
@@ -204,7 +204,7 @@ def test_each_wrong_annotation_is_named(edit: Edit, problem: str) -> None:
     assert problem in list(check(proto))
 
 
-def test_a_file_without_annotations_is_not_annotated_well() -> None:
+def test_a_file_without_annotations_is_not_correct() -> None:
     assert list(check(without_annotations(model()))) == [
         "there is no device configuration"
     ]

@@ -1,4 +1,4 @@
-"""What each op refuses, where, and with which help; how each can be split."""
+"""What each op refuses, where, and with what help; how each can be split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a run: for one run at a time, and tried before images are read."""
+"""The folder of a run: for one run at a time, and checked before images are read."""
 
 from __future__ import annotations
 

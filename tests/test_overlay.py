@@ -66,7 +66,7 @@ def test_a_base_that_cannot_be_used(head: str, code: str) -> None:
     assert (error.span.file, error.span.line) == (place, 1)
 
 
-def test_a_missing_file_has_its_nearest_name_as_help() -> None:
+def test_help_on_a_missing_file_has_the_nearest_name() -> None:
     (error,) = errors(Path("bse.yaml"))
     assert error == Diagnostic(
         "cannot-read",
@@ -77,7 +77,7 @@ def test_a_missing_file_has_its_nearest_name_as_help() -> None:
     assert errors(Path("nosuch/deep.yaml"))[0].help is None
 
 
-def test_a_large_base_is_not_read_whole() -> None:
+def test_a_large_base_is_not_read_completely() -> None:
     with Path("huge.yaml").open("wb") as file:
         file.truncate(100 * MAX_BYTES)
     (error,) = errors(write("", head="huge.yaml"))
@@ -200,7 +200,7 @@ def test_an_option_s_error_is_shown_in_the_option() -> None:
         ("training.schedule=null", "wrong-type", "null"),
     ],
 )
-def test_what_a_path_leads_to_is_checked_in_the_option(
+def test_the_value_at_a_path_is_checked_in_the_option(
     option: str, code: str, place: str
 ) -> None:
     Path("base.yaml").write_text(WHOLE)
@@ -304,7 +304,7 @@ def outcome(path: Path, sets: Sequence[str] = ()) -> tuple[Any, Any]:
 
 
 @given(st.data(), CHANGES)
-def test_options_and_the_overlay_that_says_the_same(
+def test_options_and_an_overlay_that_says_the_same(
     draw: st.DataObject, changes: dict[str, Any]
 ) -> None:
     options = as_options(draw.draw, changes)

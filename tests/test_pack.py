@@ -1,4 +1,4 @@
-"""The generated pack.py, and what training reads of its shards."""
+"""The generated pack.py, and what training reads from its shards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from specgen.runtime.survey import survey
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four images: four shards to train on, two to validate on."""
+    """Shards of four images: four for training, two for validation."""
     monkeypatch.setattr(pack, "SHARD", 4)
 
 
@@ -171,7 +171,7 @@ runpy.run_path(f"{sys.argv[0]}/pack.py", run_name="__main__")
 """
 
 
-def test_a_killed_run_goes_on(tree: Path, out: Path, tmp_path: Path) -> None:
+def test_a_killed_run_can_continue(tree: Path, out: Path, tmp_path: Path) -> None:
     folder = generate(tmp_path / "net", PLAIN)
     command = [sys.executable, "-c", SMALL_SHARDS, *map(str, (folder, tree, out))]
     running = subprocess.Popen(command, start_new_session=True)

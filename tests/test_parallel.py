@@ -30,7 +30,7 @@ RECIPE = {
     "clip_grad_norm": 1.0,
     "optimizer": {"lr": 0.01, "weight_decay": 5e-4},
 }
-SOAK = int(os.environ.get("SPECGEN_SOAK", "2"))  # runs of which all must end cleanly
+SOAK = int(os.environ.get("SPECGEN_SOAK", "2"))  # runs, all of which must end cleanly
 LOST = "error: a process of this run was lost: start all of them again with --resume"
 
 
@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two towers, without dropout: of that every process draws its own."""
+    """Two towers, without dropout, which every process draws for itself."""
     layers = {name: layer for name, layer in LAYERS.items() if name != "drop2"}
     split = TWO_DEVICES | {"layers": {"conv1..relu2": "split", "fc3..prob": "gpu0"}}
     folder = tmp_path_factory.mktemp("code") / "tiny"
@@ -64,7 +64,7 @@ def train(
     script = Path(__file__).with_name("train_exactly.py")
     command = [sys.executable, str(script), str(code), "--data", str(data)]
     command += ["--output", str(output), "--workers", "0", "--devices", "cpu", *flags]
-    # As with torchrun, the store is in no process that may be killed.
+    # As with torchrun, the store is not in a process that may be killed.
     tcp_store: Any = distributed.TCPStore  # type: ignore[attr-defined]
     store = tcp_store("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
@@ -76,7 +76,7 @@ def train(
             command,
             env=os.environ
             | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # Of a connection that ends, torch's C++ side may log a warning of its own.
+            # If a connection ends, torch's C++ side may log a warning of its own.
             | {"TORCH_CPP_LOG_LEVEL": "ERROR"}
             | (together if processes > 1 else {})
             | accidents,
@@ -177,7 +177,9 @@ def test_a_signal_to_one_stops_all_after_the_same_step(
     assert_same_run(tmp_path, alone)
 
 
-def test_what_all_refuse_is_said_once(code: Path, data: Path, alone: Path) -> None:
+def test_an_error_in_all_processes_is_reported_once(
+    code: Path, data: Path, alone: Path
+) -> None:
     both = train(2, code, data, alone)
     assert [ended.code for ended in both] == [1, 1]
     path = alone / "checkpoint.safetensors"
@@ -268,7 +270,7 @@ def test_devices_of_two_types_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("flags", ["--batch-size 4", "--steps 1", "--data {other}"])
-def test_processes_with_other_flags_or_images_do_not_wait_for_each_other(
+def test_processes_with_different_flags_or_images_do_not_wait_for_each_other(
     flags: str, code: Path, data: Path, tmp_path: Path
 ) -> None:
     other = photos(tmp_path / "photos", val=3)

@@ -44,7 +44,7 @@ def network(layers: dict[str, Any], placement: dict[str, Any]) -> Plan:
 
 
 def long_name(start: str) -> str:
-    """Return a name that is as long and wide as a spec can have."""
+    """Return a name that is as long and wide as a spec allows."""
     return start + "W" * (38 - len(start))
 
 
@@ -203,7 +203,7 @@ def test_it_says_what_is_where_and_what_crosses() -> None:
         "stride 4",
     ):
         assert words.count(said) == 1, said
-    # On both devices, save what only one fetches: fc8.
+    # On both devices, except what only one fetches: fc8.
     assert words.count("48 x 55 x 55") == words.count("86,528 B") == 2
     assert words.count("of 3.00 GiB") == 2
     assert words.count("8,192 B") == 3
@@ -222,14 +222,14 @@ def test_a_device_that_reads_nothing_of_its_own_has_no_arrow_along_its_lane() ->
     assert 'class="a"' not in fc6[0]
 
 
-def test_it_asks_for_nothing_from_elsewhere_and_runs_nothing() -> None:
+def test_it_requests_nothing_and_runs_nothing() -> None:
     """A host shows it as an image only then."""
     svg = draw(planned(towers("two"))).replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"http|<script|<image|href|url\((?!#)|@import|<foreign", svg)
 
 
 def test_words_are_escaped() -> None:
-    """Names of a spec need it not today: they are letters, digits and underscores."""
+    """A spec's names do not need it today: they are letters, digits and underscores."""
     written = text('<b> & "c"\x00\x1b', 1.25, 2, "m")
     element = ElementTree.fromstring(written)
     assert element.text == '<b> & "c"\\x00\\x1b'

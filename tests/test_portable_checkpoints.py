@@ -1,4 +1,4 @@
-"""One checkpoint for all placements: real runs hand it on from 1 to 2 to 4 to 1."""
+"""One checkpoint for all placements: real runs pass it on from 1 to 2 to 4 to 1."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def through(code: Path, devices: int, source: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, len(ROUND) + 1))
-def test_every_placement_hands_on_the_same_bytes(
+def test_every_placement_passes_on_the_same_bytes(
     steps: int, codes: dict[str, Path], handed_on: list[Path], tmp_path: Path
 ) -> None:
     path = source = handed_on[steps - 1]

@@ -37,7 +37,7 @@ CLASSES = [*sorted(sample_data.FORMS)[:8], "two\nlines"]  # of ten outputs
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of alexnet_mini, at its start but sure of its answers."""
+    """A checkpoint of alexnet_mini, untrained but sure of its answers."""
     path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
     weights = module(MINI, "model").AlexNet(["cpu"] * 2, seed=0).state_dict()
     weights["fc8.weight"] *= 100
@@ -144,7 +144,7 @@ def test_it_prints_names_and_probabilities(
     ]
 
 
-def test_names_that_are_no_text_can_be_printed(
+def test_names_that_are_not_text_can_be_printed(
     checkpoint: Path, shapes: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9\n.jpg")
@@ -172,7 +172,7 @@ def test_fewer_classes_than_five(tmp_path: Path) -> None:
     assert [name for name, _ in found] == ["dog", "owl", "cat"]
 
 
-def test_unreadable_images_are_named_and_the_others_answered(
+def test_unreadable_images_are_named_and_the_others_predicted(
     exported: Path, shapes: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "page.jpg").write_text("<html>")
@@ -200,7 +200,7 @@ def test_every_broken_photo_is_named(
     assert ended.out.startswith(f"{shapes[0]}\n")
 
 
-def test_an_answer_that_is_no_number_is_refused(
+def test_an_answer_that_is_not_a_number_is_refused(
     checkpoint: Path, shapes: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "damaged.safetensors"
@@ -213,7 +213,7 @@ def test_an_answer_that_is_no_number_is_refused(
 
 
 def refusal(model: Path, image: Path) -> str:
-    """Return the one sentence with which predict.py refuses a model."""
+    """Return the one sentence that predict.py prints to refuse a model."""
     ended = run(MINI / "predict.py", image, "--model", model)
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith(f"error: {model} "), ended.err
@@ -257,7 +257,7 @@ def write(proto: onnx.ModelProto, path: Path) -> None:
         ("mean", "é", "was not written by export.py"),
     ],
 )
-def test_metadata_that_make_no_sense_are_refused(
+def test_metadata_that_makes_no_sense_is_refused(
     key: str,
     value: str | None,
     expected: str,
@@ -269,7 +269,7 @@ def test_metadata_that_make_no_sense_are_refused(
     assert refusal(path, shapes[0]) == expected
 
 
-def test_an_export_of_other_data_is_refused(
+def test_an_export_from_other_data_is_refused(
     exported: Path, shapes: list[Path], tmp_path: Path
 ) -> None:
     settings = module(MINI, "data").SETTINGS | {"std": 1.0}
@@ -387,7 +387,7 @@ def test_the_checkpoint_of_a_run_is_the_default(
     assert (ended.code, ended.err) == (1, f"error: {expected}")
 
 
-def test_onnxruntime_is_wanted_only_for_onnx(
+def test_onnxruntime_is_needed_only_for_onnx(
     checkpoint: Path,
     exported: Path,
     shapes: list[Path],

@@ -1,14 +1,16 @@
-"""The README of a generated folder: complete, and whatever a spec says, only text."""
+"""The README of a generated folder: complete, and only text, whatever a spec says."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from branching import residual
 from helpers import TOWERS, compile_text, spec_text, towers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specgen.backends import readme as backend
 from specgen.compiler import Program, render
 from specgen.markdown import code, escaped, table
 
@@ -65,7 +67,7 @@ def test_one_device_has_no_budget_and_no_traffic_to_show() -> None:
     assert 'devices=("cuda:0",))' in text
 
 
-def test_comments_stand_where_they_belong_once() -> None:
+def test_comments_are_where_they_belong_once() -> None:
     commented = TOWERS.replace("  conv2:", "  # on conv2\n  conv2:")
     commented = commented.replace("init: {w", "# on the start\ninit: {w")
     commented = commented.replace("input: {c", "# on the image\ninput: {c")
@@ -103,14 +105,14 @@ def test_comments_stand_where_they_belong_once() -> None:
         ("two\nlines\x00", "two lines\\\\x00"),
     ],
 )
-def test_words_show_as_they_are(words: str, written: str) -> None:
+def test_words_are_shown_unchanged(words: str, written: str) -> None:
     """What was tried with cmark-gfm, GitHub's parser."""
     assert escaped(words) == written
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_a_table_keeps_its_cells(a: str, b: str) -> None:
-    """A bar behind a backslash, also behind two, ends no cell."""
+    """A bar after one backslash, or two, does not end a cell."""
     lines = table(("x", "y"), "<>", [(code(a), escaped(b))]).split("\n")
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [3, 3, 3]
 
@@ -119,7 +121,7 @@ HOSTILE = "</td> | `x` <script>alert(1)</script> ![a](http://b/c) **d** [e]: # $
 
 
 def test_hostile_words_change_nothing_but_words() -> None:
-    """Its words aside, the README of a hostile spec is that of any other."""
+    """Apart from its words, the README of a hostile spec is like any other."""
     spec = TOWERS.replace("  conv2:", "  # WORDS\n  conv2:").replace(
         "summary: two towers that meet at conv2 and at the linear layers",
         "summary: 'WORDS'\nreference: 'WORDS'",
@@ -137,3 +139,12 @@ def test_hostile_words_change_nothing_but_words() -> None:
         words = after[len(start) : len(after) - len(end)]
         assert words.count("<http://b/c>") == 1
         assert not OPENING.search(words.replace("<http://b/c>", ""))
+
+
+def test_branches_have_a_column_of_what_is_read() -> None:
+    program = towers("one")
+    text = backend.render(program.spec, program.source, "net", residual())
+    head, _, image, *_ = re.findall(r"^\|.*\|$", text, re.M)
+    assert head.endswith("| MACs | from |")
+    assert image.count("|") == head.count("|")
+    assert re.search(r"^\| `layer1.0.add` \| .* \| `bn2, maxpool` \|$", text, re.M)

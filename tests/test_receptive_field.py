@@ -25,7 +25,7 @@ def network(layers: dict[str, Any], side: int = SIDE) -> Program:
 
 
 def drawn(random: Random) -> dict[str, Any]:
-    """Return up to three layers that read values beside each other."""
+    """Return up to three layers that read values next to each other."""
 
     def pair(most: int, least: int = 1) -> list[int]:
         return [random.randint(least, most), random.randint(least, most)]
@@ -51,9 +51,9 @@ def drawn(random: Random) -> dict[str, Any]:
 
 
 def depends_on(program: Program) -> tuple[int, int]:
-    """Return on how many rows and columns of the image a value depends, when it runs.
+    """Return how many rows and columns of the image a value depends on, by running it.
 
-    That is a value in the middle of the last map; its gradient says it.
+    It is a value in the middle of the last map; its gradient shows this.
     """
     with TemporaryDirectory() as folder:
         net = model(program, Path(folder, "net"))
@@ -75,13 +75,13 @@ def depends_on(program: Program) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_the_field_is_what_a_value_depends_on(seed: int) -> None:
+def test_the_field_is_all_that_a_value_depends_on(seed: int) -> None:
     program = network(drawn(Random(seed)))
     assert depends_on(program) == last_map(program.graph).field
 
 
 def test_alexnet() -> None:
-    """195 is in Table 1 of the article that the code names."""
+    """195 is in Table 1 of the article that the code cites."""
     graph = compile_file(ROOT / "specs/alexnet.yaml").graph
     assert last_map(graph) == ((256, 6, 6), (195, 195))
 

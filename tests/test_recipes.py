@@ -1,4 +1,4 @@
-"""Recipes: their figures in the spec, and the code that follows them."""
+"""Recipes: their numbers in the spec, and the code that follows them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SGDS: dict[str, dict[str, Any]] = {
 class TestUpdate:
     @pytest.mark.parametrize("fused", [True, False])
     @pytest.mark.parametrize("name", SGDS)
-    def test_it_is_the_papers_rule_over_drops_and_at_0(
+    def test_it_is_the_paper_s_rule_across_drops_and_at_0(
         self, name: str, fused: bool, tmp_path: Path
     ) -> None:
         sgd = {"lr": 0.1, "momentum": 0.9} | SGDS[name]
@@ -92,7 +92,7 @@ class TestUpdate:
         difference = np.abs(stock.fc.weight.detach().numpy() - w["fc.weight"]).max()
         assert difference > 1e-3  # the reference can tell the two rules apart
 
-    def test_accumulated_passes_make_the_step_of_the_whole_batch(
+    def test_accumulated_passes_equal_a_step_on_the_whole_batch(
         self, tmp_path: Path
     ) -> None:
         images = torch.randn(7, 3, 24, 24, dtype=torch.float64)
@@ -155,9 +155,7 @@ class TestGradients:
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
     @pytest.mark.parametrize("share", [0.25, 4.0])
-    def test_the_norm_of_all_together_is_bounded(
-        self, share: float, tmp_path: Path
-    ) -> None:
+    def test_the_total_norm_is_bounded(self, share: float, tmp_path: Path) -> None:
         net, free = self.gradients(tmp_path / "free", {})
         norm = sum(float((g**2).sum()) for g in self.expected(net, 0.0)) ** 0.5
         bound = {"clip_grad_norm": norm * share}
@@ -184,7 +182,7 @@ class TestGradients:
 
 class TestRate:
     def rates(self, folder: Path, training: dict[str, Any]) -> list[float]:
-        """Return the rate of every step of 4 epochs; validation stands still."""
+        """Return the rate of every step of 4 epochs; validation does not improve."""
         train = module(generate(folder, BASE | {"epochs": 4} | training), "train")
         recipe = train.Recipe()
         found = []
@@ -283,7 +281,7 @@ WORDS = (
         ("all", set(WORDS) - {"drop_", "patience", "weight_lr"}),
     ],
 )
-def test_a_file_holds_only_what_its_recipe_uses(
+def test_a_file_has_only_what_its_recipe_uses(
     recipe: str, words: set[str], tmp_path: Path
 ) -> None:
     folder = generate(tmp_path / "code", BASE | RECIPES[recipe])
@@ -291,7 +289,7 @@ def test_a_file_holds_only_what_its_recipe_uses(
     assert {word for word in WORDS if word in text} == words
 
 
-def test_comments_of_the_spec_stand_above_its_figures() -> None:
+def test_comments_of_the_spec_are_above_its_figures() -> None:
     recipe = """
 training:
   # Section 5.
@@ -383,7 +381,7 @@ def test_the_layout_is_final_and_the_types_are_strict(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_figures_that_cannot_be_meant_are_errors(
+def test_numbers_that_nobody_can_intend_are_errors(
     training: dict[str, Any], code: str, place: tuple[str | int, ...]
 ) -> None:
     (found,) = check(Training.model_validate({"epochs": 2, "batch_size": 8} | training))

@@ -1,4 +1,4 @@
-"""What the generated scripts refuse: each in a sentence, and nothing half written."""
+"""What the generated scripts refuse: each with a sentence, and nothing half written."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def refusal(code: Path, *arguments: object) -> str:
-    """Return the sentences with which train.py refuses, and nothing else on stderr."""
+    """Return the sentences that train.py refuses with, and nothing else on stderr."""
     ended = run(code / "train.py", *arguments)
     assert ended.code == 1
     assert all(line.startswith("error: ") for line in ended.err.splitlines())
@@ -96,7 +96,7 @@ class TestRefusals:
             assert f"left out cannot read {name!r}: {reason}\n" in ended.out
         assert "3 images are left out; 25 remain for training\n" in ended.out
 
-    def test_an_output_that_holds_a_run(
+    def test_an_output_that_contains_a_run(
         self, code: Path, data: Path, whole: Path
     ) -> None:
         before = (whole / "checkpoint.safetensors").read_bytes()
@@ -156,7 +156,7 @@ class TestRefusals:
         assert "27 training images, but now there are 24" in error
 
     @pytest.mark.parametrize("split", ["train", "val"])
-    def test_images_of_other_names(
+    def test_images_with_other_names(
         self, split: str, code: Path, whole: Path, tmp_path: Path
     ) -> None:
         data = photos(tmp_path / "photos")
@@ -165,7 +165,7 @@ class TestRefusals:
         error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
         assert "the run began with images of different names" in error
 
-    def test_a_file_in_the_place_of_the_output_before_images_are_read(
+    def test_a_file_in_place_of_the_output_before_images_are_read(
         self, code: Path, tmp_path: Path
     ) -> None:
         data = photos(tmp_path / "photos")
@@ -302,7 +302,7 @@ def test_tensors_of_another_run_are_refused(
         ({"color_noise": None}, "color_noise is 0.1 there and missing here"),
     ],
 )
-def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
+def test_a_checkpoint_from_data_prepared_differently_is_refused(
     section: dict[str, Any], expected: str, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     section = {"size": 28, "flip": True, "color_noise": 0.1, "std": 64.0} | section
@@ -328,7 +328,7 @@ def test_a_checkpoint_of_data_prepared_otherwise_is_refused(
         ("train.py", "--workers", 100_000_000),
     ],
 )
-def test_a_number_that_a_flag_cannot_have_is_refused(
+def test_a_number_out_of_range_is_refused(
     script: str, flag: str, value: int, code: Path, tmp_path: Path
 ) -> None:
     others: dict[str, tuple[object, ...]] = {

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from branching import residual
 from helpers import ROOT, compile_text, spec_text
 
 from specgen import cli
@@ -25,7 +26,7 @@ placement:
 
 
 def plan(program: Program) -> dict[str, Any]:
-    """Return the plan as it reads it who reads JSON."""
+    """Return the plan as someone who reads its JSON sees it."""
     content = make_plan(program.spec, program.placed).as_json()
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
@@ -162,7 +163,7 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
     devices = column(alexnet, "devices")
     assert devices["conv1"] == devices["drop7"] == ["gpu0", "gpu1"]
     assert devices["fc8"] == devices["prob"] == ["gpu0"]
-    # Half of everything each, but for fc8.
+    # Half of everything each, except for fc8.
     half = (60_965_224 - 4_097_000) // 2
     assert [(d["name"], d["parameters"]) for d in alexnet["devices"]] == [
         ("gpu0", half + 4_097_000),
@@ -209,7 +210,7 @@ def test_without_groups_there_are_more_parameters() -> None:
     )
 
 
-def test_traffic_of_four_devices_stands_in_order() -> None:
+def test_traffic_of_four_devices_is_in_order() -> None:
     content = plan(compile_text(LAYERS + FOUR))
     edges = crossing(content)
     names = [f"gpu{index}" for index in range(4)]
@@ -346,7 +347,7 @@ def test_notebooks_show_an_escaped_table() -> None:
     ]
 
 
-def test_a_summary_cannot_write_to_the_terminal() -> None:
+def test_a_summary_cannot_control_the_terminal() -> None:
     text = LAYERS.replace("summary: ", 'summary: "\\e[31m\\nred" #')
     assert table(compile_text(text)).splitlines()[0] == "AlexNet: [31m red"
 
@@ -363,3 +364,13 @@ def test_a_batch_that_no_spec_could_have(
         cli.main(["show", path, "--batch-size", images])
     _, said = capsys.readouterr()
     assert said.endswith(f"{images[:30]!r} is not a whole number from 1 to 1048576\n")
+
+
+def test_branches_have_a_column_of_what_is_read() -> None:
+    _, layers, *_ = report.table(residual((1, 1))).split("\n\n")
+    rows = {line.split()[0]: line for line in layers.splitlines()}
+    assert rows["layer"].endswith("  output  from")
+    assert rows["layer1.0.add"].endswith("  bn2, maxpool")
+    assert rows["layer2.0.downsample.0"].endswith("  layer1.0.relu2")
+    assert rows["layer2.0.add"].endswith("  bn2, downsample.1")
+    assert rows["layer2.0.bn1"].endswith("  128 x 28 x 28")

@@ -9,11 +9,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from branching import residual
 from browser import Browser
 from helpers import TOWERS, compile_text, spec_text, towers
 
 from specgen import cli
-from specgen.page import page
+from specgen.page import page, views
 
 ALEXNET = spec_text("alexnet")
 CHANGED = (
@@ -38,7 +39,7 @@ def both() -> str:
 
 
 def rows(text: str, layer: str) -> list[str]:
-    """Return the rows of a layer, one a side that has it."""
+    """Return the rows of a layer, one per side that has it."""
     return re.findall(rf'<tr data-layer="{layer}".*?</tr>', text)
 
 
@@ -50,7 +51,7 @@ def words(text: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
-def test_it_says_all_that_is_known(alone: str) -> None:
+def test_it_says_everything_that_is_known(alone: str) -> None:
     said = words(alone)
     for text in (
         "AlexNet as published, two towers on two GPUs",
@@ -95,14 +96,21 @@ def test_equal_specs_have_nothing_marked() -> None:
     assert 'class="alone"' not in text
 
 
-def test_a_split_and_a_single_device_stand_side_by_side() -> None:
+def test_a_split_and_a_single_device_are_side_by_side() -> None:
     text = page("a", towers("one"), ("b", towers("four")))
     assert text.count("<h2>Between devices</h2>") == 1
     assert len(rows(text, "conv1")) == 2
 
 
+def test_branches_have_a_column_of_what_is_read() -> None:
+    rows = views.layers(residual(), branches=True)
+    assert rows["layer1.0.add"][-1] == "bn2, maxpool"
+    assert rows["layer1.0.conv2"][-1] == ""
+    assert len({*map(len, rows.values())}) == 1
+
+
 @pytest.mark.parametrize("name", ["alone", "both"])
-def test_it_asks_for_nothing(name: str, request: pytest.FixtureRequest) -> None:
+def test_it_requests_nothing(name: str, request: pytest.FixtureRequest) -> None:
     text = request.getfixturevalue(name).replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|\ssrc=|\shref=|@import|<link|<iframe", text)
     assert set(re.findall(r"url\((.)", text)) == {"#"}
@@ -121,7 +129,7 @@ def test_it_runs_nothing_but_its_own_script() -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_command_writes_a_page_over_an_older_one_only(
+def test_the_command_overwrites_only_an_older_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, out = tmp_path / "net.yaml", tmp_path / "net.html"
@@ -148,7 +156,7 @@ def test_the_command_writes_a_page_over_an_older_one_only(
     assert {path.name for path in tmp_path.iterdir()} == {"net.yaml", "net.html"}
 
 
-def test_wrong_specs_leave_the_page_as_it_is(
+def test_wrong_specs_leave_the_page_unchanged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, out = tmp_path / "net.yaml", tmp_path / "net.html"
@@ -167,11 +175,13 @@ POINT = """[
   getComputedStyle(tip).display,
   tip.innerText,
 ]"""
+BARS = """[...document.querySelectorAll("svg .budget, svg .held")].map((bar) =>
+  Math.round(bar.getBBox().height))"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
 
 
 @pytest.mark.parametrize(("scheme", "color"), [(1, "255, 255, 255"), (0, "13, 17, 23")])
-def test_a_browser_shows_details_under_the_pointer(
+def test_a_browser_shows_details_at_the_pointer(
     scheme: int, color: str, both: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "page.html"
@@ -190,3 +200,4 @@ def test_a_browser_shows_details_under_the_pointer(
         background = "getComputedStyle(document.body).backgroundColor"
         assert browser.see(background) == f"rgb({color})"
         assert browser.see(FITS)
+        assert browser.see(BARS) == [8, 8] * 4

@@ -114,7 +114,7 @@ def test_a_drawn_spec_builds_the_same(data: Data, recipe: Data, alone: bool) -> 
 
 
 @given(plain_data.filter(lambda data: "null" not in json.dumps(data)))
-def test_any_text_is_read_as_it_was_written(data: object) -> None:
+def test_any_text_is_read_back_unchanged(data: object) -> None:
     source = read(f"a: {_flow(data)}\n")
     assert source.data == {"a": data}
     if isinstance(data, str):

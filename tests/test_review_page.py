@@ -1,4 +1,4 @@
-"""docs/review.md shows what is printed, and its files and commands do what it says."""
+"""docs/review.md shows what is printed; its files and commands do what it says."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
 
 
-def test_what_check_says_of_the_change(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_check_says_about_the_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["build", "--check", "--diff", "specs/"]) == 1
     (shown,) = blocks("", "See what has changed")
     assert capsys.readouterr().out.endswith(f"\n\n{shown}")

@@ -52,7 +52,7 @@ def test_renders_the_same_bytes_again(tmp_path: Path) -> None:
 
 
 def test_color_does_not_give_the_class_away() -> None:
-    """The nearest other image by mean color is of the same class as if by chance."""
+    """The nearest other image by mean color has the same class only by chance."""
     means = []
     for form in sample_data.FORMS:
         for index in range(20):
@@ -68,7 +68,7 @@ def test_color_does_not_give_the_class_away() -> None:
 
 
 @pytest.mark.parametrize("taken", ["file", "folder"])
-def test_touches_nothing_that_is_there(tmp_path: Path, taken: str) -> None:
+def test_touches_nothing_that_exists(tmp_path: Path, taken: str) -> None:
     target = tmp_path / "data"
     kept = target if taken == "file" else target / "mine.txt"
     kept.parent.mkdir(exist_ok=True)

@@ -60,7 +60,7 @@ def test_a_statement_begins_with_what_moves_and_with_parameters() -> None:
     assert moving == ["conv1", "fc3", "fc4", "prob"]
 
 
-def test_more_calls_than_a_line_is_read_with_are_several_statements() -> None:
+def test_many_calls_become_several_statements() -> None:
     again = "\n".join(f"  again{index}: {{op: relu}}" for index in range(6))
     text = TOWERS.replace("  drop3:", f"{again}\n  drop3:")
     forward = model_text(compile_text(text))

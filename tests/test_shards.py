@@ -24,7 +24,7 @@ from specgen.runtime.loading import Loader
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four images: four shards to train on, two to validate on."""
+    """Shards of four images: four for training, two for validation."""
     monkeypatch.setattr(pack, "SHARD", 4)
 
 
@@ -65,7 +65,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(data=st.data())
 @pytest.mark.parametrize("name", ["pack.json", "train-00000.json", "val-00000.json"])
-def test_any_other_list_is_refused_in_a_sentence(
+def test_any_other_list_is_refused_with_a_sentence(
     packed: Path, name: str, data: st.DataObject
 ) -> None:
     path = packed / name
@@ -127,7 +127,9 @@ def test_a_crafted_list_is_refused_or_harmless(
         assert all(reason.isprintable() for reason in explain(batch.bad))
 
 
-def test_images_twice_and_missing_classes_are_refused(tree: Path, out: Path) -> None:
+def test_duplicate_images_and_missing_classes_are_refused(
+    tree: Path, out: Path
+) -> None:
     run_pack(tree, out)
     first, last = (out / f"val-0000{number}.json" for number in (0, 1))
     whole = first.read_bytes()
@@ -179,7 +181,7 @@ def test_a_shard_that_shrinks_during_a_run_is_named(tree: Path, out: Path) -> No
     assert list(batch.bad.values()) == [f"No such file or directory: {str(shard)!r}"]
 
 
-def test_lists_in_the_place_of_others_are_refused(tree: Path, out: Path) -> None:
+def test_lists_in_place_of_others_are_refused(tree: Path, out: Path) -> None:
     run_pack(tree, out)
     shard = out / "train-00000.json"
     listing, index = shard.read_bytes(), (out / "pack.json").read_bytes()

@@ -1,4 +1,4 @@
-"""What `show` prints of a spec that is wrong: what is sound of it, then the errors."""
+"""What `show` prints for a spec with errors: its sound parts, then the errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def test_over_budget_the_table_comes_first(capsys: pytest.CaptureFixture[str]) -
     lines, said = show(capsys, "--set", "training.batch_size=900")
     assert "gpu1 conv1..drop7 28,434,112 47% 4.27 GiB 3.00 GiB 142%" in lines
     assert said.count("error[over-budget]") == 2
-    lines, _ = show(capsys, "--set", "training.batch_size=900", "--batch-size", "100")
-    assert any(line.startswith("For 100 images at once") for line in lines)
+    lines, _ = show(capsys, "--set", "training.batch_size=900", "--batch-size", "1000")
+    assert any(line.startswith("For 1,000 images at once") for line in lines)
 
 
 def test_layers_are_shown_up_to_the_first_wrong_one(
@@ -38,7 +38,7 @@ def test_layers_are_shown_up_to_the_first_wrong_one(
     assert "conv3: 384 output channels cannot be divided into 5 groups" in said
 
 
-def test_all_layers_are_shown_of_what_cannot_be_placed(
+def test_all_layers_are_shown_if_they_cannot_be_placed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines, said = show(capsys, "--set", "layers.fc7.out_features=4095")
@@ -56,7 +56,7 @@ def test_all_layers_are_shown_of_what_cannot_be_placed(
         ["--set", "layers.conv1.out_channels=x"],
     ],
 )
-def test_of_what_is_unknown_nothing_is_shown(
+def test_nothing_unknown_is_shown(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines, said = show(capsys, *options)
@@ -64,7 +64,7 @@ def test_of_what_is_unknown_nothing_is_shown(
     assert said.startswith("error[")
 
 
-def test_what_the_spec_leaves_to_defaults_is_shown_as_it_will_be(
+def test_defaults_are_shown_as_they_will_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "specgen: 1\nname: Net\ninput: {channels: 3, height: 32, width: 32}\n"

@@ -1,7 +1,7 @@
 """A small edit of a spec is a small difference in review, in every generated file.
 
-The bounds are what was measured when they were written down: lines taken out, and lines
-put in. A file that is not named stays as it is, save `model.onnx` and the lock, which
+The bounds are what was measured when they were written down: lines removed, and lines
+added. A file that is not named does not change, except `model.onnx` and the lock, which
 nobody reads in review.
 """
 
@@ -29,7 +29,7 @@ SHORT = {
 
 
 class Edit(NamedTuple):
-    """Words of the spec, what becomes of them, and how many lines may change."""
+    """Words of the spec, what replaces them, and how many lines may change."""
 
     old: str
     new: str
@@ -41,7 +41,7 @@ NORM2 = "norm2: {op: local_response_norm, size: 5, alpha: 1e-4, beta: 0.75, k: 2
 SPLIT = "conv1..drop7: split\n    fc8..prob: gpu0"
 PLATEAU = """\
     kind: plateau
-    # Ours: in Section 5 it is by eye that validation error stops improving.
+    # Ours: Section 5 judges by eye when validation error stops improving.
     patience: 3
     # Section 5.
     drops: 3
@@ -50,7 +50,7 @@ PLATEAU = """\
 """
 
 EDITS = {
-    # What people read stands once, or twice where a comment does.
+    # What people read is there once, or twice where a comment is.
     "the summary": Edit(
         "summary: AlexNet as", "summary: AlexNet, as", {"model": 3, "readme": 2}
     ),
@@ -62,7 +62,7 @@ EDITS = {
         "conv3: {op: conv2d, out_channels: 256",
         {"model": 12, "picture": 30, "readme": 12, "graph": 10},
     ),
-    # The same, and a row a layer behind it up to the next that learns.
+    # The same, and a row per layer after it, up to the next that learns.
     "features of a layer": Edit(
         "fc6: {op: linear, out_features: 4096",
         "fc6: {op: linear, out_features: 2048",
@@ -74,7 +74,7 @@ EDITS = {
         "kernel_size: 3, padding: 1",
         {"model": 6, "picture": 10, "readme": 8, "graph": 4},
     ),
-    # One more exchange: a line each way, and the bytes it brings.
+    # One more exchange: a line each way, and its bytes.
     "groups of a layer": Edit(
         f"{CONV4}, groups: 2",
         CONV4,
@@ -96,7 +96,7 @@ EDITS = {
         "out_features: 10",
         {"model": 14, "picture": 10, "readme": 8, "graph": 6},
     ),
-    # Neither picture nor README say what a layer does in training only.
+    # Neither picture nor README says what a layer does only in training.
     "dropout": Edit(
         "drop6: {op: dropout, p: 0.5}",
         "drop6: {op: dropout, p: 0.3}",
@@ -114,7 +114,7 @@ EDITS = {
         "",
         {"model": 5, "picture": 9, "readme": 5, "graph": 11},
     ),
-    # A ninth column begins a second row of lanes; what is behind it only moves.
+    # A ninth column begins a second row of lanes; what comes after it only moves.
     "a column put in": Edit(
         "  conv5:",
         f"  {CONV4.replace('4:', '9:')}, groups: 2}}\n  relu9: {{op: relu}}\n  conv5:",
@@ -134,8 +134,8 @@ EDITS = {
     "where the last layers run": Edit(
         SPLIT, SPLIT[:-1] + "1", {"model": 6, "picture": 14, "readme": 6}
     ),
-    # Two towers become one: half of the model goes, one lane is all but empty, and the
-    # image moves to the other.
+    # Two towers become one: half of the model is removed, one lane is almost empty, and
+    # the image moves to the other.
     "layers no longer split": Edit(
         SPLIT,
         SPLIT.replace("split", "gpu1"),
@@ -180,7 +180,7 @@ def test_a_small_edit_is_a_small_difference(
 
 
 def changed_lines(before: str, after: str) -> int:
-    """Count the lines taken out and put in."""
+    """Count the lines removed and added."""
     a, b = before.splitlines(), after.splitlines()
     return sum(
         end - start + stop - begin

@@ -99,7 +99,7 @@ def test_crlf_lines_have_no_carriage_return() -> None:
     assert source.comments == {("a",): ("one",)}
 
 
-def test_an_alias_has_its_own_place_and_what_is_in_it_the_anchor_s() -> None:
+def test_an_alias_has_its_own_place_and_its_content_the_anchor_s() -> None:
     source = read("a: &x {b: [1]}\nc: *x\n")
     assert source.data == {"a": {"b": [1]}, "c": {"b": [1]}}
     assert source.values["c",].line == 2
@@ -131,7 +131,7 @@ def test_locate_takes_the_nearest_ancestor_and_sorts() -> None:
     assert [diagnostic.code for diagnostic in two] == ["a", "d"]
 
 
-def test_locate_keeps_a_span_that_is_there() -> None:
+def test_locate_keeps_an_existing_span() -> None:
     source = read("a: 1\nb: 2")
     diagnostic = Diagnostic("x", "", ("a",), span=source.values["b",])
     assert source.locate([diagnostic]) == (diagnostic,)
@@ -176,6 +176,6 @@ h: {i: 1,
     }
 
 
-def test_comments_hold_printable_text_only() -> None:
+def test_comments_have_only_printable_text() -> None:
     comments = read("# a\u202eb\u00adc\nd: 1").comments
     assert comments == {("d",): ("abc",)}

@@ -18,12 +18,12 @@ from specgen.backends.onnx import build
 from specgen.compiler import Program
 
 Array = NDArray[np.float64]
-FIELDS = {"alpha": 1e-3, "beta": 0.75, "k": 1.0}  # those of 2012
-STRONG = {"alpha": 2.0, "beta": 0.6, "k": 0.5}  # the window's share is plain to see
+FIELDS = {"alpha": 1e-3, "beta": 0.75, "k": 1.0}  # those of the 2012 code
+STRONG = {"alpha": 2.0, "beta": 0.6, "k": 0.5}  # the window's share is easy to see
 
 
 def program(x: tuple[int, int, int], size: int, **fields: float) -> Program:
-    """Compile the norm, and a classifier behind it."""
+    """Compile the norm, and a classifier after it."""
     norm = {"op": "spatial_response_norm", "size": size, **fields}
     layers = {"norm": norm, "flat": {"op": "flatten"}}
     layers["fc"] = {"op": "linear", "out_features": 2}
@@ -38,7 +38,7 @@ def norm_class() -> Any:
 
 
 def reference(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-    """Divide by size ** 2, also where the window hangs over an edge."""
+    """Divide by size ** 2, even where the window extends past an edge."""
     reach = size // 2
     y = np.empty_like(x)
     _, _, height, width = x.shape

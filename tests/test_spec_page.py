@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
 from specgen import source
 from specgen.compiler import compile_file, render
-from specgen.ops import AnyOp
 from specgen.spec.data import Data
 from specgen.spec.training import Training
 from specgen.yaml12 import reader
@@ -50,18 +48,6 @@ def rows(section: str) -> dict[str, str]:
 @pytest.mark.parametrize(("section", "model"), [("Data", Data), ("Training", Training)])
 def test_every_key_is_named(section: str, model: type[BaseModel]) -> None:
     assert list(rows(section)) == list(model.model_fields)
-
-
-def test_every_op_and_every_field_is_named() -> None:
-    said = rows("Layers")
-    union, *_ = get_args(AnyOp)
-    for op in get_args(union):
-        (name,) = get_args(op.model_fields["op"].annotation)
-        text = said[name]
-        if "the same" in text:  # as the row above
-            text += said["max_pool2d"]
-        named = set(re.findall(r"`(\w+)`", text))
-        assert set(op.model_fields) - {"op"} <= named, name
 
 
 def test_the_limits_are_those_of_the_reader() -> None:

@@ -32,7 +32,7 @@ def test_only_planned_copies_cross(stem: str) -> None:
 
 
 @pytest.mark.parametrize("stem", SPECS)
-def test_twenty_steps_lose_the_same_on_one_device(stem: str) -> None:
+def test_twenty_steps_have_the_same_losses_on_one_device(stem: str) -> None:
     program = spec(stem, small=True)
     found, alone = losses(program, 20), losses(on_one_device(program), 20)
     torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
@@ -41,7 +41,7 @@ def test_twenty_steps_lose_the_same_on_one_device(stem: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("stem", SPECS)
-def test_a_real_gpu_beside_the_cpu_computes_the_same(stem: str) -> None:
+def test_a_real_gpu_and_the_cpu_compute_the_same(stem: str) -> None:
     program = spec(stem, small=True)
     count = len(program.placed.devices)
     mixed = (["cuda:0", "cpu"] * count)[:count]

@@ -1,4 +1,4 @@
-"""Sweeps: what `--sweep` can say, and what is wrong with others."""
+"""Sweeps: what `--sweep` accepts, and what is wrong with others."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_wrong_sweep_is_shown_where_it_is(text: str, code: str, place: str) ->
     assert text[error.span.column - 1 :][: error.span.length] == place
 
 
-def test_a_path_is_swept_once_and_all_errors_are_found() -> None:
+def test_a_path_is_swept_only_once_and_all_errors_are_found() -> None:
     sweeps, problems = read_sweeps(["a=1", "b=", "a=2", "c=1"])
     assert [sweep.path for sweep in sweeps] == ["a", "c"]
     assert [p.message for p in problems] == [

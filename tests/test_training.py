@@ -34,7 +34,7 @@ from specgen.runtime.errors import CheckpointError
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
-STEPS = 4  # an epoch: 27 images in batches of 8
+STEPS = 4  # in an epoch: 27 images in batches of 8
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:
     }
 
 
-def test_a_checkpoint_holds_whole_tensors_under_the_names_of_the_spec(
+def test_a_checkpoint_has_whole_tensors_under_the_names_in_the_spec(
     whole: Path,
 ) -> None:
     tensors = load_file(whole / "checkpoint.safetensors")
@@ -89,7 +89,7 @@ def test_a_checkpoint_holds_whole_tensors_under_the_names_of_the_spec(
     assert tensors["momentum_buffer.conv1.weight"].any()
 
 
-def test_stopped_in_mid_epoch_and_resumed_twice_it_ends_the_same(
+def test_stopped_mid_epoch_and_resumed_twice_it_ends_the_same(
     code: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     train = (code / "train.py", "--data", data, "--output", tmp_path)
@@ -137,7 +137,7 @@ def test_a_signal_saves_and_says_how_to_resume(
         out, err = train.communicate(timeout=60)
     assert train.returncode == 130, err
     assert "Traceback" not in err
-    # The flags stay as they were, and the interpreter.
+    # The flags and the interpreter stay the same.
     again = shlex.split(out.splitlines()[-1].partition("; resume with: ")[2])
     path = output / "checkpoint.safetensors"
     assert again == [*command, "--resume", str(path)]
@@ -178,7 +178,7 @@ def test_resuming_a_finished_run_says_so(
     assert rows(tmp_path)[-1]["epoch"] == "4"
 
 
-def test_tensorboard_is_written_where_it_is_installed(
+def test_tensorboard_is_written_if_it_is_installed(
     code: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[object, ...]] = []
@@ -225,7 +225,7 @@ def test_without_tensorboard_nothing_is_missing(
 def test_switches_change_no_more_than_the_last_digits(
     data: Path, tmp_path: Path
 ) -> None:
-    # Without dropout: compiled, it draws other numbers.
+    # Without dropout: compiled, it draws different numbers.
     layers = {name: layer for name, layer in LAYERS.items() if name != "drop2"}
     split = TWO_DEVICES | {"layers": {"conv1..relu2": "split", "fc3..prob": "gpu0"}}
     code = generate(tmp_path / "code", BASE, layers=layers, placement=split)
@@ -245,7 +245,7 @@ def test_switches_change_no_more_than_the_last_digits(
         pytest.skip("--compile was not tested: there is no g++")
 
 
-def test_resume_before_the_first_checkpoint_is_a_start(
+def test_resume_before_the_first_checkpoint_starts_a_new_run(
     code: Path, data: Path, tmp_path: Path
 ) -> None:
     ended = run(
@@ -264,7 +264,7 @@ def test_resume_before_the_first_checkpoint_is_a_start(
     assert rows(tmp_path)
 
 
-def test_it_says_which_devices_and_how_many_outputs_stay_unused(
+def test_it_says_which_devices_and_how_many_outputs_are_unused(
     code: Path, data: Path, tmp_path: Path
 ) -> None:
     train = (code / "train.py", "--data", data, "--output", tmp_path, "--steps", 1)
@@ -274,7 +274,7 @@ def test_it_says_which_devices_and_how_many_outputs_stay_unused(
     assert "epoch 1: train loss" in ended.out
 
 
-def test_a_checkpoint_goes_on_under_another_placement(
+def test_a_checkpoint_resumes_under_another_placement(
     data: Path, tmp_path: Path
 ) -> None:
     # Without dropout, which draws for each share.
@@ -306,7 +306,7 @@ def test_evaluate_repeats_the_last_validation(
     assert "top-5" in ten.out
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "checkpoint.safetensors"
@@ -324,7 +324,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_written_leaves_the_previous_one(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     row = report.row(1, 4, "val", (1.0, 0.5, 0.9), 0.01, 100.0)
     train_row = report.row(1, 4, "train", (1.0, 0.5, 0.9), 0.01, 100.0)

@@ -57,7 +57,7 @@ def write(root: Path, state: dict[str, dict[str, bytes]], times: int = 1) -> Non
 
 
 def in_a_process(run: Callable[[], object]) -> int:
-    """Run something in a process of its own and return how that is going."""
+    """Run something in a process of its own and return its ID."""
     process = os.fork()
     if process == 0:
         try:
@@ -120,13 +120,13 @@ def test_a_build_that_is_killed_has_done_nothing_or_all(root: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
-def test_another_signal_does_no_harm_either(root: Path, how: signal.Signals) -> None:
+def test_other_signals_do_no_harm_either(root: Path, how: signal.Signals) -> None:
     interrupted(root, how)
     writer.drift(root, NEW)
     assert found(root) == OLD
 
 
-def test_a_new_folder_that_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+def test_a_folder_of_a_killed_build_is_made_by_the_next(tmp_path: Path) -> None:
     def build() -> None:
         writer.write(tmp_path / "generated", NEW)
 
@@ -161,7 +161,7 @@ def interrupted(root: Path, how: signal.Signals = signal.SIGKILL) -> int:
     raise AssertionError
 
 
-def test_an_interrupted_swap_is_a_mixture_until_specgen_is_asked(root: Path) -> None:
+def test_an_interrupted_swap_is_a_mixture_until_specgen_runs(root: Path) -> None:
     interrupted(root)
     assert (root / lock.STAGE).is_dir()
     mixture = {path.name: path.read_bytes() for path in (root / "net").iterdir()}
@@ -170,7 +170,7 @@ def test_an_interrupted_swap_is_a_mixture_until_specgen_is_asked(root: Path) -> 
     assert found(root) == OLD
 
 
-def test_what_a_person_did_since_stays(root: Path) -> None:
+def test_later_changes_by_a_person_stay(root: Path) -> None:
     (root / "net" / "notes.md").write_text("mine")
     interrupted(root)
     (root / "net" / "b.py").write_text("mine")
@@ -208,7 +208,7 @@ def test_what_is_not_a_stage_is_named(kind: str, root: Path) -> None:
 @pytest.mark.parametrize(
     "journal", ["", "[]", "{}", "null", '{"inode": 1}', "[" * 9999, "..", "made"]
 )
-def test_a_journal_of_another_hand(root: Path, journal: str) -> None:
+def test_a_journal_written_by_someone_else(root: Path, journal: str) -> None:
     outside = root.parent / "outside.py"
     outside.write_text("mine")
     digest = lock.digest("outside.py", b"mine")
@@ -229,7 +229,7 @@ def test_a_journal_of_another_hand(root: Path, journal: str) -> None:
 
 
 @pytest.mark.parametrize("again", range(ROUNDS))
-def test_builds_at_once_and_kills(again: int, root: Path) -> None:
+def test_concurrent_builds_and_kills(again: int, root: Path) -> None:
     """Four builds, half of them killed at some moment, while a reader looks on."""
     states = [OLD, NEW, folders(a="5"), folders(a="6", e="7")]
     builds = [in_a_process(partial(write, root, state, times=5)) for state in states]
@@ -246,7 +246,7 @@ def test_builds_at_once_and_kills(again: int, root: Path) -> None:
     assert found(root) in states
 
 
-def test_a_new_root_of_builds_at_once(tmp_path: Path) -> None:
+def test_a_new_root_with_concurrent_builds(tmp_path: Path) -> None:
     states = [folders(a=str(number)) for number in range(4)]
     for round in range(ROUNDS):
         root = tmp_path / str(round) / "generated"
@@ -255,7 +255,7 @@ def test_a_new_root_of_builds_at_once(tmp_path: Path) -> None:
         assert found(root) in states
 
 
-def test_a_root_that_goes_while_it_is_waited_for_is_made_again(tmp_path: Path) -> None:
+def test_a_root_that_disappears_during_the_wait_is_made_again(tmp_path: Path) -> None:
     root = tmp_path / "generated"
 
     def write_soon() -> None:
@@ -266,7 +266,7 @@ def test_a_root_that_goes_while_it_is_waited_for_is_made_again(tmp_path: Path) -
     def fail_late() -> None:
         with transaction.writing(root):
             time.sleep(0.1)
-            raise SpecError([])  # the root is empty and goes
+            raise SpecError([])  # the root is empty and is removed
 
     waiting = in_a_process(write_soon)
     with pytest.raises(SpecError):
@@ -275,7 +275,7 @@ def test_a_root_that_goes_while_it_is_waited_for_is_made_again(tmp_path: Path) -
     assert found(root) == NEW
 
 
-def test_who_holds_a_folder_for_long_is_not_waited_for(
+def test_a_folder_locked_for_long_is_an_error(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transaction, "PATIENCE", 0.05)
@@ -287,7 +287,7 @@ def test_who_holds_a_folder_for_long_is_not_waited_for(
     assert found(root) == OLD
 
 
-def test_a_disk_that_locks_no_folders(
+def test_a_disk_that_cannot_lock_folders(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flock = fcntl.flock

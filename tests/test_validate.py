@@ -214,7 +214,7 @@ def test_limits_of_other_kinds(field: str, place: str, message: str) -> None:
         (CONV % "stride:2", "stride:2", "put a space after the colon: stride: 2"),
         (HEAD + "nam: x", "nam", "the nearest name is name"),
         (HEAD + "input: {form: x}", "form", "the nearest name is from"),
-        (HEAD + "input: {from_: x}", "from_", "the nearest name is from"),
+        (HEAD + "input: {from_: x}", "from_", "it is called from here"),
         (HEAD + "first: {op: relu, siz: 1}", "siz", "valid names are op"),
         (HEAD + "first: {op: norm, size: 1, norm: 1}", "norm", None),
         (
@@ -224,7 +224,7 @@ def test_limits_of_other_kinds(field: str, place: str, message: str) -> None:
         ),
     ],
 )
-def test_an_unknown_key_has_the_nearest_name_or_all(
+def test_an_unknown_key_gets_the_nearest_name_or_all(
     text: str, place: str, help: str | None
 ) -> None:
     code, key, message, found_help = one(text)
@@ -261,7 +261,7 @@ def test_a_mistyped_required_key_is_one_error() -> None:
     assert one(text)[0] == "unknown-key"
 
 
-def test_an_unknown_op_has_the_nearest_or_all() -> None:
+def test_an_unknown_op_gets_the_nearest_or_all() -> None:
     text = "name: x\nlayers: {a: {op: %s}}"
     assert one(text % "conf2d") == (
         "unknown-op",
@@ -274,7 +274,7 @@ def test_an_unknown_op_has_the_nearest_or_all() -> None:
     assert one("name: x\nlayers: {a: 5}")[:2] == ("wrong-type", "5")
 
 
-def test_a_literal_has_its_nearest_choice() -> None:
+def test_a_literal_gets_its_nearest_choice() -> None:
     assert one(CONV % "mode: reflct")[3] == "the nearest name is reflect"
     code, _, message, help = one(CONV % "init: kamming")
     assert code == "bad-choice"
@@ -331,7 +331,7 @@ input: {step: .nan, extra: *x}
     ]
 
 
-def test_what_stands_in_for_the_unreadable_is_no_second_error() -> None:
+def test_a_stand_in_for_the_unreadable_is_not_a_second_error() -> None:
     for value in (".nan", "*nosuch", "!!foo 1", "!!int x"):
         assert len(found(HEAD + f"input: {{step: {value}}}")) == 1
     assert len(found(HEAD + "1: 2")) == 1
@@ -352,7 +352,7 @@ def test_problems_alone_are_errors() -> None:
         ("stride: 4", "stride: 0", "out-of-range", "0"),
         ("layers:\n", "layer:\n", "unknown-key", "layer"),
         ("height: 224, ", "", "missing-key", "input"),
-        ("bias: 1}", "bias: one}", "wrong-type", "one"),
+        ("bias: 1}", "bias: one}", "bad-choice", "one"),
     ],
 )
 def test_the_schema_of_specs(old: str, new: str, code: str, place: str) -> None:

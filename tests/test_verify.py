@@ -1,4 +1,4 @@
-"""Verify passes what is right and fails, by name, each fault that is planted."""
+"""Verify passes what is right, and fails each planted fault by name."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_every_check_has_a_fault() -> None:
 
 
 def onnx_faults() -> dict[str, bytes]:
-    """ONNX graphs that are not that of the network, each of its own fault."""
+    """ONNX graphs that are not that of the network, each with a fault of its own."""
     edits = {
         "a norm across its groups": (", groups: 4}\n  pool1", "}\n  pool1"),
         "a wrong alpha": ("alpha: 0.1", "alpha: 0.11"),
@@ -194,7 +194,7 @@ def test_layers_with_each_others_names_in_onnx() -> None:
     assert failed(found) == {"shapes in ONNX"}
 
 
-def test_a_relu_left_out_is_seen_on_one_device_too() -> None:
+def test_a_missing_relu_is_noticed_on_one_device_too() -> None:
     program = towers("one")
     found = verify(program, edited(program, "F.relu(self.fc4(x))", "self.fc4(x)"))
     assert failed(found) == {VALUES, SAVED}
@@ -297,13 +297,15 @@ def test_the_first_layer_that_differs_is_named() -> None:
     assert first_difference(verify(program), layers) is None
 
 
-def test_table_shows_what_generated_code_says_without_obeying_it() -> None:
+def test_table_escapes_what_generated_code_says() -> None:
     program = towers("two")
     files = render(program) | {"model.py": b"raise ValueError('\\x1b[31mred')"}
     assert "\x1b" not in table(verify(program, files))
 
 
-def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(sys.modules)
     verify(towers("two"))

@@ -1,4 +1,4 @@
-"""What is legal and probably not meant, and what is like it and common."""
+"""What is legal but probably not intended, and what looks like it but is common."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def codes(*spec: str) -> list[str]:
 
 
 @pytest.mark.parametrize("spec", sorted((ROOT / "specs").glob("*.yaml")), ids=str)
-def test_the_specs_here_give_none(spec: Path) -> None:
+def test_our_specs_give_no_warnings(spec: Path) -> None:
     assert compile_file(spec).warnings == ()
 
 
@@ -65,7 +65,7 @@ def test_values_that_no_window_reads(fields: str, unread: str) -> None:
         "conv2: {op: conv2d, out_channels: 8, kernel_size: 3, stride: 2, padding: 2}",
     ],
 )
-def test_what_is_common_is_no_warning(layer: str) -> None:
+def test_common_things_give_no_warning(layer: str) -> None:
     assert codes(layer) == []
 
 
@@ -86,7 +86,7 @@ def test_crops_far_smaller_than_images(size: int, expected: list[str]) -> None:
     assert codes("relu1: {op: relu}", f"data: {{size: {size}}}\n") == expected
 
 
-def test_a_size_of_its_own_is_no_warning() -> None:
+def test_a_size_of_its_own_gives_no_warning() -> None:
     text = SPEC.replace("LAYER", "relu1: {op: relu}")
     wide = text.replace("height: 32, width: 32", "height: 8, width: 224")
     assert compile_text(wide).warnings == ()

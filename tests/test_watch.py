@@ -1,4 +1,4 @@
-"""`specgen watch`: what is built again when, and what is said of it."""
+"""`specgen watch`: what is built again when, and what is said about it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Editor:
-    """Stands for time.sleep: a step is done at every second look, then Ctrl-C."""
+    """Replaces time.sleep: a step is done at every second look, then Ctrl-C."""
 
     def __init__(self, *steps: Callable[[], object]) -> None:
         self.steps = list(steps)
@@ -48,7 +48,7 @@ class Editor:
 
 
 def save(name: str, text: str) -> Callable[[], object]:
-    """Save as editors do: a new file in the place of the old one."""
+    """Save as editors do: a new file in place of the old one."""
 
     def step() -> None:
         Path(f"{name}~").write_text(text)
@@ -113,7 +113,7 @@ def test_errors_come_and_go(
     assert said.count("1 error\n") == 1
 
 
-def test_a_base_counts_also_one_that_was_not_there(
+def test_a_base_counts_even_if_it_was_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("top.yaml").write_text("extends: base.yaml\n")
@@ -130,7 +130,7 @@ def test_a_base_counts_also_one_that_was_not_there(
     assert lines[3].startswith("top.yaml: interface; ")
 
 
-def test_one_wrong_spec_keeps_no_other_from_being_built(
+def test_one_wrong_spec_does_not_keep_others_from_being_built(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other.yaml").write_text(
@@ -156,7 +156,7 @@ def test_an_edited_file_is_kept(
     assert Path("generated/net/model.py").read_text() == "mine"
 
 
-def test_a_save_while_it_is_built_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_during_a_build_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = Path("net.yaml")
     monkeypatch.setattr(time, "sleep", Editor())
     looked = watch.Watch([spec])

@@ -1,4 +1,4 @@
-"""What the wheel brings, away from the checkout."""
+"""What the wheel contains, away from the checkout."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
+def test_the_wheel_has_the_package_and_the_templates(wheel: Path) -> None:
     names = {name for name in ZipFile(wheel).namelist() if name.startswith("specgen/")}
     sources = ROOT.glob("specgen/**/*.py")
     templates = ROOT.glob("templates/**/*.j2")
@@ -46,7 +46,7 @@ def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
 
 
 def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
-    """The dependencies are complete, and torch is none of them."""
+    """The dependencies are complete, and torch is not one of them."""
     environment = tmp_path / "env"
     venv.create(environment, with_pip=True)
     python, specgen = environment / "bin" / "python", environment / "bin" / "specgen"
@@ -54,7 +54,7 @@ def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -
     def run(*command: str | Path) -> None:
         subprocess.run(command, check=True, cwd=tmp_path)
 
-    constraints = ROOT / "constraints.txt"  # golden output is that of these versions
+    constraints = ROOT / "constraints.txt"  # golden output is from these versions
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, wheel)
     run(python, "-c", "import importlib.util as i; assert not i.find_spec('torch')")
     run(specgen, "build", ROOT / "specs" / "alexnet.yaml", "--output", "out")

@@ -1,4 +1,4 @@
-"""Whatever a spec's words and figures are, what is generated is clean Python."""
+"""Whatever a spec's words and numbers are, what is generated is clean Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from specgen.source import Source
 Data = dict[str, Any]
 Comments = dict[Path, tuple[str, ...]]
 
-# Without the 100,000 of which one is like another.
+# Without the 100,000 that are all alike.
 MANY = (
     "CJK UNIFIED",
     "CJK COMPAT",
@@ -46,7 +46,7 @@ def ruff(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def passes(folder: FilePath) -> None:
-    """Judge all files as the project's are judged; those of a folder are siblings."""
+    """Judge all files by the project's rules; those of a folder are siblings."""
     own = sorted({path.stem for path in folder.rglob("*.py")})
     settings = ("--config", ROOT / "pyproject.toml", folder)
     siblings = ("--config", f"lint.isort.known-first-party = {own}")
@@ -81,7 +81,7 @@ def passes(folder: FilePath) -> None:
         ("prototype: x, typed: y, a type", "prototype: x, typed: y, a type"),
     ],
 )
-def test_words_stay_as_they_are_where_no_tool_obeys_them(
+def test_words_stay_unchanged_where_no_tool_obeys_them(
     words: str, written: str
 ) -> None:
     assert prose(words) == written
@@ -101,7 +101,7 @@ def test_lookalikes_are_what_ruff_says_they_are(tmp_path: FilePath) -> None:
     assert done.stdout.count("RUF003") == len(listed) == len(set(listed))
 
 
-def test_no_character_is_wider_than_it_counts(tmp_path: FilePath) -> None:
+def test_no_character_is_wider_than_counted(tmp_path: FilePath) -> None:
     file = tmp_path / "code.py"
     shown = [c for c in PRINTABLE if prose(c) == c]
     file.write_text("".join(f"# x {c * (40 // width(c))}\n" for c in shown))
@@ -145,7 +145,7 @@ WORDS = st.lists(
     max_size=6,
 ).map(" ".join)
 FIGURES = st.floats(1e-15, 1e15, exclude_min=True) | st.sampled_from([1e-5, 0.1, 1e15])
-LONGER = LONGEST - 1  # a letter more, in a share
+LONGER = LONGEST - 1  # one more letter, in a share
 NAMES = (
     st.sampled_from(["noqa", "fmt", "mypy", "pragma", "n" * LONGER, "Q" * LONGER])
     | st.from_regex(r"[a-zA-Z][a-zA-Z0-9]{0,38}", fullmatch=True)
@@ -177,7 +177,7 @@ def usable(figure: float) -> bool:
 
 @st.composite
 def specs(draw: st.DrawFn) -> tuple[Data, Comments]:
-    """Draw a spec in which all that is free is drawn, and comments above its keys."""
+    """Draw a spec with random text wherever text is free, and comments above keys."""
     figures, words = FIGURES.filter(usable), WORDS
     share = st.floats(1e-15, 0.999) | st.just(0.9)
     names = draw(
@@ -276,7 +276,7 @@ def test_any_words_give_clean_python_and_change_no_code(tmp_path: FilePath) -> N
     passes(tmp_path)
 
 
-def test_words_stand_where_they_belong() -> None:
+def test_words_are_where_they_belong() -> None:
     data: Data = {
         "specgen": 1,
         "name": "Net",

@@ -51,7 +51,7 @@ def test_other_files_of_the_folder_stay(built: Path) -> None:
     assert (built / "runs").is_dir()
 
 
-def test_what_an_older_version_left_is_removed(built: Path) -> None:
+def test_leftovers_of_an_older_version_are_removed(built: Path) -> None:
     (built / ".specgen-x1y2").mkdir()
     (built / ".specgen-x1y2" / "a.py").write_text("old")
     write(built, files(a="1", b="2", c="3"))
@@ -85,7 +85,7 @@ def test_an_edited_file_is_kept_and_all_others_are_written(built: Path) -> None:
     assert snapshot(built) == before
 
 
-def test_an_edit_that_is_taken_back_is_none(built: Path) -> None:
+def test_an_edit_that_is_undone_does_not_count(built: Path) -> None:
     for name in ("a.py", "c.py"):
         (built / name).write_text("mine")
     write(built, files(a="new", b="new"))
@@ -108,16 +108,16 @@ def test_force_keeps_a_copy_and_never_overwrites_one(built: Path) -> None:
     assert len(list(built.glob("*.orig"))) == 3
 
 
-def test_no_copy_of_what_nobody_edited(built: Path) -> None:
+def test_unedited_files_are_not_copied(built: Path) -> None:
     assert write(built, files(a="new"), force=True).backups == []
 
 
-def test_an_edit_that_the_build_also_makes_is_no_edit(built: Path) -> None:
+def test_an_edit_that_the_build_also_makes_does_not_count(built: Path) -> None:
     (built / "a.py").write_text("new")
     assert "a.py" not in names(write(built, files(a="new")).changed)
 
 
-def test_line_ends_are_no_edit(built: Path) -> None:
+def test_line_endings_are_not_an_edit(built: Path) -> None:
     old = files(a="x\ny\n", b="1\n") | {"model.onnx": b"\n\0"}
     old[lock.NAME] = lock.dump(Path("net.yaml"), {}, [], without_lock(old))
     write(built, old)
@@ -132,7 +132,7 @@ def test_line_ends_are_no_edit(built: Path) -> None:
     assert (built / "a.py").read_bytes() == b"x\nz\n"
 
 
-def test_line_ends_of_a_binary_file_are_an_edit(built: Path) -> None:
+def test_line_endings_of_a_binary_file_are_an_edit(built: Path) -> None:
     graph = {"model.onnx": b"\n\0"}
     content = lock.dump(Path("net.yaml"), {}, [], graph)
     write(built, graph | {lock.NAME: content})
@@ -146,7 +146,7 @@ def without_lock(contents: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("broken", ["<<<<<<< ours", None])
-def test_without_a_lock_every_other_file_is_a_persons(
+def test_without_a_lock_every_other_file_is_a_person_s(
     built: Path, broken: str | None
 ) -> None:
     if broken is None:
@@ -208,7 +208,7 @@ builds = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "1", "2"]
 
 @settings(max_examples=30)
 @given(history=st.lists(builds, min_size=1, max_size=4))
-def test_the_folder_holds_the_last_build(
+def test_the_folder_has_the_last_build(
     tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("net")

@@ -1,4 +1,4 @@
-"""Writing that fails, and what is not a file where a generated one goes."""
+"""Writing that fails, and things that are not files in place of generated ones."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_name_that_no_folder_can_have(tmp_path: Path) -> None:
 
 
 def test_a_read_only_folder(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str, mode: int = 0o777) -> None:  # chmod does not stop root
+    def refuse(path: str, mode: int = 0o777) -> None:  # since chmod does not stop root
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
     monkeypatch.setattr(os, "mkdir", refuse)
@@ -121,7 +121,9 @@ def test_a_folder_where_a_file_should_be(built: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a folder", "not a file"])
-def test_what_is_no_file_where_the_lock_should_be(built: Path, kind: str) -> None:
+def test_something_other_than_a_file_in_place_of_the_lock(
+    built: Path, kind: str
+) -> None:
     lock_file = built / lock.NAME
     lock_file.unlink()
     if kind == "a folder":
@@ -175,7 +177,7 @@ def test_a_linked_folder_is_written_into(built: Path) -> None:
     assert contents(built) == files(a="new")
 
 
-def test_a_pipe_is_not_waited_for(built: Path) -> None:
+def test_a_pipe_does_not_block(built: Path) -> None:
     os.mkfifo(built / "d.py")
     for force in (False, True):
         (refused,) = write(built, files(d="4"), force=force).refused

@@ -192,7 +192,7 @@ def test_all_errors_are_found_at_once() -> None:
     ]
 
 
-def test_what_can_be_read_past_has_a_stand_in_at_its_path() -> None:
+def test_a_recoverable_error_has_a_stand_in_at_its_path() -> None:
     text = "1: 2\na: .nan\nb: !x 1\nc: *y\n<<: 3\nd: &d {e: *d}\nf: 1\nf: 2\n? [1]\n: 4"
     source = parse(text.encode(), "a.yaml")
     assert source.data == {
@@ -241,15 +241,15 @@ def test_deep_nesting_is_an_error(opening: str) -> None:
     assert error.message == f"values are nested more than {MAX_DEPTH} levels deep"
     assert error.span
     assert error.span.line == 2
-    assert error.span.column > MAX_DEPTH  # where a limit, ours or libyaml's, is passed
+    assert error.span.column > MAX_DEPTH  # where it passes a limit, ours or libyaml's
     assert len(render_text([error])) < 500
 
 
 @pytest.mark.parametrize("reads_ahead", [True, False])
-def test_the_parser_may_stop_at_a_depth_by_itself(
+def test_the_parser_may_have_its_own_depth_limit(
     monkeypatch: pytest.MonkeyPatch, reads_ahead: bool
 ) -> None:
-    """New libyaml may give no event of what it finds too deep; old ones give all."""
+    """New libyaml may give no events for what it finds too deep; old ones give all."""
     text = "a:\n  " + "[" * 100
 
     def parse(text: str, loader: Any) -> Iterator[Any]:
@@ -265,7 +265,7 @@ def test_the_parser_may_stop_at_a_depth_by_itself(
     assert places(text) == [("too-deep", 2, column, 1)]
 
 
-def test_aliases_count_towards_the_depth() -> None:
+def test_aliases_count_toward_the_depth() -> None:
     lines = ["a0: &a0 [1]"]
     lines += [f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, MAX_DEPTH + 5)]
     assert places("\n".join(lines))[-1][0] == "too-deep"

@@ -30,7 +30,7 @@ def main() -> None:
         sys.argv += os.environ.get("SECOND_FLAGS", "").split()
     rank, step, number = map(int, os.environ.get("SIGNAL", "-1 0 0").split())
     if rank == int(os.environ.get("RANK", 0)):
-        train.update = signalling(train.update, step, number)
+        train.update = signaling(train.update, step, number)
     train.parallel.run(train.main)
 
 
@@ -49,7 +49,7 @@ def spoiling(measure: Function, names: list[str]) -> Function:
     return measure_and_spoil
 
 
-def signalling(update: Function, last: int, number: int) -> Function:
+def signaling(update: Function, last: int, number: int) -> Function:
     steps = 0
 
     def update_and_signal(*arguments: Any) -> None:

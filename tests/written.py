@@ -1,4 +1,4 @@
-"""What the tests of the writer need: small builds, and what they have written."""
+"""What the tests of the writer need: small builds, and what they wrote."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def names(changes: Iterable[writer.Change]) -> list[str]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return content and time of change of everything below the folder."""
+    """Return content and modification time of everything below the folder."""
     return {
         path.relative_to(folder).as_posix(): (
             path.read_bytes(),

@@ -28,7 +28,7 @@ class Recipe:
     momentum: float = 0.9
     # Section 5.
     weight_decay: float = 0.0005
-    # Ours: in Section 5 it is by eye that validation error stops improving.
+    # Ours: Section 5 judges by eye when validation error stops improving.
     patience: int = 3  # epochs without a new best
     # Section 5.
     drops: int = 3  # at most

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import checkpoint, console, parallel
+from .batch_norm import share_statistics
 from .checkpoint import Run
 from .dataset import Images, batches, open_split
 from .devices import sum_type
@@ -99,6 +100,7 @@ def evaluate(
     left out. Several processes divide up the batches.
     """
     net.eval()
+    share_statistics(net)
     top = min(5, len(images.classes))
     sums = torch.zeros(4, dtype=torch.float64)
     problems: list[str] = []

@@ -34,6 +34,7 @@ Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
 OTHERS = ("momentum_buffer.", "data.")  # as in checkpoint.py, which imports torch
+COUNT = ".num_batches_tracked"  # of a batch norm; only training reads it
 LARGE = 64 * 2**20  # bytes; weights of this size or more get their own file
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
 
@@ -93,7 +94,7 @@ def load(
     """Return a checkpoint's weights, of these shapes, and what becomes metadata.
 
     Raises ExportError, naming all that is wrong, if it is damaged, was not written by
-    train.py, or is of another network.
+    train.py, or is from another network.
     """
     wanted = {**shapes, "data.mean": (3, size, size)}
     try:
@@ -103,7 +104,8 @@ def load(
             found = {
                 name: file.get_slice(name)
                 for name in names
-                if name in wanted or not name.startswith(OTHERS)
+                if name in wanted
+                or not (name.startswith(OTHERS) or name.endswith(COUNT))
             }
             refuse(f"{path} is from another network", differences(found, wanted))
             tensors = {name: file.get_tensor(name) for name in wanted}

@@ -27,7 +27,7 @@ from .images import explain
 from .loading import Batch
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
-OWN = {"data", "devices", "output", "workers"}  # what processes need not share
+OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
@@ -121,7 +121,8 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
 def check_space(output: Path, net: nn.Module, copies: int) -> None:
     """Refuse a disk without room for two checkpoints: the last one and the next one."""
     weights = sum(weight.nbytes for weight in net.parameters())
-    size = 2 * weights  # and velocities
+    buffers = sum(buffer.nbytes for buffer in net.buffers())
+    size = 2 * weights + buffers  # with velocities
     free = shutil.disk_usage(output).free
     if free < copies * size:
         have = f"{output} has {free / 1e6:,.0f} MB free"

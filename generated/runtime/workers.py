@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     # Keep the memory of an image for the next one. By default glibc gives it back,
-    # which costs 175 page faults an image of 256 x 256, a sixth of the time.
+    # which costs 175 page faults per image of 256 x 256, a sixth of the time.
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
 }

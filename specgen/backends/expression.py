@@ -8,7 +8,7 @@ from typing import Union
 
 from specgen.backends.layout import INDENT, fits
 
-Expression = Union[str, "Called", "Joined", "Several"]
+Expression = Union[str, "Called", "Joined", "Several", "Repeated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,45 @@ class Several:
         return f"({', '.join(self.items)})"
 
 
-def assign(variable: str, value: Expression, indent: int, comment: str) -> list[str]:
-    """Return the lines of `variable = value  # comment`.
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """`*(value for _ in range(count))`."""
 
-    A comment that does not fit behind the whole statement goes above it.
-    """
+    value: Called
+    count: int
+
+    def __str__(self) -> str:
+        return f"*({self.value} {self.loop})"
+
+    @property
+    def loop(self) -> str:
+        """What follows the value."""
+        return f"for _ in range({self.count})"
+
+
+def statement(value: Expression, indent: int) -> list[str]:
+    """Return the lines of an expression by itself."""
+    return _lines("", value, "", indent)
+
+
+def give_back(value: Expression, indent: int, comment: str) -> list[str]:
+    """Return the lines of `return value  # comment`."""
+    return _commented("return ", value, indent, comment)
+
+
+def assign(variable: str, value: Expression, indent: int, comment: str) -> list[str]:
+    """Return the lines of `variable = value  # comment`."""
+    return _commented(f"{variable} = ", value, indent, comment)
+
+
+def _commented(before: str, value: Expression, indent: int, comment: str) -> list[str]:
+    """A comment that does not fit behind the whole statement goes above it."""
     pad = " " * indent
-    line = f"{variable} = {value}"
+    line = f"{before}{value}"
     if comment and fits(line, indent, comment):
         return [f"{pad}{line}  # {comment}"]
     above = [f"{pad}# {comment}"] if comment else []
-    return above + _lines(f"{variable} = ", value, "", indent)
+    return above + _lines(before, value, "", indent)
 
 
 def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]:
@@ -71,6 +99,10 @@ def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]
         case Several(items):
             lines = [f"{' ' * inner}{item}," for item in items]
             return [f"{pad}{before}(", *lines, f"{pad}){after}"]
+        case Repeated(repeated):
+            lines = _lines("", repeated, "", inner)
+            loop = f"{' ' * inner}{value.loop}"
+            return [f"{pad}{before}*(", *lines, loop, f"{pad}){after}"]
         case Joined() if before or after:
             return [f"{pad}{before}(", *_operands(value, inner), f"{pad}){after}"]
         case Joined():

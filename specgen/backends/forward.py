@@ -6,27 +6,59 @@ import re
 from collections.abc import Sequence
 
 from specgen.backends import moves
-from specgen.backends.expression import Called, Expression, Joined, Several, assign
+from specgen.backends.expression import (
+    Called,
+    Expression,
+    Joined,
+    Several,
+    assign,
+    give_back,
+)
 from specgen.backends.layout import comments, enumeration
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
-from specgen.passes.schedule import Apply, Fetch, Pad, Run, schedule
+from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run
 
 INDENT = 8
 
 
 class Forward:
-    """The body of `forward`: `lines`, and the names of the functions they call."""
+    """The body of `forward`: `lines`, and the names of the functions they call.
 
-    def __init__(self, placed: PlacedGraph) -> None:
+    Without `shown`, comments with shapes are left out: they differ between the uses of
+    a class.
+    """
+
+    def __init__(
+        self, placed: PlacedGraph, routine: Routine, *, shown: bool = True
+    ) -> None:
         self.helpers: set[str] = set()
         self.functional = False  # whether some call is of torch.nn.functional
-        self._devices = placed.devices
+        self._devices, self._shown = placed.devices, shown
+        self._prefix = f"{routine.scope.path}." if routine.scope else ""
+        self._shapes = {share.name: share.shape for share in placed.shares()}
+        known = {variable for variable, _ in routine.arguments}
+        results = [variable for variable, _ in routine.results]
+        # mypy must be told the type of what is returned.
+        self._untyped = set(results) - known
+        self._returned = False
         self._paragraphs: list[list[str]] = [[]]
+        # The network's own ends with a statement of its own; mypy knows its type.
+        self._last = routine.steps[-1] if routine.scope and len(results) == 1 else None
+        if loop := self._loop(routine):
+            self._paragraphs[-1] += loop
+        else:
+            self._steps(routine)
+        if not self._returned:
+            self._paragraphs[-1].append(f"{' ' * INDENT}return {', '.join(results)}")
+
+    def _steps(self, routine: Routine) -> None:
         previous: Placed | None = None
-        routine = schedule(placed)
         for step in routine.steps:
-            assert not isinstance(step, Run)
+            if isinstance(step, Run):
+                self._run(step)
+                previous = None
+                continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
             begins = len(first.shares) > 1 and bool(first.node.parameters())
             if begins and first is not previous and not isinstance(step, Fetch):
@@ -39,8 +71,29 @@ class Forward:
                 case Apply():
                     self._apply(step)
             previous = first
-        results = ", ".join(variable for variable, _ in routine.results)
-        self._paragraphs[-1].append(f"{' ' * INDENT}return {results}")
+
+    def _loop(self, routine: Routine) -> list[str]:
+        """Return a loop if all that a routine does is to run blocks one by one."""
+        names = [variable for variable, _ in routine.arguments]
+        runs = [step for step in routine.steps if isinstance(step, Run)]
+        same = all([*run.operands] == [*run.variables] == names for run in runs)
+        if len(runs) < max(2, len(routine.steps)) or not same:
+            return []
+        body = f"{', '.join(names)} = block({', '.join(names)})"
+        pad = " " * INDENT
+        return [f"{pad}for block in self.children():", f"{pad}    {body}"]
+
+    def _run(self, step: Run) -> None:
+        """Call the module of a scope."""
+        scope = step.routine.scope
+        assert scope, "the network runs no other"
+        value = Called(attribute(scope.leaf), step.operands)
+        shape = ""
+        if self._shown:
+            shape = _shape(self._shapes[step.routine.results[0][1]])
+        self._paragraphs[-1] += assign(
+            self._target(step.variables), value, INDENT, shape
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -51,7 +104,7 @@ class Forward:
         """Give each share its input, and say why."""
         found = moves.fetches(step)
         self._explain(step)
-        shape = _shape(step.layer.shares[0].x)
+        shape = _shape(step.layer.shares[0].x) if self._shown else ""
         self._paragraphs[-1] += moves.statements(found, shape)
         self.helpers |= moves.helpers(found)
 
@@ -69,11 +122,18 @@ class Forward:
             _chain(step.layers, number, operands)
             for number, operands in enumerate(step.operands)
         ]
-        self._write(step.variables, values, step.layers[-1].shares[0].shape)
+        shape = step.layers[-1].shares[0].shape
+        if step is self._last and _is_typed(values[0]):
+            self._returned = True
+            self.functional |= "F." in str(values[0])
+            comment = _shape(shape) if self._shown else ""
+            self._paragraphs[-1] += give_back(values[0], INDENT, comment)
+        else:
+            self._write(step.variables, values, shape)
 
     def _explain(self, step: Fetch) -> None:
         """Begin a paragraph by saying why something moves, except for the input."""
-        layer, name = step.layer, step.layer.node.name
+        layer, name = step.layer, step.layer.node.name.removeprefix(self._prefix)
         joined = dict.fromkeys(
             tuple(piece.device for piece in move.pieces)
             for move in step.moves
@@ -104,11 +164,19 @@ class Forward:
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
         self.functional |= bool(re.search(r"(?<![\w.])F\.", str(values[0])))
-        comment = _shape(shape)
+        comment = _shape(shape) if self._shown else ""
         for variable, value in zip(variables, values, strict=True):
             if variable != value:
-                self._paragraphs[-1] += assign(variable, value, INDENT, comment)
+                target = self._target([variable])
+                self._paragraphs[-1] += assign(target, value, INDENT, comment)
                 comment = ""
+
+    def _target(self, variables: Sequence[str]) -> str:
+        """Return what a statement assigns; at first, with its type if it needs one."""
+        if len(variables) == 1 and variables[0] in self._untyped:
+            self._untyped.remove(variables[0])
+            return f"{variables[0]}: Tensor"
+        return ", ".join(variables)
 
     def _paragraph(self) -> None:
         if self._paragraphs[-1]:
@@ -131,11 +199,23 @@ def _chain(
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
             case None if form.module:
-                own = bool(layer.node.parameters())
+                own = bool(layer.node.tensors())
                 name = share.name if own else layer.node.name
-                value = Called(f"self.{name.rpartition('.')[2]}", (value,))
+                value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()
     return value
+
+
+def _is_typed(value: Expression) -> bool:
+    """Whether mypy knows that it is a tensor: a call of a function of torch."""
+    return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
+
+
+def attribute(leaf: str) -> str:
+    """How a module names one of its parts."""
+    if leaf.isidentifier():
+        return f"self.{leaf}"
+    return f'self.get_submodule("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

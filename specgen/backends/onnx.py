@@ -15,8 +15,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, printer
 
-from specgen.graph import INPUT, Graph, Node
-from specgen.ops.base import Shape
+from specgen.graph import INPUT, Graph, Node, tensor_name
+from specgen.ops.base import Constant, Shape
 
 # Together these load nearly everywhere; onnx's defaults, the newest, do not.
 OPSET, IR_VERSION = 17, 8
@@ -47,15 +47,20 @@ def to_text(model: onnx.ModelProto) -> str:
 def build(graph: Graph, name: str) -> onnx.ModelProto:
     """Return the model of a graph whose shapes are known; `name` names its ONNX graph.
 
-    Inputs are the images (N, C, H, W), then the parameters by their state_dict keys.
-    Outputs (N, classes) are `logits` and, after a final softmax, `prob`.
+    Inputs are the images (N, C, H, W), then the tensors that layers read, by their
+    state_dict keys. Outputs (N, classes) are `logits` and, after a final softmax,
+    `prob`.
     """
     proto = onnx.GraphProto(name=name)
     proto.input.append(_batch(INPUT, graph.input_shape))
     tensors = tensor_names(graph)
     for node in graph.nodes:
-        for key, shape in node.parameters().items():
-            proto.input.append(_tensor(key, shape))
+        read = {
+            name for step in node.op.onnx(*node.input_shapes) for name in step.inputs
+        }
+        for leaf, shape in node.op.shapes(*node.input_shapes).items():
+            if leaf in read:
+                proto.input.append(_tensor(tensor_name(node.name, leaf), shape))
         output = tensors[node.name]
         _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
@@ -79,9 +84,14 @@ def with_all_outputs(model: bytes) -> bytes:
 def tensor_names(graph: Graph) -> dict[str, str]:
     """Return the tensor of each layer, named after it except for the outputs.
 
-    The tensor of any other layer called `logits` or `prob` is renamed.
+    The tensor of any other layer called `logits` or `prob` is renamed, and that of a
+    layer whose name is that of its parameter.
     """
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
+    own = [
+        node.name for node in graph.nodes if "" in node.op.shapes(*node.input_shapes)
+    ]
+    tensors |= {name: f"{name}.output" for name in own}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
     last = graph.nodes[-1]
     if graph.has_probabilities:
@@ -97,12 +107,15 @@ def _write_layer(
     if len(reads) == 1:
         known = {"x": reads[0]}
     for step in layer.op.onnx(*layer.input_shapes):
-        inputs = [known.get(name) or f"{layer.name}.{name}" for name in step.inputs]
+        inputs = [
+            known.get(name) or tensor_name(layer.name, name) for name in step.inputs
+        ]
         name, outputs = f"/{layer.name}", [output]
         if step.name:
             name = f"{name}/{step.name}"
             outputs = [f"{layer.name}.{result}" for result in step.results]
-            proto.value_info.extend(_batch(tensor, step.shape) for tensor in outputs)
+            info = _batch if step.per_image else _tensor
+            proto.value_info.extend(info(tensor, step.shape) for tensor in outputs)
         for leaf, value in step.constants.items():
             proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
         proto.node.append(_node(step.op_type, inputs, outputs, name, step.attributes))
@@ -127,8 +140,10 @@ def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _constant(name: str, value: float | tuple[int, ...]) -> onnx.TensorProto:
-    """Return a float as a scalar, whole numbers as a vector."""
-    if isinstance(value, float):
+def _constant(name: str, value: Constant) -> onnx.TensorProto:
+    """Return a number as a scalar, several as a vector."""
+    if not isinstance(value, tuple):
         return helper.make_tensor(name, TensorProto.FLOAT, (), [value])
-    return helper.make_tensor(name, TensorProto.INT64, (len(value),), value)
+    whole = {type(number) for number in value} == {int}
+    kind = TensorProto.INT64 if whole else TensorProto.FLOAT
+    return helper.make_tensor(name, kind, (len(value),), value)

@@ -23,7 +23,7 @@ from specgen.backends.onnx_devices_check import (
     device_groups,
     tensor_shapes,
 )
-from specgen.graph import Placed, PlacedGraph
+from specgen.graph import Placed, PlacedGraph, tensor_name
 
 CONFIGURATION = "placement"
 
@@ -118,7 +118,13 @@ def _shardings(
     # All shares read the same number of channels, so the whole is divided by that.
     parts = layer.node.x[0] // layer.shares[0].x[0]
     found[read] = Sharding(on, 1, parts)
-    found |= dict.fromkeys(layer.node.parameters(), Sharding(on, 0, len(on)))
+    for key, own in layer.node.tensors().items():
+        found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
+    shared = Sharding(on, 0, len(on))
+    for step in layer.node.op.onnx(*layer.node.input_shapes):
+        vectors = [leaf for leaf, value in step.constants.items() if _is_vector(value)]
+        vectors += [] if step.per_image else step.results
+        found |= {tensor_name(layer.node.name, leaf): shared for leaf in vectors}
     for node in nodes:
         # Each of a norm's groups is on one device.
         groups = {"Split": node.output, "Concat": node.input}.get(node.op_type, ())
@@ -127,6 +133,11 @@ def _shardings(
         for constant in node.input:
             found.setdefault(constant, Sharding(on))
     return found
+
+
+def _is_vector(value: float | tuple[float, ...]) -> bool:
+    """Whether a constant has a value for each channel."""
+    return isinstance(value, tuple) and isinstance(value[0], float)
 
 
 def _comments(node: NodeProto, names: Sequence[str]) -> Iterator[str]:

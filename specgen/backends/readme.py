@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from specgen.backends.layout import enumeration
 from specgen.backends.recipe import recipe, said
-from specgen.backends.report import traffic_rows
+from specgen.backends.report import from_cells, traffic_rows
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
@@ -73,10 +73,12 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
 
 def _layers(plan: Plan) -> str:
     windows = ("kernel", "stride", "padding", "groups")
-    head = ("layer", "op", *windows, "output", "parameters", "MACs")
+    more, sources = from_cells(plan.layers)
+    head = ("layer", "op", *windows, "output", "parameters", "MACs", *more)
+    none = ["" for _ in more]
     rows: list[tuple[str, ...]]
-    rows = [(code(INPUT), "", "", "", "", "", _shape(plan.input_shape), "", "")]
-    for layer in plan.layers:
+    rows = [(code(INPUT), *[""] * 5, _shape(plan.input_shape), "", "", *none)]
+    for layer, source in zip(plan.layers, sources, strict=True):
         rows.append(
             (
                 code(layer.name),
@@ -84,11 +86,12 @@ def _layers(plan: Plan) -> str:
                 *window_cells(layer),
                 _shape(layer.output_shape),
                 *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
+                *(code(names) if names else "" for names in source),
             )
         )
     totals = f"**{plan.parameters:,}**", f"**{plan.macs:,}**"
-    rows.append(("**total**", "", "", "", "", "", "", *totals))
-    return table(head, "<<>>>>>>>", rows)
+    rows.append(("**total**", *[""] * 6, *totals, *none))
+    return table(head, "<<>>>>>>>" + "<" * len(more), rows)
 
 
 def _shape(shape: Shape) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from specgen.diagnostics import Path
-from specgen.ops.weighted import DEFAULT_START, Weighted, used_defaults
+from specgen.ops.weighted import DEFAULT_START, used_defaults
 from specgen.source import Source
 from specgen.spec import Spec
 
@@ -38,7 +38,7 @@ def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
 
 def said(spec: Spec, source: Source) -> Iterator[tuple[str, str]]:
     """Yield the other comments and what they are about, layers in their order."""
-    sections, layers = list(type(spec).model_fields), list(spec.layers)
+    sections, layers = list(type(spec).model_fields), list(source.data["layers"])
 
     def place(path: Path) -> tuple[int, int]:
         section, *rest = map(str, path)
@@ -72,8 +72,8 @@ def _settings(spec: Spec) -> Iterator[tuple[Path, str]]:
             dumped = value.model_dump() if isinstance(value, BaseModel) else value
             yield from _leaves(("init", leaf), dumped)
     for name, op in spec.layers.items():
-        if isinstance(op, Weighted):
-            yield from _leaves(("layers", name, "init"), op.init.model_dump())
+        if isinstance(init := getattr(op, "init", None), BaseModel):
+            yield from _leaves(("layers", name, "init"), init.model_dump())
     size = spec.data.side(spec.input.height, spec.input.width)
     yield from _leaves(("data",), spec.data.model_dump() | {"size": size})
     yield from _leaves(("training",), spec.training.model_dump())

@@ -70,12 +70,34 @@ def beginning(graph: Graph, names: Sequence[str]) -> str:
 
 def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
     heads = ("kernel", "stride", "padding", "groups")
-    rows: list[Row] = [("layer", "op", *heads, "output"), None]
-    rows.append((INPUT, "", "", "", "", "", dimensions(input_shape)))
-    for layer in layers:
+    head, sources = from_cells(layers)
+    rows: list[Row] = [("layer", "op", *heads, "output", *head), None]
+    rows.append(
+        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in head))
+    )
+    for layer, source in zip(layers, sources, strict=True):
         shape = dimensions(layer.output_shape)
-        rows.append((layer.name, layer.op, *window_cells(layer), shape))
-    return aligned(rows, "<<>>>>>")
+        rows.append((layer.name, layer.op, *window_cells(layer), shape, *source))
+    return aligned(rows, "<<>>>>>" + "<" * len(head))
+
+
+def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]:
+    """Return a column of what each layer reads, with its head, if it is needed.
+
+    Like the spec's `from`: nothing for the layer before, and names without the path
+    that they share with the reader's.
+    """
+    cells, before = [], INPUT
+    for layer in layers:
+        path = f"{layer.name.rpartition('.')[0]}."
+        names = [name.removeprefix(path) for name in layer.inputs]
+        cells.append(", ".join(names) if layer.inputs != (before,) else "")
+        before = layer.name
+    return (
+        (["from"], [[cell] for cell in cells])
+        if any(cells)
+        else ([], [[] for _ in cells])
+    )
 
 
 def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
@@ -239,4 +261,4 @@ def _rate(training: Training) -> Iterator[str]:
 
 
 def _some(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count:,} {what}" + "s" * (count != 1)

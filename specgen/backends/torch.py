@@ -16,6 +16,7 @@ from jinja2 import (
 from jinja2.bccache import Bucket
 
 from specgen import templates
+from specgen.backends.classes import Class, Classes
 from specgen.backends.forward import Forward
 from specgen.backends.layout import (
     bracketed,
@@ -27,10 +28,10 @@ from specgen.backends.layout import (
     paragraph,
 )
 from specgen.backends.prose import prose
+from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
-from specgen.ops.base import volume
-from specgen.ops.weighted import Init, Weighted
 from specgen.passes import cost
+from specgen.passes.schedule import schedule
 from specgen.passes.shares import letters
 from specgen.source import Source
 from specgen.spec import Spec
@@ -58,12 +59,19 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "LayerNorm2d": {},
+    "SyncBatchNorm2d": {
+        "torch": {"distributed"},
+        "torch.autograd.function": {"once_differentiable"},
+        "typing": {"Any"},
+    },
     "SpatialResponseNorm": {
         FUNCTIONAL: {"F"},
         "collections.abc": {"Callable"},
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "StochasticDepth": {},
 }
 
 
@@ -85,13 +93,15 @@ class Net:
     device_names: list[str]
     devices_about: list[str]
     signature: list[str]
-    moved: list[str]
     modules: list[str]
-    start: list[str]
+    blocks: list[Class]
+    start: Starts
     forward: list[str]
     output_device: str
     split: list[str]
     split_about: list[str]
+    copied: bool
+    batch_norm: int
     softmax: bool
     softmax_comments: list[str]
     helpers: set[str]
@@ -111,6 +121,7 @@ def render(
         "training": spec.training,
         "comment": partial(_comment, source),
         "bracketed": bracketed,
+        "moved": _moved,
     }
     return {name: _template(name).render(values) for name in FILES}
 
@@ -162,13 +173,18 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     softmax = graph.has_probabilities
     if softmax:
         layers.pop()
-    forward = Forward(placed)
+    routine = schedule(placed)
+    forward = Forward(placed, routine)
+    classes = Classes(placed, routine, spec.name)
+    inner = [each.forward for each in classes.classes]
     forms = [layer.node.op.torch(*layer.node.input_shapes) for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
-    functional = softmax or forward.functional
-    imports = _imports(defined, split=bool(split), functional=functional)
+    functional = softmax or any(each.functional for each in (forward, *inner))
+    imports = _imports(
+        defined, split=bool(split), functional=functional, ordered=classes.ordered
+    )
     return Net(
         stem=stem,
         name=spec.name,
@@ -184,16 +200,20 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         device_names=_names(placed.devices),
         devices_about=_devices_about(placed.devices),
         signature=_signature(placed.devices),
-        moved=_moved(placed.devices),
-        modules=_modules(layers),
-        start=_start(layers, spec.init),
+        modules=classes.modules,
+        blocks=classes.classes,
+        start=starts((layer.node for layer in layers), spec.init),
         forward=forward.lines,
         output_device=placed.layers[-1].shares[0].device,
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
+        batch_norm=max(node.least_images() for node in graph.nodes),
+        copied=any(
+            own.cut is None for layer in split for own in layer.node.tensors().values()
+        ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
-        helpers=forward.helpers.union(defined),
+        helpers=forward.helpers.union(defined, *(each.helpers for each in inner)),
         definitions=[_file(name) for name in defined],
         standard_imports=[line for line in imports if "torch" not in line],
         torch_imports=[line for line in imports if "torch" in line],
@@ -212,7 +232,9 @@ def _file(helper: str) -> str:
     return re.sub("([A-Z])", r"_\1", helper).lower() + ".py.j2"
 
 
-def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[str]:
+def _imports(
+    defined: Iterable[str], *, split: bool, functional: bool, ordered: bool
+) -> list[str]:
     """Lines that import what the file needs, besides torch itself, sorted."""
     parts = [
         {"collections.abc": {"Callable", "Sequence"}},
@@ -222,6 +244,8 @@ def _imports(defined: Iterable[str], *, split: bool, functional: bool) -> list[s
     ]
     if split:
         parts.append({"collections.abc": {"Mapping"}, "typing": {"Any"}})
+    if ordered:
+        parts.append({"collections": {"OrderedDict"}})
     if functional:
         parts.append({FUNCTIONAL: {"F"}})
     needs: dict[str, set[str]] = {}
@@ -287,43 +311,6 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _modules(layers: list[Placed]) -> list[str]:
-    """One line per module: one per share with parameters, else one for all shares."""
-    lines: list[str] = []
-    for layer in layers:
-        lines += comments(layer.node.comments, 8)
-        for share in layer.shares:
-            module = share.op.torch(*share.input_shapes).module
-            if module is None:
-                continue
-            own = _weighted(layer)
-            args = [*module.args, *([f"device=self.{share.device}"] if own else [])]
-            name = share.name if own else layer.node.name
-            lines += bracketed(f"self.{name} = {module.name}(", args, ")", 8)
-            if not own:
-                break
-    return lines
-
-
-def _start(layers: list[Placed], default: Init) -> list[str]:
-    """Entries of START, one per layer with parameters."""
-    lines = []
-    for layer in layers:
-        op = layer.node.op
-        if isinstance(op, Weighted):
-            init = op.init.over(default)
-            std = init.std(volume(op.weight(layer.node.x)[1:]))
-            numbers = [_number(std), _number(init.bias or 0)]
-            lines += bracketed(f'"{layer.node.name}": (', numbers, "),", 4)
-    return lines
-
-
-def _number(value: float) -> str:
-    """A number of the spec, exactly, as Python source."""
-    whole = value == int(value) and abs(value) < 1e9
-    return str(int(value)) if whole else repr(value)
-
-
 def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
     """Entries of SHARES: a layer's name and the letters of its devices."""
     letter = letters(devices)
@@ -344,4 +331,4 @@ def _split_about(layers: list[Placed]) -> list[str]:
 
 
 def _weighted(layer: Placed) -> bool:
-    return bool(layer.node.parameters())
+    return bool(layer.node.tensors())

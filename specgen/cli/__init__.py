@@ -39,7 +39,7 @@ EXAMPLES = (
     ("new net.yaml --data photos", "a spec for these images"),
     ("show net.yaml", "its layers, memory and work"),
     ("build net.yaml", "PyTorch code in generated/net"),
-    ("show net.yaml --set data.size=99", "with a value changed"),
+    ("show net.yaml --set training.epochs=9", "with a value changed"),
     ("COMMAND --help", "more about a command"),
 )
 

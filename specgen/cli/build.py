@@ -12,7 +12,7 @@ from specgen.diagnostics import SpecError
 from specgen.lock import RUNTIME
 
 EXAMPLES = (
-    ("build specs/alexnet.yaml", "into generated/alexnet"),
+    ("build net.yaml", "into generated/net"),
     ("build specs", "all specs of a folder, or none"),
     ("build net.yaml --set training.epochs=9 --output variant", ""),
     ("build specs --check --diff", "for CI: fails if out of date"),

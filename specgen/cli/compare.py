@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from specgen.variants import Variant
 
 EXAMPLES = (
-    ("compare specs/alexnet.yaml specs/alexnet_1gpu.yaml", "a row each"),
+    ("compare net.yaml wide.yaml", "a row each"),
     ("compare net.yaml --sweep layers.conv1.stride=2,4", "a row per value"),
-    ("compare net.yaml --sweep data.size=64,96 --sweep data.std=1,64", ""),
-    ("compare net.yaml --sweep data.size=64,96 --build out", "to train them"),
+    ("compare net.yaml --sweep data.flip=false,true --sweep data.std=1,64", ""),
+    ("compare net.yaml --sweep training.seed=0,1 --build out", "to train them"),
 )
 
 

@@ -10,7 +10,7 @@ from specgen.cli import arguments
 from specgen.cli.terminal import colored
 
 EXAMPLES = (
-    ("diff net.yaml --set training.epochs=9", "what an edit would mean"),
+    ("diff net.yaml --set training.epochs=9", "what it would mean"),
     ("diff HEAD:net.yaml net.yaml", "since the last commit"),
     ("diff net.yaml - --name net.yaml < draft", "since it was saved"),
     ("diff main:net.yaml net.yaml --fail-on recipe", "for CI"),

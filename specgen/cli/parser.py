@@ -11,7 +11,7 @@ from specgen.cli.terminal import paint
 from specgen.diagnostics import nearest_help, printable, short
 from specgen.paint import BOLD, RED
 
-ABOUT = 43  # column of what an example does
+WIDTH = 80  # of examples, with what they do
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,9 +34,13 @@ class Parser(argparse.ArgumentParser):
             listed = [f"  {n:{width}}{what}" for n, what in self.commands.items()]
             lines = ["commands:", *listed, ""]
         lines += ["examples:"] if self.examples else []
-        for command, what in self.examples:
-            line = f"  specgen {command}"
-            lines.append(f"{line:{ABOUT}}  # {what}" if what else line)
+        said = [(f"  specgen {command}", what) for command, what in self.examples]
+        column = min(
+            max((len(line) for line, what in said if what), default=0),
+            WIDTH - max((len(f"  # {what}") for _, what in said), default=0),
+        )
+        for line, what in said:
+            lines.append(f"{line:{column}}  # {what}" if what else line)
         self.epilog = "\n".join(lines) or None
         return super().format_help()
 

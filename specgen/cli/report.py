@@ -10,7 +10,7 @@ from specgen.cli import arguments
 from specgen.diagnostics import Diagnostic, SpecError
 
 EXAMPLES = (
-    ("report net.yaml -o net.html", "picture, layers, memory, recipe"),
+    ("report net.yaml -o net.html", "picture, layers, recipe"),
     ("report old.yaml net.yaml -o both.html", "side by side"),
     ("report HEAD:net.yaml net.yaml -o new.html", "since the last commit"),
 )

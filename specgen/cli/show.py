@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from specgen.diagnostics import Diagnostic
 
 EXAMPLES = (
-    ("show specs/alexnet.yaml", "layers, memory, work, recipe"),
+    ("show net.yaml", "layers, memory, work, recipe"),
     ("show net.yaml --batch-size 512", "larger batches, in detail"),
     ("show net.yaml --resolved", "the spec with its defaults"),
     ("show - --name net.yaml < draft", "a spec that is not saved yet"),

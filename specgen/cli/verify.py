@@ -8,7 +8,7 @@ from specgen.cli import arguments
 from specgen.cli.terminal import Progress, print_json, print_text
 
 EXAMPLES = (
-    ("verify specs/alexnet.yaml", "takes a few seconds per spec"),
+    ("verify net.yaml", "takes a few seconds per spec"),
     ("verify specs --quiet", "prints only failed checks"),
 )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from specgen.page.live import Live
 
 EXAMPLES = (
-    ("watch net.yaml", "beside an editor; Ctrl-C stops"),
+    ("watch net.yaml", "next to an editor; Ctrl-C stops"),
     ("watch net.yaml --serve", "with a live page for the browser"),
     ("watch specs --output /tmp/try", "every spec in a folder"),
 )

@@ -16,8 +16,9 @@ from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
 from specgen.diff.values import differing, plain
 from specgen.graph import INPUT, Node
-from specgen.ops.base import Op, Refusal, Shape, volume
-from specgen.ops.weighted import Init, Weighted
+from specgen.ops.base import Op, Refusal, Shape
+from specgen.ops.start import Draw
+from specgen.ops.weighted import draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Layers:
         """Compare a layer that both networks have."""
         own: set[int] = set()
         if old.name != new.name:
-            tier = Tier.CHECKPOINT if old.parameters() else Tier.SAME
+            tier = Tier.CHECKPOINT if old.tensors() else Tier.SAME
             self._add(("layers", old.name), old.name, new.name, tier)
         if new.name in self._matching.moved:
             tier = Tier.RECIPE if new.op.training_only else Tier.FUNCTION
@@ -104,9 +105,9 @@ class Layers:
         above = causes | set().union(
             *(self._behind(value, gone) for value in old.inputs)
         )
-        if old.op.parameters(old.x) != new.op.parameters(new.x):
+        if _tensors(old.op, old.x) != _tensors(new.op, new.x):
             blamed = {i for i in own if self._found[i].tier >= Tier.CHECKPOINT}
-            if not blamed or _parameters(new.op, old.x) != new.op.parameters(new.x):
+            if not blamed or _tensors(new.op, old.x) != _tensors(new.op, new.x):
                 blamed |= above
             self._raise(blamed or own, Tier.CHECKPOINT)
         self._reshaping[new.name] = set()
@@ -173,18 +174,12 @@ class Layers:
             same = all(a.get(leaf) == b.get(leaf) for a, b in starts)
             self._add(path, before, after, Tier.SAME if same else Tier.RECIPE)
 
-    def _start(self, node: Node, program: Program) -> dict[str, float]:
+    def _start(self, node: Node, program: Program) -> dict[str, Draw]:
         """The initial values of a layer's tensors, by leaf.
 
         An `init` that depends on the size of a tensor counts as different.
         """
-        if not isinstance(node.op, Weighted):
-            return {}
-        init: Init = node.op.init.over(program.spec.init)
-        start = {"weight": init.std(volume(node.op.weight(node.x)[1:]))}
-        if node.op.bias:
-            start["bias"] = init.bias or 0.0
-        return start
+        return draws(node.op, node.x, program.spec.init)
 
 
 def _own_tier(node: Node) -> Tier:
@@ -193,19 +188,21 @@ def _own_tier(node: Node) -> Tier:
         return Tier.RECIPE
     if node.op.after_logits:
         return Tier.INTERFACE
-    return Tier.CHECKPOINT if node.parameters() else Tier.FUNCTION
+    return Tier.CHECKPOINT if node.tensors() else Tier.FUNCTION
 
 
 def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
     """How far a change to an op reaches by itself; whether it reshapes the output."""
-    if old.parameters(x) != new.parameters(x):
+    if _tensors(old, x) != _tensors(new, x):
         return Tier.CHECKPOINT, _output(old, x) != _output(new, x)
     if _output(old, x) != _output(new, x):
         return Tier.FUNCTION, True
     if old.training_only:
         return Tier.RECIPE, False
-    same = _meaning(old, x) == _meaning(new, x)
-    return (Tier.SAME if same else Tier.FUNCTION), False
+    if _meaning(old, x) != _meaning(new, x):
+        return Tier.FUNCTION, False
+    trains = any(getattr(old, n) != getattr(new, n) for n in old.training_fields)
+    return (Tier.RECIPE if trains else Tier.SAME), False
 
 
 def _output(op: Op, x: Shape) -> Shape | None:
@@ -222,6 +219,6 @@ def _meaning(op: Op, x: Shape) -> object:
         return None
 
 
-def _parameters(op: Op, x: Shape) -> dict[str, Shape] | None:
-    """None if the op cannot read x."""
-    return None if _output(op, x) is None else op.parameters(x)
+def _tensors(op: Op, x: Shape) -> dict[str, Shape] | None:
+    """Shapes by leaf; None if the op cannot read x."""
+    return None if _output(op, x) is None else op.shapes(x)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from specgen.diagnostics import Path
 from specgen.ops.conv import Sides
+from specgen.ops.start import BiasDistribution
 from specgen.schema import UNITS
 
 
@@ -23,13 +24,19 @@ class Pair(NamedTuple):
 def differing(before: Any, after: Any, path: Path) -> Iterator[Pair]:
     """Yield the fields that differ; for two kinds of models, the whole models."""
     whole = not isinstance(before, BaseModel) or isinstance(before, Sides)
-    if whole or type(before) is not type(after):
+    if whole or type(before) is not type(after) or _other_names(before, after):
         if before != after:
             yield Pair(path, plain(before), plain(after))
         return
     for name in type(before).model_fields:
         here = (*path, name)
         yield from differing(getattr(before, name), getattr(after, name), here)
+
+
+def _other_names(before: BaseModel, after: BaseModel) -> bool:
+    """Whether these are two distributions of different kinds."""
+    names = before.model_fields_set, after.model_fields_set
+    return isinstance(before, BiasDistribution) and names[0] != names[1]
 
 
 def size(count: int) -> str:

@@ -10,7 +10,7 @@ from specgen.diagnostics import nearest_help, short
 from specgen.frontend.annotations import fields, members, plain, tags
 from specgen.frontend.foreign import key_help, our_tag, tag_help, value_help
 from specgen.schema import UNITS
-from specgen.spec import FROM
+from specgen.spec.entries import FROM
 from specgen.yaml12.scalars import scalar
 
 YES = {"yes", "on", "y", "true"}
@@ -109,7 +109,8 @@ def _is_number(text: str) -> bool:
 
 def for_key(key: str, value: Any, owner: Any) -> str:
     """Return what an unknown key should be, or all that it can be."""
-    names = [*fields(owner), *([FROM] if "op" in fields(owner) else [])]
+    names = list(fields(owner))
+    every = [*names, FROM, "when", "repeat"] if "op" in names else names
     found = KEY_AND_VALUE.fullmatch(key)
     if found and value is None and found[1] in names:
         return _space(found)
@@ -117,7 +118,7 @@ def for_key(key: str, value: Any, owner: Any) -> str:
         return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):
         return f"it belongs in {home}"
-    return key_help(key, names) or nearest_help(key, names) or listing(names)
+    return key_help(key, every) or nearest_help(key, every) or listing(names)
 
 
 def for_op(tag: str, word: str, names: Collection[str]) -> str:

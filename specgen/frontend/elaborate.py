@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems
-from specgen.frontend.network import LAYERS, Entry, Network, entry
+from specgen.frontend.definitions import BLOCKS, PARAMS
+from specgen.frontend.entries import Reader
+from specgen.frontend.known import Known
+from specgen.frontend.layers import LAYERS
+from specgen.frontend.network import Network
 from specgen.frontend.validate import validate_fields
 from specgen.graph import INPUT, Graph
 from specgen.names import attribute_problem, class_problem
@@ -22,6 +26,7 @@ from specgen.spec import Input, Placement, Spec
 from specgen.spec.data import Data
 from specgen.spec.training import Training
 
+WRITTEN = (LAYERS, BLOCKS, PARAMS)  # which are not of the final form
 KNOWN = ("input", "init", "placement", "data", "training")  # what later steps read
 
 
@@ -30,7 +35,8 @@ class Draft:
     """A spec as far as it is known: None is what is wrong, or reads what is wrong.
 
     `graph` has the layers that are sound, perhaps with gaps between them. `reads` has
-    the layers that each layer reads, as far as these exist. It is unclear where in the
+    the layers that each layer reads, as far as these exist. `left_out` has the paths of
+    what `when` leaves out, with the index of the next layer. It is unclear where in the
     network the `unplaced` layers belong.
     """
 
@@ -43,6 +49,7 @@ class Draft:
     training: Training | None
     others: Mapping[str, Any]
     graph: Graph | None
+    left_out: Mapping[str, int]
     unplaced: frozenset[str]
 
     @property
@@ -79,39 +86,53 @@ class Draft:
 def elaborate(source: Source, problems: Problems) -> Draft:
     """Check the form of all sections, and infer the shape of each layer."""
     sections = validate_fields(
-        Spec, source.data, problems, instead={LAYERS: dict[str, Any]}
+        Spec, source.data, problems, instead=dict.fromkeys(WRITTEN, dict[str, Any])
     )
-    written: dict[str, Any] | None = sections[LAYERS]
-    if written == {}:
-        message = "a network needs at least one layer"
-        problems.add(Diagnostic("no-layers", message, (LAYERS,)))
-    entries = {
-        name: entry(name, value, problems) for name, value in (written or {}).items()
-    }
     # A stand-in replaces what could not be read.
     unread = [problem.path for problem in source.problems if problem.path]
     for section, *inner in unread:
-        if section == LAYERS and inner:
-            entries[str(inner[0])] = Entry(str(inner[0]), None, {})
-        elif section in sections:
+        if section in sections and not (section in (LAYERS, BLOCKS) and inner):
             sections[str(section)] = None
-    layers = {name: each.op for name, each in entries.items()}
+    network = _network(sections, source, unread, problems)
+    layers = network.layers
     placement: Placement | None = sections["placement"]
     devices = placement.devices if placement else {}
-    problems.add(*_check_names(sections["name"], layers, devices))
-    network = Network(sections["input"], source.comments, problems)
-    network.add_all(entries)
-    unplaced = frozenset(str(path[1]) for path in unread if path[:-1] == (LAYERS,))
+    problems.add(*_check_names(sections["name"], sections[LAYERS] or {}, devices))
     del sections[LAYERS]
     known = {key: sections.pop(key) for key in KNOWN}
     return Draft(
-        layers=layers,
-        reads=network.reads,
+        layers=layers.ops,
+        reads=layers.reads,
         others=sections,
         graph=network.graph(),
-        unplaced=unplaced,
+        left_out=network.left_out,
+        unplaced=frozenset(str(path[1]) for path in unread if path[:-1] == (LAYERS,)),
         **known,
     )
+
+
+def _network(
+    sections: Mapping[str, Any],
+    source: Source,
+    unread: Collection[Path],
+    problems: Problems,
+) -> Network:
+    """Return the layers that the sections define."""
+    reader = Reader(unread, problems)
+    before = len(problems)
+    known = Known({})
+    params = reader.params(sections[PARAMS] or {}, known)
+    blocks = reader.blocks(sections[BLOCKS], known)
+    layers = sections[LAYERS]
+    entries = None if layers is None else reader.entries(layers, (LAYERS,), known)
+    if entries and len(problems) == before and not unread:
+        reader.check_used(known)
+    network = Network(sections["input"], blocks, params, source.comments, problems)
+    network.expand(entries or ())
+    if entries and not network.layers.ops:
+        message = "`when` leaves out every layer"
+        problems.add(Diagnostic("no-layers", message, (LAYERS,)))
+    return network
 
 
 def _check_names(
@@ -120,18 +141,13 @@ def _check_names(
     """Yield the names that generated code cannot use."""
     if name is not None and (problem := class_problem(name)):
         yield Diagnostic("bad-name", problem, ("name",))
-    sections: dict[Path, Collection[str]] = {
-        (LAYERS,): layers,
-        ("placement", "devices"): devices,
-    }
-    for section, names in sections.items():
-        for each in names:
-            if each == INPUT:
-                problem = f"{INPUT!r} already names the image that the network reads"
-            else:
-                problem = attribute_problem(each)
-            if problem:
-                yield Diagnostic("bad-name", problem, (*section, each), at_key=True)
+    for each in devices:
+        problem = attribute_problem(each)
+        if each == INPUT:
+            problem = f"{INPUT!r} already names the image that the network reads"
+        if problem:
+            place = ("placement", "devices", each)
+            yield Diagnostic("bad-name", problem, place, at_key=True)
     for each in devices:
         if each in layers:
             message = f"{each!r} is both a layer and a device"

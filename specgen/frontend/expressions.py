@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from specgen.diagnostics import short
 
@@ -64,6 +65,13 @@ class ExpressionError(Exception):
         self.help = help
 
 
+class Names(Protocol):
+    """What names stand for, such as a mapping."""
+
+    def __getitem__(self, name: str, /) -> Value:
+        """Return the value of a name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number, true or false."""
@@ -97,7 +105,7 @@ class Expression:
     names: frozenset[str]
     size: int
 
-    def evaluate(self, scope: Mapping[str, Value]) -> Value:
+    def evaluate(self, scope: Names) -> Value:
         """Return the value, given those of the names.
 
         Raises:
@@ -197,8 +205,9 @@ class _Parser:
         self.size += 1
 
     def unexpected(self) -> ExpressionError:
-        what = short(self.token) if self.kind else "the end"
-        return ExpressionError(f"unexpected {what} in an expression")
+        if not self.kind:
+            return ExpressionError("this expression is not complete")
+        return ExpressionError(f"unexpected {short(self.token)} in an expression")
 
     def expect(self, sign: str) -> None:
         if self.token != sign:
@@ -295,7 +304,7 @@ def _checked(number: int | float) -> int | float:
     return number
 
 
-def _evaluate(term: Term, scope: Mapping[str, Value]) -> Value:
+def _evaluate(term: Term, scope: Names) -> Value:
     if isinstance(term, Number):
         return term.value
     if isinstance(term, Name):

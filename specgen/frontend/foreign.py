@@ -21,59 +21,73 @@ local_response_norm: lrn localresponsenormalization cmrnorm responsenorm crossma
 spatial_response_norm: rnorm withinchannel samemap
 max_pool2d: maxpool maxpooling maxpooling2d pooling pool spatialmaxpooling
 avg_pool2d: avgpool averagepool averagepooling averagepooling2d avgpooling meanpool
-dropout: featuredropout drop
+dropout: drop
+dropout2d: featuredropout spatialdropout2d
+stochastic_depth: droppath
 flatten: view reshape innerflatten
 softmax: softmax2d softmaxwithloss logsoftmax
 batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatchnorm2d
 add: eltwise sum addition residual shortcut elementwise
 multiply: mul product
 concat: cat concatenate concatenation depthconcat route
-adaptive_avg_pool2d: adaptiveaveragepooling2d globalaveragepooling2d gap
-adaptive_avg_pool2d: globalaveragepool globalavgpool
-global_avg_pool2d: adaptiveavgpool2d globalaveragepooling2d globalaveragepool gap
-adaptive_max_pool2d: globalmaxpooling2d globalmaxpool
+adaptive_avg_pool2d: adaptiveaveragepooling2d adaptiveavgpool
+adaptive_max_pool2d: adaptivemaxpooling2d adaptivemaxpool
 leaky_relu: leakyrelu leaky
 relu6: clippedrelu
 sigmoid: logistic
 silu: swish swish1
 gelu: gelutanh geluapproximate
 tanh: hyperbolictangent
+elu: exponentiallinearunit
+hardswish: hswish
+hardsigmoid: hsigmoid
+softplus: softrelu
+mish:
 group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
 conv_transpose2d: deconvolution deconv conv2dtranspose
-upsample: upsampling2d interpolate resize
+upsample: upsampling2d interpolate resize upsamplingnearest2d upsamplingbilinear2d
+upsample: upsamplenearest upsamplebilinear
 """
 NO_OPS = """
-absval activityregularization adaptivemaxpool2dwithindices
-additiveattention affinegrid alphadropout argmax attention average batchreindex bias
-bidirectional bilinear binarycrossentropy binarycrossentropywithlogits bnll celu
-channelshuffle clip container convlstm2d convtbc cosinesimilarity crop cropping2d
-dataparallel deformconv2d dot dropblock2d dropout2d dummydata einsum einsumdense elu
-embed embedding embeddingbag exp featurealphadropout featurepyramidnetwork filter fold
-fractionalmaxpool2d fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout
-gaussiannoise glu gridsample groupedmm gru gumbelsoftmax hardshrink hardsigmoid
-hardswish hardtanh hdf5data hdf5output im2col kldiv lambda layerscale
-lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
-masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mish mlp
-module multiheadattention multiheadattentionforward mvn nativechannelshuffle
-normalization normalize onehot pad pairwisedistance parameter patchembed pdist permute
-pixelshuffle pixelunshuffle power prelu psroipool python recurrent reduction
-repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase roialign roipool rrelu
-scale scaledgroupedmm scaledmm scaleddotproductattention selu separableconv2d
-separableconvolution2d silence simplernn slice softmin softplus softshrink softsign
-spatialdropout2d spectralnormalization split spp squeezeexcitation stochasticdepth
-subtract syncbatchnorm tanhshrink textvectorization threshold tile timedistributed
-transformer transformerdecoder transformerdecoderlayer transformerencoder
-transformerencoderlayer transpose unflatten unfold unitnormalization upsamplebilinear
-upsamplenearest upsamplingbilinear2d upsamplingnearest2d weightnorm windowdata yolo
+absval activityregularization adaptivemaxpool2dwithindices additiveattention affinegrid
+alphadropout argmax attention average batchreindex bias bidirectional bilinear
+binarycrossentropy binarycrossentropywithlogits bnll celu channelshuffle clip container
+convlstm2d convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot
+dropblock2d dummydata einsum einsumdense embed embedding embeddingbag exp
+featurealphadropout featurepyramidnetwork filter fold fractionalmaxpool2d
+fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout gaussiannoise glu
+gridsample groupedmm gru gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col
+kldiv lambda layerscale lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log
+logsigmoid lppool2d lstm masking maximum maxout maxpool2dwithindices maxunpool2d
+memorydata minimum mlp module multiheadattention multiheadattentionforward mvn
+nativechannelshuffle normalization normalize onehot pad pairwisedistance parameter
+patchembed pdist permute pixelshuffle pixelunshuffle power prelu psroipool python
+recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase
+roialign roipool rrelu scale scaledgroupedmm scaledmm scaleddotproductattention selu
+separableconv2d separableconvolution2d silence simplernn slice softmin softshrink
+softsign spectralnormalization split spp squeezeexcitation subtract syncbatchnorm
+tanhshrink textvectorization threshold tile timedistributed transformer
+transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
+transpose unflatten unfold unitnormalization weightnorm windowdata yolo
 """
 # Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
     r".*(?:[13]d(?:withindices|transpose)?|loss|loss2d|cell|list|dict)"
     r"|(?:circular|constant|random|reflection|replication|zero)pad.*|random.*"
 )
+GLOBAL_AVERAGE = "write adaptive_avg_pool2d with output_size: 1"
+GLOBAL_MAXIMUM = "write adaptive_max_pool2d with output_size: 1"
 OP_HINTS = {
+    "globalaveragepooling2d": GLOBAL_AVERAGE,
+    "globalaveragepool": GLOBAL_AVERAGE,
+    "globalavgpool2d": GLOBAL_AVERAGE,
+    "globalavgpool": GLOBAL_AVERAGE,
+    "gap": GLOBAL_AVERAGE,
+    "globalmaxpooling2d": GLOBAL_MAXIMUM,
+    "globalmaxpool2d": GLOBAL_MAXIMUM,
+    "globalmaxpool": GLOBAL_MAXIMUM,
     "depthwiseconv2d": "write conv2d with as many groups as input channels",
     "crossentropyloss": "the loss is always cross-entropy: leave this layer out",
     "nllloss": "the loss is always cross-entropy: leave this layer out",
@@ -103,6 +117,9 @@ kernel_size: poolingsize kernelh kernelw
 stride: strides strideh stridew step subsample subsampling
 padding: pad pads padh padw bordermode
 dilation: dilations dilationrate atrousrate rate holesize
+output_size: outputshape outsize
+scale_factor: scales scale upsamplingratio
+mode: interpolation
 groups: group ngroup ngroups numgroups
 bias: usebias biasterm withbias hasbias
 init: kernelinitializer weightinitializer weightfiller weightinit
@@ -152,6 +169,8 @@ normal: gaussian randomnormal normal_
 weight: weights kernel w
 """
 KEY_HINTS = {
+    "with": "params are given to a block: {block: NAME, with: {...}}",
+    "first": "it is for the params of a block: {block: NAME, first: {...}}",
     "inchannels": "it is inferred from the previous layer: leave it out",
     "infeatures": "it is inferred from the previous layer: leave it out",
     "inputchannels": "it is inferred from the previous layer: leave it out",
@@ -161,6 +180,7 @@ KEY_HINTS = {
     "inputshape": "it is inferred from the previous layer: leave it out",
     "activation": "an activation is a separate layer: relu1: {op: relu}",
     "nonlinearity": "an activation is a separate layer: relu1: {op: relu}",
+    "threshold": "it is always 20, PyTorch's default: leave it out",
     "keepprob": "p is the fraction that is dropped: write p, 1 minus this value",
     "depthradius": "write size, twice this value plus 1",
     "inplace": "generated code does not need it: leave it out",
@@ -183,12 +203,12 @@ KEY_HINTS = {
     "output": "an option of the generated train.py: --output",
 }
 NO_KEYS = """
-from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
-activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer
-centered cropping cutmix cutout dampening dataformat dilation divisoroverride dtype
-earlystopping ema engine eps globalpooling gradientcheckpointing kernelconstraint
-kernelregularizer mixup nesterov paddingmode padmode randaugment randomerasing
-randomrotation returnindices rotation shear trackrunningstats zoom
+activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer bottom
+bottoms centered cropping cutmix cutout dampening dataformat dilation divisoroverride
+dtype earlystopping ema engine eps from: globalpooling gradientcheckpointing inbound
+inboundnodes inputs kernelconstraint kernelregularizer mixup nesterov paddingmode
+padmode parents randaugment randomerasing randomrotation reads recomputescalefactor
+returnindices rotation shear size source sources src trackrunningstats zoom
 """
 
 VALUES = """
@@ -197,6 +217,9 @@ plateau: reducelronplateau onplateau reduceonplateau
 step: multistep multisteplr steplr steps piecewiseconstant piecewise
 sgd: momentum sgdmomentum stochasticgradientdescent
 kaiming_normal: he henormal msra kaiming hekaiming
+kaiming_uniform: heuniform
+xavier_normal: glorotnormal
+xavier_uniform: glorot glorotuniform xavier
 bfloat16: bf16 mixedbfloat16 mixed amp autocast
 float32: fp32 float single full 32
 split: all both sharded parallel
@@ -204,18 +227,23 @@ split: all both sharded parallel
 VALUE_HINTS = {
     "same": "give the number: kernel_size // 2 keeps the size at stride 1",
     "valid": "write 0, or leave padding out",
-    "kaimingnormal": "write kaiming_normal",
+    "zeros": "write 0",
+    "ones": "write 1",
+    "normal": "write {normal: {std: 0.01}}",
+    "truncatednormal": "write {trunc_normal: {std: 0.02}}",
+    "truncnormal": "write {trunc_normal: {std: 0.02}}",
+    "fanin": "write {mode: fan_in}",
+    "fanout": "write {mode: fan_out}",
     "none": "leave the key out",
 }
 NO_VALUES = """
 adadelta adafactor adagrad adam adamax adamw asgd bilinear chainedscheduler circular
 constant constantlr cosineannealingwarmrestarts cyclic cycliclr dirac double exp
-exponential exponentiallr float16 float64 float8 fp16 fp64 fp8 glorot glorotnormal
-glorotuniform half heuniform identity int8 inv kaiminguniform lamb lambdalr lars lbfgs
-lecunnormal lecununiform linear linearlr lion multiplicativelr muon nadam nesterov
-onecycle onecyclelr ones orthogonal poly polynomial polynomialdecay polynomiallr radam
-reflect replicate rmsprop rprop sequentiallr sigmoid sparse sparseadam tf32
-truncatednormal truncnormal uniform xavier xaviernormal xavieruniform zeros
+exponential exponentiallr float16 float64 float8 fp16 fp64 fp8 half identity int8 inv
+lamb lambdalr lars lbfgs lecunnormal lecununiform linear linearlr lion multiplicativelr
+muon nadam nesterov onecycle onecyclelr orthogonal poly polynomial polynomialdecay
+polynomiallr radam reflect replicate rmsprop rprop sequentiallr sigmoid sparse
+sparseadam tf32
 """
 
 PREFIX = re.compile(r"^(?:(?:torch|nn|f|tf|keras|layers|functional|ops)\.)+")
@@ -257,6 +285,8 @@ def _help(
         if name in valid:
             return f"it is called {name} here"
     said = _plain(word)
+    if said in valid:  # in other letters
+        return f"it is called {said} here"
     if said in hints:
         return hints[said]
     unknown = ours is OPS and (names or NO_OP.fullmatch(said))
@@ -275,7 +305,7 @@ def _ours(word: str, table: str) -> Iterator[str]:
 
 def _lines(table: str) -> Iterator[tuple[str, list[str]]]:
     for line in table.strip().splitlines():
-        name, _, others = line.partition(": ")
+        name, _, others = line.partition(":")
         yield name, others.split()
 
 

@@ -1,204 +1,385 @@
-"""The network of a spec: what each layer reads, and its shape.
+"""The network of a spec: its entries expanded, one layer after another, with shapes.
 
-What is wrong is reported and unknown from then on; what reads an unknown is unknown as
-well, silently.
+Blocks, groups and repeats become layers whose names are paths. What is wrong is
+reported and unknown from then on; what reads an unknown is unknown as well, silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import NoReturn
 
-from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Problems, short
-from specgen.frontend.validate import Form, validate
-from specgen.graph import INPUT, Graph, Node
-from specgen.ops import AnyOp
-from specgen.ops.base import Op, Refusal, Shape, volume
-from specgen.spec import FROM, Input, Reads
+from specgen.diagnostics import (
+    LIMIT_HELP,
+    Diagnostic,
+    Path,
+    Place,
+    Problems,
+    TooManyProblems,
+)
+from specgen.frontend import changes
+from specgen.frontend.arguments import arguments, given
+from specgen.frontend.changes import Change
+from specgen.frontend.computing import (
+    Names,
+    Unknown,
+    compute_as,
+    compute_count,
+    compute_text,
+    compute_truth,
+)
+from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
+from specgen.frontend.entries import op_form
+from specgen.frontend.expressions import Value
+from specgen.frontend.frame import Frame, Instance
+from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
+from specgen.graph import INPUT, Graph, Scope
+from specgen.names import part_problem
+from specgen.spec import Input
+from specgen.spec.entries import FROM, USE, WITH
 
-LAYERS = "layers"
-# Values in one tensor, of one image: 4 TiB. With a batch, bytes still fit in 64 bits.
-MOST_VALUES = 2**40
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of `layers`: its op, and the names that it reads.
-
-    `sources` has each name by its place; it is None for the layer before, and empty
-    where it is wrong. `op` is None where that is wrong.
-    """
-
-    name: str
-    op: Op | None
-    sources: Mapping[Path, str] | None
-
-
-def entry(name: str, value: Any, problems: Problems) -> Entry:
-    """Check the form of an entry: what it reads, and its op by itself."""
-    path = (LAYERS, name)
-    sources: dict[Path, str] | None = None
-    if isinstance(value, dict) and FROM in value:
-        here = (*path, FROM)
-        reads = validate(_reads(), value[FROM], here, problems)
-        if isinstance(reads, str):
-            sources = {here: reads}
-        else:
-            sources = {(*here, index): each for index, each in enumerate(reads or ())}
-        value = {key: field for key, field in value.items() if key != FROM}
-    return Entry(name, validate(_op(), value, path, problems), sources)
-
-
-@cache
-def _op() -> Form[Op]:
-    return Form(AnyOp)
-
-
-@cache
-def _reads() -> Form[str | list[str]]:
-    return Form(Reads)
+# Each takes a tenth of a millisecond; a spec of 1 MiB has room for 60,000.
+MOST_LAYERS = 12_000
+MOST_DEPTH = 32  # of groups and blocks within each other
+MOST_WORK = 400_000  # of what is looked at, about 5 microseconds each
+TOO_MANY = f"a network can have {MOST_LAYERS:,} layers, and this one has more"
 
 
 class Network:
-    """Layers that are added one by one, each with its shape if that is known."""
+    """Expands the entries of a spec to layers and scopes."""
 
     def __init__(
         self,
         size: Input | None,
+        blocks: Mapping[str, Definition | None] | None,
+        params: Mapping[str, Value],
         comments: Mapping[Path, tuple[str, ...]],
         problems: Problems,
     ) -> None:
-        self.reads: dict[str, tuple[str, ...]] = {}
+        self.layers = Layers(size, problems)
+        self._blocks = blocks or {}
+        self._params = params
         self._comments = comments
         self._problems = problems
-        self._nodes: list[Node] = []
-        self._shapes: dict[str, Shape] = {}
-        if size:
-            image = (size.channels, size.height, size.width)
-            found = list(_too_large({"the input": image}, ("input",)))
-            problems.add(*found)
-            self._shapes = {} if found else {INPUT: image}
+        self._scopes: dict[str, Scope | None] = {}
+        self.left_out: dict[str, int] = {}  # by path, the index of the next layer
+        self._stands: dict[str, str] = {}  # by value, the scope that it stands for
+        self._wired = True  # the inputs of every layer are known
+        self._work = 0
+        self._here = ""  # the entry of the network that is expanded
 
     def graph(self) -> Graph | None:
-        """Return the layers that are sound; without an image there are none."""
-        image = self._shapes.get(INPUT)
-        return Graph(image, tuple(self._nodes)) if image else None
+        """Return the layers that are sound, in their scopes."""
+        return self.layers.graph(scope for scope in self._scopes.values() if scope)
 
-    def add_all(self, entries: Mapping[str, Entry]) -> None:
-        """Add the entries in order, and report those that have no effect."""
-        before = INPUT
-        wired = True
-        for name, each in entries.items():
-            sources = self._sources(each, before, entries)
-            if sources is None:
-                wired = False
-            self.reads[name] = sources or ()
-            self._add(each, sources)
-            before = name
-        if wired:
-            self._check_all_read(entries)
+    def expand(self, entries: Sequence[Entry]) -> None:
+        """Add all layers, and report those that have no effect."""
+        frame = Frame("", entries, {INPUT: INPUT}, None, self._params, INPUT)
+        output = self._walk(frame, INPUT, ())
+        if self._wired:
+            self._check_all_read(output)
+
+    def _walk(
+        self,
+        frame: Frame,
+        before: str,
+        change: Change,
+        known: Collection[str] = (),
+    ) -> str:
+        """Add the entries of a frame; return the value of the last one.
+
+        Of the changes, `known` names are not of entries.
+        """
+        change = changes.mappings(change, self._problems)
+        taken = set(known)
+        for entry in frame.entries:
+            before = self._entry(entry, frame, before, change, taken)
+        keys = [entry.key for entry in frame.entries if entry.key is not None]
+        self._problems.add(*changes.left(change, taken, keys, self._problems))
+        return before
+
+    def _entry(
+        self, entry: Entry, frame: Frame, before: str, change: Change, taken: set[str]
+    ) -> str:
+        """Add one entry, as often as it repeats; return its value."""
+        is_item = entry.key is None
+        name = entry.key or str(frame.number)
+        full = f"{frame.prefix}{name}"
+        if not frame.depth:
+            self._here = full
+        self._spend(3)
+        self._put(full, entry, frame)
+        reads = self._sources(entry, frame, full, before)
+        inside = changes.inside(change, name)
+        it = Instance(entry, full, reads, frame, inside)
+        try:
+            names = self._names(frame)
+            if not compute_truth(entry.when, (*it.path, "when"), names):
+                value = reads[0]
+                if not is_item:
+                    self.left_out[full] = len(self.layers.order)
+            elif entry.repeat is None:
+                value = self._instance(it)
+                frame.number += is_item
+            elif is_item:
+                return self._repeat(it, frame, change, taken)
+            else:
+                value = self._repeated(it)
+        except Unknown as unknown:
+            value = self._unknown(it, unknown)
+        taken.add(name)
+        frame.names[name] = value
+        return value
+
+    def _repeated(self, it: Instance) -> str:
+        """Add the instances of an entry with a name, in a scope of that name."""
+        inner = it.frame.group(it.name, (), it.frame.values)
+        change = (*changes.own(it.entry), *it.change)
+        change = changes.mappings(change, self._problems)
+        taken: set[str] = set()
+
+        def instances() -> str:
+            return self._repeat(it, inner, change, taken)
+
+        value = self._in_scope(it, instances)
+        names = list(inner.names)
+        self._problems.add(*changes.left(change, taken, names, self._problems))
+        return value
+
+    def _repeat(
+        self, it: Instance, within: Frame, change: Change, taken: set[str]
+    ) -> str:
+        """Add the instances of an entry, whose names are in the frame `within`."""
+        entry, frame, reads = it.entry, it.frame, it.reads
+        path, names = (*it.path, "repeat"), self._names(it.frame)
+        count = compute_count(entry.repeat, path, names, self._problems)
+        if count > MOST_LAYERS:
+            self._stop(TOO_MANY)
+        for index in range(count):
+            each = frame.repeated(index, count)
+            name = self._name_of(it, each, within)
+            taken.add(name)
+            full = f"{within.prefix}{name}"
+            self._put(full, entry, frame)
+            here = changes.inside(change, name)
+            value = self._instance(Instance(entry, full, reads, each, here))
+            within.names[name] = value
+            reads = (value,)
+        return reads[0]
+
+    def _name_of(self, it: Instance, each: Frame, within: Frame) -> str:
+        """Return the name of an instance."""
+        if it.entry.names is None:
+            within.number += 1
+            return str(within.number - 1)
+        path = (*it.path, "names")
+        name = compute_text(it.entry.names, path, self._names(each))
+        problem = part_problem(name)
+        if name in within.names:
+            problem = f"two instances have the name {name}"
+        if problem:
+            raise Unknown(Diagnostic("bad-name", problem, path))
+        return name
+
+    def _instance(self, it: Instance) -> str:
+        """Add one layer, group or use of a block; return its value."""
+        self._spend(8)
+        body, frame = it.entry.body, it.frame
+        try:
+            if changes.removes(it.change):
+                self.left_out[it.name] = len(self.layers.order)
+                return it.left_out()
+            if isinstance(body, Fields):
+                return self._op(it, body)
+            if frame.depth > MOST_DEPTH:
+                message = f"groups and blocks are more than {MOST_DEPTH} levels deep"
+                help = LIMIT_HELP
+                raise Unknown(Diagnostic("too-deep", message, it.path, True, help=help))
+            if it.entry.repeat is None or it.entry.key is None:
+                it = replace(it, change=(*changes.own(it.entry), *it.change))
+            if isinstance(body, Inner):
+                inner = frame.group(it.name, body.entries, frame.values)
+                before, change = it.reads[0], it.change
+                return self._in_scope(it, lambda: self._walk(inner, before, change))
+            if isinstance(body, Used):
+                return self._use(it, body)
+            raise Unknown
+        except Unknown as unknown:
+            return self._unknown(it, unknown)
+
+    def _op(self, it: Instance, body: Fields) -> str:
+        """Add one layer."""
+        op = body.op
+        change = changes.mappings(it.change, self._problems)
+        if change or body.computed:
+            self._put(it.name, it.entry, it.frame, changes.places(change))
+            fields, names = changes.merged(body.fields, change), self._names(it.frame)
+            op = compute_as(op_form(), fields, it.path, names, self._problems)
+        comments = self._comments.get(it.entry.path, ())
+        named = it.entry.sources is not None
+        self.layers.add(it.name, op, it.reads, comments, named=named)
+        if len(self.layers.ops) > MOST_LAYERS:
+            self._stop(TOO_MANY)
+        return it.name
+
+    def _use(self, it: Instance, body: Used) -> str:
+        """Add the layers of a block."""
+        block = self._blocks.get(body.block)
+        if block is None:
+            raise Unknown
+        if block.name in it.frame.blocks:
+            message = f"the block {block.name} uses itself"
+            raise Unknown(Diagnostic("recursive-block", message, (*it.path, USE)))
+        if len(it.reads) != len(block.inputs):
+            count, named = len(block.inputs), ", ".join(block.inputs)
+            inputs_ = f"{count} inputs ({named})" if count > 1 else "one input"
+            message = f"the block {block.name} reads {inputs_}, not {len(it.reads)}"
+            key = USE if it.entry.sources is None else FROM
+            raise Unknown(Diagnostic("bad-from", message, (*it.path, key)))
+        change = changes.mappings(it.change, self._problems)
+        self._put(it.name, it.entry, it.frame, changes.places(change))
+        inputs = dict(zip(block.inputs, it.reads, strict=True))
+        inner = it.frame.block(
+            it.name, block.name, block.entries, inputs, it.entry.path
+        )
+        own = arguments(
+            block,
+            given(body, change, first=it.frame.values.get("index") == 0),
+            it.path,
+            self._names(it.frame),
+            lambda values: self._names(inner, values),
+            self._params,
+            self._problems,
+        )
+        inner.values = {**self._params, **own}
+        comments = self._comments.get(block.path, ())
+        numbers, defaults = _numbers(own), _numbers(block.params)
+        scope = Scope(
+            *(it.name, block.name, it.reads, block.inputs, ""),
+            *(numbers, comments, defaults),
+        )
+        value = self._in_scope(
+            it, lambda: self._walk(inner, it.reads[0], change, {WITH}), scope
+        )
+        if self._wired:
+            self._problems.add(*inner.unread(block))
+        return value
+
+    # --- scopes and values
+
+    def _in_scope(
+        self, it: Instance, add: Callable[[], str], scope: Scope | None = None
+    ) -> str:
+        """Add layers in a scope: of a block, or else of a group.
+
+        If there are none, there is no scope, and its value is what it reads.
+        """
+        start = len(self.layers.order)
+        full = it.name
+        self._scopes[full] = None  # before those inside
+        output = add()
+        if len(self.layers.order) == start:
+            del self._scopes[full]
+            self.left_out[full] = start
+            return it.reads[0]
+        if scope is None:
+            inputs = self._read_from(full, start, it.reads[0])
+            comments = self._comments.get(it.entry.path, ())
+            called = _called(inputs)
+            scope = Scope(full, None, inputs, called, "", comments=comments)
+        self._scopes[full] = replace(scope, output=output)
+        self._stands[output] = full
+        return output
+
+    def _read_from(self, full: str, start: int, first: str) -> tuple[str, ...]:
+        """Return the values from outside that layers of a group read."""
+        found: dict[str, None] = {}
+        for name in self.layers.order[start:]:
+            for read in self.layers.reads[name]:
+                if not read.startswith(f"{full}.") and read != UNKNOWN:
+                    found[read] = None
+        rest = [name for name in found if name != first]
+        return (first, *rest) if first in found else tuple(rest)
+
+    def _put(
+        self,
+        full: str,
+        entry: Entry,
+        frame: Frame,
+        changed: Mapping[Path, Path] | None = None,
+    ) -> None:
+        """Note where something is written; most layers are where their name says."""
+        if frame.prefix or entry.key is None or changed:
+            place = Place(entry.path, frame.uses, changed or {})
+            self._problems.places[full] = place
+
+    def _names(self, frame: Frame, values: Mapping[str, Value] | None = None) -> Names:
+        shape = self.layers.shapes.get(frame.read)
+        known = frame.values if values is None else values
+        return Names(known, shape, self._spend)
+
+    def _unknown(self, it: Instance, unknown: Unknown) -> str:
+        """Report why something is unknown; it is one unknown layer from now on."""
+        self._problems.add(*unknown.problems)
+        self._wired = False
+        self.layers.add(it.name, None, it.reads)
+        return it.name
 
     def _sources(
-        self, each: Entry, before: str, entries: Mapping[str, Entry]
-    ) -> tuple[str, ...] | None:
-        """Return the layers that an entry reads, or None if one of them is unknown."""
-        if each.sources is None:
+        self, entry: Entry, frame: Frame, full: str, before: str
+    ) -> tuple[str, ...]:
+        """Return the values that an entry reads; one that is wrong is UNKNOWN."""
+        if entry.sources is None:
+            if entry is frame.entries[0]:
+                frame.used.update(frame.inputs[:1])
             return (before,)
-        wrong = [
-            self._no_source(each.name, source, path, entries)
-            for path, source in each.sources.items()
-            if source != INPUT and source not in self.reads
-        ]
-        self._problems.add(*wrong)
-        return None if wrong or not each.sources else tuple(each.sources.values())
+        found = []
+        for path, source in entry.sources.items():
+            value = frame.find(source)
+            if value is None:
+                here = (LAYERS, full, *path[len(entry.path) :])
+                self._problems.add(frame.missing(entry, source, here, self._problems))
+                self._wired = False
+            found.append(value or UNKNOWN)
+        if not found:
+            self._wired = False
+        return tuple(found) or (UNKNOWN,)
 
-    def _no_source(
-        self, name: str, source: str, path: Path, entries: Mapping[str, Entry]
-    ) -> Diagnostic:
-        """Return what is wrong with a name that nothing above has."""
-        if source == name:
-            return Diagnostic("bad-from", f"{name} reads itself", path)
-        if source in entries:
-            message = f"{name} reads {source}, which comes after it"
-            help = "move it below the layers that it reads"
-            return Diagnostic("bad-from", message, path, help=help)
-        message = f"there is no layer {short(source)!r}"
-        near = self._problems.nearest(source, [INPUT, *entries])
-        return Diagnostic("unknown-layer", message, path, help=near)
-
-    def _check_all_read(self, entries: Mapping[str, Entry]) -> None:
+    def _check_all_read(self, output: str) -> None:
         """A layer that nobody reads has no effect, but for the last one."""
-        read = {source for sources in self.reads.values() for source in sources}
-        for name in [*entries][:-1]:
-            if name not in read:
-                message = f"no layer reads {name}, and it is not the last one"
-                path = (LAYERS, name)
-                found = Diagnostic("no-effect", message, path, at_key=True)
-                self._problems.add(found)
+        read = {name for names in self.layers.reads.values() for name in names}
+        for name in self.layers.order:
+            if name not in read and name != output:
+                who = self._stands.get(name, name)
+                message = f"no layer reads {who}, and it is not the last one"
+                path = (LAYERS, who)
+                self._problems.add(Diagnostic("no-effect", message, path, at_key=True))
 
-    def _add(self, each: Entry, sources: tuple[str, ...] | None) -> None:
-        """Infer the shape of a layer, and add it if it is sound."""
-        op, name = each.op, each.name
-        if op is None:
-            return
-        found = list(of_layer(name, op.check_fields()))
-        if sources is not None:
-            place = "op" if each.sources is None else FROM
-            miscounted = list(of_layer(name, _check_count(op, sources, place)))
-            known = all(source in self._shapes for source in sources)
-            if known and not miscounted:
-                xs = tuple(self._shapes[source] for source in sources)
-                if shape := self._output(name, op, xs):
-                    self._shapes[name] = shape
-                    found += of_layer(name, op.check(*xs))
-                    if not found:
-                        above = self._comments.get((LAYERS, name), ())
-                        self._nodes.append(Node(name, op, sources, xs, shape, above))
-            found += miscounted
-        self._problems.add(*found)
+    # --- limits
 
-    def _output(self, name: str, op: Op, xs: tuple[Shape, ...]) -> Shape | None:
-        """Return the shape of a layer's output, if there is one."""
-        try:
-            shape = op.output(*xs)
-        except Refusal as refusal:
-            self._problems.add(*of_layer(name, [refusal.diagnostic]))
-            return None
-        tensors = {"the output": shape} | {
-            f"the {leaf}": whole for leaf, whole in op.parameters(*xs).items()
-        }
-        if found := list(of_layer(name, _too_large(tensors, ()))):
-            self._problems.add(*found)
-            return None
-        return shape
+    def _spend(self, steps: int) -> None:
+        self._work += steps
+        if self._work > MOST_WORK:
+            self._stop("there are too many repeats, even where `when` leaves them out")
+
+    def _stop(self, message: str) -> NoReturn:
+        """Report that the network is too large, and look no further."""
+        path = (LAYERS, self._here)
+        found = Diagnostic("too-large", message, path, at_key=True, help=LIMIT_HELP)
+        self._problems.add(found)
+        raise TooManyProblems
 
 
-def _check_count(op: Op, sources: tuple[str, ...], key: str) -> Iterator[Diagnostic]:
-    """An op reads as many inputs as it is made for."""
-    least, most = getattr(op, "inputs", (1, 1))
-    if len(sources) < least:
-        message = f"{op.op} reads at least {least} inputs, not {len(sources)}"
-        help = "name them in a list: from: [NAME, NAME]"
-        yield Diagnostic("bad-from", message, (key,), help=help)
-    elif most is not None and len(sources) > most:
-        inputs = "one input" if most == 1 else f"at most {most} inputs"
-        message = f"{op.op} reads {inputs}, not {len(sources)}"
-        help = "first join them in a layer such as {op: add, from: [NAME, NAME]}"
-        yield Diagnostic("bad-from", message, (key,), help=help)
+def _numbers(values: Mapping[str, Value]) -> dict[str, float]:
+    return {name: v for name, v in values.items() if isinstance(v, int | float)}
 
 
-def _too_large(tensors: Mapping[str, Shape], path: Path) -> Iterator[Diagnostic]:
-    for what, shape in tensors.items():
-        if volume(shape) > MOST_VALUES:
-            size = " x ".join(map(str, shape))
-            message = f"{what}, {size}, has more than {MOST_VALUES} values"
-            yield Diagnostic("out-of-range", message, path, help=LIMIT_HELP)
-
-
-def of_layer(name: str, found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Name the layer, and complete the paths."""
-    for problem in found:
-        path = (LAYERS, name, *(problem.path or ()))
-        yield replace(problem, message=f"{name}: {problem.message}", path=path)
+def _called(inputs: Sequence[str]) -> tuple[str, ...]:
+    """Return what a group calls the values that it reads: the last part of a path."""
+    names: dict[str, None] = {}
+    for path in inputs:
+        leaf = path.rpartition(".")[2]
+        name = path.replace(".", "_") if leaf.isdecimal() or leaf in names else leaf
+        names[name] = None
+    return tuple(names)

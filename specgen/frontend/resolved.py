@@ -24,7 +24,7 @@ from specgen.yaml12.scalars import scalar
 FLOW_WIDTH = 100  # columns; a longer mapping has one line per key
 ORIGIN_COLUMN = 40
 # Text that needs no quotes unless it could mean something else; in a list, no comma.
-PLAIN = re.compile(r"[A-Za-z0-9_./+-](?:[\w ./+&'(),;-]*[\w./+)])?", re.ASCII)
+PLAIN = re.compile(r"[$A-Za-z0-9_./+-](?:[\w $*%<>=!./+&'(),;-]*[\w./+)])?", re.ASCII)
 
 
 def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
@@ -34,7 +34,7 @@ def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
     side = spec.data.side(spec.input.height, spec.input.width)
     data["data"] = {"size": side} | data["data"]
     # In the order of the schema, so defaults appear where people look for them.
-    data = {name: data[name] for name in Spec.model_fields if data.get(name) != {}}
+    data = {name: data[name] for name in Spec.model_fields if data.get(name, {}) != {}}
     above = {key[:depth] for key in source.comments for depth in range(len(key))}
     writer = _Writer(source, origins, frozenset(above))
     return "".join(f"{line}\n" for line in writer.block(data, ()))
@@ -52,7 +52,7 @@ def _complete(model: Any, data: Any) -> Any:
             left["stride"] = data["kernel_size"]
         left = {key: value for key, value in left.items() if value not in (None, {})}
     else:
-        known, left = dict(model), {}
+        known, left = dict(model or {}), {}
     return {key: _complete(known.get(key), value) for key, value in data.items()} | left
 
 
@@ -127,6 +127,8 @@ def _flow(value: Any) -> str:
         return f"{{{', '.join(items)}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_flow, value))}]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -125,8 +125,9 @@ def validate_fields(
     ][:MOST_ERRORS]
     for name, field in model.model_fields.items():
         if name not in data:
-            found[name] = None if field.is_required() else field.default
+            found[name] = field.get_default(call_default_factory=True)
             if field.is_required():
+                found[name] = None
                 wrong.append(_Error("missing", "", None, {}, (), None, model, (name,)))
         elif data[name] is None:
             error = _Error(
@@ -265,14 +266,16 @@ def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
     for errors in tried:
         phrase = _expected(errors[0]) if not errors[0].rest else None
         if phrase:
-            wanted[phrase] = None
+            wanted |= dict.fromkeys(_choices(errors[0]) or [phrase])
         else:
             strange = [error.kind in ("extra_forbidden", "missing") for error in errors]
             close.append((sum(strange), _translate(errors)))
     if close:
         return min(close, key=lambda member: (member[0], len(member[1])))[1]
     choices = [choice for errors in tried for choice in _choices(errors[0])]
-    return [_mismatch(tried[0][0], " or ".join(wanted), choices)]
+    *others, last = wanted
+    phrase = " or ".join(filter(None, (", ".join(others), last)))
+    return [_mismatch(tried[0][0], phrase, choices)]
 
 
 def _diagnostic(error: _Error) -> Diagnostic:
@@ -343,7 +346,7 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
-    message = f"expected {expected}, got {_got(error.value)}"
+    message = f"expected {expected}, got {said(error.value)}"
     help = advice.for_value(error.value, expected, error.type)
     if not choices:
         if error.kind == "null":
@@ -375,7 +378,8 @@ def _listed(names: str) -> list[str]:
     return [name.strip("'") for name in re.split(", | or ", names)]
 
 
-def _got(value: Any) -> str:
+def said(value: Any) -> str:
+    """Return a value as a message says what a spec has."""
     match value:
         case None:
             return "nothing"

@@ -6,23 +6,60 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specgen.ops.activation import Dropout, Relu, Softmax
+from specgen.ops.activation import (
+    Elu,
+    Gelu,
+    Hardsigmoid,
+    Hardswish,
+    LeakyRelu,
+    Mish,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Silu,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from specgen.ops.conv import Conv2d
+from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.join import Add, Chunk, Concat, Multiply
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
-from specgen.ops.pool import AvgPool2d, MaxPool2d
+from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
+from specgen.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from specgen.ops.upsampling import ConvTranspose2d, Upsample
 
 AnyOp = Annotated[
     Conv2d
+    | ConvTranspose2d
     | Linear
     | Relu
+    | Relu6
+    | LeakyRelu
+    | Elu
+    | Gelu
+    | Silu
+    | Sigmoid
+    | Tanh
+    | Hardswish
+    | Hardsigmoid
+    | Softplus
+    | Mish
+    | BatchNorm2d
+    | LayerNorm
+    | GroupNorm
     | LocalResponseNorm
     | SpatialResponseNorm
     | MaxPool2d
     | AvgPool2d
+    | AdaptiveAvgPool2d
+    | AdaptiveMaxPool2d
+    | Upsample
     | Flatten
     | Dropout
+    | Dropout2d
+    | StochasticDepth
     | Add
     | Multiply
     | Concat

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from specgen.diagnostics import Diagnostic
+from specgen.ops.start import Start
 from specgen.schema import Count, Strict
 
 Shape = tuple[int, ...]
+# A number, or several, of ONNX nodes.
+Constant = float | tuple[int, ...] | tuple[float, ...]
+
+Autocast = Literal["input", "bfloat16", "float32"]
 
 # Bytes.
 FLOAT32 = 4
@@ -37,23 +42,33 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Slides over maps: (height, width); `padding` is (top, bottom, left, right)."""
+    """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
+
+    With a `scale` the maps grow: so many rows of the output go with each row that the
+    window moves.
+    """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int] = (1, 1)
+    scale: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A Python call to write down: name and arguments as source text.
 
-    The input comes before the arguments; several inputs are one tuple.
+    The input comes before the arguments; several inputs are one tuple. `names` are
+    those of the positional arguments, and `defaults` the values of keyword arguments
+    that may be left out: what differs between uses of a block becomes a parameter of
+    its class.
     """
 
     name: str
     args: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,8 @@ class Saved:
     """What an op's forward pass saves for its backward pass, on a CPU.
 
     Besides the input, the output and parameters, `other` counts bytes per image, and
-    `values` counts values of the input's type. `weight`: the weight is kept even if the
+    `values` counts values of the input's type; `once` counts bytes for all images
+    together. `weight`: the weight is kept even if the
     input needs no gradient. `view`: the output shares the input's memory. `scratch` is
     not saved: bytes per image that the op needs only while it computes.
     """
@@ -77,6 +93,7 @@ class Saved:
     output: bool = False
     other: int = 0
     values: int = 0
+    once: int = 0
     weight: bool = False
     view: bool = False
     scratch: int = 0
@@ -90,7 +107,8 @@ class TorchForm:
     applied in `forward`. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
     argument; what is saved as the input is then the padded one. `helper` names a class
-    that the file must define.
+    that the file must define. `item` is the module in a list of modules, for an op that
+    is otherwise a function.
     """
 
     saved: Saved
@@ -98,6 +116,7 @@ class TorchForm:
     function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
     helper: str | None = None
+    item: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +127,19 @@ class OnnxNode:
     if it reads several values; the others are its parameters, `constants`, and outputs
     of nodes before. `name` is that of the node and of its output, which has `shape`; if
     there are several `outputs`, all of this shape, they are numbered: "Split_0",
-    "Split_1". The last node, of which the output is the layer's, has no name.
+    "Split_1". The last node, of which the output is the layer's, has no name. What is
+    not `per_image` comes from parameters alone. A constant is a number, or several: of
+    floats there is one for each channel or group.
     """
 
     op_type: str
     inputs: tuple[str, ...] = ("x",)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    constants: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
+    constants: Mapping[str, Constant] = field(default_factory=dict)
     name: str = ""
     shape: Shape = ()
     outputs: int = 1
+    per_image: bool = True
 
     @property
     def results(self) -> list[str]:
@@ -125,6 +147,22 @@ class OnnxNode:
         if self.outputs == 1:
             return [self.name]
         return [f"{self.name}_{index}" for index in range(self.outputs)]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A whole tensor of an op.
+
+    What is not `learned` is a buffer: training measures it. Weight decay applies to
+    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
+    along axis `cut`; None means that each has its own copy of all of it.
+    """
+
+    shape: Shape
+    start: Start
+    learned: bool = True
+    decays: bool = True
+    cut: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +193,10 @@ class Op(Strict):
     after_logits: ClassVar[bool] = False
     # Outside training, its output is its input.
     training_only: ClassVar[bool] = False
+    # Fields that change nothing outside training.
+    training_fields: ClassVar[frozenset[str]] = frozenset()
+    # The type that autocast to bfloat16 computes in; "input" keeps that of the input.
+    autocast: ClassVar[Autocast] = "input"
 
     def check_fields(self) -> Iterator[Diagnostic]:
         """What is wrong regardless of the input; paths are relative to the layer."""
@@ -173,13 +215,29 @@ class Op(Strict):
         x: Shape = xs[0]
         return x
 
-    def window(self) -> Window | None:
+    def window(self, *xs: Any, **_: Any) -> Window | None:
         """The window that slides over the maps, if there is one."""
         return None
 
-    def parameters(self, *xs: Any, **_: Any) -> dict[str, Shape]:
-        """Whole parameter tensors by leaf name, in torch's order."""
+    def tensors(self, *xs: Any, **_: Any) -> dict[str, Owned]:
+        """Whole tensors by leaf name, in the order of torch's state_dict.
+
+        A tensor that is the layer itself, rather than one of a module, has the name "".
+        """
         return {}
+
+    def shapes(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors, by leaf name."""
+        return {leaf: own.shape for leaf, own in self.tensors(*xs).items()}
+
+    def parameters(self, *xs: Shape) -> dict[str, Shape]:
+        """Shapes of the tensors that are learned."""
+        tensors = self.tensors(*xs).items()
+        return {leaf: own.shape for leaf, own in tensors if own.learned}
+
+    def least_images(self, *xs: Any, **_: Any) -> int:
+        """The fewest images of which it can take statistics; 0 if it takes none."""
+        return 0
 
     def macs(self, *xs: Any, **_: Any) -> int:
         """Multiply-accumulates per image in matrix products; biases do not count."""

@@ -29,6 +29,15 @@ from specgen.ops.base import (
 from specgen.ops.weighted import Weighted
 from specgen.schema import Count, Strict
 
+# Of torch.nn.Conv2d.
+DEFAULTS = {
+    "stride": "1",
+    "padding": "0",
+    "dilation": "1",
+    "groups": "1",
+    "bias": "True",
+}
+
 
 class Sides(Strict):
     """Zeros added at each side of the maps, in pixels.
@@ -54,7 +63,7 @@ class Sides(Strict):
         if isinstance(value, dict | Sides):
             return value
         raise PydanticCustomError(
-            "sides", "expected a whole number, [height, width], or {top: ..., ...}"
+            "sides", "expected a whole number, [height, width], {top: ..., ...}"
         )
 
     @classmethod
@@ -63,6 +72,18 @@ class Sides(Strict):
     ) -> dict[str, Any]:
         by_side = handler.resolve_ref_schema(handler(core))
         return {"anyOf": [pair_schema(0), by_side]}
+
+
+def check_groups(groups: int, read: int, out: int) -> Iterator[Diagnostic]:
+    """Yield the numbers of channels that cannot be divided into groups."""
+    for what, channels in (("output", out), ("input", read)):
+        if channels % groups:
+            yield Diagnostic(
+                "shape-mismatch",
+                f"{channels} {what} channels cannot be divided into {groups} groups",
+                ("groups",),
+                help=f"{channels} is divisible by {divisors(channels)}",
+            )
 
 
 class Conv2d(Weighted):
@@ -81,7 +102,7 @@ class Conv2d(Weighted):
         Pair,
         Field(description="how far the window moves: one number, or [height, width]"),
     ] = (1, 1)
-    padding: Sides = Sides()
+    padding: Sides | Literal["same"] = Sides()
     dilation: Annotated[
         Pair, Field(description="spacing of the values in a window; 1 means adjacent")
     ] = (1, 1)
@@ -89,20 +110,38 @@ class Conv2d(Weighted):
         Count, Field(description="groups of channels that are convolved separately")
     ] = 1
 
+    def check_fields(self) -> Iterator[Diagnostic]:
+        yield from super().check_fields()
+        if self.padding == "same" and self.stride != (1, 1):
+            yield Diagnostic(
+                "bad-value",
+                "padding can be `same` only with a stride of 1",
+                ("padding",),
+                help="give it as numbers",
+            )
+
+    @property
+    def sides(self) -> Sides:
+        """The padding, with `same` as numbers."""
+        if isinstance(self.padding, Sides):
+            return self.padding
+        height, width = (
+            dilation * (size - 1)
+            for dilation, size in zip(self.dilation, self.kernel_size, strict=True)
+        )
+        return Sides(
+            top=height // 2,
+            bottom=height - height // 2,
+            left=width // 2,
+            right=width - width // 2,
+        )
+
     def check(self, x: Shape) -> Iterator[Diagnostic]:
-        for what, channels in (("output", self.out_channels), ("input", x[0])):
-            if channels % self.groups:
-                yield Diagnostic(
-                    "shape-mismatch",
-                    f"{channels} {what} channels cannot be divided"
-                    f" into {self.groups} groups",
-                    ("groups",),
-                    help=f"{channels} is divisible by {divisors(channels)}",
-                )
+        yield from check_groups(self.groups, x[0], self.out_channels)
 
     def output(self, x: Shape) -> Shape:
         need_maps(self.op, x)
-        pad = self.padding
+        pad = self.sides
         padded = (x[1] + pad.top + pad.bottom, x[2] + pad.left + pad.right)
         size = []
         for axis, length in enumerate(padded):
@@ -119,8 +158,8 @@ class Conv2d(Weighted):
             size.append((length - reach) // self.stride[axis] + 1)
         return (self.out_channels, *size)
 
-    def window(self) -> Window:
-        pad = self.padding
+    def window(self, x: Shape) -> Window:
+        pad = self.sides
         sides = (pad.top, pad.bottom, pad.left, pad.right)
         return Window(self.kernel_size, self.stride, sides, self.dilation)
 
@@ -148,7 +187,7 @@ class Conv2d(Weighted):
         return Part(local, (range(first * read, (last + 1) * read),))
 
     def torch(self, x: Shape) -> TorchForm:
-        pad = self.padding
+        pad = self.sides
         args = [py(x[0]), py(self.out_channels), py(self.kernel_size)]
         if self.stride != (1, 1):
             args.append(f"stride={py(self.stride)}")
@@ -163,10 +202,13 @@ class Conv2d(Weighted):
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
         saved = Saved(input=True, weight=True)
-        return TorchForm(saved, Call("nn.Conv2d", tuple(args)), pad=zeros)
+        names = ("in_channels", "out_channels", "kernel_size")
+        return TorchForm(
+            saved, Call("nn.Conv2d", tuple(args), names, DEFAULTS), pad=zeros
+        )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        pad = self.padding
+        pad = self.sides
         attributes = {
             "kernel_shape": self.kernel_size,
             "strides": self.stride,

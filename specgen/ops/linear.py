@@ -57,7 +57,9 @@ class Linear(Weighted):
             str(self.out_features),
             *(() if self.bias else ("bias=False",)),
         )
-        return TorchForm(Saved(input=True), Call("nn.Linear", args))
+        names = ("in_features", "out_features")
+        call = Call("nn.Linear", args, names, {"bias": "True"})
+        return TorchForm(Saved(input=True), call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Gemm", ("x", *self.parameters(x)), {"transB": 1})]
@@ -84,7 +86,8 @@ class Flatten(Op):
         return Part(self, (range(share.start // pixels, share.stop // pixels),))
 
     def torch(self, x: Shape) -> TorchForm:
-        return TorchForm(Saved(view=True), function=Call("torch.flatten", ("1",)))
+        flatten, item = Call("torch.flatten", ("1",)), Call("nn.Flatten")
+        return TorchForm(Saved(view=True), function=flatten, item=item)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Flatten", attributes={"axis": 1})]

@@ -150,7 +150,7 @@ class SpatialResponseNorm(ResponseNorm):
 
     op: Literal["spatial_response_norm"]
 
-    def window(self) -> Window:
+    def window(self, x: Shape) -> Window:
         reach = self.size // 2
         return Window((self.size, self.size), (1, 1), (reach, reach, reach, reach))
 

@@ -68,7 +68,7 @@ class Pool2d(Op):
         need_maps(self.op, x)
         return (x[0], self._windows(x, 0), self._windows(x, 1))
 
-    def window(self) -> Window:
+    def window(self, x: Shape) -> Window:
         height, width = self.padding
         return Window(self.kernel_size, self._step, (height, height, width, width))
 
@@ -112,7 +112,7 @@ class Pool2d(Op):
             args.append(f"padding={py(self.padding)}")
         if self.ceil_mode:
             args.append("ceil_mode=True")
-        return TorchForm(saved, Call(name, (*args, *more)))
+        return TorchForm(saved, Call(name, (*args, *more), ("kernel_size",)))
 
     def _window(self, x: Shape) -> dict[str, Any]:
         """ONNX attributes; explicit end padding replaces ceil_mode.
@@ -174,3 +174,96 @@ class AvgPool2d(Pool2d):
             OnnxNode("Pad", ("x", "pads"), {}, {"pads": pads}, "Pad", padded),
             OnnxNode("AveragePool", ("Pad",), window | {"pads": (0, 0, bottom, right)}),
         ]
+
+
+class AdaptivePool2d(Op):
+    """A pool that gives maps of `output_size`, whatever it reads; 1 pools globally.
+
+    PyTorch's windows may overlap and differ in size. Here they must be equal and
+    equally far apart, so that any runtime of ONNX has a node for them.
+    """
+
+    output_size: Annotated[
+        Pair,
+        Field(description="size of the output: one number, or [height, width]"),
+    ]
+
+    def output(self, x: Shape) -> Shape:
+        need_maps(self.op, x)
+        for what, length, size in zip(
+            ("rows", "columns"), x[1:], self.output_size, strict=True
+        ):
+            if _equal_windows(length, size) is None:
+                raise Refusal(
+                    "shape-mismatch",
+                    f"{length} {what} cannot be pooled to {size} by equal windows",
+                    "output_size",
+                    help=f"{length} can be pooled to {_sizes(length)}",
+                )
+        return (x[0], *self.output_size)
+
+    def window(self, x: Shape) -> Window:
+        axes = zip(x[1:], self.output_size, strict=True)
+        (height, down), (width, across) = (_equal_windows(*a) or (1, 1) for a in axes)
+        return Window((height, width), (down, across), (0, 0, 0, 0))
+
+    def _module(self, saved: Saved, name: str) -> TorchForm:
+        args = (py(self.output_size),)
+        return TorchForm(saved, Call(name, args, ("output_size",)))
+
+    def _nodes(self, x: Shape, kind: str) -> list[OnnxNode]:
+        if self.output_size == (1, 1):
+            return [OnnxNode(f"Global{kind}")]
+        window = self.window(x)
+        attributes = {"kernel_shape": window.kernel_size, "strides": window.stride}
+        return [OnnxNode(kind, attributes=attributes)]
+
+
+class AdaptiveAvgPool2d(AdaptivePool2d):
+    """The mean of each window (`torch.nn.AdaptiveAvgPool2d`)."""
+
+    op: Literal["adaptive_avg_pool2d"]
+
+    def torch(self, x: Shape) -> TorchForm:
+        # A single window is a mean over height and width, which keeps only their sizes.
+        saved = Saved(input=self.output_size != (1, 1))
+        return self._module(saved, "nn.AdaptiveAvgPool2d")
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return self._nodes(x, "AveragePool")
+
+
+class AdaptiveMaxPool2d(AdaptivePool2d):
+    """The largest value in each window (`torch.nn.AdaptiveMaxPool2d`)."""
+
+    op: Literal["adaptive_max_pool2d"]
+
+    def torch(self, x: Shape) -> TorchForm:
+        indices = INT64 * volume(self.output(x))
+        return self._module(Saved(input=True, other=indices), "nn.AdaptiveMaxPool2d")
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        return self._nodes(x, "MaxPool")
+
+
+def _equal_windows(length: int, size: int) -> tuple[int, int] | None:
+    """Length and stride of PyTorch's adaptive windows, None if they are not equal.
+
+    Window i begins at i * length / size, rounded down, and ends at (i + 1) * length /
+    size, rounded up.
+    """
+    if size > length:
+        return None
+    reach, stride = -(-length // size), length // size
+    equal = all(
+        i * length // size == i * stride
+        and -(-(i + 1) * length // size) == i * stride + reach
+        for i in range(size)
+    )
+    return (reach, stride) if equal else None
+
+
+def _sizes(length: int) -> str:
+    """The first few sizes that this many rows can be pooled to."""
+    found = [n for n in range(1, min(length, 64) + 1) if _equal_windows(length, n)]
+    return ", ".join(map(str, found[:8])) + (", ..." if found[8:] else "")

@@ -2,63 +2,49 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
-from specgen.ops.base import Op, Shape
-from specgen.schema import Figure, Positive, Strict
-
-
-class Normal(Strict):
-    """Zero mean and this standard deviation."""
-
-    std: Annotated[Positive, Field(description="standard deviation")]
-
-
-class NormalWeight(Strict):
-    """`{normal: {std: 0.01}}`."""
-
-    normal: Annotated[
-        Normal, Field(description="draw from a normal distribution: {std: 0.01}")
-    ]
+from specgen.ops.base import Autocast, Op, Owned, Shape, volume
+from specgen.ops.start import BiasRule, Draw, Rule, Start, WeightRule
+from specgen.schema import Strict
 
 
 class Init(Strict):
     """Initialization of a layer's parameters; the spec's `init` has the defaults.
 
-    `weight` is `{normal: {std: S}}`, or `kaiming_normal`: standard deviation
-    sqrt(2 / fan_in), which keeps the variance through ReLU (He et al., 2015).
+    Each value is a number, or a name or distribution of torch.nn.init. kaiming_normal
+    has a standard deviation of sqrt(2 / fan_in), which keeps the variance through ReLU
+    (He et al., 2015).
     """
 
     weight: Annotated[
-        NormalWeight | Literal["kaiming_normal"] | None,
-        Field(description="{normal: {std: 0.01}}, or kaiming_normal: sqrt(2 / fan_in)"),
+        WeightRule | None,
+        Field(description="kaiming_normal, {normal: {std: 0.01}}, ..., or a number"),
     ] = None
-    bias: Annotated[Figure | None, Field(description="initial value of every bias")] = (
-        None
-    )
-
-    def over(self, default: Init) -> Init:
-        """These initial values, completed from `default`."""
-        return default.model_copy(update=self.given())
+    bias: Annotated[
+        BiasRule | None,
+        Field(description="a number for all, uniform, or {normal: {std: 0.01}}"),
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """The values given here."""
         return {name: value for name, value in self if value is not None}
 
-    def std(self, fan_in: int) -> float:
-        """Standard deviation of weights, `fan_in` of which make one output."""
-        if isinstance(self.weight, NormalWeight):
-            return self.weight.normal.std
-        return round(math.sqrt(2 / fan_in), 6)  # reads well, and is close enough
-
 
 # Initialization of parameters without an `init` in the layer or the spec.
-DEFAULT_START = {"weight": "kaiming_normal", "bias": 0}
+DEFAULT_START: dict[str, Rule] = {"weight": "kaiming_normal", "bias": 0}
+
+
+def draws(op: Op, x: Shape, default: Init) -> dict[str, Draw]:
+    """How each tensor of an op is filled, by leaf; `default` is the spec's `init`."""
+    rules = DEFAULT_START | default.given()
+    return {
+        leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in op.tensors(x).items()
+    }
 
 
 def used_defaults(layers: Iterable[Op]) -> set[str]:
@@ -89,6 +75,7 @@ def check_default(default: Init, layers: Iterable[Op]) -> Iterator[Diagnostic]:
 class Weighted(Op):
     """An op with a weight, whose first axis is the outputs, and perhaps a bias."""
 
+    autocast: ClassVar[Autocast] = "bfloat16"
     bias: Annotated[
         bool, Field(description="whether a learned value is added to each output")
     ] = True
@@ -112,6 +99,10 @@ class Weighted(Op):
         """Shape of the whole weight."""
         raise NotImplementedError
 
-    def parameters(self, x: Shape) -> dict[str, Shape]:
+    def tensors(self, x: Shape) -> dict[str, Owned]:
         weight = self.weight(x)
-        return {"weight": weight} | ({"bias": weight[:1]} if self.bias else {})
+        fans = volume(weight[1:]), weight[0] * volume(weight[2:])
+        found = {"weight": Owned(weight, Start(self.init.weight, fans))}
+        if self.bias:
+            found["bias"] = Owned(weight[:1], Start(self.init.bias, fans))
+        return found

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from specgen import templates
+from specgen.backends.report import from_cells
 from specgen.compiler import Program
 from specgen.diagnostics import printable
 from specgen.diff import Difference, compare
@@ -134,14 +135,17 @@ def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Sid
 
 
 def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> Table:
-    rows = views.layers(here.plan)
-    others = views.layers(there.plan) if there else None
-    # A layer without a pair has none, even if the other side has one with its name.
+    plans = [side.plan for side in (here, there) if side]
+    branches = any(from_cells(plan.layers)[0] for plan in plans)
+    rows = views.layers(here.plan, branches=branches)
+    others = views.layers(there.plan, branches=branches) if there else None
+    # A layer without a pair has none, also if the other side has one of its name.
     pairs = {name: names.get(name, "") for name in rows}
     windows = ("kernel", "stride", "padding", "groups")
-    heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices")
+    heads = ["layer", "op", *windows, "output", "parameters", "MACs", "devices"]
+    heads += ["from"] if branches else []
     compared = views.compared(rows, others, pairs, of_layers=True)
-    return Table("Layers", heads, "<<>>>>>>><", compared)
+    return Table("Layers", heads, "<<>>>>>>><" + "<" * branches, compared)
 
 
 def _tables(here: Network, there: Network | None) -> Iterator[Table]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specgen.backends.recipe import recipe, said
-from specgen.backends.report import traffic_rows
+from specgen.backends.report import from_cells, traffic_rows
 from specgen.compiler import Program
 from specgen.diagnostics import printable
 from specgen.plan import DevicePlan, Plan, window_cells
@@ -54,9 +54,10 @@ class Bar:
 Rows = Mapping[str, Sequence[str]]
 
 
-def layers(plan: Plan) -> dict[str, list[str]]:
-    """Return the row of each layer."""
+def layers(plan: Plan, *, branches: bool = False) -> dict[str, list[str]]:
+    """Return the row of each layer; with what it reads, where there are branches."""
     devices = [device.name for device in plan.devices]
+    _, sources = from_cells(plan.layers)
     return {
         layer.name: [
             layer.name,
@@ -65,8 +66,9 @@ def layers(plan: Plan) -> dict[str, list[str]]:
             dimensions(layer.output_shape),
             *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
             " ".join(ranges(layer.devices, devices)),
+            *((source or [""]) if branches else []),
         ]
-        for layer in plan.layers
+        for layer, source in zip(plan.layers, sources, strict=True)
     }
 
 

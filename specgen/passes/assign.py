@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
-from specgen.graph import Assignment
+from specgen.graph import Assignment, around
 from specgen.passes.shares import LETTERS
 from specgen.spec import Placement, Split
 
@@ -13,14 +13,16 @@ from specgen.spec import Placement, Split
 def assign(
     placement: Placement,
     layers: Collection[str],
+    left_out: Mapping[str, int],
     unplaced: Collection[str],
     problems: Problems,
 ) -> Assignment:
     """Return the devices of each of the layers, in order; some may have none.
 
-    Layers that are `unplaced` in the network need no device. Reports names that no
-    layer or device has, layers that are left out or placed twice, and devices without
-    layers.
+    `left_out` has what `when` leaves out, with the index of the next layer: a placement
+    can name it, to no effect. Layers that are `unplaced` in the network need no device.
+    Reports names that no layer or device has, layers that are left out or placed twice,
+    and devices without layers.
     """
     before = len(problems)
     devices = tuple(placement.devices)
@@ -28,14 +30,14 @@ def assign(
     if not placement.layers and len(devices) == 1:
         return Assignment(devices, dict.fromkeys(layers, devices))
     ordered = tuple(layers)
-    order = {name: index for index, name in enumerate(layers)}
+    spans = _spans(layers, left_out)
     known = dict.fromkeys(devices)
     where: dict[str, tuple[str, ...]] = {}
     origins: dict[str, str] = {}
     for key, value in placement.layers.items():
         path = ("placement", "layers", key)
         on = tuple(_devices(value, known, path, problems))
-        names = _layers(key, ordered, order, path, problems)
+        names = _layers(key, ordered, spans, path, problems)
         if twice := [name for name in names if name in where]:
             message = f"already placed above: {_some(twice)}"
             problems.add(Diagnostic("bad-placement", message, path, at_key=True))
@@ -85,31 +87,49 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(short, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
+def _spans(layers: Iterable[str], left_out: Mapping[str, int]) -> dict[str, range]:
+    """Return the indices of the layers that a path stands for: all those below it."""
+    spans = {path: range(index, index) for path, index in left_out.items()}
+    for index, name in enumerate(layers):
+        for path in around(name):
+            start = spans[path].start if spans.get(path) else index
+            spans[path] = range(start, index + 1)
+    return spans
+
+
+def _span(name: str, spans: Mapping[str, range]) -> range | None:
+    """Return what a path stands for: in one that is left out, nothing."""
+    for path in around(name):
+        if path in spans:
+            return spans[path] if path == name or not spans[path] else None
+    return None
+
+
 def _layers(
     key: str,
     layers: Sequence[str],
-    order: dict[str, int],
+    spans: Mapping[str, range],
     path: Path,
     problems: Problems,
 ) -> Sequence[str]:
-    """The layers that `name` or `first..last` refers to."""
+    """Return the layers that `path` or `first..last` refers to."""
     first, _, last = (part.strip() for part in key.partition(".."))
     ends = (first, last) if ".." in key else (first, first)
-    unknown = [name for name in dict.fromkeys(ends) if name not in order]
-    for name in unknown:
-        message, help = (
-            f"there is no layer {short(name)!r}",
-            problems.nearest(name, order),
-        )
-        problems.add(Diagnostic("unknown-layer", message, path, at_key=True, help=help))
-    if unknown:
+    found = {name: _span(name, spans) for name in ends}
+    for name, span in found.items():
+        if span is None:
+            message = f"there is no layer {short(name)!r}"
+            help = problems.nearest(name, spans)
+            problem = Diagnostic("unknown-layer", message, path, True, help=help)
+            problems.add(problem)
+    start, stop = found[ends[0]], found[ends[1]]
+    if start is None or stop is None:
         return ()
-    start, stop = order[ends[0]], order[ends[1]]
-    if start > stop:
+    if start and stop and start[0] > stop[-1]:
         message = f"{ends[0]} comes after {ends[1]}"
         help = f"write {ends[1]}..{ends[0]}"
         problems.add(Diagnostic("bad-placement", message, path, at_key=True, help=help))
-    return layers[start : stop + 1]
+    return layers[start.start : stop.stop]
 
 
 def _devices(

@@ -12,16 +12,21 @@ from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import MOST_STEPS, TOO_LARGE
 from specgen.spec import data, training
+from specgen.spec.training import Training
 
 
 def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
     """Report contradictions between the parts that are known."""
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
-    problems.add(*(found for found in inside if found.path not in refused))
+    for found in inside:
+        if found.path and problems.place(found.path) not in refused:
+            problems.add(found)
     if graph := draft.network:
         problems.add(*_check_ending(graph))
         problems.add(*_check_size(graph))
+        if draft.training:
+            problems.add(*_check_norms(graph, draft.training))
     if draft.ops is not None:
         problems.add(*_check_starts(draft, draft.ops))
     if draft.data and draft.input:
@@ -85,6 +90,24 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
             ("layers", name, "out_features"),
             help="there must be at least two classes",
         )
+
+
+def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
+    """A batch norm needs a variance, and processes in step if it is synchronized."""
+    passes = recipe.accumulate
+    part = -(-recipe.batch_size // passes)
+    place = ("training", "accumulate" if passes > 1 else "batch_size")
+    for node in graph.nodes:
+        if part < node.least_images():
+            message = f"{node.name} has no variance with one image at a time"
+            help = "a batch norm of single pixels needs at least two images"
+            yield Diagnostic("training-mismatch", message, place, help=help)
+            return
+        if passes > 1 and getattr(node.op, "synchronized", False):
+            message = f"{node.name} is synchronized, but processes may differ in passes"
+            help = "leave out synchronized, or accumulate"
+            yield Diagnostic("training-mismatch", message, place, help=help)
+            return
 
 
 def _check_starts(draft: Draft, ops: Sequence[Op]) -> Iterator[Diagnostic]:

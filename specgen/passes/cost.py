@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from specgen.graph import Graph, PlacedGraph
+from specgen.graph import Graph, Move, PlacedGraph
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
 
 # The layer that reads, the source device, the target device.
@@ -37,7 +37,10 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
 
     Copying the input image is not traffic.
     """
-    return _edges(placed, lambda value: FLOAT32)
+    edges: Counter[Edge] = Counter()
+    for reader, move, source, numbers in _copies(placed):
+        edges[reader, source, move.device] += FLOAT32 * numbers
+    return edges
 
 
 def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
@@ -48,22 +51,29 @@ def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     """
     learning = placed.graph.learning()
     narrow = placed.graph.narrow() if half else set()
-
-    def both(value: str) -> int:
-        item = BFLOAT16 if value in narrow else FLOAT32
-        return 2 * item if value in learning else item
-
-    return _edges(placed, both)
-
-
-def _edges(placed: PlacedGraph, item: Callable[[str], int]) -> Counter[Edge]:
-    """Count `item` bytes for each number of a value that crosses."""
     edges: Counter[Edge] = Counter()
+    for reader, move, source, numbers in _copies(placed):
+        item = BFLOAT16 if move.value in narrow else FLOAT32
+        ways = 2 if move.value in learning else 1
+        edges[reader, source, move.device] += ways * item * numbers
+    return edges
+
+
+def gradients(placed: PlacedGraph) -> Counter[tuple[str, str]]:
+    """Bytes per image, float32, that the backward pass sends from device to device."""
+    learning = placed.graph.learning()
+    found: Counter[tuple[str, str]] = Counter()
+    for _, move, source, numbers in _copies(placed):
+        if move.value in learning:
+            found[move.device, source] += FLOAT32 * numbers
+    return found
+
+
+def _copies(placed: PlacedGraph) -> Iterator[tuple[str, Move, str, int]]:
+    """Every copy: the layer that reads it, its move, its source, how many numbers."""
     for layer in placed.layers:
         for move in layer.moves:
             pixels = volume(move.shape[1:])
             for piece, read in zip(move.pieces, move.reads, strict=True):
                 if piece.device not in ("", move.device):
-                    edge = (layer.node.name, piece.device, move.device)
-                    edges[edge] += item(move.value) * pixels * len(read)
-    return edges
+                    yield layer.node.name, move, piece.device, pixels * len(read)

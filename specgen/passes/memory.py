@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from specgen.graph import PlacedGraph
-from specgen.ops.base import BFLOAT16, FLOAT32, volume
+from specgen.ops.base import BFLOAT16, FLOAT32, INT64, volume
 from specgen.passes.storages import Storage, trace
 
 # Weights, their gradients and the momentum: one number per parameter each.
@@ -24,16 +24,18 @@ MOST_IMAGES = 2**20  # in a batch
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one device holds: parameters by layer, bytes per image of activations.
+    """What one device holds: parameters by layer, bytes of the rest.
 
-    `saved` is what the forward pass keeps for the backward pass, each storage once, by
-    the layer that made it, and `casts` are the bytes of weights that it keeps in
-    bfloat16. `live` is the most that is alive at once in inference, in float32. Methods
-    give bytes for this many images in one pass.
+    `buffers` are not learned. `saved` is what the forward pass keeps for the backward
+    pass, in bytes per image, each storage once, by the layer that made it; `once` is
+    what it keeps for all images together, such as weights in bfloat16. `live` is the
+    most bytes per image that are alive at once in inference, in float32. Methods give
+    bytes for this many images in one pass.
     """
 
     parameters: Counter[str]
-    casts: Counter[str]
+    buffers: Counter[str]
+    once: Counter[str]
     saved: Counter[str]
     live: int
 
@@ -44,15 +46,16 @@ class Memory:
 
     def activations(self, images: int) -> int:
         """Bytes that training keeps from forward to backward."""
-        return self.casts.total() + images * self.saved.total()
+        return self.once.total() + images * self.saved.total()
 
     def inference(self, images: int) -> int:
         """The most bytes of activations that inference takes."""
         return images * self.live
 
     def training(self, images: int) -> int:
-        """Bytes of weights, gradients, momentum and saved activations."""
-        return COPIES * self.weights + self.activations(images)
+        """Bytes of weights, gradients, momentum, buffers and saved activations."""
+        held = COPIES * self.weights + self.buffers.total()
+        return held + self.activations(images)
 
     def fitting(self, budget: int) -> int:
         """The most images that training can take at once in this many bytes."""
@@ -66,13 +69,14 @@ class Memory:
         """Bytes of training by layer."""
         sizes = {name: COPIES * FLOAT32 * n for name, n in self.parameters.items()}
         saved = Counter({name: images * n for name, n in self.saved.items()})
-        return Counter(sizes) + self.casts + saved
+        return Counter(sizes) + self.buffers + self.once + saved
 
 
 def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
     """Return the memory of each device; `half` if training uses autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
-    casts: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
+    buffers: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
+    once: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     learning = placed.graph.learning()
     for layer in placed.layers:
         name = layer.node.name
@@ -81,14 +85,22 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
             shapes = share.op.parameters(*share.input_shapes)
             parameters[share.device][name] += sum(map(volume, shapes.values()))
             saved = share.op.torch(*share.input_shapes).saved
-            if half and "weight" in shapes and (learns or saved.weight):
-                casts[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+            narrow = half and share.op.autocast == "bfloat16"
+            if narrow and (learns or saved.weight):
+                once[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+            if learns or shapes:
+                once[share.device][name] += saved.once
+            for own in share.op.tensors(*share.input_shapes).values():
+                if not own.learned:  # a count has 64 bits
+                    item = FLOAT32 if own.shape else INT64
+                    buffers[share.device][name] += item * volume(own.shape)
     training = trace(placed, training=True, half=half)
     inference = trace(placed, training=False)
     return {
         device: Memory(
             parameters[device],
-            casts[device],
+            buffers[device],
+            once[device],
             _saved(training[device]),
             _peak(inference[device]),
         )

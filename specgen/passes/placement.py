@@ -98,7 +98,7 @@ class _Names:
         """Report the names of a layer's shares that the model cannot have."""
         if attribute_problem(node.name.rpartition(".")[2]):
             return  # that is reported, and its shares would only repeat it
-        for part in parts if len(parts) > 1 and node.parameters() else ():
+        for part in parts if len(parts) > 1 and node.tensors() else ():
             also = f"{node.name} on {part.device}"
             if place := self._places.get(part.name):
                 message = f"{part.name} is also {also}"

@@ -37,7 +37,7 @@ def last_map(graph: Graph) -> LastMap:
         if len(node.shape) != 3:
             break
         shape = node.shape
-        if window := node.op.window():
+        if window := node.op.window(*node.input_shapes):
             for axis in (0, 1):
                 steps = (window.kernel_size[axis] - 1) * window.dilation[axis]
                 field[axis] += steps * apart[axis]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
-from specgen.passes.nesting import Item, tree
+from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.shares import LETTERS, letters
 
 MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
@@ -85,13 +85,23 @@ Step = Fetch | Pad | Apply | Run
 class Routine:
     """What a scope does, or the whole network where `scope` is None.
 
-    `arguments` and `results` are variables and their values.
+    `arguments` and `results` are variables and their values. A group in which each
+    reads only the one before is a `sequence`: nn.Sequential can run it.
     """
 
     scope: Scope | None
     arguments: tuple[tuple[str, str], ...]
     steps: tuple[Step, ...]
     results: tuple[tuple[str, str], ...]
+    sequence: bool = False
+
+
+def walk(routine: Routine) -> Iterator[tuple[Routine, Step]]:
+    """Yield every step in the order in which it runs, with the routine it is in."""
+    for step in routine.steps:
+        yield routine, step
+        if isinstance(step, Run):
+            yield from walk(step.routine)
 
 
 def schedule(placed: PlacedGraph) -> Routine:
@@ -161,15 +171,15 @@ class _Writer:
         self._held: dict[str, str] = {}  # the value of a variable
         self._track: dict[str, str] = {}  # of a value
         self._tracks: dict[str, set[str]] = {TRUNK: set()}  # the variables of a track
+        self._sequence = is_sequence(item, self._wanted)
         self._arguments = tuple(self._bind(arguments))
 
     def _bind(self, arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Give each argument its variable: the first input is the trunk."""
         scope = self._scope
-        inputs = dict(zip(scope.inputs, scope.arguments, strict=True)) if scope else {}
+        names = _arguments(scope) if scope else {INPUT: TRUNK}
         for value in arguments:
-            name = inputs.get(self._values.of[value], X)
-            track = TRUNK if name == next(iter(inputs.values()), X) else name
+            track = names[self._values.of[value]]
             self._tracks.setdefault(track, set())
             variable = self._values.variable(track, value)
             if variable in self._held:
@@ -190,11 +200,12 @@ class _Writer:
                 self._apply(index, item, item.layer)
         self._flush()
         results = tuple((self._variable[value], value) for value in self._wanted)
-        return Routine(self._scope, self._arguments, tuple(self._steps), results)
+        steps = tuple(self._steps)
+        return Routine(self._scope, self._arguments, steps, results, self._sequence)
 
     def _continues(self, item: Item) -> bool:
         """Whether a layer can be wrapped around those before it."""
-        if item.moves or item.scope or not item.layer:
+        if item.moves or item.scope or not item.layer or self._sequence:
             return False
         node, before = item.layer.node, self._growing[-1]
         made = [share.name for share in before.shares]
@@ -297,7 +308,7 @@ class _Writer:
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
         assert item.scope
-        inputs, rank = item.scope.inputs, [*self._values.letter]
+        inputs, rank = [*_arguments(item.scope)], [*self._values.letter]
         arguments = sorted(
             item.reads,
             key=lambda value: (
@@ -397,3 +408,19 @@ class _Writer:
         self._variable[value], self._held[variable] = variable, value
         self._track[value] = track
         self._tracks[track].add(variable)
+
+
+def _arguments(scope: Scope) -> dict[str, str]:
+    """Return the inputs of a scope, with what it calls them; the first is the trunk.
+
+    A group reads names around it. The input of the block that it is in goes first.
+    """
+    if scope.block:
+        return dict(zip(scope.inputs, (TRUNK, *scope.arguments[1:]), strict=True))
+    outer = scope.path.rpartition(".")[0]
+    names: dict[str, str] = {}
+    for value in scope.inputs:
+        inside = value.removeprefix(f"{outer}.") if outer else value
+        names[value] = inside.partition(".")[0] if inside != value or not outer else ""
+    first = next((v for v, name in names.items() if not name), scope.inputs[0])
+    return {first: TRUNK} | {v: n for v, n in names.items() if v != first}

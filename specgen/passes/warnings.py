@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from specgen.diagnostics import Diagnostic, Path
 from specgen.graph import Graph, Node, PlacedGraph
 from specgen.ops.base import Window
-from specgen.ops.weighted import Weighted
+from specgen.ops.start import GAINS, name
+from specgen.ops.weighted import DEFAULT_START, Weighted
 from specgen.spec import Spec
 from specgen.spec.data import Data
 
@@ -23,13 +24,15 @@ MOST_UNREAD = 1 / 5
 def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
     """Yield the warnings about a sound spec, by path."""
     for node in graph.nodes:
-        if window := node.op.window():
+        if window := node.op.window(*node.input_shapes):
             yield from _unread(node, window)
     yield from _last_dropout(graph)
     yield from _groups(placed)
     _, height, width = graph.input_shape
     yield from _small_crops(spec.data, max(height, width))
     yield from _large_values(spec, graph)
+    yield from _biases(graph)
+    yield from _partial_statistics(spec, graph)
 
 
 def _warning(code: str, message: str, *path: str, help: str) -> Diagnostic:
@@ -107,16 +110,49 @@ def _small_crops(data: Data, side: int) -> Iterator[Diagnostic]:
         )
 
 
+def _biases(graph: Graph) -> Iterator[Diagnostic]:
+    """A batch norm subtracts the mean of a channel, and what was added to all of it."""
+    readers = graph.readers()
+    nodes = {node.name: node for node in graph.nodes}
+    for node in graph.nodes:
+        after = [nodes[name] for name in readers[node.name]]
+        norms = [reader for reader in after if reader.least_images()]
+        biased = isinstance(node.op, Weighted) and node.op.bias
+        if biased and norms and len(norms) == len(after):
+            key = "bias" if "bias" in node.op.model_fields_set else "op"
+            yield _warning(
+                "bias-before-norm",
+                f"{node.name}: {norms[0].name} takes its bias away again",
+                *("layers", node.name, key),
+                help="write bias: false",
+            )
+
+
+def _partial_statistics(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
+    norms = [node.name for node in graph.nodes if node.least_images()]
+    passes, size = spec.training.accumulate, spec.training.batch_size
+    if norms and passes > 1:
+        more = f" and {len(norms) - 1} more" if norms[1:] else ""
+        yield _warning(
+            "partial-statistics",
+            f"{norms[0]}{more}: means and variances are of {-(-size // passes)} images,"
+            f" not of all {size} of a step",
+            *("training", "accumulate"),
+            help="a smaller batch_size without accumulate computes the same there",
+        )
+
+
 def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
     first = next((n for n in graph.nodes if isinstance(n.op, Weighted)), None)
     if first is None or PIXELS / spec.data.std < LARGE:
         return
     assert isinstance(first.op, Weighted)
-    start = first.op.init.over(spec.init)
-    if start.weight in (None, "kaiming_normal"):
+    rules = DEFAULT_START | spec.init.given() | first.op.init.given()
+    rule = name(rules["weight"])
+    if rule in GAINS:
         yield _warning(
             "large-values",
-            f"{first.name}: kaiming_normal expects values around 1, and pixels divided"
+            f"{first.name}: {rule} expects values around 1, and pixels divided"
             f" by {spec.data.std:g} are larger",
             *("data", "std"),
             help=f"{PIXELS} makes them about 1; as it is, training may diverge",

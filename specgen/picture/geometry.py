@@ -163,19 +163,20 @@ class Row:
 def in_rows(plan: Plan) -> list[Row]:
     """Break the columns into rows; a row has the lanes that something is in."""
     columns = stages(plan)
-    found = ways(columns)
     tallest = TALLEST if len(plan.devices) <= 3 else 0.6 * TALLEST
+    near: list[list[Way]] = [[] for _ in range(0, len(columns), COLUMNS)]
+    for way in ways(columns):
+        first, last = max(way.source, 0) // COLUMNS, way.target // COLUMNS
+        for row in near[first : last + 1]:
+            row.append(way)
     rows = []
-    for start in range(0, len(columns), COLUMNS):
-        here = range(start, min(start + COLUMNS, len(columns)))
-        near = [way for way in found if _meets(way, here)]
-        used = {name for column in here for name in columns[column].devices}
-        used |= {way.start for way in near}
+    for index, here in enumerate(near):
+        start = index * COLUMNS
+        numbers = range(start, min(start + COLUMNS, len(columns)))
+        used = {name for column in numbers for name in columns[column].devices}
+        used |= {way.start for way in here}
         devices = tuple(d.name for d in plan.devices if d.name in used)
-        rows.append(Row(columns, here, near, devices, tallest, tracks(near, here)))
+        rows.append(
+            Row(columns, numbers, here, devices, tallest, tracks(here, numbers))
+        )
     return rows
-
-
-def _meets(way: Way, columns: range) -> bool:
-    """Whether something of a way is in the row of these columns."""
-    return way.source < columns.stop and way.target >= columns.start

@@ -148,14 +148,15 @@ def restore(
     statistics: Mapping[str, Sequence[int]],
     path: Path,
 ) -> None:
-    """Load the weights among `tensors` into `net`, whatever its placement.
+    """Load the tensors of `net` among `tensors`, whatever its placement.
 
     Raises CheckpointError unless the tensors, read from `path`, are those of a run of
     this network with `statistics` of these shapes.
     """
-    weights = net.state_dict()
+    weights = net.state_dict(keep_vars=True)
     here = {name: describe(weight) for name, weight in weights.items()}
-    here |= {VELOCITY + name: text for name, text in here.items()}
+    learned = [name for name, weight in weights.items() if weight.requires_grad]
+    here |= {VELOCITY + name: here[name] for name in learned}
     for name, shape in statistics.items():
         here[STATISTICS + name] = describe(torch.empty(shape, dtype=torch.float32))
     there = {name: describe(tensor) for name, tensor in tensors.items()}
@@ -179,7 +180,7 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def describe(tensor: Tensor) -> str:
     """Return shape and type as text, like 96x3x11x11, or 96x3x11x11 float16."""
-    shape = "x".join(map(str, tensor.shape))
+    shape = "x".join(map(str, tensor.shape)) or "one number"
     if tensor.dtype == torch.float32:
         return shape
     return f"{shape} {tensor.dtype}".replace("torch.", "")

@@ -83,7 +83,7 @@ class ImageFolder(Images):
         }
         self.classes = list(folders)
         if not self.classes:
-            self.problems.append(f"there is no class folder in {str(folder)!r}")
+            self.problems.append(f"there are no class folders in {str(folder)!r}")
         for label, (name, entry) in enumerate(folders.items()):
             files = self._visible(folder / entry)
             for file, file_entry in files.items():

@@ -131,11 +131,12 @@ def write_metrics(path: Path, rows: Sequence[Row]) -> None:
 
 
 def describe(train: Row, val: Row) -> str:
-    """Return the line that sums up an epoch."""
+    """Return the two lines that sum up an epoch, one below the other."""
     scores = [
-        f"{row['split']} loss {row['loss']:.3f}, top-1 {row['top1']:.3f}, "
-        f"top-5 {row['top5']:.3f}"
+        f"loss {row['loss']:.3f}, top-1 {row['top1']:.3f}, top-5 {row['top5']:.3f}"
         for row in (train, val)
     ]
+    name = f"epoch {train['epoch']}: "
     speed = f"lr {train['lr']:.3g}, {train['images_per_second']:.0f} images/s"
-    return f"epoch {train['epoch']}: " + "; ".join([*scores, speed])
+    below = f"{'':{len(name)}}val   {scores[1]}"
+    return f"{name}train {scores[0]}; {speed}\n{below}"

@@ -11,6 +11,7 @@ from specgen.ops import AnyOp
 from specgen.ops.weighted import Init
 from specgen.schema import Bytes, Count, Strict
 from specgen.spec.data import Data
+from specgen.spec.entries import Block, Values
 from specgen.spec.training import Training
 
 
@@ -24,17 +25,6 @@ class Input(Strict):
     width: Annotated[
         Count, Field(description="width of the crop that the network reads")
     ]
-
-
-# What an entry of `layers` reads: one layer above it, or several.
-FROM = "from"
-Reads = Annotated[
-    str | Annotated[list[str], Field(min_length=1)],
-    Field(
-        description="the layer that this one reads, or a list of several; without it,"
-        " the one before. `input` is the image"
-    ),
-]
 
 
 class Device(Strict):
@@ -99,6 +89,14 @@ class Spec(Strict, defer_build=True):  # its sections are checked one by one
         str, Field(description="source of the network, for the generated docstring")
     ] = ""
     input: Input
+    params: Values = Field(
+        default_factory=dict,
+        description="numbers by name, for expressions: $width, $(2 * width)",
+    )
+    blocks: dict[str, Block] = Field(
+        default_factory=dict,
+        description="layers that are used in several places, by name",
+    )
     layers: Annotated[
         dict[str, AnyOp],
         Field(

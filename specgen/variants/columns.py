@@ -19,7 +19,7 @@ class Column:
     """One thing to say about each variant.
 
     Attributes:
-        head: two lines, of which the first may be empty.
+        head: two lines; the first may be empty.
         cells: as people read them; None for a figure of a variant that is refused.
         sentence: gives a figure outside the table, in place of {}.
         is_label: whether it says which variant this is, and is expected to differ.

@@ -106,7 +106,7 @@ def compare(
         root: the folder that contains the specs and everything they extend.
         stdin: what the spec `-` is.
         images: at once, that memory is planned for; by default those of the recipe.
-        progress: is told how many variants are done, and of how many.
+        progress: is called with the number of variants done, and their total.
 
     Raises:
         SpecError: an option, a sweep or a file cannot be read, or there are too many

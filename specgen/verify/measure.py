@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from specgen.compiler import Program
-from specgen.graph import PlacedGraph
+from specgen.graph import PlacedGraph, tensor_name
 
 IMAGES = 2  # a single image could not show that images are mixed up
+STATISTICS = 8  # images: over two values, a normalized one would always be 1 or -1
 PIXELS = 64.0  # their standard deviation, as in photos: with less, norms do little
 
 
@@ -38,7 +39,7 @@ class Seen(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The logits, and the gradients of the whole parameters."""
+    """The logits and running statistics, and the gradients of whole parameters."""
 
     outputs: dict[str, Tensor]
     gradients: dict[str, Tensor]
@@ -87,10 +88,15 @@ def draw_weights(net: nn.Module, program: Program) -> dict[str, Tensor]:
     """
     generator = torch.Generator().manual_seed(2)
     weights = {}
+    buffers = {name for name, _ in net.named_buffers()}
     for name, tensor in net.state_dict().items():
         # He et al., 2015; the first axis is the outputs, and a bias has no other.
         std = math.sqrt(2 / tensor[0].numel()) if tensor.dim() > 1 else 1.0
-        weights[name] = torch.randn(tensor.shape, generator=generator) * std
+        if name in buffers:  # a variance is positive
+            values = torch.rand(tensor.shape, generator=generator) + 0.5
+        else:
+            values = torch.randn(tensor.shape, generator=generator) * std
+        weights[name] = values.to(tensor.dtype)
     with_weights(net.double(), weights)
     scale = net(images(program).double()).std().item()
     last = [node.parameters() for node in program.graph.nodes if node.parameters()][-1:]
@@ -110,6 +116,7 @@ def with_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 def observe(net: nn.Module, program: Program) -> Seen:
     """Run a batch under hooks."""
     layers = layer_names(program.placed)
+    watched = {node.name for node in program.graph.nodes}
     calls: dict[str, list[Tensor]] = {}
 
     def watch(layer: str) -> Any:
@@ -120,8 +127,9 @@ def observe(net: nn.Module, program: Program) -> Seen:
 
     with ExitStack() as stack:
         for name, module in net.named_modules():
-            if name:
-                hook = watch(layers.get(name, name))
+            layer = layers.get(name, name)
+            if layer in watched:
+                hook = watch(layer)
                 stack.callback(module.register_forward_hook(hook).remove)
         counter = stack.enter_context(FlopCounterMode(display=False))
         outputs = {"logits": net(images(program))}
@@ -146,30 +154,52 @@ def observe(net: nn.Module, program: Program) -> Seen:
 
 
 def step(net: nn.Module, program: Program) -> Step:
-    """Run forward and backward in float64, from a fixed gradient of the logits."""
-    logits = net(images(program).double())
+    """Run forward and backward in float64, from a fixed gradient of the logits.
+
+    Batch norms take the statistics of the batch, as in training; dropout is off. What
+    they have measured is among the outputs.
+    """
+    norms = [module for module in net.modules() if [*module.buffers(recurse=False)]]
+    for norm in norms:
+        norm.train()
+    count = STATISTICS if norms else IMAGES
+    logits = net(images(program, count).double())
     generator = torch.Generator().manual_seed(3)
     direction = torch.randn(logits.shape, generator=generator).double()
     if logits.requires_grad:  # a network may have no parameters
         torch.autograd.backward(logits, direction)
     gradients = {}
     for layer in program.placed.layers:
-        for leaf in layer.node.op.parameters(*layer.node.input_shapes):
-            shares = [f"{share.name}.{leaf}" for share in layer.shares]
-            whole = torch.cat([_gradient(net, name) for name in shares])
-            gradients[f"{layer.node.name}.{leaf}"] = whole
+        node = layer.node
+        for leaf, own in node.op.tensors(*node.input_shapes).items():
+            if own.learned:
+                shares = [tensor_name(share.name, leaf) for share in layer.shares]
+                parts = [_gradient(net, name) for name in shares]
+                gradients[tensor_name(node.name, leaf)] = torch.cat(parts, own.cut or 0)
     net.zero_grad()
-    return Step({"logits": logits.detach()}, gradients)
+    measured = {name: x.double() for name, x in net.state_dict().items()}
+    for name in measured.keys() & gradients.keys():
+        del measured[name]
+    return Step({"logits": logits.detach(), **measured}, gradients)
 
 
-def difference(measured: Tensor, expected: Tensor) -> float | str:
-    """Return the largest difference, relative to the largest element expected."""
+def difference(measured: Tensor, expected: Tensor, least: float = 0) -> float | str:
+    """Return the largest difference, relative to the largest element expected.
+
+    The difference is relative to `least` if all elements are smaller.
+    """
     if measured.shape != expected.shape:
         return f"shape {tuple(measured.shape)} instead of {tuple(expected.shape)}"
-    scale = torch.linalg.vector_norm(expected, math.inf).item()
-    largest = torch.linalg.vector_norm(measured - expected, math.inf).item()
-    found: float = largest / scale if scale else largest
+    scale = max(largest(expected), least)
+    off = largest(measured.double() - expected.double())
+    found = off / scale if scale else off
     return found if math.isfinite(found) else str(found)
+
+
+def largest(x: Tensor) -> float:
+    """Return the largest absolute value of an element."""
+    found: float = torch.linalg.vector_norm(x.double(), math.inf).item()
+    return found
 
 
 def without_batch(x: Tensor) -> tuple[int, ...]:

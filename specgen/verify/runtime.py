@@ -50,6 +50,7 @@ def _run(
         model, options, providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
-    feed = {INPUT: images(program), **weights}
-    arrays: Any = session.run(names, {name: x.numpy() for name, x in feed.items()})
+    found = {INPUT: images(program), **weights}
+    feed = {each.name: found[each.name].numpy() for each in session.get_inputs()}
+    arrays: Any = session.run(names, feed)
     return {name: from_numpy(x) for name, x in zip(names, arrays, strict=True)}

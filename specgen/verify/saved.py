@@ -28,9 +28,10 @@ def saved(path: Path, program: Program, count: int) -> dict[str, int]:
 
 
 def _storages(net: nn.Module, x: Tensor) -> list[tuple[str, int]]:
-    """Device and bytes of every saved storage except parameters."""
+    """Device and bytes of every saved storage except parameters and buffers."""
     # Storages seen so far stay alive, so that no address is reused.
-    seen = {p.data_ptr(): p.untyped_storage() for p in net.parameters()}
+    owned = (*net.parameters(), *net.buffers())
+    seen = {tensor.data_ptr(): tensor.untyped_storage() for tensor in owned}
     found = []
 
     def pack(tensor: Tensor) -> Tensor:

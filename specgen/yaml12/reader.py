@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import yaml
@@ -164,7 +165,12 @@ class Reader:
     def _sequence(self, start: Any, path: Path) -> list[Any]:
         data: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            data.append(self._value(event, (*path, len(data)), self._event_span(event)))
+            here, span = (*path, len(data)), self._event_span(event)
+            dash = span.text[: span.column - 1].rstrip(" ")
+            above = self._comments_above(replace(span, column=len(dash)))
+            if above and dash.strip(" ") == "-":
+                self.comments[here] = above
+            data.append(self._value(event, here, span))
         self._end(start, event, path)
         return data
 
@@ -304,7 +310,7 @@ class Reader:
         self._error("bad-tag", f"the tag {tag} does not fit this value", span, path)
 
     def _comments_above(self, key: Span) -> tuple[str, ...]:
-        """Return the comment lines that end right above a key, in its column."""
+        """Return the comment lines right above a key, or a dash, in its column."""
         column, last = key.column - 1, key.line - 1
         top = 0  # the line after the last value, which may hold a # of its own
         if end := self.scalar_end:

@@ -1,0 +1,94 @@
+"""Finds expressions in values of a spec, and what is wrong with them as written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.frontend.expressions import (
+    Expression,
+    ExpressionError,
+    is_expression,
+    parse,
+    parts,
+)
+from specgen.frontend.known import Known
+from specgen.spec.entries import GROUP
+
+
+def scan(
+    value: Any, path: Path, known: Known, problems: Problems, *, inside: bool = False
+) -> bool:
+    """Report expressions that cannot be read, or name what is not known.
+
+    Returns whether there are none. With `inside`, they may be parts of a text.
+    """
+    if isinstance(value, dict | list):
+        sound = True
+        for key, item in items(value):
+            sound &= scan(item, (*path, key), known, problems)
+        return sound
+    if not isinstance(value, str) or "$" not in value:
+        return True
+    if not (inside or is_expression(value)):
+        return True
+    try:
+        found = parts(value) if inside else (parse(value),)
+    except ExpressionError as error:
+        problems.add(Diagnostic("bad-expression", str(error), path, help=error.help))
+        return False
+    names = {n for e in found if isinstance(e, Expression) for n in e.names}
+    unknown = [name for name in sorted(names) if not known.use(name)]
+    for name in unknown:
+        message, help = known.unknown(name)
+        help = help or problems.nearest(name, known.all())
+        problems.add(Diagnostic("unknown-param", message, path, help=help))
+    return not unknown
+
+
+def cut(raw: Any, path: Path, problems: Problems) -> bool:
+    """Report expressions that YAML cut at a comma: `{p: $(max(1, 2))}`.
+
+    Returns whether there is one.
+    """
+    is_list = isinstance(raw, list)
+    pairs = list(items(raw))
+    found = False
+    for place, (key, value) in enumerate(pairs):
+        if isinstance(value, dict | list):
+            found |= key != GROUP and cut(value, (*path, key), problems)
+        elif isinstance(value, str) and _open(value):
+            text = value
+            for other, rest in pairs[place + 1 :]:
+                if not _open(text) or not (is_list or rest is None):
+                    break
+                text += f", {rest if is_list else other}"
+            if _open(text):
+                continue  # its syntax is wrong
+            found = True
+            quoted = f'"{short(text)}"'
+            help = f"quote it: {quoted if is_list else f'{key}: {quoted}'}"
+            message = "YAML cuts this expression at its comma"
+            here = (*path, key)
+            problems.add(Diagnostic("bad-expression", message, here, help=help))
+    return found
+
+
+def computed(value: Any) -> Iterator[str]:
+    """Yield the expressions in a value."""
+    if isinstance(value, dict | list):
+        for _, item in items(value):
+            yield from computed(item)
+    elif is_expression(value):
+        yield value
+
+
+def items(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
+    """Yield the keys, or indices, and values."""
+    yield from value.items() if isinstance(value, dict) else enumerate(value)
+
+
+def _open(text: str) -> bool:
+    """Tell whether brackets of an expression are not closed."""
+    return text.startswith("$(") and text.count("(") > text.count(")")
