@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 from strategies import (
-    DROPOUT,
     RELU,
     WIDE,
     Data,
@@ -15,6 +14,7 @@ from strategies import (
     fitting,
     linears,
     norms,
+    others,
     output,
     placements,
     pools,
@@ -64,7 +64,7 @@ class Drawing:
                 keeping(x),
                 keeping(x),
                 RELU,
-                fitting(x, norms(x), pools(), DROPOUT),
+                fitting(x, norms(x), pools(), others(x)),
                 fitting(x, convolutions(x)),
                 chunks(x),
             )
@@ -116,8 +116,8 @@ class Drawing:
             if self.draw(st.booleans()):
                 last = self.apply(self.draw(chunks(self.shapes[last])), last)
             wide = self.apply(self.draw(linears()), last)
-            active = self.apply(self.draw(RELU | DROPOUT), wide)
-            if self.draw(st.booleans()):
+            active = self.apply(self.draw(RELU | others(self.shapes[wide])), wide)
+            if self.shapes[active] == self.shapes[wide] and self.draw(st.booleans()):
                 self.add({"op": "add"}, [wide, active], self.shapes[wide])
         count = self.draw(st.integers(2, 5))
         last = self.apply({"op": "linear", "out_features": count}, [*self.shapes][-1])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specgen.graph import INPUT, PlacedGraph, Share
-from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run, schedule
+from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
+from specgen.passes.schedule import schedule
 
 
 def check_variables(placed: PlacedGraph) -> None:
@@ -40,9 +41,14 @@ def _replay(routine: Routine, holds: dict[str, str]) -> list[str]:
                     assert holds[variable] == value
                 read = {p.value for move in step.moves for p in move.pieces}
                 assert read <= step.held.keys()
-                targets = [variable for variable, _ in step.assigns]
-                assert len({*targets}) == len(targets)
-                holds |= dict(step.assigns)
+                sources = {m.name: [p.value for p in m.pieces] for m in step.moves}
+                for row in step.rows:
+                    targets = [variable for variable, _ in row]
+                    assert len({*targets}) == len(targets)
+                    for _, value in row:
+                        for each in sources.get(value, [value]):
+                            assert holds[step.held[each]] == each
+                    holds |= dict(row)
             case Pad():
                 shares = step.layer.shares
                 for share, operand in zip(shares, step.operands, strict=True):
