@@ -218,7 +218,10 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     steps += ["SGD", f"momentum {sgd.momentum:g}"]
     if sgd.weight_decay:
         steps.append(f"weight decay {sgd.weight_decay:g}")
-        steps[-1] += "" if sgd.decay_biases else " (weights only)"
+        spared = {"biases": sgd.decay_biases, "norms": sgd.decay_norms}
+        names = " and ".join(name for name, decays in spared.items() if not decays)
+        where = "weights only" if names == "biases" else f"not on {names}"
+        steps[-1] += f" ({where})" if names else ""
     if training.label_smoothing:
         steps.append(f"label smoothing {training.label_smoothing:g}")
     if training.clip_grad_norm:
