@@ -136,19 +136,23 @@ def _devices(plan: Plan) -> str:
 
 def _memories(plan: Plan) -> str:
     """Memory by use; the table of devices has the total of training."""
-    heads = ("weights", "gradients", "optimizer", "activations", "inference")
-    rows: list[Row] = [("memory", *heads), None]
+    measured = any(device.memory.buffers for device in plan.devices)
+    buffers = ("buffers",) if measured else ()
+    heads = ("gradients", "optimizer", "activations", "inference")
+    rows: list[Row] = [("memory", "weights", *buffers, *heads), None]
 
     def sizes(device: DevicePlan) -> Iterator[str]:
         held = device.memory
         yield readable(held.weights)
+        if measured:
+            yield readable(held.buffers)
         yield readable(held.gradients)
         yield readable(held.optimizer)
         yield readable(held.activations_training)
         yield readable(held.inference)
 
     rows += [(device.name, *sizes(device)) for device in plan.devices]
-    return aligned(rows, "<>>>>>")
+    return aligned(rows, "<>>>>>>"[: 7 if measured else 6])
 
 
 def _images(plan: Plan, *, details: bool) -> str:

@@ -43,6 +43,8 @@ hardswish: hswish
 hardsigmoid: hsigmoid
 softplus: softrelu
 mish:
+prelu: parametricrelu
+layer_scale: layerscale
 group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
@@ -59,15 +61,15 @@ dropblock2d dummydata einsum einsumdense embed embedding embeddingbag exp
 featurealphadropout featurepyramidnetwork filter fold fractionalmaxpool2d
 fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout gaussiannoise glu
 gridsample groupedmm gru gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col
-kldiv lambda layerscale lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log
+kldiv lambda lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log
 logsigmoid lppool2d lstm masking maximum maxout maxpool2dwithindices maxunpool2d
 memorydata minimum mlp module multiheadattention multiheadattentionforward mvn
 nativechannelshuffle normalization normalize onehot pad pairwisedistance parameter
-patchembed pdist permute pixelshuffle pixelunshuffle power prelu psroipool python
+patchembed pdist permute pixelshuffle pixelunshuffle power psroipool python
 recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase
 roialign roipool rrelu scale scaledgroupedmm scaledmm scaleddotproductattention selu
 separableconv2d separableconvolution2d silence simplernn slice softmin softshrink
-softsign spectralnormalization split spp squeezeexcitation subtract syncbatchnorm
+softsign spectralnormalization split spp squeezeexcitation subtract
 tanhshrink textvectorization threshold tile timedistributed transformer
 transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
 transpose unflatten unfold unitnormalization weightnorm windowdata yolo
@@ -80,6 +82,7 @@ NO_OP = re.compile(
 GLOBAL_AVERAGE = "write adaptive_avg_pool2d with output_size: 1"
 GLOBAL_MAXIMUM = "write adaptive_max_pool2d with output_size: 1"
 OP_HINTS = {
+    "syncbatchnorm": "write batch_norm2d with synchronized: true",
     "globalaveragepooling2d": GLOBAL_AVERAGE,
     "globalaveragepool": GLOBAL_AVERAGE,
     "globalavgpool2d": GLOBAL_AVERAGE,
