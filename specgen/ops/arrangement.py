@@ -179,6 +179,9 @@ class ChannelShuffle(Op):
                 ("groups",),
                 help=f"{x[0]} is divisible by {divisors(x[0])}",
             )
+        elif self.groups == x[0]:
+            message = "groups of one channel each stay in their order"
+            yield Diagnostic("no-effect", message, ("groups",))
 
     def output(self, x: Shape) -> Shape:
         need_maps(self.op, x)
