@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from specgen.compiler import Program, compile_file
-from specgen.diagnostics import Diagnostic, SpecError
+from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.diagnostics import Path as Key
 from specgen.frontend.resolved import resolved
 from specgen.names import class_problem
@@ -129,16 +129,16 @@ def overlay(base: Path, name: str, wanted: Wanted) -> str:
     program = compile_file(base)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
-        keys = [str(key) for key in inner]
-        text = f"{keys.pop()}: {value}"
-        sections.setdefault(str(section), []).append(
-            f"  {keys[0]}: {{{text}}}" if keys else f"  {text}"
-        )
+        *keys, last = (f'"{key}"' if isinstance(key, int) else key for key in inner)
+        text = f"{last}: {value}"
+        for key in reversed(keys):
+            text = f"{key}: {{{text}}}"
+        sections.setdefault(str(section), []).append(f"  {text}")
     changed = "".join(
         f"\n{section}:\n" + "".join(f"{line}\n" for line in lines)
         for section, lines in sections.items()
     )
-    first = program.graph.nodes[0].name
+    first = next(iter(program.source.data["layers"]))
     return f"""\
 # Only the differences from the base; everything else stays the same.
 extends: {_quoted(name)}
@@ -156,7 +156,10 @@ def _changes(program: Program, wanted: Wanted) -> Iterator[tuple[Key, int]]:
     spec = program.spec
     last = [node for node in program.graph.nodes if node.parameters()][-1]
     if wanted.classes is not None and wanted.classes != last.shape[0]:
-        yield ("layers", last.name, "out_features"), wanted.classes
+        fields = type(last.op).model_fields
+        size = "out_features" if "out_features" in fields else "out_channels"
+        path = ("layers", last.name, size)
+        yield Problems(program.places).place(path), wanted.classes
     if wanted.size is not None:
         for side in ("height", "width"):
             if getattr(spec.input, side) != wanted.size:

@@ -87,6 +87,11 @@ UPSAMPLING: list[Example] = [
     ),
 ]
 NORMS: list[Example] = [
+    ({"op": "prelu"}, MAPS),
+    ({"op": "prelu", "num_parameters": 4}, MAPS),
+    ({"op": "prelu", "num_parameters": 12, "init": {"weight": 0.5}}, FEATURES),
+    ({"op": "layer_scale"}, MAPS),
+    ({"op": "layer_scale", "init": {"weight": 0.5}}, MAPS),
     ({"op": "batch_norm2d"}, MAPS),
     ({"op": "batch_norm2d", "eps": 0.001, "momentum": 0.01}, (4, 2, 1)),
     ({"op": "batch_norm2d", "affine": False}, MAPS),

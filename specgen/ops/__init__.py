@@ -29,6 +29,7 @@ from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
 from specgen.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from specgen.ops.scale import LayerScale, Prelu
 from specgen.ops.upsampling import ConvTranspose2d, Upsample
 
 AnyOp = Annotated[
@@ -47,6 +48,8 @@ AnyOp = Annotated[
     | Hardsigmoid
     | Softplus
     | Mish
+    | Prelu
+    | LayerScale
     | BatchNorm2d
     | LayerNorm
     | GroupNorm
