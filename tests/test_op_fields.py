@@ -36,7 +36,7 @@ from specgen.ops.upsampling import ConvTranspose2d
         ({"op": "stochastic_depth", "p": 1.0}, "p", "less than 1"),
         ({"op": "upsample", "scale_factor": 1.5}, "scale_factor", "whole number"),
         ({"op": "channel_shuffle", "groups": 1}, "groups", "greater than"),
-        ({"op": "reshape", "shape": 4}, "shape", "list of whole numbers"),
+        ({"op": "reshape", "shape": 4}, "shape", "expected a list"),
         ({"op": "reshape", "shape": []}, "shape", "at least 1 item"),
         ({"op": "reshape", "shape": [-2, 3]}, "shape", "greater than"),
         ({"op": "permute", "dims": [0.5, 1]}, "dims", "valid integer"),

@@ -29,13 +29,13 @@ MOST_AXES = 6
 def _numbers(value: object) -> object:
     if isinstance(value, list | tuple):
         return tuple(value)
-    raise PydanticCustomError("numbers", "expected a list of whole numbers")
+    raise PydanticCustomError("numbers", "expected a list")
 
 
 Sizes = Annotated[
     tuple[Annotated[int, Field(ge=-1, le=2**20)], ...],
-    BeforeValidator(_numbers),
     Field(min_length=1, max_length=MOST_AXES),
+    BeforeValidator(_numbers),
 ]
 
 
