@@ -25,7 +25,7 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import computed, cut, scan
+from specgen.frontend.scan import cut, has_expressions, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import attribute_problem, identifier_problem, part_problem
@@ -311,7 +311,7 @@ class Reader:
 
     def _fields(self, fields: Mapping[str, Any], path: Path, known: Known) -> Fields:
         op = None
-        if is_computed := any(computed(fields)):
+        if is_computed := has_expressions(fields):
             sound = self._scan(fields, path, known)
         else:
             op = validate(op_form(), fields, path, self.problems)
