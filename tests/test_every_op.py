@@ -19,12 +19,13 @@ from test_onnx import check as check_onnx
 from test_onnx import run as run_onnx
 
 from specgen.compiler import Program
+from specgen.graph import tensor_name
 from specgen.ops import AnyOp
 from specgen.ops.base import Op, Part, Refusal, Shape
 
 BATCH = 8
 # A share of these would need what other devices draw or compute.
-WHOLE = {"softmax", "stochastic_depth"}
+WHOLE = {"channel_shuffle", "layer_norm", "softmax", "stochastic_depth"}
 
 
 def name(layer: Data) -> str:
@@ -55,7 +56,7 @@ def test_its_shapes_are_pytorchs(layer: Data, x: Shape, tmp_path: Path) -> None:
     y = run(net, torch.empty(BATCH, *x, device="meta"))
     assert tuple(y.shape[1:]) == op.output(x)
     found = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    assert found == {f"{ONE}.{leaf}": s for leaf, s in op.parameters(x).items()}
+    assert found == {tensor_name(ONE, leaf): s for leaf, s in op.shapes(x).items()}
 
 
 @examples

@@ -44,15 +44,14 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 class Window:
     """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
 
-    With a `scale` the maps grow: so many rows of the output go with each row that the
-    window moves.
+    If it is `transposed`, it is not what a value reads but what a value is written to.
     """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int] = (1, 1)
-    scale: tuple[int, int] = (1, 1)
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,8 @@ class TorchForm:
     """How an op appears in `model.py`.
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
-    applied in `forward`. Without either, what the op reads is what it gives. `pad` is
+    applied in `forward`. With both, what is built is a parameter, the last input of the
+    function. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
     argument; what is saved as the input is then the padded one. `helper` names a class
     that the file must define. `item` is the module in a list of modules, for an op that
@@ -117,6 +117,11 @@ class TorchForm:
     pad: tuple[int, int, int, int] | None = None
     helper: str | None = None
     item: Call | None = None
+
+    @property
+    def called(self) -> Call | None:
+        """The module, if `forward` calls it."""
+        return None if self.function else self.module
 
 
 @dataclass(frozen=True, slots=True)

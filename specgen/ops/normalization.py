@@ -92,11 +92,11 @@ class Norm(Op):
         """The weight and the bias that ONNX needs where there are none."""
         return {} if self.affine else {WEIGHT: (1.0,) * size, BIAS: (0.0,) * size}
 
-    def _saved(self, numbers: int, scratch: int = 0) -> Saved:
+    def _saved(self, numbers: int) -> Saved:
         """Beside x, so many numbers per image: in float32 where there is a weight."""
         if self.affine:
-            return Saved(input=True, other=FLOAT32 * numbers, scratch=scratch)
-        return Saved(input=True, values=numbers, scratch=scratch)
+            return Saved(input=True, other=FLOAT32 * numbers)
+        return Saved(input=True, values=numbers)
 
 
 class BatchNorm2d(Norm):
@@ -192,7 +192,7 @@ class LayerNorm(Norm):
         channels = self.axis == "channels"
         name = "LayerNorm2d" if channels else "nn.LayerNorm"
         return TorchForm(
-            self._saved(numbers, scratch=FLOAT32 * volume(x) if channels else 0),
+            self._saved(numbers),
             self._call(name, {"normalized_shape": size}),
             helper=name if channels else None,
         )

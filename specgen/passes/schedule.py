@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
+from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.shares import LETTERS, letters
 
@@ -214,6 +215,7 @@ class _Writer:
             and all(self._readers[value] == 1 for value in made)
             and not node.op.macs(*node.input_shapes)
             and not node.op.torch(*node.input_shapes).pad
+            and not isinstance(node.op.torch(*node.input_shapes).function, Infix)
             and len(self._growing) < MOST_CALLS
         )
 
