@@ -359,3 +359,15 @@ def test_an_error_has_its_place(
     sections: str, layers: str, errors: list[tuple[str, str, str]]
 ) -> None:
     assert found(sections, layers) == errors
+
+
+def test_an_op_for_a_block_and_a_block_for_an_op() -> None:
+    layers = (
+        "  a: {op: unit}\n  b: {block: relu}\n  c: {block: untit, with: {out: 1}}\n"
+    )
+    problems = refused(f"{HEAD}{BLOCK}layers:\n{layers}{END}")
+    assert [(problem.code, problem.help) for problem in problems] == [
+        ("unknown-op", "it is a block: write block: unit"),
+        ("unknown-block", "it is an op: write op: relu"),
+        ("unknown-block", "the nearest name is unit"),
+    ]

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.frontend.annotations import tags
 from specgen.frontend.computing import Names, Unknown, compute, typed
 from specgen.frontend.definitions import (
     BLOCKS,
@@ -311,6 +312,11 @@ class Reader:
 
     def _fields(self, fields: Mapping[str, Any], path: Path, known: Known) -> Fields:
         op = None
+        if (name := fields.get(OP)) in (self._blocks or ()):
+            help = f"it is a block: write block: {short(name)}"
+            message = f"there is no op {short(name)}"
+            self.add("unknown-op", message, (*path, OP), help=help)
+            return Fields(fields, None, computed=False)
         if is_computed := has_expressions(fields):
             sound = self._scan(fields, path, known)
         else:
@@ -336,6 +342,8 @@ class Reader:
         if self._blocks is not None and use.block not in self._blocks:
             message = f"there is no block {short(use.block)}"
             help = self.problems.nearest(use.block, self._blocks)
+            if use.block in tags(AnyOp):
+                help = f"it is an op: write op: {use.block}"
             self.add("unknown-block", message, (*path, USE), help=help)
             return None
         if "first" in own and "repeat" not in own:
