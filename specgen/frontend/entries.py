@@ -312,7 +312,8 @@ class Reader:
 
     def _fields(self, fields: Mapping[str, Any], path: Path, known: Known) -> Fields:
         op = None
-        if (name := fields.get(OP)) in (self._blocks or ()):
+        name = fields.get(OP)
+        if isinstance(name, str) and name in (self._blocks or ()):
             help = f"it is a block: write block: {short(name)}"
             message = f"there is no op {short(name)}"
             self.add("unknown-op", message, (*path, OP), help=help)
