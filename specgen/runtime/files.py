@@ -8,6 +8,7 @@ import glob
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,7 +139,12 @@ def exclusive(folder: Path) -> Iterator[bool]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            LOCKS.flock(descriptor, LOCKS.LOCK_EX)
+            try:
+                LOCKS.flock(descriptor, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
+            except BlockingIOError:
+                waits = f"waiting for another process that writes to {folder}"
+                print(waits, file=sys.stderr, flush=True)
+                LOCKS.flock(descriptor, LOCKS.LOCK_EX)
             locked = True
         except OSError:  # a file system without locks
             locked = False
