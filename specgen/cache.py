@@ -58,8 +58,8 @@ def is_current(
 def remember(folder: Path, spec: Path, content: bytes, *, warned: bool = False) -> None:
     """Note that the lock file `content` was written into `folder` for `spec` just now.
 
-    If there were warnings, the next build is not skipped: it shows them again. It is not
-    an error if the cache cannot be written.
+    If there were warnings, the next build is not skipped: it shows them again. It is
+    not an error if the cache cannot be written.
     """
     with suppress(*UNUSABLE):
         marker = _marker(folder)
