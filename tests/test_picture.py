@@ -206,7 +206,7 @@ def test_a_browser_shows_no_overlapping_words(name: str, tmp_path: Path) -> None
     """What is estimated above, measured with a real font."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
-        pytest.skip("no Chromium is installed, which would measure the words")
+        pytest.skip("Chromium, which measures the words, is not installed")
     page = tmp_path / "page.html"
     page.write_text(MEASURE.replace("SVG", picture(HARD[name]())))
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--dump-dom")

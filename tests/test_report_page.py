@@ -182,7 +182,7 @@ def test_a_browser_shows_details_at_the_pointer(
 ) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
-        pytest.skip("no Chromium is installed, which would show the page")
+        pytest.skip("Chromium, which shows the page, is not installed")
     file = tmp_path / "page.html"
     open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", both)
     file.write_text(open_page.replace("</body>", f"{POINT}</body>"))
