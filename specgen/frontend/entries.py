@@ -26,7 +26,7 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import cut, has_expressions, scan
+from specgen.frontend.scan import cut, has_expressions, mark, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import attribute_problem, identifier_problem, part_problem
@@ -119,10 +119,11 @@ class Reader:
         if block.inputs != [INPUT] and len(set(block.inputs)) < len(block.inputs):
             message = "two inputs have one name"
             self.add("bad-name", message, (*path, "inputs"))
+        sound = True
         for param, default in block.params.items():
             here = (*path, PARAMS, param)
             self._check_param(param, here, params.names)
-            self._scan(default, here, known)
+            sound &= self._scan(default, here, known)
             known.own[param] = False
         for index, read in enumerate(block.inputs):
             if read != INPUT and (problem := identifier_problem(read)):
@@ -133,7 +134,7 @@ class Reader:
                 message = f"nothing in {name} uses the param {param}"
                 here = (*path, PARAMS, param)
                 self.add("no-effect", message, here, at_key=True)
-        if entries is None:
+        if entries is None or not sound:
             return None
         return Definition(name, block.params, tuple(block.inputs), entries)
 
@@ -246,6 +247,7 @@ class Reader:
                     own[name] = raw[name]
             read = self._group if kind == GROUP else self._use
             body = None if wrong else read(own, path, repeats)
+        mark(changes, known)
         if wired is None:
             return Entry(path, key, {}, None)
         return Entry(
