@@ -47,6 +47,8 @@ hardswish: hswish
 hardsigmoid: hsigmoid
 softplus: softrelu
 mish:
+prelu: parametricrelu
+layer_scale: layerscale
 group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
@@ -62,18 +64,18 @@ convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot dropblock
 dummydata einsum einsumdense embed embedding embeddingbag exp featurealphadropout
 featurepyramidnetwork filter fold fractionalmaxpool2d fractionalmaxpool2dwithindices
 frozenbatchnorm2d gaussiandropout gaussiannoise glu gridsample groupedmm gru
-gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col kldiv lambda layerscale
+gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col kldiv lambda
 lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
 masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mlp module
 multiheadattention multiheadattentionforward mvn normalization normalize onehot pad
-pairwisedistance parameter patchembed pdist pixelshuffle pixelunshuffle power prelu
-psroipool python recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase
+pairwisedistance parameter patchembed pdist pixelshuffle pixelunshuffle power psroipool
+python recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase
 rnncellbase roialign roipool rrelu scale scaledgroupedmm scaledmm
 scaleddotproductattention selu separableconv2d separableconvolution2d silence simplernn
 slice softmin softshrink softsign spectralnormalization split spp squeezeexcitation
-subtract syncbatchnorm tanhshrink textvectorization threshold tile timedistributed
-transformer transformerdecoder transformerdecoderlayer transformerencoder
-transformerencoderlayer unfold unitnormalization weightnorm windowdata yolo
+subtract tanhshrink textvectorization threshold tile timedistributed transformer
+transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
+unfold unitnormalization weightnorm windowdata yolo
 """
 # Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
@@ -83,6 +85,7 @@ NO_OP = re.compile(
 GLOBAL_AVERAGE = "write adaptive_avg_pool2d with output_size: 1"
 GLOBAL_MAXIMUM = "write adaptive_max_pool2d with output_size: 1"
 OP_HINTS = {
+    "syncbatchnorm": "write batch_norm2d with synchronized: true",
     "globalaveragepooling2d": GLOBAL_AVERAGE,
     "globalaveragepool": GLOBAL_AVERAGE,
     "globalavgpool2d": GLOBAL_AVERAGE,
