@@ -105,17 +105,29 @@ NORMS: list[Example] = [
 ]
 FEATURE_OPS: list[Example] = [
     ({"op": "linear", "out_features": 6}, FEATURES),
+    ({"op": "linear", "out_features": 7, "axis": "last"}, MAPS),
+    ({"op": "linear", "out_features": 7, "axis": "last", "bias": False}, (4, 5)),
     ({"op": "flatten"}, MAPS),
     ({"op": "softmax"}, FEATURES),
 ]
 ARRANGEMENTS: list[Example] = [
     ({"op": "chunk", "chunks": 2, "index": 1}, MAPS),
     ({"op": "chunk", "chunks": 3, "index": 0}, FEATURES),
+    ({"op": "identity"}, MAPS),
+    ({"op": "reshape", "shape": [12, -1]}, MAPS),
+    ({"op": "reshape", "shape": [8, 5, 3]}, MAPS),
+    ({"op": "reshape", "shape": [-1, 2, 2]}, FEATURES),
+    ({"op": "permute", "dims": [0, 2, 3, 1]}, MAPS),
+    ({"op": "permute", "dims": [0, 1, 3, 2]}, MAPS),
+    ({"op": "channel_shuffle", "groups": 2}, MAPS),
 ]
-UNWEIGHTED = [*ACTIVATIONS, *DROPOUTS, *POOLS, *UPSAMPLING, *ARRANGEMENTS]
 EXAMPLES = [
-    *UNWEIGHTED,
+    *ACTIVATIONS,
+    *DROPOUTS,
     *CONVOLUTIONS,
+    *POOLS,
+    *UPSAMPLING,
+    *ARRANGEMENTS,
     *NORMS,
     *FEATURE_OPS,
 ]

@@ -72,7 +72,9 @@ def _image(x: Shape) -> Shape:
 
 def _reader(x: Shape) -> Op:
     """What makes x of such an image; there is one, as a softmax must not be first."""
-    return KEPT if len(x) == 3 else OPS.validate_python({"op": "flatten"})
+    if len(x) == 3:
+        return KEPT
+    return OPS.validate_python({"op": "reshape", "shape": [*x]})
 
 
 def text(program: Program) -> str:

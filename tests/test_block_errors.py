@@ -49,7 +49,7 @@ error[out-of-range]: must be at least 1, got 0
   |
 8 |       conv: {op: conv2d, out_channels: $out, kernel_size: $k}
   |                                        ^^^^
-  = note: a.0 is at net.yaml:11"""
+  = note: used as a.0 at net.yaml:11"""
     )
 
 
@@ -65,7 +65,7 @@ error[shape-mismatch]: b.conv: a window of 15 does not fit the padded height of 
   |
 8 |       conv: {op: conv2d, out_channels: $out, kernel_size: $k}
   |                                                           ^^
-  = note: b is at net.yaml:12
+  = note: used as b at net.yaml:12
   = help: kernel_size can be at most 2 here, or add padding"""
     )
 
@@ -75,7 +75,7 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
         f"{BLOCK}  outer:\n    layers:\n      x: {{block: unit, with: {{out: 0}}}}\n"
     )
     (problem,) = refused(f"{HEAD}{nested}layers:\n  a: {{block: outer}}\n{END}")
-    assert problem.notes == ("a.x is at net.yaml:12", "a is at net.yaml:14")
+    assert problem.notes == ("used as a.x at net.yaml:12", "used as a at net.yaml:14")
 
 
 @pytest.mark.parametrize(

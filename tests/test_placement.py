@@ -30,8 +30,10 @@ from specgen.names import LONGEST
 from specgen.ops.activation import Softmax
 from specgen.ops.base import FLOAT32, volume
 from specgen.ops.conv import Conv2d
+from specgen.ops.join import Chunk
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm
+from specgen.ops.upsampling import ConvTranspose2d
 from specgen.passes import cost
 
 Data = dict[str, Any]
@@ -112,13 +114,15 @@ def reads(node: Node, channel: int) -> range:
     """The input channels that a channel of the output depends on."""
     inputs = node.x[0]
     match node.op:
-        case Conv2d(groups=groups):
+        case Conv2d(groups=groups) | ConvTranspose2d(groups=groups):
             group = channel * groups // node.shape[0]
             return range(group * inputs // groups, (group + 1) * inputs // groups)
         case Linear() | Softmax():
             return range(inputs)
         case Flatten():
             channel //= volume(node.x[1:])
+        case Chunk(index=index):
+            channel += index * node.shape[0]
         case LocalResponseNorm(groups=groups):
             size = inputs // groups
             return range(channel // size * size, (channel // size + 1) * size)

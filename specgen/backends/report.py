@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import compress, groupby
 
 from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
@@ -69,16 +69,18 @@ def beginning(graph: Graph, names: Sequence[str]) -> str:
 
 
 def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
-    heads = ("kernel", "stride", "padding", "groups")
-    head, sources = from_cells(layers)
-    rows: list[Row] = [("layer", "op", *heads, "output", *head), None]
-    rows.append(
-        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in head))
-    )
+    """A row for each layer; a column that would be empty is left out."""
+    more, sources = from_cells(layers)
+    rows = [
+        ("layer", "op", "kernel", "stride", "padding", "groups", "output", *more),
+        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in more)),
+    ]
     for layer, source in zip(layers, sources, strict=True):
         shape = dimensions(layer.output_shape)
         rows.append((layer.name, layer.op, *window_cells(layer), shape, *source))
-    return aligned(rows, "<<>>>>>" + "<" * len(head))
+    used = [any(cells) for cells in zip(*rows[1:], strict=True)]
+    head, *others = [tuple(compress(row, used)) for row in rows]
+    return aligned([head, None, *others], "".join(compress("<<>>>>><", used)))
 
 
 def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]:

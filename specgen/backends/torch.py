@@ -26,8 +26,8 @@ from specgen.backends.layout import (
     hanging,
     listed,
     paragraph,
+    sentences,
 )
-from specgen.backends.prose import prose
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.passes import cost
@@ -192,8 +192,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         stem=stem,
         name=spec.name,
         title=_title(spec.name, placed.devices),
-        about=_sentences(spec.summary, spec.reference),
-        reference=_sentences(spec.reference),
+        about=sentences(spec.summary, spec.reference),
+        reference=sentences(spec.reference),
         channels=channels,
         height=height,
         width=width,
@@ -273,12 +273,6 @@ def _imports(
 def _title(name: str, devices: tuple[str, ...]) -> str:
     title = f"{name} on {enumeration(devices)}."
     return title if fits(title, len('"""')) else f"{name} on {len(devices)} devices."
-
-
-def _sentences(*words: str) -> list[str]:
-    """Text of the spec, for a docstring."""
-    texts = filter(None, map(prose, words))
-    return paragraph(" ".join(t if t[-1] in ".?!" else f"{t}." for t in texts))
 
 
 def _cost(graph: Graph) -> list[str]:

@@ -7,6 +7,7 @@ the syntax of expressions, and what nothing uses.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -184,6 +185,8 @@ class Reader:
             here = (*path, key)
             name = key if isinstance(key, str) else None
             entry = self._entry(name, value, here, known)
+            if "." in str(entry.key):  # that would be a path
+                entry = replace(entry, body=None)
             if entry.key in names:
                 message = f"{entry.key} is given twice"
                 self.add("bad-name", message, here, at_key=True)

@@ -104,7 +104,7 @@ class Network:
     ) -> str:
         """Add one entry, as often as it repeats; return its value."""
         is_item = entry.key is None
-        name = entry.key or str(frame.number)
+        name = str(frame.number) if entry.key is None else entry.key
         full = f"{frame.prefix}{name}"
         if not frame.depth:
             self._here = full

@@ -21,6 +21,7 @@ from specgen.ops.activation import (
     Softplus,
     Tanh,
 )
+from specgen.ops.arrangement import ChannelShuffle, Identity, Permute, Reshape
 from specgen.ops.conv import Conv2d
 from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.join import Add, Chunk, Concat, Multiply
@@ -60,6 +61,10 @@ AnyOp = Annotated[
     | AdaptiveMaxPool2d
     | Upsample
     | Flatten
+    | Reshape
+    | Permute
+    | ChannelShuffle
+    | Identity
     | Dropout
     | Dropout2d
     | StochasticDepth

@@ -44,15 +44,14 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 class Window:
     """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
 
-    With a `scale` the maps grow: so many rows of the output go with each row that the
-    window moves.
+    If it is `transposed`, it is not what a value reads but what a value is written to.
     """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int] = (1, 1)
-    scale: tuple[int, int] = (1, 1)
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,13 +101,9 @@ class ConvTranspose2d(Weighted):
         return (self.out_channels, *size)
 
     def window(self, x: Shape) -> Window:
-        # A value of the output reads every stride-th of a window.
-        height, width = (
-            (self.dilation[axis] * (self.kernel_size[axis] - 1)) // self.stride[axis]
-            + 1
-            for axis in (0, 1)
-        )
-        return Window((height, width), (1, 1), (0, 0, 0, 0), scale=self.stride)
+        (top, left), window = self.padding, (self.kernel_size, self.stride)
+        padding = (top, top, left, left)
+        return Window(*window, padding, self.dilation, transposed=True)
 
     def weight(self, x: Shape) -> Shape:
         return (x[0], self.out_channels // self.groups, *self.kernel_size)
@@ -196,8 +192,10 @@ class Upsample(Op):
         return (x[0], x[1] * height, x[2] * width)
 
     def window(self, x: Shape) -> Window:
-        kernel = (1, 1) if self.mode == "nearest" else (2, 2)
-        return Window(kernel, (1, 1), (0, 0, 0, 0), scale=self.scale_factor)
+        # Bilinear is a transposed convolution with triangles of twice the size.
+        height, width = self.scale_factor
+        size = (height, width) if self.mode == "nearest" else (2 * height, 2 * width)
+        return Window(size, self.scale_factor, (0, 0, 0, 0), transposed=True)
 
     def torch(self, x: Shape) -> TorchForm:
         args = [f"scale_factor={py(self.scale_factor)}"]

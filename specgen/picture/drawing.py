@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from specgen.graph import INPUT
+from specgen.picture.arrows import brackets, image, incoming, leaving
 from specgen.picture.geometry import (
     FOOTER,
     HEAD,
@@ -24,7 +25,6 @@ from specgen.picture.geometry import (
     Row,
     in_rows,
 )
-from specgen.picture.lines import brackets, image, incoming, leaving
 from specgen.picture.stages import Stage, arriving
 from specgen.picture.style import MARKERS, STYLE
 from specgen.picture.words import cut, lines, number, shown, text

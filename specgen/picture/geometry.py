@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
-from specgen.ops.base import Shape
+from specgen.ops.base import Shape, volume
 from specgen.picture.stages import Stage, stages
 from specgen.picture.ways import Way, tracks, ways
 from specgen.picture.words import number
@@ -61,7 +61,7 @@ class Block:
         """Of the oblique edges, right and up."""
         if not self.shape[1:]:
             return 3
-        return min(2 * log2(1 + self.shape[2]), 16) / TALLEST * self.tallest
+        return min(2 * log2(1 + volume(self.shape[2:])), 16) / TALLEST * self.tallest
 
     @property
     def thickness(self) -> float:

@@ -1,4 +1,4 @@
-"""The lines of a picture: along a lane, across lanes, past columns."""
+"""The arrows of a picture: along a lane, across lanes, past columns; and brackets."""
 
 from __future__ import annotations
 
