@@ -49,8 +49,10 @@ CONV = {"op": "conv2d", "out_channels": 12}
 BACK = {"op": "conv_transpose2d", "out_channels": 6, "kernel_size": 3}
 CONVOLUTIONS: list[Example] = [
     (CONV | {"kernel_size": 3}, MAPS),
-    (CONV | {"kernel_size": [1, 5], "padding": [0, 2]}, MAPS),
+    (CONV | {"kernel_size": [1, 7], "padding": [0, 3]}, MAPS),
+    (CONV | {"kernel_size": [7, 1], "padding": [3, 0], "groups": 2}, MAPS),
     (CONV | {"kernel_size": 3, "groups": 4, "padding": 1}, MAPS),  # depthwise
+    (CONV | {"kernel_size": 2, "groups": 4, "dilation": [2, 3]}, MAPS),
     (CONV | {"kernel_size": 3, "groups": 2, "bias": False, "stride": 2}, MAPS),
     (CONV | {"kernel_size": 3, "dilation": 2, "padding": "same"}, MAPS),
     (CONV | {"kernel_size": [2, 4], "dilation": [1, 2], "padding": "same"}, MAPS),

@@ -6,7 +6,6 @@ import pytest
 from helpers import refused
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from strategies import OPS, Data
 
 from specgen.diagnostics import Diagnostic
@@ -181,6 +180,18 @@ WRONG += [
         "leave it out",
     ),
     (
+        "upsample, scale_factor: 1",
+        "a factor of 1 changes nothing",
+        "scale_factor",
+        None,
+    ),
+    (
+        "channel_shuffle, groups: 6",
+        "groups of one channel each stay in their order",
+        "groups",
+        None,
+    ),
+    (
         "channel_shuffle, groups: 4",
         "6 channels cannot be divided into 4 groups",
         "groups",
@@ -330,43 +341,6 @@ def test_every_wrong_layer_is_reported() -> None:
         ("layers", "one", "padding"),
         ("layers", "two", "padding"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("layer", "place", "message"),
-    [
-        ({"op": "local_response_norm", "size": 4}, "size", "the window must be odd"),
-        ({"op": "local_response_norm", "size": 3, "k": 0.0}, "k", "greater than 0"),
-        ({"op": "spatial_response_norm", "size": 4}, "size", "the window must be odd"),
-        ({"op": "spatial_response_norm", "size": 3, "groups": 2}, "groups", "Extra"),
-        ({"op": "dropout", "p": 1.0}, "p", "less than 1"),
-        ({"op": "dropout", "p": -0.1}, "p", "greater than or equal to 0"),
-        ({"op": "max_pool2d", "kernel_size": 0}, "kernel_size", "greater than"),
-        ({"op": "linear", "out_features": True}, "out_features", "valid integer"),
-        ({"op": "relu", "inplace": True}, "inplace", "Extra inputs"),
-        ({"op": "elu", "alpha": 0.0}, "alpha", "greater than 0"),
-        ({"op": "softplus", "beta": 0.0}, "beta", "greater than 0"),
-        ({"op": "gelu", "approximate": "erf"}, "approximate", "'none' or 'tanh'"),
-        ({"op": "stochastic_depth"}, "p", "required"),
-        ({"op": "stochastic_depth", "p": 1.0}, "p", "less than 1"),
-        ({"op": "upsample", "scale_factor": 1.5}, "scale_factor", "whole number"),
-        ({"op": "channel_shuffle", "groups": 1}, "groups", "greater than"),
-        ({"op": "reshape", "shape": 4}, "shape", "list of whole numbers"),
-        ({"op": "reshape", "shape": []}, "shape", "at least 1 item"),
-        ({"op": "reshape", "shape": [-2, 3]}, "shape", "greater than"),
-        ({"op": "permute", "dims": [0.5, 1]}, "dims", "valid integer"),
-        ({"op": "linear", "out_features": 2, "axis": -1}, "axis", "'last'"),
-        ({"op": "max_pool2d"}, "kernel_size", "required"),
-        ({"op": "linear", "out_features": 2**40}, "out_features", "less than"),
-    ],
-)
-def test_values_are_checked(layer: dict[str, object], place: str, message: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        OPS.validate_python(layer)
-    assert any(
-        place in error["loc"] and message in error["msg"]
-        for error in caught.value.errors()
-    )
 
 
 @given(groups=st.sampled_from([1, 2, 4]), devices=st.sampled_from([1, 2, 4]))

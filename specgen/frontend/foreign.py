@@ -108,7 +108,7 @@ OP_HINTS = {
     "zeropad2d": "give padding to the layer that reads it",
     "zeropadding2d": "give padding to the layer that reads it",
     "constantpad2d": "give padding to the layer that reads it",
-    "sequential": "layers always form a chain: list them under layers",
+    "sequential": "give its layers to a group: {layers: [{op: NAME}, ...]}",
 }
 
 KEYS = """

@@ -29,13 +29,13 @@ MOST_AXES = 6
 def _numbers(value: object) -> object:
     if isinstance(value, list | tuple):
         return tuple(value)
-    raise PydanticCustomError("numbers", "expected a list of whole numbers")
+    raise PydanticCustomError("numbers", "expected a list")
 
 
 Sizes = Annotated[
     tuple[Annotated[int, Field(ge=-1, le=2**20)], ...],
-    BeforeValidator(_numbers),
     Field(min_length=1, max_length=MOST_AXES),
+    BeforeValidator(_numbers),
 ]
 
 
@@ -179,6 +179,9 @@ class ChannelShuffle(Op):
                 ("groups",),
                 help=f"{x[0]} is divisible by {divisors(x[0])}",
             )
+        elif self.groups == x[0]:
+            message = "groups of one channel each stay in their order"
+            yield Diagnostic("no-effect", message, ("groups",))
 
     def output(self, x: Shape) -> Shape:
         need_maps(self.op, x)

@@ -181,6 +181,9 @@ class Upsample(Op):
     ] = False
 
     def check_fields(self) -> Iterator[Diagnostic]:
+        if self.scale_factor == (1, 1):
+            message = "a factor of 1 changes nothing"
+            yield Diagnostic("no-effect", message, ("scale_factor",))
         if self.align_corners and self.mode == "nearest":
             yield Diagnostic(
                 "no-effect", "nearest has no corners to align", ("align_corners",)
