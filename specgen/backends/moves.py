@@ -64,8 +64,8 @@ def _fetch(target: str, move: Move, held: Mapping[str, str]) -> Fetch:
         last = "" if stop == len(piece.span) else stop
         cut = f"[:, {first}:{last}]" if len(read) < len(piece.span) else ""
         parts.append(source + cut)
-    here = all(piece.device == move.device for piece in move.pieces)
-    return Fetch(target, tuple(parts), sources, None if here else move.device)
+    to = None if move.local else move.device
+    return Fetch(target, tuple(parts), sources, to)
 
 
 def statements(found: Sequence[Fetch], shape: str) -> list[str]:
