@@ -205,7 +205,8 @@ class _Writer:
         track = self._track[piece]
         targets = [self._values.on(track, device) for device in row.values()]
         if any(self._is_kept(variable, index, kept) for variable in targets):
-            track = self._new(self._end(index))
+            value = self._values.of[next(iter(row))]
+            track = self._new("image" if value == INPUT else value)
             targets = [self._values.on(track, device) for device in row.values()]
         for variable, value in zip(targets, row, strict=True):
             self._hold(variable, value, track)
