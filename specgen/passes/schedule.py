@@ -205,12 +205,19 @@ class _Writer:
         track = self._track[piece]
         targets = [self._values.on(track, device) for device in row.values()]
         if any(self._is_kept(variable, index, kept) for variable in targets):
-            value = self._values.of[next(iter(row))]
-            track = self._new("image" if value == INPUT else value)
+            track = self._new(self._called(index, row))
             targets = [self._values.on(track, device) for device in row.values()]
         for variable, value in zip(targets, row, strict=True):
             self._hold(variable, value, track)
         return tuple(zip(targets, row, strict=True))
+
+    def _called(self, index: int, row: Iterable[str]) -> str:
+        """Return what a new track is called after: what it brings, or its branch."""
+        brought = self._values.of[next(iter(row))]
+        again = any(self._last[name] > index for name in row)
+        if not again and self._items[index].inputs == 1:
+            return self._end(index)
+        return "image" if brought == INPUT else brought
 
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
@@ -262,7 +269,8 @@ class _Writer:
         """Return the track for what an item makes: one that is free, or a new one."""
         read = dict.fromkeys(self._track[value] for value in item.reads)
         free = [track for track in read if self._is_free(track, index)]
-        if TRUNK in free or (not free and self._is_free(TRUNK, index)):
+        joins = not free or item.inputs > 1
+        if TRUNK in free or (joins and self._is_free(TRUNK, index)):
             return TRUNK
         return free[0] if free else self._new(self._end(index))
 
