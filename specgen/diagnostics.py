@@ -20,7 +20,7 @@ MAX_QUOTED = 60  # characters of the spec that a message repeats
 MOST_ERRORS = 1000  # then checking stops
 MOST_COMPARED = 100_000  # names compared to find a near one: a quarter of a second
 TAB = "    "
-LIMITS = "docs/spec.md#limits"
+LIMITS = "specgen explain limits"
 LIMIT_HELP = f"this is a limit of specgen: see {LIMITS}"
 
 

@@ -156,26 +156,6 @@ class Graph:
                 found.setdefault(name, []).append(node.name)
         return found
 
-    def learning(self) -> set[str]:
-        """The values that depend on parameters: a gradient comes back to them."""
-        found: set[str] = set()
-        for node in self.nodes:
-            if node.parameters() or not found.isdisjoint(node.inputs):
-                found.add(node.name)
-        return found
-
-    def narrow(self) -> set[str]:
-        """The values that autocast computes in half precision.
-
-        Matrix products compute in it; what reads only such values keeps it.
-        """
-        found: set[str] = set()
-        for node in self.nodes:
-            kept = node.op.autocast == "input" and found.issuperset(node.inputs)
-            if kept or node.op.autocast == "bfloat16":
-                found.add(node.name)
-        return found
-
     def __str__(self) -> str:
         lines = [f"{INPUT} {self.input_shape}"]
         for node in self.nodes:
@@ -294,6 +274,37 @@ class PlacedGraph:
         for layer in self.layers:
             found |= {move.name: move.value for move in layer.moves}
             found |= {share.name: layer.node.name for share in layer.shares}
+        return found
+
+    def learning(self) -> set[str]:
+        """The shares and moves that depend on parameters: gradients come back to them.
+
+        One share of a concat may read only the image while another does not.
+        """
+        found: set[str] = set()
+        for layer in self.layers:
+            for move in layer.moves:
+                if not found.isdisjoint(piece.value for piece in move.pieces):
+                    found.add(move.name)
+            for share in layer.shares:
+                if layer.node.parameters() or not found.isdisjoint(share.inputs):
+                    found.add(share.name)
+        return found
+
+    def narrow(self) -> set[str]:
+        """The shares and moves that autocast computes in half precision.
+
+        Matrix products compute in it; what reads only such values keeps it.
+        """
+        found: set[str] = set()
+        for layer in self.layers:
+            for move in layer.moves:
+                if found.issuperset(piece.value for piece in move.pieces):
+                    found.add(move.name)
+            for share in layer.shares:
+                kept = share.op.autocast == "input" and found.issuperset(share.inputs)
+                if kept or share.op.autocast == "bfloat16":
+                    found.add(share.name)
         return found
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from specgen.names import class_problem
 LARGEST = 224  # of the sizes that are chosen automatically: larger ones take long
 SAMPLE = 200  # images whose size is looked at
 SMALLEST = 8  # maps are halved as long as they have this many rows
+LAYOUT = "images belong in DIR/train/<class>/ and DIR/val/<class>/; give DIR"
 SCHEMA = "# yaml-language-server:"  # which a copy does not have next to it
 CHANNELS = (32, 64, 128, 256)
 
@@ -56,13 +57,15 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
     train = folder / "train"
     try:
         names = sorted(n for n in os.listdir(train) if not n.startswith("."))
+    except FileNotFoundError:
+        raise _error("no-images", f"there is no folder {train}", LAYOUT) from None
     except OSError as error:
-        raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
+        message = f"cannot read {train}: {error.strerror}"
+        raise _error("no-images", message, LAYOUT) from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
         message = f"{train} needs at least two folders of images, one per class"
-        help = "images belong in DIR/train/<class>/ and DIR/val/<class>/"
-        raise _error("no-images", message, help)
+        raise _error("no-images", message, LAYOUT)
     size, image = wanted.size, None
     if size is None and sizes:
         image = _shorter_side(classes)
@@ -124,9 +127,9 @@ def copied(spec: Path, wanted: Wanted) -> str:
     return "".join(f"{line}\n" for line in lines if not line.startswith(SCHEMA))
 
 
-def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another; `name` is the path to it."""
-    program = compile_file(base)
+def overlay(base: Path, name: str, wanted: Wanted, root: Path | None = None) -> str:
+    """Return a spec that changes another in `root`; `name` is the path to it."""
+    program = compile_file(base, root=root)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
         *keys, last = (f'"{key}"' if isinstance(key, int) else key for key in inner)
@@ -226,8 +229,8 @@ def _shorter_side(classes: list[Path]) -> int:
     return int(median(sides))
 
 
-def write(path: Path, text: str) -> Program:
-    """Write a spec that is sound into a new file.
+def write(path: Path, text: str, root: Path | None = None) -> Program:
+    """Write a spec that is sound into a new file; what it extends lies in `root`.
 
     Raises:
         SpecError: there is a file, it cannot be written, or the spec is wrong.
@@ -235,7 +238,7 @@ def write(path: Path, text: str) -> Program:
     if path.exists() or path.is_symlink():
         help = "give another name, or remove it first"
         raise _error("file-exists", f"{path} already exists", help)
-    program = compile_file(path, text=text.encode())
+    program = compile_file(path, root=root, text=text.encode())
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -21,8 +21,8 @@ input split flatten relu softmax linear conv2d gpu0 conv1 fc8 momentum_buffer da
 &a !!int !!str !x | > - ? : # @ ` % 1:30 010 0x10 0o7 3GiB -3GiB 1_000 conv1..prob
 prob..conv1 ..conv1 conv1.. .. ... --- [[[[ }}}} 1e1000000 \\x1b[31m 2024-01-01
 "\\ud800"
-$width $channels $index $in.channels $(1+) $(9**9**9) $(1//0) when repeat from with first
-layers block basic layer1.cell1 layer2.0.conv1 downsample
+$width $channels $index $in.channels $(1+) $(9**9**9) $(1//0) when repeat from with
+first layers block basic layer1.cell1 layer2.0.conv1 downsample
 """
 VALUES = WORDS.split()
 TOKEN = re.compile(r"[^\s{}\[\],:#]+")

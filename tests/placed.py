@@ -270,7 +270,7 @@ def planned(
     A gradient goes back only to where there is a parameter to learn.
     """
     forward, backward = [], []
-    learning = program.graph.learning()
+    learning = program.placed.learning()
     for layer in program.placed.layers:
         for move in layer.moves:
             pixels = volume(move.shape[1:])
@@ -279,7 +279,7 @@ def planned(
                 count = BATCH * item * len(read) * pixels
                 if source != target:
                     forward.append(Copy(source, target, count))
-                    if move.value in learning:
+                    if piece.value in learning:
                         backward.append(Copy(target, source, count))
     return forward, backward
 

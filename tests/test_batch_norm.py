@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from scripts import (
     assert_same_run,
     generate,
+    module,
     photos,
     read_run,
     rows,
@@ -35,7 +36,13 @@ SPLIT = {
 }
 
 
-def code(folder: Path, *, split: bool = False, **norm: Any) -> Path:
+def code(
+    folder: Path,
+    *,
+    split: bool = False,
+    more: dict[str, Any] | None = None,
+    **norm: Any,
+) -> Path:
     layers = {
         "conv1": {"op": "conv2d", "out_channels": 8, "kernel_size": 5, "stride": 2},
         "norm1": {"op": "batch_norm2d", **norm},
@@ -51,7 +58,8 @@ def code(folder: Path, *, split: bool = False, **norm: Any) -> Path:
     layers["conv1"]["bias"] = layers["conv2"]["bias"] = False
     one = {"devices": {"gpu0": {}}, "layers": {"conv1..prob": "gpu0"}}
     placement = SPLIT if split else one
-    return generate(folder, RECIPE, layers=layers, placement=placement)
+    recipe = RECIPE | {"optimizer": {"lr": 0.01} | (more or {})}
+    return generate(folder, recipe, layers=layers, placement=placement)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +201,35 @@ def narrow(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+@pytest.mark.parametrize("rates", [{}, {"bias": 2.0}, {"weight": 0.5, "bias": 2.0}])
+@pytest.mark.parametrize("biases", [True, False])
+def test_norms_are_spared_from_decay(
+    rates: dict[str, float], biases: bool, tmp_path: Path
+) -> None:
+    rule = {"weight_decay": 0.25, "decay_norms": False, "decay_biases": biases}
+    folder = code(tmp_path / "tiny", more=rule | {"lr_multipliers": rates})
+    recipe, net = module(folder, "recipe"), module(folder, "model").Tiny(["cpu"])
+    sgd = recipe.optimizer(net, recipe.Recipe(), fused=True)
+    names = {id(w): name for name, w in net.named_parameters()}
+    found = {
+        names[id(w)]: (group["weight_decay"], group["lr"])
+        for group in sgd.param_groups
+        for w in group["params"]
+    }
+    weight, bias = rates.get("weight", 1.0), rates.get("bias", 1.0)
+    assert found == {
+        "conv1.weight": (0.25, weight),
+        "norm1.weight": (0.0, weight),
+        "norm1.bias": (0.0, bias),
+        "conv2.weight": (0.25, weight),
+        "fc3.weight": (0.25, weight),
+        "fc3.bias": (0.25 if biases else 0.0, bias),
+    }
+    for w in net.parameters():
+        w.grad = torch.ones_like(w)
+    recipe.update(sgd, 0.1)  # some groups may be empty
+
+
 def test_a_norm_uses_the_batch_if_it_is_large_enough() -> None:
     class Synchronized(nn.BatchNorm2d):
         pass
@@ -240,6 +277,24 @@ def test_passes_that_a_norm_cannot_have(norm: str, message: str) -> None:
     (error,) = refused(spec(f"norm1: {{op: batch_norm2d{norm}}}", passes=passes))
     assert error.message == message
     assert error.path == ("training", "accumulate")
+
+
+@pytest.mark.parametrize(
+    ("norm", "rule", "message"),
+    [
+        ("relu1: {op: relu}", "weight_decay: 1", "no layer is a norm with a weight"),
+        (
+            "norm1: {op: batch_norm2d}",
+            "lr: 1",
+            "without weight_decay there is none on norms either",
+        ),
+    ],
+)
+def test_norms_that_cannot_be_spared(norm: str, rule: str, message: str) -> None:
+    optimizer = f"optimizer: {{decay_norms: false, {rule}}}"
+    (error,) = refused(spec(norm).replace("accumulate: 1", optimizer))
+    assert error.message == message
+    assert error.path == ("training", "optimizer", "decay_norms")
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,13 @@ from strategies import placed_networks
 
 from specgen.compiler import Program, compile_file
 from specgen.picture import draw
-from specgen.picture.words import text
+from specgen.picture.words import cut, lines, text, width
 from specgen.plan import Plan, make_plan
 
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS += [
+    ROOT / f"specs/zoo/{name}.yaml" for name in ("resnet50", "shufflenet_v2_x1_0")
+]
 GOLDEN = Path(__file__).with_name("architecture.svg")
 
 
@@ -202,3 +205,31 @@ def test_a_browser_shows_no_words_over_others(name: str, tmp_path: Path) -> None
         assert not a.overlaps(b), (a, b)
     assert len(points) > 1000
     assert not [(a, b) for a in points for b in boxes if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("words", ["", "a", "WWW, WWW, WWW", "i" * 50, "a_b c é" * 9])
+@pytest.mark.parametrize("room", [0, 10, 50, 91.5, 400])
+def test_a_text_is_cut_as_late_as_possible(words: str, room: float) -> None:
+    found = cut(words, room, 11)
+    if width(words, 11) <= room:
+        assert found == words
+        return
+    fitting = [n for n in range(len(words)) if width(f"{words[:n]}...", 11) <= room]
+    assert found == f"{words[: max(fitting, default=0)].rstrip(' ,')}..."
+
+
+def test_thousands_of_names_are_cut_without_measuring_each_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = []
+
+    def measure(words: str, size: float, *, bold: bool = False) -> float:
+        measured.append(len(words))
+        return width(words, size, bold=bold)
+
+    monkeypatch.setattr("specgen.picture.words.width", measure)
+    names = [f"relu{number}" for number in range(5000)]
+    first, last = lines(names, 100, 11, 2)
+    assert first == "relu0 relu1"
+    assert last.endswith("...")
+    assert sum(measured) < 10_000

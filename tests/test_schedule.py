@@ -14,7 +14,8 @@ from test_memory import check, check_inference, planned
 from specgen.compiler import Program
 from specgen.names import LONGEST
 from specgen.passes import memory
-from specgen.passes.schedule import MOST_CALLS, Apply, Fetch, schedule
+from specgen.passes.routine import Apply, Fetch
+from specgen.passes.schedule import MOST_CALLS, schedule
 
 # Without norm2, for a statement that ends with a flatten.
 SHORT = f"{TOWERS}placement: {PLACEMENTS['two, then four']}\n".replace(

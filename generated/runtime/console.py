@@ -146,7 +146,7 @@ class Stream:
         if self.must_be_read:
             if isinstance(error, BrokenPipeError):
                 sys.exit(UNREAD)
-            raise error
+            raise UserError(f"cannot write the output: {error.strerror}") from None
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

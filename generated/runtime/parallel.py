@@ -255,10 +255,7 @@ def replicate(net: nn.Module) -> nn.Module:
         raise UserError(
             "two processes cannot share a GPU: start fewer, or see --devices"
         )
-    # Only evaluation reads buffers: see batch_norm.
-    return DistributedDataParallel(
-        net, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    return DistributedDataParallel(net, gradient_as_bucket_view=True)
 
 
 def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:

@@ -18,7 +18,7 @@ from specgen.backends.forward import Forward
 from specgen.backends.layout import INDENT, bracketed, comments, fits, sentences
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
 from specgen.names import class_problem
-from specgen.passes.schedule import Apply, Fetch, Routine, Run
+from specgen.passes.routine import Apply, Fetch, Routine, Run
 
 BODY = 2 * len(INDENT)
 SEQUENTIAL, ORDERED = "nn.Sequential", "OrderedDict"

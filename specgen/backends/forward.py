@@ -17,7 +17,7 @@ from specgen.backends.expression import (
 from specgen.backends.layout import comments, enumeration
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
-from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run
+from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
 
 INDENT = 8
 
@@ -102,11 +102,17 @@ class Forward:
 
     def _fetch(self, step: Fetch) -> None:
         """Give each share its input, and say why."""
-        found = moves.fetches(step)
         self._explain(step)
-        shape = _shape(step.layer.shares[0].x) if self._shown else ""
-        self._paragraphs[-1] += moves.statements(found, shape)
-        self.helpers |= moves.helpers(found)
+        shapes = {
+            name: shape
+            for share in step.layer.shares
+            for name, shape in zip(share.inputs, share.input_shapes, strict=True)
+        }
+        for row in step.rows:
+            found = moves.fetches(step, row)
+            shape = _shape(shapes[row[0][1]]) if self._shown else ""
+            self._paragraphs[-1] += moves.statements(found, shape)
+            self.helpers |= moves.helpers(found)
 
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""

@@ -12,7 +12,7 @@ from itertools import chain
 
 from specgen.backends.layout import bracketed, fits
 from specgen.graph import Move
-from specgen.passes import schedule
+from specgen.passes import routine
 
 INDENT = 8
 
@@ -42,11 +42,11 @@ class Fetch:
         return len(self.parts) > 1
 
 
-def fetches(step: schedule.Fetch) -> list[Fetch]:
-    """What is needed to give each variable its value."""
+def fetches(step: routine.Fetch, row: Sequence[tuple[str, str]]) -> list[Fetch]:
+    """What is needed to give each variable of a row its value."""
     moves = {move.name: move for move in step.moves}
     found = []
-    for target, value in step.assigns:
+    for target, value in row:
         if value in moves:
             found.append(_fetch(target, moves[value], step.held))
         else:

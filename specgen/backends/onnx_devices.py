@@ -138,7 +138,7 @@ def _shardings(
 
 def _is_vector(value: float | tuple[float, ...]) -> bool:
     """Whether a constant has a value for each channel."""
-    return isinstance(value, tuple) and isinstance(value[0], float)
+    return isinstance(value, tuple) and isinstance(next(iter(value), None), float)
 
 
 def _comments(node: NodeProto, names: Sequence[str]) -> Iterator[str]:

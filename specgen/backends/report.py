@@ -138,19 +138,23 @@ def _devices(plan: Plan) -> str:
 
 def _memories(plan: Plan) -> str:
     """Memory by use; the table of devices has the total of training."""
-    heads = ("weights", "gradients", "optimizer", "activations", "inference")
-    rows: list[Row] = [("memory", *heads), None]
+    measured = any(device.memory.buffers for device in plan.devices)
+    buffers = ("buffers",) if measured else ()
+    heads = ("gradients", "optimizer", "activations", "inference")
+    rows: list[Row] = [("memory", "weights", *buffers, *heads), None]
 
     def sizes(device: DevicePlan) -> Iterator[str]:
         held = device.memory
         yield readable(held.weights)
+        if measured:
+            yield readable(held.buffers)
         yield readable(held.gradients)
         yield readable(held.optimizer)
         yield readable(held.activations_training)
         yield readable(held.inference)
 
     rows += [(device.name, *sizes(device)) for device in plan.devices]
-    return aligned(rows, "<>>>>>")
+    return aligned(rows, "<>>>>>>"[: 7 if measured else 6])
 
 
 def _images(plan: Plan, *, details: bool) -> str:
@@ -220,7 +224,10 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     steps += ["SGD", f"momentum {sgd.momentum:g}"]
     if sgd.weight_decay:
         steps.append(f"weight decay {sgd.weight_decay:g}")
-        steps[-1] += "" if sgd.decay_biases else " (weights only)"
+        spared = {"biases": sgd.decay_biases, "norms": sgd.decay_norms}
+        names = " and ".join(name for name, decays in spared.items() if not decays)
+        where = "weights only" if names == "biases" else f"not on {names}"
+        steps[-1] += f" ({where})" if names else ""
     if training.label_smoothing:
         steps.append(f"label smoothing {training.label_smoothing:g}")
     if training.clip_grad_norm:

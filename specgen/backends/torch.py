@@ -101,6 +101,7 @@ class Net:
     output_device: str
     split: list[str]
     split_about: list[str]
+    axes: list[str]
     copied: bool
     bare: bool
     batch_norm: int
@@ -210,6 +211,12 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
         batch_norm=max(node.least_images() for node in graph.nodes),
+        axes=[
+            f'    "{name}": {own.cut},'
+            for layer in split
+            for name, own in layer.node.tensors().items()
+            if own.cut
+        ],
         bare=any(node.name in node.tensors() for node in graph.nodes),
         copied=any(
             own.cut is None for layer in split for own in layer.node.tensors().values()

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.frontend.annotations import tags
 from specgen.frontend.computing import Names, Unknown, compute, typed
 from specgen.frontend.definitions import (
     BLOCKS,
@@ -25,7 +26,7 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import computed, cut, scan
+from specgen.frontend.scan import cut, has_expressions, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import attribute_problem, identifier_problem, part_problem
@@ -311,7 +312,13 @@ class Reader:
 
     def _fields(self, fields: Mapping[str, Any], path: Path, known: Known) -> Fields:
         op = None
-        if is_computed := any(computed(fields)):
+        name = fields.get(OP)
+        if isinstance(name, str) and name in (self._blocks or ()):
+            help = f"it is a block: write block: {short(name)}"
+            message = f"there is no op {short(name)}"
+            self.add("unknown-op", message, (*path, OP), help=help)
+            return Fields(fields, None, computed=False)
+        if is_computed := has_expressions(fields):
             sound = self._scan(fields, path, known)
         else:
             op = validate(op_form(), fields, path, self.problems)
@@ -336,6 +343,8 @@ class Reader:
         if self._blocks is not None and use.block not in self._blocks:
             message = f"there is no block {short(use.block)}"
             help = self.problems.nearest(use.block, self._blocks)
+            if use.block in tags(AnyOp):
+                help = f"it is an op: write op: {use.block}"
             self.add("unknown-block", message, (*path, USE), help=help)
             return None
         if "first" in own and "repeat" not in own:

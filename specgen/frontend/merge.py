@@ -38,7 +38,7 @@ from specgen.source import Source
 
 # The sections that define what the network computes.
 NETWORK = ("input", "params", "blocks", "layers")
-BASED_ON = "Based on "
+BASED_ON = "Based on: "
 
 
 @dataclass(slots=True)

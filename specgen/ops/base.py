@@ -158,15 +158,13 @@ class OnnxNode:
 class Owned:
     """A whole tensor of an op.
 
-    What is not `learned` is a buffer: training measures it. Weight decay applies to
-    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
-    along axis `cut`; None means that each has its own copy of all of it.
+    What is not `learned` is a buffer: training measures it. Shares cut the tensor along
+    axis `cut`; None means that each has its own copy of all of it.
     """
 
     shape: Shape
     start: Start
     learned: bool = True
-    decays: bool = True
     cut: int | None = 0
 
 

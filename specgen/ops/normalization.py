@@ -70,8 +70,7 @@ class Norm(Op):
         if not self.affine:
             return {}
         return {
-            leaf: Owned((self._size(x),), constant(value), decays=False)
-            for leaf, value in self.init
+            leaf: Owned((self._size(x),), constant(value)) for leaf, value in self.init
         }
 
     def _call(self, name: str, sizes: dict[str, int], **options: object) -> Call:

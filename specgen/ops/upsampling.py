@@ -110,6 +110,8 @@ class ConvTranspose2d(Weighted):
 
     def tensors(self, x: Shape) -> dict[str, Owned]:
         found = super().tensors(x)
+        if self.groups == 1:  # the first axis is the inputs, which all shares read
+            found["weight"] = replace(found["weight"], cut=1)
         if self.bias:
             found["bias"] = replace(found["bias"], shape=(self.out_channels,))
         return found
@@ -119,12 +121,15 @@ class ConvTranspose2d(Weighted):
 
     def part(self, share: range, x: Shape) -> Part:
         out, read = self.out_channels // self.groups, x[0] // self.groups
+        if self.groups == 1:
+            part = self.model_copy(update={"out_channels": len(share)})
+            return Part(part, (range(x[0]),))
         if share.start % out or share.stop % out:
-            # Elsewhere shares would cut the second axis of the weight, too.
+            # Shares within a group would cut the second axis of the weight, too.
             raise Refusal(
                 "cannot-split",
-                "conv_transpose2d can only be split between groups",
-                "groups" if self.groups > 1 else "op",
+                f"a share of {len(share)} channels cuts through groups of {out}",
+                "groups",
                 help="place it on one device",
             )
         first, last = share.start // out, share.stop // out

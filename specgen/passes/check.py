@@ -8,6 +8,7 @@ from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
 from specgen.graph import Graph, PlacedGraph
 from specgen.ops.base import Op, volume
+from specgen.ops.normalization import Norm
 from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import MOST_STEPS, TOO_LARGE
@@ -118,9 +119,12 @@ def _check_starts(draft: Draft, ops: Sequence[Op]) -> Iterator[Diagnostic]:
     """A setting for parameters needs parameters that it applies to."""
     if draft.init:
         yield from check_default(draft.init, ops)
+    norms = any(isinstance(op, Norm) and op.affine for op in ops)
     biases = any(isinstance(op, Weighted) and op.bias for op in ops)
-    if draft.training and not biases:
+    if draft.training and not (biases or norms):
         yield from training.check_biases(draft.training)
+    if draft.training and not norms:
+        yield from training.check_norms(draft.training)
 
 
 def _check_whole(placed: PlacedGraph, problems: Problems) -> None:

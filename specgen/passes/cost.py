@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from specgen.graph import Graph, Move, PlacedGraph
+from specgen.graph import Graph, Piece, PlacedGraph
 from specgen.ops.base import BFLOAT16, FLOAT32, volume
 
 # The layer that reads, the source device, the target device.
@@ -38,8 +38,8 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
     Copying the input image is not traffic.
     """
     edges: Counter[Edge] = Counter()
-    for reader, move, source, numbers in _copies(placed):
-        edges[reader, source, move.device] += FLOAT32 * numbers
+    for reader, piece, target, numbers in _copies(placed):
+        edges[reader, piece.device, target] += FLOAT32 * numbers
     return edges
 
 
@@ -49,31 +49,31 @@ def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     A gradient comes back only to what depends on parameters; with autocast, that has
     half the size unless something in float32 has joined it.
     """
-    learning = placed.graph.learning()
-    narrow = placed.graph.narrow() if half else set()
+    learning = placed.learning()
+    narrow = placed.narrow() if half else set()
     edges: Counter[Edge] = Counter()
-    for reader, move, source, numbers in _copies(placed):
-        item = BFLOAT16 if move.value in narrow else FLOAT32
-        ways = 2 if move.value in learning else 1
-        edges[reader, source, move.device] += ways * item * numbers
+    for reader, piece, target, numbers in _copies(placed):
+        item = BFLOAT16 if piece.value in narrow else FLOAT32
+        ways = 2 if piece.value in learning else 1
+        edges[reader, piece.device, target] += ways * item * numbers
     return edges
 
 
 def gradients(placed: PlacedGraph) -> Counter[tuple[str, str]]:
     """Bytes per image, float32, that the backward pass sends from device to device."""
-    learning = placed.graph.learning()
+    learning = placed.learning()
     found: Counter[tuple[str, str]] = Counter()
-    for _, move, source, numbers in _copies(placed):
-        if move.value in learning:
-            found[move.device, source] += FLOAT32 * numbers
+    for _, piece, target, numbers in _copies(placed):
+        if piece.value in learning:
+            found[target, piece.device] += FLOAT32 * numbers
     return found
 
 
-def _copies(placed: PlacedGraph) -> Iterator[tuple[str, Move, str, int]]:
-    """Every copy: the layer that reads it, its move, its source, how many numbers."""
+def _copies(placed: PlacedGraph) -> Iterator[tuple[str, Piece, str, int]]:
+    """Every copy: the layer that reads it, what is copied, where, how many numbers."""
     for layer in placed.layers:
         for move in layer.moves:
             pixels = volume(move.shape[1:])
             for piece, read in zip(move.pieces, move.reads, strict=True):
                 if piece.device not in ("", move.device):
-                    yield layer.node.name, move, piece.device, pixels * len(read)
+                    yield layer.node.name, piece, move.device, pixels * len(read)

@@ -77,11 +77,11 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     buffers: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     once: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
-    learning = placed.graph.learning()
+    learning = placed.learning()
     for layer in placed.layers:
         name = layer.node.name
-        learns = not learning.isdisjoint(layer.node.inputs)
         for share in layer.shares:
+            learns = not learning.isdisjoint(share.inputs)
             shapes = share.op.parameters(*share.input_shapes)
             parameters[share.device][name] += sum(map(volume, shapes.values()))
             saved = share.op.torch(*share.input_shapes).saved

@@ -18,11 +18,12 @@ from __future__ import annotations
 import builtins
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import zip_longest
 
-from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope
+from specgen.graph import INPUT, Placed, PlacedGraph, Scope
 from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
+from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run, Step
 from specgen.passes.shares import LETTERS, letters
 
 MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
@@ -32,76 +33,6 @@ TRUNK = ""
 TAKEN = frozenset(
     {X, *LETTERS, "self", "F", "nn", "torch", "gather", "exchange", *dir(builtins)}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Brings values to where a layer reads them, all at once.
-
-    `assigns` are variables and the values they get: those of `moves`, or ones that
-    other variables have. `held` is the variable of each value that is read.
-    """
-
-    layer: Placed
-    moves: tuple[Move, ...]
-    assigns: tuple[tuple[str, str], ...]
-    held: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Pad:
-    """Adds zeros to the input of each share of a layer."""
-
-    layer: Placed
-    operands: tuple[str, ...]
-    variables: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Applies layers, one to the output of the other: a statement for each variable.
-
-    `operands` are the variables that the first layer reads, for each of its shares.
-    """
-
-    layers: tuple[Placed, ...]
-    operands: tuple[tuple[str, ...], ...]
-    variables: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Runs the routine of a scope; `variables` are what it returns."""
-
-    routine: Routine
-    operands: tuple[str, ...]
-    variables: tuple[str, ...]
-
-
-Step = Fetch | Pad | Apply | Run
-
-
-@dataclass(frozen=True, slots=True)
-class Routine:
-    """What a scope does, or the whole network where `scope` is None.
-
-    `arguments` and `results` are variables and their values. A group in which each
-    reads only the one before is a `sequence`: nn.Sequential can run it.
-    """
-
-    scope: Scope | None
-    arguments: tuple[tuple[str, str], ...]
-    steps: tuple[Step, ...]
-    results: tuple[tuple[str, str], ...]
-    sequence: bool = False
-
-
-def walk(routine: Routine) -> Iterator[tuple[Routine, Step]]:
-    """Yield every step in the order in which it runs, with the routine it is in."""
-    for step in routine.steps:
-        yield routine, step
-        if isinstance(step, Run):
-            yield from walk(step.routine)
 
 
 def schedule(placed: PlacedGraph) -> Routine:
@@ -241,12 +172,13 @@ class _Writer:
                 pieces |= {name: [name] for name in self._alone(index, layer)}
             kept = item.reads.keys() - pieces.keys()
             kept |= {piece.value for m in waiting.values() for piece in m.pieces}
-            targets = self._targets(index, layer, pieces, kept)
             held = {n: self._variable[n] for read in pieces.values() for n in read}
-            assigns = tuple((to, value) for value, (to, _) in targets.items())
+            rows = self._rows(index, layer, pieces, kept)
+            assigns = tuple(tuple(row.items()) for row, _ in rows)
             self._steps.append(Fetch(layer, tuple(moves.values()), assigns, held))
-            for value, (to, track) in targets.items():
-                self._hold(to, value, track)
+            for row, track in rows:
+                for variable, value in row.items():
+                    self._hold(variable, value, track)
 
     def _alone(self, index: int, layer: Placed) -> Iterator[str]:
         """What one device of several had alone, and its share now takes over."""
@@ -256,35 +188,31 @@ class _Writer:
                 if not shared and self._last.get(value, -1) == index:
                     yield value
 
-    def _targets(
+    def _rows(
         self,
         index: int,
         layer: Placed,
         pieces: Mapping[str, Sequence[str]],
         kept: Collection[str],
-    ) -> dict[str, tuple[str, str]]:
-        """Return variable and track of what each share of a layer is given.
+    ) -> list[tuple[dict[str, str], str]]:
+        """Return what the shares of a layer are given by variable, and its track.
 
         The track is that of the pieces, unless something else there is still read.
         """
-        several = len(layer.shares) > 1
-        found: dict[str, tuple[str, str]] = {}
-        for of in dict.fromkeys(layer.node.inputs):
-            given = {
-                name: share.device if several else None
-                for share in layer.shares
-                for name in share.inputs
-                if name in pieces and self._values.of[name] == of
-            }
-            if not given:
-                continue
-            track = self._track[pieces[next(iter(given))][0]]
-            targets = [self._values.on(track, device) for device in given.values()]
-            if any(self._is_kept(variable, index, kept) for variable in targets):
+        given = _given(layer, pieces, self._values.of)
+        found: list[tuple[dict[str, str], str]] = []
+        taken: set[str] = set()
+        for number, row in enumerate(given):
+            later = {n for after in given[number + 1 :] for n in after}
+            still = {*kept, *(piece for name in later for piece in pieces[name])}
+            track = self._track[pieces[next(iter(row))][0]]
+            targets = [self._values.on(track, device) for device in row.values()]
+            if any(x in taken or self._is_kept(x, index, still) for x in targets):
                 track = self._new(self._end(index))
-                targets = [self._values.on(track, device) for device in given.values()]
-            found |= {n: (to, track) for n, to in zip(given, targets, strict=True)}
-        return {n: found[n] for s in layer.shares for n in s.inputs if n in found}
+                targets = [self._values.on(track, device) for device in row.values()]
+            taken.update(targets)
+            found.append((dict(zip(targets, row, strict=True)), track))
+        return found
 
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
@@ -389,6 +317,31 @@ class _Writer:
         self._variable[value], self._held[variable] = variable, value
         self._track[value] = track
         self._tracks[track].add(variable)
+
+
+def _given(
+    layer: Placed, names: Collection[str], of: Mapping[str, str]
+) -> list[dict[str, str | None]]:
+    """Return what shares are given of each value: names, with the device if of several.
+
+    If a share reads several parts of a value, there are several rows for it.
+    """
+    several = len(layer.shares) > 1
+    rows = []
+    for value in dict.fromkeys(layer.node.inputs):
+        columns = [
+            [n for n in dict.fromkeys(share.inputs) if n in names and of[n] == value]
+            for share in layer.shares
+        ]
+        rows += [
+            {
+                name: share.device if several else None
+                for name, share in zip(row, layer.shares, strict=True)
+                if name
+            }
+            for row in zip_longest(*columns)
+        ]
+    return rows
 
 
 def _arguments(scope: Scope) -> dict[str, str]:

@@ -69,6 +69,7 @@ def connect(node: Node, cuts: Sequence[Cut], layouts: Layouts) -> Placed:
     shares = []
     for it in cuts:
         sources, shapes = [], []
+        views: dict[tuple[str, range], Piece] = {}
         for index, (value, reads) in enumerate(
             zip(node.inputs, it.part.reads, strict=True)
         ):
@@ -76,13 +77,15 @@ def connect(node: Node, cuts: Sequence[Cut], layouts: Layouts) -> Placed:
                 continue
             shape = (len(reads), *node.input_shapes[index][1:])
             found = _cover(reads, layouts[value], it.device)
-            piece = found[0][0]
+            piece = views.get((value, reads), found[0][0])
             if piece.device != it.device or piece.span != reads:
                 name = f"{it.name}.input" + (str(index) if node.inputs[1:] else "")
                 pieces, parts = zip(*found, strict=True)
                 moves.append(Move(name, it.device, value, pieces, parts, shape))
                 piece = Piece(name, it.device, reads)
-                if not moves[-1].local:  # a view costs nothing
+                if moves[-1].local:  # that costs nothing; another layer has its own
+                    views[value, reads] = piece
+                else:
                     layouts[value].append(piece)
             sources.append(piece.value)
             shapes.append(shape)

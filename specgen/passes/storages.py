@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
-from specgen.ops.base import BFLOAT16, FLOAT32, volume
-from specgen.passes.schedule import Apply, Fetch, Pad, Routine, Run, schedule
+from specgen.ops.base import BFLOAT16, FLOAT32, Infix, Saved, volume
+from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
+from specgen.passes.schedule import schedule
 
 
 @dataclass(slots=True)
@@ -25,6 +26,16 @@ class Storage:
     first: int
     last: int
     saved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    """A side of an operator: bytes of a number, how many, and if it gets a gradient."""
+
+    storage: Storage
+    item: int
+    count: int
+    learns: bool
 
 
 def trace(
@@ -45,12 +56,10 @@ class _Run:
     def __init__(self, placed: PlacedGraph, *, training: bool, half: bool) -> None:
         self.storages: dict[str, list[Storage]] = {name: [] for name in placed.devices}
         self._training = training
-        graph = placed.graph
-        self._learning = graph.learning() if training else set()
-        self._narrow = graph.narrow() if half else set()
+        self._learning = placed.learning() if training else set()
+        self._narrow = placed.narrow() if half else set()
         self._step = 0
         self._of = {INPUT: Storage(INPUT, 0, 0, 0)}  # by value
-        self._whole = placed.wholes()
         self._padded: dict[str, Storage] = {}  # inputs, by share
 
     def routine(self, routine: Routine) -> None:
@@ -71,17 +80,20 @@ class _Run:
 
     def _fetch(self, step: Fetch, frame: dict[str, Storage]) -> None:
         """Bring values to where they are read."""
-        for move in step.moves:
-            self._move(step.layer, move)
-        for variable, value in step.assigns:
-            self._assign(frame, variable, self._of[value])
+        moves = {move.name: move for move in step.moves}
+        for row in step.rows:
+            for _, value in row:
+                if value in moves:
+                    self._move(step.layer, moves[value])
+            for variable, value in row:
+                self._assign(frame, variable, self._of[value])
 
     def _pad(self, step: Pad, frame: dict[str, Storage]) -> None:
         """Pad the input of each share."""
         for share, variable in zip(step.layer.shares, step.variables, strict=True):
             self._step += 1
             self._read(share.inputs[0])
-            size = self._item(step.layer.node.inputs[0]) * _padded(share)
+            size = self._item(share.inputs[0]) * _padded(share)
             self._padded[share.name] = self._new(step.layer, share.device, size)
             self._assign(frame, variable, self._padded[share.name])
 
@@ -109,29 +121,33 @@ class _Run:
     def _move(self, layer: Placed, move: Move) -> None:
         """Copy what is on other devices; join several pieces."""
         self._step += 1
-        item, pixels = self._item(move.value), volume(move.shape[1:])
+        pixels = volume(move.shape[1:])
         parts = []
         for piece, read in zip(move.pieces, move.reads, strict=True):
             part = self._read(piece.value)
             if piece.device != move.device:
-                part = self._new(layer, move.device, item * pixels * len(read))
+                size = self._item(piece.value) * pixels * len(read)
+                part = self._new(layer, move.device, size)
             parts.append(part)
         if len(parts) > 1:
-            parts = [self._new(layer, move.device, item * volume(move.shape))]
+            size = self._item(move.name) * volume(move.shape)
+            parts = [self._new(layer, move.device, size)]
         self._of[move.name] = parts[0]
 
     def _run(self, layer: Placed, share: Share) -> Storage:
         """Run one share; return its output."""
         self._step += 1
-        node = layer.node
-        saved = share.op.torch(*share.input_shapes).saved
-        learns, item = node.name in self._learning, self._item(node.name)
+        form = share.op.torch(*share.input_shapes)
+        if isinstance(form.function, Infix):
+            return self._fold(layer, share, form.saved)
+        saved = form.saved
+        learns, item = share.name in self._learning, self._item(share.name)
         inputs = []
         for value, shape in zip(share.inputs, share.input_shapes, strict=True):
             x = self._padded.get(share.name) or self._read(value)
             x.last = self._step
             narrow = share.op.autocast == "bfloat16" and item == BFLOAT16
-            if narrow and self._item(self._whole[value]) != item:
+            if narrow and self._item(value) != item:
                 size = _padded(share) if share.name in self._padded else volume(shape)
                 x = self._new(layer, share.device, item * size)
             inputs.append(x)
@@ -148,6 +164,30 @@ class _Run:
             x.saved |= learns and saved.input
         output.saved |= learns and saved.output
         return output
+
+    def _fold(self, layer: Placed, share: Share, saved: Saved) -> Storage:
+        """Apply an operator from the left to the right: each time, there is a result.
+
+        What a product saves is one factor for the gradient of the other.
+        """
+        left, *others = [
+            _Operand(
+                self._read(value),
+                self._item(value),
+                volume(shape),
+                value in self._learning,
+            )
+            for value, shape in zip(share.inputs, share.input_shapes, strict=True)
+        ]
+        for right in others:
+            self._step += 1
+            for one, other in ((left, right), (right, left)):
+                one.storage.last = self._step
+                one.storage.saved |= saved.input and other.learns
+            item, count = max(left.item, right.item), max(left.count, right.count)
+            made = self._new(layer, share.device, item * count)
+            left = _Operand(made, item, count, left.learns or right.learns)
+        return left.storage
 
     def _new(self, layer: Placed, device: str, size: int) -> Storage:
         storage = Storage(layer.node.name, size, self._step, self._step)

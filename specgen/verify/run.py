@@ -15,7 +15,8 @@ from specgen.compiler import Program, render
 from specgen.graph import state_order
 from specgen.passes import cost
 from specgen.passes.placement import on_one_device
-from specgen.passes.schedule import Apply, schedule, walk
+from specgen.passes.routine import Apply, walk
+from specgen.passes.schedule import schedule
 from specgen.plan import Plan, make_plan
 from specgen.verify import measure, runtime
 from specgen.verify.check import Check, compare, in_order, within

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 
 from specgen.compiler import Program
-from specgen.passes.schedule import Fetch, schedule, walk
+from specgen.passes.routine import Fetch, walk
+from specgen.passes.schedule import schedule
 from specgen.verify.devices import CPU, Devices, label
 from specgen.verify.measure import images, network
 
