@@ -41,6 +41,7 @@ class Line(NamedTuple):
     arrow: bool
     red: bool
     column: str
+    bracket: bool
 
     @property
     def start(self) -> tuple[float, float]:
@@ -102,10 +103,10 @@ class Picture:
                     self.blocks.append(box)
                 elif kind == "lane":
                     self.lanes.append(box)
-            elif name == "path" and kind in ("a", "x"):
+            elif name == "path" and kind in ("a", "x", "k"):
                 points = tuple((a + x, b + y) for a, b in _points(element.attrib["d"]))
                 arrow = element.get("marker-end") is not None
-                self.lines.append(Line(points, arrow, kind == "x", column))
+                self.lines.append(Line(points, arrow, kind == "x", column, kind == "k"))
 
 
 def _depth(block: ElementTree.Element) -> float:
@@ -174,6 +175,8 @@ def is_legible(svg: str) -> None:
                 abs(block.left - 3 - x) < 0.2 and block.top <= y <= block.bottom
                 for block in found.blocks
             ), line
+        if line.bracket:
+            continue
         x, y = line.start
         assert (
             x == 183  # the row above

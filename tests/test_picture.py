@@ -23,6 +23,9 @@ from specgen.picture.words import cut, lines, text, width
 from specgen.plan import Plan, make_plan
 
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS += [
+    ROOT / f"specs/zoo/{name}.yaml" for name in ("resnet50", "shufflenet_v2_x1_0")
+]
 GOLDEN = Path(__file__).with_name("architecture.svg")
 
 

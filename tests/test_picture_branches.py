@@ -55,6 +55,12 @@ def test_equal_blocks_are_drawn_once() -> None:
     assert end.reads == (3,)
 
 
+def test_a_number_is_no_word_for_what_follows() -> None:
+    words = said(residual())
+    assert words.count("batch_norm2d") == 3  # downsample.1, below downsample.0
+    assert words.count("bn1, relu1") > 3
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [

@@ -266,7 +266,7 @@ WRONG = {
         "{devices: {split: {}}, layers: {conv1..prob: split}}",
         ("'split' already means all devices",),
     ),
-    "shares called like others": (
+    "shares with the names of others": (
         "{devices: {conv1a: {}, conv2b: {}},"
         " layers: {conv1..drop3: split, fc4..prob: conv1a}}",
         ("conv1a is also conv1 on conv1a", "conv2b is also conv2 on conv2b"),

@@ -35,9 +35,10 @@ class Item:
 
     def needs(self) -> dict[str, None]:
         """What its moves read, and what it reads besides."""
-        found = {piece.value: None for _, move in self.moves for piece in move.pieces}
         moved = self.moved
-        return found | {name: None for name in self.reads if name not in moved}
+        found = {piece.value: None for _, move in self.moves for piece in move.pieces}
+        found |= self.reads
+        return {name: None for name in found if name not in moved}
 
     @property
     def inputs(self) -> int:

@@ -94,7 +94,7 @@ def load(
 ) -> tuple[Weights, dict[str, str]]:
     """Return a checkpoint's weights, of these shapes, and what becomes metadata.
 
-    Raises ExportError, naming all that is wrong, if it is damaged, was not written by
+    Raises ExportError, listing all problems, if it is damaged, was not written by
     train.py, or is from another network.
     """
     wanted = {**shapes, "data.mean": (3, size, size)}
