@@ -153,9 +153,7 @@ class Forward:
             reason = f"{name} reads what {sources[0]} computed."
         elif sources:
             reason = f"{name} reads across {'; '.join(sources)}."
-        elif all(move.value == INPUT for move in step.moves) or all(
-            move.local for move in step.moves
-        ):
+        elif all(move.value == INPUT or move.local for move in step.moves):
             return
         elif self._on == (on := tuple(share.device for share in layer.shares)):
             pieces = [(m.device, p) for m in step.moves for p in m.pieces]

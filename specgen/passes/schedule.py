@@ -58,7 +58,7 @@ class _Values:
             made |= {share.name: share.device for share in layer.shares}
             self.device |= made
             if len(layer.shares) > 1:
-                self.shared |= made.keys()
+                self.shared.update(made)
 
     def variable(self, track: str, value: str) -> str:
         """Return the variable that a value has in a track."""
