@@ -51,7 +51,7 @@ demo: $(INSTALLED) $(DATA) ## from a spec to a trained network: build, show, ver
 		'      --model $(RUN)/checkpoint.safetensors' \
 		'  specgen show specs/alexnet_mini.yaml  # edit this spec, then build it:' \
 		'  specgen build specs/alexnet_mini.yaml' '' \
-		'README.md has the other commands, and docs/spec.md the language of specs.'
+		'docs/tutorial.md compares variants step by step; README.md has the other commands.'
 
 test: lint types ## everything that CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2

@@ -21,6 +21,7 @@ from pathlib import Path
 from specgen import lock, templates
 
 DEPENDENCIES = ("pydantic", "yaml", "jinja2", "onnx")
+WARNED = " warned"
 UNUSABLE = (OSError, ValueError, RuntimeError)  # RuntimeError: there is no home folder
 
 
@@ -31,7 +32,7 @@ def is_current(
     try:
         content = lock.plain(lock.NAME, _read(folder / lock.NAME))
         if _marker(folder).read_text().partition("\n")[0] != _key(content):
-            return False
+            return False  # among others if there were warnings, to repeat them
         if os.path.lexists(
             folder.parent / lock.STAGE
         ):  # a build, perhaps an interrupted one
@@ -54,15 +55,17 @@ def is_current(
         return False
 
 
-def remember(folder: Path, spec: Path, content: bytes) -> None:
+def remember(folder: Path, spec: Path, content: bytes, *, warned: bool = False) -> None:
     """Note that the lock file `content` was written into `folder` for `spec` just now.
 
-    It is not an error if the cache cannot be written.
+    If there were warnings, the next build is not skipped: it shows them again. It is
+    not an error if the cache cannot be written.
     """
     with suppress(*UNUSABLE):
         marker = _marker(folder)
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{_key(content)}\n{spec.resolve()}")
+        state = f"{_key(content)}{WARNED if warned else ''}"
+        marker.write_text(f"{state}\n{spec.resolve()}")
 
 
 def built_from(folder: Path) -> Path | None:
@@ -70,7 +73,7 @@ def built_from(folder: Path) -> Path | None:
     with suppress(*UNUSABLE):
         content = lock.plain(lock.NAME, _read(folder / lock.NAME))
         key, _, spec = _marker(folder).read_text().partition("\n")
-        if key == _key(content):
+        if key.removesuffix(WARNED) == _key(content):
             return Path(spec)
     return None
 
@@ -97,7 +100,7 @@ def _key(content: bytes) -> str:
 
 @cache
 def _generator() -> bytes:
-    """Return a digest of all that a build runs: own code, templates, Python, packages.
+    """Return a digest of what a build runs: own code, templates, Python, packages.
 
     Computed once, so it describes the code that this process started with.
     """

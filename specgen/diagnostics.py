@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from specgen.paint import BLUE, BOLD, CYAN, RED, YELLOW, Paint, plain
 
@@ -19,7 +20,7 @@ MAX_QUOTED = 60  # characters of the spec that a message repeats
 MOST_ERRORS = 1000  # then checking stops
 MOST_COMPARED = 100_000  # names compared to find a near one: a quarter of a second
 TAB = "    "
-LIMITS = "docs/spec.md#limits"
+LIMITS = "specgen explain limits"
 LIMIT_HELP = f"this is a limit of specgen: see {LIMITS}"
 
 
@@ -129,10 +130,9 @@ class Problems:
 
     def place(self, path: Path) -> Path:
         """Return where something of a layer is written."""
-        if path[:1] == ("layers",) and len(path) > 1:
-            if place := self.places.get(str(path[1])):
-                return place.of(path[2:])
-        return path
+        of_layer = path[:1] == ("layers",) and len(path) > 1
+        place = self.places.get(str(path[1])) if of_layer else None
+        return place.of(path[2:]) if place else path
 
     def _placed(self, problem: Diagnostic) -> Diagnostic | None:
         """Return an error in its place, or None if another layer has it there."""
@@ -190,10 +190,18 @@ def render_text(
 ) -> str:
     """Show each error with its source line and a caret under the exact span.
 
-    If a line is longer than `width`, only the part around the span is shown.
+    If a line is longer than `width`, only the part around the span is shown. What many
+    without a place have in common, such as files that are out of date, is said once.
     """
-    blocks = (_text_block(diagnostic, paint, width) for diagnostic in diagnostics)
-    return "\n\n".join(blocks)
+    found, text = list(diagnostics), ""
+    for this, following in zip_longest(found, found[1:]):
+        alike = following and not this.span
+        if alike and replace(following, message=this.message) == this:
+            this = replace(this, notes=(), help=None)
+            text += f"{_text_block(this, paint, width)}\n"
+        else:
+            text += f"{_text_block(this, paint, width)}\n\n"
+    return text.rstrip("\n")
 
 
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:

@@ -8,17 +8,23 @@ errors are not hidden among everything that the others would need.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from specgen.spec import Spec
-from specgen.spec.entries import FROM, Reads
+from specgen.spec.entries import EXPRESSION_SCHEMA, GROUP, USE, Group, Use, Wiring
 
 Schema = dict[str, Any]
 
 DEFINITIONS = "$defs"
+LAYER = f"#/{DEFINITIONS}/Layer"
+LAYERS: Schema = {
+    "type": ["object", "array"],
+    "additionalProperties": {"$ref": LAYER},
+    "items": {"$ref": LAYER},
+}
 # Placeholders that completion inserts for the required fields of a layer.
 PLACEHOLDERS = {"out_channels": 64, "out_features": 10, "kernel_size": 3, "size": 5}
 
@@ -35,17 +41,16 @@ def json_schema() -> Schema:
     schema = Spec.model_json_schema(schema_generator=_Untitled)
     schema = _by_tag(schema, schema[DEFINITIONS])
     definitions, sections = schema[DEFINITIONS], schema["properties"]
+    ops = [op for op in definitions.values() if "op" in op.get("properties", ())]
+    definitions |= {
+        model.__name__: model.model_json_schema(schema_generator=_Untitled)
+        for model in (Group, Use)
+    }
     layer = sections["layers"]["additionalProperties"]
-    for op in definitions.values():
-        if "op" in op.get("properties", ()):
-            op["properties"]["after"] = {
-                "type": "string",
-                "description": "in an overlay: the layer that a new layer follows",
-            }
-            op["properties"][FROM] = TypeAdapter(Reads).json_schema()
+    sections["layers"]["additionalProperties"] = {"$ref": LAYER}
     layer["description"] = (
-        "A layer. In an overlay, fields without op change the base's layer, and null"
-        " removes it."
+        "A layer: an op, a group of layers, or a block. In an overlay, fields without"
+        " op change the base's layer, and null removes it."
     )
     layer["type"] = ["object", "null"]
     layer["defaultSnippets"] = [
@@ -54,12 +59,31 @@ def json_schema() -> Schema:
             layer["properties"]["op"]["enum"], layer["allOf"], strict=True
         )
     ]
+    layer["allOf"] += [
+        {
+            "if": {"type": "object", "required": [key]},
+            "then": {"$ref": f"#/{DEFINITIONS}/{name}"},
+        }
+        for key, name in ((GROUP, "Group"), (USE, "Use"))
+    ]
+    definitions["Layer"] = layer
+    for name in ("Group", "Use"):
+        # Other keys are names of what is inside: they change one instance.
+        definitions[name]["additionalProperties"] = {"type": ["object", "null"]}
+    for name in ("Group", "Block"):
+        definitions[name]["properties"][GROUP] |= LAYERS
+        definitions[name].pop("required", None)
+    wiring = _wiring()
+    for definition in (*ops, definitions["Group"], definitions["Use"]):
+        definition["properties"] |= wiring
     sections["extends"] = {
         "type": "string",
         "description": "the spec that this one changes, relative to this file",
     }
     for definition in (schema, *definitions.values()):
         _describe(definition, definitions)
+    _allow_expressions(ops, definitions)
+    layer["properties"]["op"] = _or_expression(layer["properties"]["op"])
     size = definitions["Input"].pop("required")
     whole = {
         "required": schema.pop("required"),
@@ -72,6 +96,52 @@ def json_schema() -> Schema:
         "then": {},
         "else": whole,
     }
+
+
+def _wiring() -> Schema:
+    """Return what every layer can say besides what it is."""
+    found = Wiring.model_json_schema(schema_generator=_Untitled)["properties"]
+    after = {
+        "type": "string",
+        "description": "in an overlay: the layer that a new layer follows",
+    }
+    for field in found.values():  # without null
+        options = [o for o in field.pop("anyOf") if o != {"type": "null"}]
+        field |= options[0] if len(options) == 1 else {"anyOf": options}
+        field.pop("default", None)
+    return {**found, "after": after}
+
+
+def _allow_expressions(schemas: Iterable[Schema], definitions: Schema) -> None:
+    """Let fields, wherever they are, be expressions; `op` has its own place."""
+    done: set[str] = set()
+    waiting = list(schemas)
+    while waiting:
+        schema = waiting.pop()
+        waiting += schema.get("anyOf", ())
+        if "$ref" in schema and (name := _name(schema)) not in done:
+            done.add(name)
+            waiting.append(definitions[name])
+        if "items" in schema:
+            waiting.append(schema["items"])
+            schema["items"] = _or_expression(schema["items"])
+        fields = schema.get("properties", {})
+        for name, field in fields.items():
+            if (
+                name != "op"
+                and name not in Wiring.model_fields
+                and "const" not in field
+            ):
+                waiting.append(field)
+                fields[name] = _or_expression(field)
+
+
+def _or_expression(schema: Schema) -> Schema:
+    """Return a schema of what may also be an expression; without, errors are equal."""
+    keys = {"description", "default"} & schema.keys()
+    told = {key: schema[key] for key in sorted(keys)}
+    rest = {key: value for key, value in schema.items() if key not in keys}
+    return {**told, "if": EXPRESSION_SCHEMA, "then": {}, "else": rest}
 
 
 def _by_tag(schema: Any, definitions: Schema) -> Any:

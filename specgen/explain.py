@@ -1,4 +1,4 @@
-"""The page of an error or a warning, from docs/errors.md."""
+"""Pages of errors and warnings, from docs/errors.md; the limits, from docs/spec.md."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from textwrap import fill, indent
 
+LIMITS = "limits"  # named by errors that come from one
 WIDTH = 80
 FENCED = re.compile(r"(.+?)(?:^```[^\n]*\n(.*?)^```\n|\Z)", re.M | re.S)  # words, code
 LINK = re.compile(r"\[([^]]+)\]\([^)]*\)")
@@ -18,15 +19,19 @@ def codes() -> list[str]:
 
 
 def explain(code: str) -> str:
-    """Return what the page says about it, as plain text; examples are indented.
+    """Return what the page says about a code, or `limits`; examples are indented.
 
     Raises:
         KeyError: there is no such code.
     """
-    kind = "warning" if _sections()[code].lstrip().startswith("A warning") else "error"
-    parts = [f"{kind}[{code}]"]
-    text = LINK.sub(r"\1", _sections()[code])
-    for words, example in FENCED.findall(text):
+    if code == LIMITS:
+        _, _, section = _page("spec.md").partition("\n## Limits\n")
+        text, parts = section.partition("\n## ")[0], ["The limits of specgen:"]
+    else:
+        text = _sections()[code]
+        kind = "warning" if text.lstrip().startswith("A warning") else "error"
+        parts = [f"{kind}[{code}]"]
+    for words, example in FENCED.findall(LINK.sub(r"\1", text)):
         parts += [fill(paragraph, WIDTH) for paragraph in words.strip().split("\n\n")]
         parts += [indent(example.rstrip(), "    ")] if example else []
     return "\n\n".join(filter(None, parts))
@@ -34,12 +39,13 @@ def explain(code: str) -> str:
 
 @cache
 def _sections() -> dict[str, str]:
-    parts = re.split(r"^## (\S+)\n", _page().read_text(encoding="utf-8"), flags=re.M)
+    parts = re.split(r"^## (\S+)\n", _page("errors.md"), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def _page() -> Path:
-    """Return the file: in the package if from a wheel, otherwise next to it."""
+def _page(name: str) -> str:
+    """Return the text: from the package if it is a wheel, otherwise next to it."""
     package = Path(__file__).resolve().parent
-    installed = package / "docs" / "errors.md"
-    return installed if installed.is_file() else package.parent / "docs" / "errors.md"
+    installed = package / "docs" / name
+    file = installed if installed.is_file() else package.parent / "docs" / name
+    return file.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ leave out the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from specgen.ops.base import Op, Owned, Shape
@@ -57,6 +57,24 @@ class Node:
         """Shapes of the tensors that are learned, by state_dict key."""
         tensors = self.tensors()
         return {name: own.shape for name, own in tensors.items() if own.learned}
+
+
+def state_order(names: Iterable[str]) -> list[str]:
+    """Return tensor names in the order of torch's state_dict.
+
+    A module's own tensors come first, then those of its parts, in their order.
+    """
+    parts: dict[str, list[str]] = {}
+    found = []
+    for name in names:
+        first, _, rest = name.partition(".")
+        if rest:
+            parts.setdefault(first, []).append(rest)
+        else:
+            found.append(name)
+    for first, inner in parts.items():
+        found += [f"{first}.{name}" for name in state_order(inner)]
+    return found
 
 
 def tensor_name(layer: str, leaf: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from specgen.compiler import Program, compile_file
-from specgen.diagnostics import Diagnostic, SpecError
+from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.diagnostics import Path as Key
 from specgen.frontend.resolved import resolved
 from specgen.names import class_problem
@@ -20,6 +20,7 @@ from specgen.names import class_problem
 LARGEST = 224  # of the sizes that are chosen automatically: larger ones take long
 SAMPLE = 200  # images whose size is looked at
 SMALLEST = 8  # maps are halved as long as they have this many rows
+LAYOUT = "images belong in DIR/train/<class>/ and DIR/val/<class>/; give DIR"
 SCHEMA = "# yaml-language-server:"  # which a copy does not have next to it
 CHANNELS = (32, 64, 128, 256)
 
@@ -56,13 +57,15 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
     train = folder / "train"
     try:
         names = sorted(n for n in os.listdir(train) if not n.startswith("."))
+    except FileNotFoundError:
+        raise _error("no-images", f"there is no folder {train}", LAYOUT) from None
     except OSError as error:
-        raise _error("no-images", f"cannot read {train}: {error.strerror}") from None
+        message = f"cannot read {train}: {error.strerror}"
+        raise _error("no-images", message, LAYOUT) from None
     classes = [train / name for name in names if (train / name).is_dir()]
     if len(classes) < 2:
         message = f"{train} needs at least two folders of images, one per class"
-        help = "images belong in DIR/train/<class>/ and DIR/val/<class>/"
-        raise _error("no-images", message, help)
+        raise _error("no-images", message, LAYOUT)
     size, image = wanted.size, None
     if size is None and sizes:
         image = _shorter_side(classes)
@@ -124,21 +127,21 @@ def copied(spec: Path, wanted: Wanted) -> str:
     return "".join(f"{line}\n" for line in lines if not line.startswith(SCHEMA))
 
 
-def overlay(base: Path, name: str, wanted: Wanted) -> str:
-    """Return a spec that changes another; `name` is the path to it."""
-    program = compile_file(base)
+def overlay(base: Path, name: str, wanted: Wanted, root: Path | None = None) -> str:
+    """Return a spec that changes another in `root`; `name` is the path to it."""
+    program = compile_file(base, root=root)
     sections: dict[str, list[str]] = {}
     for (section, *inner), value in _changes(program, wanted):
-        keys = [str(key) for key in inner]
-        text = f"{keys.pop()}: {value}"
-        sections.setdefault(str(section), []).append(
-            f"  {keys[0]}: {{{text}}}" if keys else f"  {text}"
-        )
+        *keys, last = (f'"{key}"' if isinstance(key, int) else key for key in inner)
+        text = f"{last}: {value}"
+        for key in reversed(keys):
+            text = f"{key}: {{{text}}}"
+        sections.setdefault(str(section), []).append(f"  {text}")
     changed = "".join(
         f"\n{section}:\n" + "".join(f"{line}\n" for line in lines)
         for section, lines in sections.items()
     )
-    first = program.graph.nodes[0].name
+    first = next(iter(program.source.data["layers"]))
     return f"""\
 # Only the differences from the base; everything else stays the same.
 extends: {_quoted(name)}
@@ -156,7 +159,10 @@ def _changes(program: Program, wanted: Wanted) -> Iterator[tuple[Key, int]]:
     spec = program.spec
     last = [node for node in program.graph.nodes if node.parameters()][-1]
     if wanted.classes is not None and wanted.classes != last.shape[0]:
-        yield ("layers", last.name, "out_features"), wanted.classes
+        fields = type(last.op).model_fields
+        size = "out_features" if "out_features" in fields else "out_channels"
+        path = ("layers", last.name, size)
+        yield Problems(program.places).place(path), wanted.classes
     if wanted.size is not None:
         for side in ("height", "width"):
             if getattr(spec.input, side) != wanted.size:
@@ -223,8 +229,8 @@ def _shorter_side(classes: list[Path]) -> int:
     return int(median(sides))
 
 
-def write(path: Path, text: str) -> Program:
-    """Write a spec that is sound into a new file.
+def write(path: Path, text: str, root: Path | None = None) -> Program:
+    """Write a spec that is sound into a new file; what it extends lies in `root`.
 
     Raises:
         SpecError: there is a file, it cannot be written, or the spec is wrong.
@@ -232,7 +238,7 @@ def write(path: Path, text: str) -> Program:
     if path.exists() or path.is_symlink():
         help = "give another name, or remove it first"
         raise _error("file-exists", f"{path} already exists", help)
-    program = compile_file(path, text=text.encode())
+    program = compile_file(path, root=root, text=text.encode())
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -55,7 +55,7 @@ class Source:
         """Say where a block is used."""
         name, path = use
         span = self._span(path, at_key=True)
-        return f"{name} is at {span.file}:{span.line}"
+        return f"used as {name} at {span.file}:{span.line}"
 
     def _span(self, path: Path, at_key: bool) -> Span:
         if not at_key and path in self.values:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from helpers import towers
+from hypothesis import strategies as st
 
 from specgen.graph import INPUT
 from specgen.ops.base import Shape, Window
@@ -49,7 +50,7 @@ def plan_of(
     """Return the plan of these layers, on the devices that they name."""
     placed = towers("one")
     plan = make_plan(placed.spec, placed.placed)
-    names = dict.fromkeys(name for each in layers for name in each.devices)
+    names = sorted({name for each in layers for name in each.devices})
     return replace(
         plan,
         layers=tuple(layers),
@@ -135,3 +136,32 @@ def copied() -> Plan:
         layer("add", "add", ["left", "right"], (64, 28, 28), on),
     ]
     return plan_of(layers, [("left", "gpu0", "gpu1")])
+
+
+@st.composite
+def branching_plans(draw: st.DrawFn) -> Plan:
+    """Draw a network whose layers read any of those before, on up to four devices."""
+    names = [f"gpu{index}" for index in range(draw(st.integers(1, 4)))]
+    some = st.lists(st.sampled_from(names), min_size=1, unique=True)
+    layers: list[LayerPlan] = []
+    traffic = []
+    for index in range(draw(st.integers(2, 20))):
+        devices = tuple(sorted(draw(some)))
+        known = [each.name for each in layers]
+        inputs = [INPUT] if not known else draw(_inputs(known))
+        read = [each for each in layers if each.name in inputs]
+        held = {name for each in read for name in each.devices}
+        name = f"layer{index}"
+        for target in devices:
+            if read and target not in held:
+                traffic.append((name, read[-1].devices[0], target))
+        op = "add" if inputs[1:] else draw(st.sampled_from(["conv2d", "relu"]))
+        local = tuple(each for each in devices if each in held)
+        shape = (48 * draw(st.integers(1, 20)), 28, 28)
+        layers.append(layer(name, op, inputs, shape, devices, local=local))
+    return plan_of(layers, traffic)
+
+
+def _inputs(known: Sequence[str]) -> st.SearchStrategy[list[str]]:
+    near, any_of = st.just([known[-1]]), st.sampled_from([INPUT, *known])
+    return near | st.lists(any_of, min_size=1, max_size=4, unique=True)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from helpers import ROOT
 
-SPECS = {path.name: path.read_text() for path in sorted(ROOT.glob("specs/*.yaml"))}
+PATHS = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / "tests" / "blocks.yaml"]
+SPECS = {path.name: path.read_text() for path in PATHS}
 
 WORDS = """
 0 1 -1 2 3 7 64 1000 1048576 1048577 4294967296 9223372036854775807
@@ -20,6 +21,8 @@ input split flatten relu softmax linear conv2d gpu0 conv1 fc8 momentum_buffer da
 &a !!int !!str !x | > - ? : # @ ` % 1:30 010 0x10 0o7 3GiB -3GiB 1_000 conv1..prob
 prob..conv1 ..conv1 conv1.. .. ... --- [[[[ }}}} 1e1000000 \\x1b[31m 2024-01-01
 "\\ud800"
+$width $channels $index $in.channels $(1+) $(9**9**9) $(1//0) when repeat from with
+first layers block basic layer1.cell1 layer2.0.conv1 downsample
 """
 VALUES = WORDS.split()
 TOKEN = re.compile(r"[^\s{}\[\],:#]+")

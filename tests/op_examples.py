@@ -49,8 +49,10 @@ CONV = {"op": "conv2d", "out_channels": 12}
 BACK = {"op": "conv_transpose2d", "out_channels": 6, "kernel_size": 3}
 CONVOLUTIONS: list[Example] = [
     (CONV | {"kernel_size": 3}, MAPS),
-    (CONV | {"kernel_size": [1, 5], "padding": [0, 2]}, MAPS),
+    (CONV | {"kernel_size": [1, 7], "padding": [0, 3]}, MAPS),
+    (CONV | {"kernel_size": [7, 1], "padding": [3, 0], "groups": 2}, MAPS),
     (CONV | {"kernel_size": 3, "groups": 4, "padding": 1}, MAPS),  # depthwise
+    (CONV | {"kernel_size": 2, "groups": 4, "dilation": [2, 3]}, MAPS),
     (CONV | {"kernel_size": 3, "groups": 2, "bias": False, "stride": 2}, MAPS),
     (CONV | {"kernel_size": 3, "dilation": 2, "padding": "same"}, MAPS),
     (CONV | {"kernel_size": [2, 4], "dilation": [1, 2], "padding": "same"}, MAPS),
@@ -85,22 +87,51 @@ UPSAMPLING: list[Example] = [
     ),
 ]
 NORMS: list[Example] = [
+    ({"op": "prelu"}, MAPS),
+    ({"op": "prelu", "num_parameters": 4}, MAPS),
+    ({"op": "prelu", "num_parameters": 12, "init": {"weight": 0.5}}, FEATURES),
+    ({"op": "layer_scale"}, MAPS),
+    ({"op": "layer_scale", "init": {"weight": 0.5}}, MAPS),
+    ({"op": "batch_norm2d"}, MAPS),
+    ({"op": "batch_norm2d", "eps": 0.001, "momentum": 0.01}, (4, 2, 1)),
+    ({"op": "batch_norm2d", "affine": False}, MAPS),
+    ({"op": "batch_norm2d", "synchronized": True, "init": {"weight": 0}}, MAPS),
+    ({"op": "group_norm", "num_groups": 2}, MAPS),
+    ({"op": "group_norm", "num_groups": 4, "affine": False, "eps": 0.01}, MAPS),
+    ({"op": "layer_norm", "axis": "channels"}, MAPS),
+    ({"op": "layer_norm", "axis": "channels"}, (4, 1, 1)),
+    ({"op": "layer_norm", "axis": "channels"}, (1, 5, 6)),
+    ({"op": "layer_norm", "axis": "channels", "affine": False}, MAPS),
+    ({"op": "layer_norm", "axis": "last", "eps": 1e-6}, MAPS),
+    ({"op": "layer_norm", "axis": "last", "affine": False}, FEATURES),
     ({"op": "local_response_norm", "groups": 2} | LRN, MAPS),
     ({"op": "spatial_response_norm"} | LRN, MAPS),
 ]
 FEATURE_OPS: list[Example] = [
     ({"op": "linear", "out_features": 6}, FEATURES),
+    ({"op": "linear", "out_features": 7, "axis": "last"}, MAPS),
+    ({"op": "linear", "out_features": 7, "axis": "last", "bias": False}, (4, 5)),
     ({"op": "flatten"}, MAPS),
     ({"op": "softmax"}, FEATURES),
 ]
 ARRANGEMENTS: list[Example] = [
     ({"op": "chunk", "chunks": 2, "index": 1}, MAPS),
     ({"op": "chunk", "chunks": 3, "index": 0}, FEATURES),
+    ({"op": "identity"}, MAPS),
+    ({"op": "reshape", "shape": [12, -1]}, MAPS),
+    ({"op": "reshape", "shape": [8, 5, 3]}, MAPS),
+    ({"op": "reshape", "shape": [-1, 2, 2]}, FEATURES),
+    ({"op": "permute", "dims": [0, 2, 3, 1]}, MAPS),
+    ({"op": "permute", "dims": [0, 1, 3, 2]}, MAPS),
+    ({"op": "channel_shuffle", "groups": 2}, MAPS),
 ]
-UNWEIGHTED = [*ACTIVATIONS, *DROPOUTS, *POOLS, *UPSAMPLING, *ARRANGEMENTS]
 EXAMPLES = [
-    *UNWEIGHTED,
+    *ACTIVATIONS,
+    *DROPOUTS,
     *CONVOLUTIONS,
+    *POOLS,
+    *UPSAMPLING,
+    *ARRANGEMENTS,
     *NORMS,
     *FEATURE_OPS,
 ]

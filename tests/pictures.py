@@ -1,14 +1,16 @@
-"""Reads an SVG of `specgen.picture` back: where its words, blocks and lines are."""
+"""Reads an SVG of `specgen.picture` back, and judges where it has what."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, groupby, pairwise
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from specgen.picture.arrows import MOST_CURVES
 from specgen.picture.words import width
+from specgen.plan import Plan
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -39,6 +41,7 @@ class Line(NamedTuple):
     arrow: bool
     red: bool
     column: str
+    bracket: bool
 
     @property
     def start(self) -> tuple[float, float]:
@@ -50,7 +53,9 @@ class Line(NamedTuple):
 
     def crosses(self, box: Box) -> bool:
         """Whether a piece of it, as a box of its own, overlaps another."""
-        return any(
+        across, down = zip(*self.points, strict=True)
+        whole = Box(min(across) - 1, min(down) - 1, max(across) + 1, max(down) + 1)
+        return whole.overlaps(box) and any(
             Box(
                 min(a, c) - 0.1, min(b, d) - 0.1, max(a, c) + 0.1, max(b, d) + 0.1
             ).overlaps(box)
@@ -98,10 +103,10 @@ class Picture:
                     self.blocks.append(box)
                 elif kind == "lane":
                     self.lanes.append(box)
-            elif name == "path" and kind in ("a", "x"):
+            elif name == "path" and kind in ("a", "x", "k"):
                 points = tuple((a + x, b + y) for a, b in _points(element.attrib["d"]))
                 arrow = element.get("marker-end") is not None
-                self.lines.append(Line(points, arrow, kind == "x", column))
+                self.lines.append(Line(points, arrow, kind == "x", column, kind == "k"))
 
 
 def _depth(block: ElementTree.Element) -> float:
@@ -146,3 +151,65 @@ def _bezier(points: Sequence[float], t: float) -> float:
         n * (1 - t) ** (3 - i) * t**i * p
         for i, (n, p) in enumerate(zip(times, points, strict=True))
     )
+
+
+def is_legible(svg: str) -> None:
+    """No words overlap or leave the page; arrows lead from block to block."""
+    found = Picture(svg)
+    for a, b in combinations(found.words, 2):
+        assert not a.overlaps(b), (a, b)
+    for box in (*found.words, *found.blocks, *found.lanes):
+        assert box.left >= 0, box
+        assert box.right <= found.width == 1000, box
+        assert box.top >= 0, box
+        assert box.bottom <= found.height, box
+    for box in (*found.words, *found.blocks):
+        assert not any(box.overlaps(block) for block in found.blocks if block != box)
+        for line in found.lines:
+            assert not line.crosses(box), (line, box)
+    for line in found.lines:
+        assert max(x for x, _ in line.points) <= found.lanes[0].right, line
+        if line.arrow:
+            x, y = line.end
+            assert any(
+                abs(block.left - 3 - x) < 0.2 and block.top <= y <= block.bottom
+                for block in found.blocks
+            ), line
+        if line.bracket:
+            continue
+        x, y = line.start
+        assert (
+            x == 183  # the row above
+            or any(
+                abs(block.right + room - x) < 0.2 and block.top <= y <= block.bottom
+                for block in found.blocks
+                for room in (2, 3)
+            )
+            or any(_touches(other, x, y) for other in found.lines if other != line)
+        ), line
+
+
+def _touches(line: Line, x: float, y: float) -> bool:
+    return line.crosses(Box(x - 0.1, y - 0.1, x + 0.1, y + 0.1))
+
+
+def leads_where_it_is_read(svg: str, plan: Plan) -> None:
+    """Each exchange is a red arrow, in the column of its layer, from lane to lane."""
+    found = Picture(svg)
+    for name, edges in groupby(plan.traffic, lambda edge: edge.before):
+        arrows = [
+            (_lane(found, line.start[1]), _lane(found, line.end[1]))
+            for line in found.lines
+            if line.red and line.arrow and line.column.startswith(f"{name}: ")
+        ]
+        wanted = [(edge.source, edge.target) for edge in edges]
+        if len(wanted) <= MOST_CURVES:
+            assert sorted(arrows) == sorted(wanted)
+        else:
+            assert {b for _, b in arrows} == {b for _, b in wanted}
+
+
+def _lane(found: Picture, y: float) -> str:
+    """The device of a lane: the first words in it."""
+    (lane,) = (lane for lane in found.lanes if lane.top < y < lane.bottom)
+    return next(box.words for box in found.words if box.top > lane.top)

@@ -72,7 +72,9 @@ def _image(x: Shape) -> Shape:
 
 def _reader(x: Shape) -> Op:
     """What makes x of such an image; there is one, as a softmax must not be first."""
-    return KEPT if len(x) == 3 else OPS.validate_python({"op": "flatten"})
+    if len(x) == 3:
+        return KEPT
+    return OPS.validate_python({"op": "reshape", "shape": [*x]})
 
 
 def text(program: Program) -> str:
@@ -105,7 +107,10 @@ def as_image(x: Tensor) -> Tensor:
 def drawn(net: nn.Module) -> dict[str, Tensor]:
     """Draw values of order 1 for all tensors of a network."""
     generator = torch.Generator().manual_seed(1)
-    return {
-        name: torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        for name, tensor in net.state_dict().items()
-    }
+    found = {}
+    for name, tensor in net.state_dict().items():
+        values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        if name.endswith("running_var"):
+            values = values.abs() + 0.5
+        found[name] = values if tensor.is_floating_point() else tensor
+    return found

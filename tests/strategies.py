@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers import compile_data
 from hypothesis import strategies as st
-from op_examples import UNWEIGHTED
+from op_examples import EXAMPLES
 from pydantic import TypeAdapter
 
 from specgen.diagnostics import SpecError
@@ -116,13 +116,10 @@ def linears() -> st.SearchStrategy[Data]:
     return st.fixed_dictionaries(fields, optional={"init": inits()}) | without
 
 
-RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
-
-
 def others(x: Shape) -> st.SearchStrategy[Data]:
-    """Draw one of the examples without parameters: maps stay maps."""
-    found = [layer for layer, _ in UNWEIGHTED if len(output(layer, x) or ()) == len(x)]
-    return st.sampled_from(found)
+    """Draw an example of any op that reads x and gives maps of maps."""
+    found = [layer for layer, _ in EXAMPLES if len(output(layer, x) or ()) == len(x)]
+    return st.sampled_from([layer for layer in found if layer["op"] != "softmax"])
 
 
 def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Data]:
@@ -147,12 +144,12 @@ def networks(draw: st.DrawFn) -> Data:
 
     for _ in range(draw(st.integers(0, 3))):
         x = add(draw(fitting(x, convolutions(x))))
-        x = add(draw(fitting(x, RELU, norms(x), pools(), others(x))))
+        x = add(draw(fitting(x, norms(x), pools(), others(x), others(x))))
     x = add({"op": "flatten"})
     for _ in range(draw(st.integers(0, 2))):
         x = add(draw(linears()))
         if draw(st.booleans()):
-            x = add(draw(RELU | others(x)))
+            x = add(draw(others(x)))
     x = add({"op": "linear", "out_features": draw(st.integers(2, 5))})
     if draw(st.booleans()):
         add({"op": "softmax"})

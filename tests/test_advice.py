@@ -116,13 +116,21 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
 @pytest.mark.parametrize(
     ("right", "wrong", "help"),
     [
-        ("{op: flatten}", "{op: LSTM}", "it is not supported: see docs/spec.md#limits"),
-        ("{op: flatten}", "{op: selu}", "it is not supported: see docs/spec.md#limits"),
-        ("{op: flatten}", "{op: Identity}", "leave this layer out"),
+        (
+            "{op: flatten}",
+            "{op: LSTM}",
+            "it is not supported: see specgen explain limits",
+        ),
+        (
+            "{op: flatten}",
+            "{op: selu}",
+            "it is not supported: see specgen explain limits",
+        ),
+        ("{op: flatten}", "{op: Accuracy}", "training always measures accuracy"),
         (
             "{kind: cosine}",
             "{kind: poly}",
-            "it is not supported: see docs/spec.md#limits",
+            "it is not supported: see specgen explain limits",
         ),
         (
             "stride: 1",
@@ -139,20 +147,35 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
         ("stride: 1", "init: {weight: zeros}", "write 0"),
         ("stride: 1", "init: {weight: normal}", "write {normal: {std: 0.01}}"),
         ("stride: 1", "init: {weight: {uniform: fan_in}}", "write {mode: fan_in}"),
-        ("stride: 1", "init: {weight: orthogonal}", "it is not supported: see docs"),
+        ("stride: 1", "init: {weight: orthogonal}", "it is not supported: see specgen"),
         ("stride: 1", "init: {weight: he_normal}", "it is called kaiming_normal here"),
         ("epochs: 7", "lr: 0.1", "it belongs in optimizer"),
         ("training:", "batch_size: 5\ntraining:", "it belongs in training"),
+        ("std: 64", "batch_size: 5", "it belongs in training"),
+        ("epochs: 7", "flip: true", "it belongs in data"),
+        (
+            "std: 64",
+            "crop: 12",
+            "the input section sets the size of crops: leave it out",
+        ),
         ("training:", "momentum: 0.5\ntraining:", "it belongs in training.optimizer"),
-        ("epochs: 7", "optimizer: {nesterov: true}", "it is not supported: see docs"),
+        (
+            "epochs: 7",
+            "optimizer: {nesterov: true}",
+            "it is not supported: see specgen explain limits",
+        ),
         ("epochs: 7", "optimizer: {learning_rate: 1}", "it is called lr here"),
         (
             "epochs: 7",
             "precision: fp16",
-            "it is not supported: see docs/spec.md#limits",
+            "it is not supported: see specgen explain limits",
         ),
         ("epochs: 7", "precision: bf16", "it is called bfloat16 here"),
-        ("epochs: 7", "epochs: 99999999", "this is a limit of specgen: see docs"),
+        (
+            "epochs: 7",
+            "epochs: 99999999",
+            "this is a limit of specgen: see specgen explain limits",
+        ),
         ("epochs: 7", "zzz: 1", "valid names are epochs, batch_size, accumulate, seed"),
         (
             "stride: 1",

@@ -49,7 +49,7 @@ error[out-of-range]: must be at least 1, got 0
   |
 8 |       conv: {op: conv2d, out_channels: $out, kernel_size: $k}
   |                                        ^^^^
-  = note: a.0 is at net.yaml:11"""
+  = note: used as a.0 at net.yaml:11"""
     )
 
 
@@ -65,7 +65,7 @@ error[shape-mismatch]: b.conv: a window of 15 does not fit the padded height of 
   |
 8 |       conv: {op: conv2d, out_channels: $out, kernel_size: $k}
   |                                                           ^^
-  = note: b is at net.yaml:12
+  = note: used as b at net.yaml:12
   = help: kernel_size can be at most 2 here, or add padding"""
     )
 
@@ -75,7 +75,7 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
         f"{BLOCK}  outer:\n    layers:\n      x: {{block: unit, with: {{out: 0}}}}\n"
     )
     (problem,) = refused(f"{HEAD}{nested}layers:\n  a: {{block: outer}}\n{END}")
-    assert problem.notes == ("a.x is at net.yaml:12", "a is at net.yaml:14")
+    assert problem.notes == ("used as a.x at net.yaml:12", "used as a at net.yaml:14")
 
 
 @pytest.mark.parametrize(
@@ -361,36 +361,13 @@ def test_an_error_has_its_place(
     assert found(sections, layers) == errors
 
 
-@pytest.mark.parametrize(
-    ("layers", "help"),
-    [
-        (
-            "  x: {op: conv2d, out_channels: $(max(8, 9)), kernel_size: 1}\n",
-            'quote it: out_channels: "$(max(8, 9))"',
-        ),
-        (
-            "  x: {op: conv2d, out_channels: 1, kernel_size: [$(min(1, 2, 3)), 1]}\n",
-            'quote it: "$(min(1, 2, 3))"',
-        ),
-        (
-            "  x: {op: conv2d, out_channels: $(max(min(8, 9), (7))), kernel_size: 1}\n",
-            'quote it: out_channels: "$(max(min(8, 9), (7)))"',
-        ),
-    ],
-)
-def test_an_expression_that_yaml_cuts(layers: str, help: str) -> None:
-    (problem,) = refused(f"{HEAD}layers:\n{layers}{END}")
-    assert problem.message == "YAML cuts this expression at its comma"
-    assert problem.help == help
-
-
-def test_quoted_expressions_are_whole() -> None:
-    layers = '  x: {op: conv2d, out_channels: "$(max(8, 9))", kernel_size: 0}\n'
-    assert found("", layers) == [("out-of-range", "0", "must be at least 1, got 0")]
-
-
-def test_all_of_it_at_once() -> None:
-    sections = "params: {a: $(1 +)}\nblocks: {b: {layers: {x: {op: rellu}}}}\n"
-    layers = "  c: {block: b}\n  d: {op: relu, from: e}\n  e: {op: relu, repeat: x}\n"
-    codes = [code for code, _, _ in found(sections, layers)]
-    assert codes == ["bad-expression", "unknown-op", "bad-from", "wrong-type"]
+def test_an_op_for_a_block_and_a_block_for_an_op() -> None:
+    layers = (
+        "  a: {op: unit}\n  b: {block: relu}\n  c: {block: untit, with: {out: 1}}\n"
+    )
+    problems = refused(f"{HEAD}{BLOCK}layers:\n{layers}{END}")
+    assert [(problem.code, problem.help) for problem in problems] == [
+        ("unknown-op", "it is a block: write block: unit"),
+        ("unknown-block", "it is an op: write op: relu"),
+        ("unknown-block", "the nearest name is unit"),
+    ]

@@ -179,6 +179,15 @@ def test_a_build_that_did_not_read_the_spec_by_its_name_is_not_trusted(
     assert not build.is_current()
 
 
+def test_a_build_with_warnings_is_not_skipped(build: Build) -> None:
+    content = (build.folder / lock.NAME).read_bytes()
+    cache.remember(build.folder, build.spec, content, warned=True)
+    assert not build.is_current()
+    assert cache.built_from(build.folder) == build.spec.resolve()
+    cache.remember(build.folder, build.spec, content)
+    assert build.is_current()
+
+
 def test_an_option_does_not_carry_over(build: Build) -> None:
     build.onnx_devices = True
     build.run()

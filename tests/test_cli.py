@@ -55,8 +55,24 @@ def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_output_that_nobody_reads() -> None:
-    assert run("schema | true").stderr == ""
-    assert run("schema >&-").stderr == ""
+    done = run("schema | true; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_error_counts_more_than_that_nobody_reads(tmp_path: Path) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text((ROOT / "specs/alexnet_mini.yaml").read_text() + "wrong: 1\n")
+    done = run(f"show {spec} | true; exit ${{PIPESTATUS[0]}}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[unknown-key]: unknown key wrong")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["diff {0} {0}", "show - --name a"])
+def test_closed_streams(command: str, closed: str) -> None:
+    done = run(f"{command.format('specs/alexnet_mini.yaml')} {closed}")
+    assert done.returncode == command.startswith("show")  # of nothing
+    assert "Traceback" not in done.stderr
 
 
 def test_a_base_with_a_name_that_is_not_ascii_in_the_c_locale(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
         ("completion tcsh", "there is no shell tcsh; choose from bash, zsh, fish"),
         ("verify - a.yaml", "FILE names what is read from -"),
         ("new a.txt", "a spec is a file like a.yaml, not a.txt"),
+        ("new a.yaml --classes 1", "'1' is not a whole number of at least 2"),
     ],
 )
 def test_wrong_usage_suggests_the_nearest_name(
@@ -195,6 +196,7 @@ def test_a_draft_and_the_saved_spec(
     page = tmp_path / "page.html"
     run("report", MINI, "-", "-o", str(page))
     assert "training.epochs" in page.read_text()
+    assert f"{MINI} (standard input)" in page.read_text()
     rows = [line.split() for line in run("compare", MINI, "-").splitlines()]
     assert [row[0] for row in rows if row][2:4] == [MINI, "-"]
     assert usage_error(f"diff {MINI} -", capsys).endswith(
@@ -247,6 +249,8 @@ def test_a_warning_comes_last_and_is_an_error_if_wanted(
     assert said.endswith(
         "1 warning\nTo learn more, run: specgen explain large-values\n"
     )
+    assert cli.main(command) == 0
+    assert capsys.readouterr() == (f"{tmp_path}/alexnet_mini is up to date\n", said)
     # Even if nothing is left to build.
     assert cli.main([*command, "--strict"]) == 1
     assert cli.main([*command, "--errors", "github", "--check"]) == 0

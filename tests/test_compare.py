@@ -244,6 +244,12 @@ def test_all_values_but_one_may_be_refused(
     assert printed(f"{sweep}0,-1", capsys, status=1).count("refused") == 2
 
 
+def test_a_folder_stands_for_its_specs(capsys: pytest.CaptureFixture[str]) -> None:
+    stems = sorted(path.stem for path in Path("specs").glob("*.yaml"))
+    rows = printed("compare specs", capsys).partition("---\n")[2].splitlines()
+    assert [row.split()[0] for row in rows[: len(stems)]] == stems
+
+
 def test_force_works_only_with_build(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["compare", MINI, "--force"])

@@ -184,3 +184,14 @@ def test_the_nearest_name_is_near(
     word: str, valid: list[str], expected: str | None
 ) -> None:
     assert nearest(word, valid) == expected
+
+
+def test_what_many_without_a_place_have_in_common_is_said_once() -> None:
+    drift = [Diagnostic("drift", f"{name} is stale", help="build") for name in "abc"]
+    other = Diagnostic("edited-file", "d was edited", help="use --force")
+    assert render_text([*drift, other, GROUPS]).startswith(
+        "error[drift]: a is stale\nerror[drift]: b is stale\nerror[drift]: c is stale\n"
+        "  = help: build\n\nerror[edited-file]: d was edited\n  = help: use --force\n\n"
+        "error["
+    )
+    assert render_text([GROUPS, GROUPS]) == "\n\n".join([render_text([GROUPS])] * 2)

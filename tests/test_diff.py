@@ -137,7 +137,7 @@ def test_no_differences() -> None:
 
 def test_a_summary_that_nobody_wrote_is_not_a_change() -> None:
     program = compile_file(ALEXNET, ["layers.norm1.k=3"])
-    assert program.spec.summary.startswith("Based on ")
+    assert program.spec.summary.startswith("Based on: ")
     (change,) = compare(compile_file(ALEXNET), program).changes
     assert change.path == "layers.norm1.k"
 

@@ -74,6 +74,55 @@ def test_what_is_wrong_with_a_layer_is_one_error(
     assert found.startswith(message)
 
 
+BLOCKS = """\
+params: {width: 1.0, act: relu}
+blocks:
+  basic:
+    params: {channels: , stride: 1}
+    inputs: [x, skip]
+    layers:
+      conv:
+        op: conv2d
+        out_channels: $channels
+        kernel_size: [$(stride + 2), 3]
+        padding: {top: $stride}
+        init: {weight: {normal: {std: $(0.1 * stride)}}}
+        when: $(stride != 1)
+      act: {op: $act, from: [conv], repeat: $stride, names: a$index}
+      add: {op: add, from: [act, skip]}
+      down: {layers: [{op: relu, name: x}, {layers: {a: {op: relu}}}], repeat: 2}
+"""
+
+
+@pytest.mark.parametrize(
+    ("layer", "place", "message"),
+    [
+        ("{block: basic, with: {channels: $(64 * width)}, repeat: 2}", None, ""),
+        ("{block: basic, first: {stride: 2}, '0': {conv: {stride: 2}}}", None, ""),
+        (
+            "{block: basic, with: {channels: [1]}}",
+            "with.channels",
+            "[1] is not of type",
+        ),
+        ("{block: basic, wiht: 3}", "wiht", "3 is not of type 'object', 'null'"),
+        ("{block: 3}", "block", "3 is not of type 'string'"),
+        ("{layers: [{op: rellu}]}", "layers.0.op", "'rellu' is not one of ["),
+        ("{layers: [{op: relu}], when: 3}", "when", "3 is not valid under any of"),
+        ("{op: relu, repeat: 0}", "repeat", "0 is not valid under any of"),
+        ("{op: dropout, p: half}", "p", "'half' is not of type 'number'"),
+        ("{op: dropout, p: $half}", None, ""),
+    ],
+)
+def test_blocks_and_expressions(layer: str, place: str | None, message: str) -> None:
+    found = errors(f"{HEAD}{BLOCKS}layers: {{x: {layer}}}")
+    if place is None:
+        assert found == []
+    else:
+        ((where, said),) = found
+        assert where == f"layers.x.{place}"
+        assert said.startswith(message)
+
+
 def test_a_wrong_kind_of_schedule_is_one_error() -> None:
     text = f"{HEAD}layers: {{}}\ntraining: {{schedule: {{kind: poly, patience: 3}}}}"
     ((where, found),) = errors(text)
@@ -105,9 +154,9 @@ def test_a_spec_by_itself_must_be_complete() -> None:
 
 
 def test_completion_offers_a_snippet_of_each_op() -> None:
-    layer = SCHEMA["properties"]["layers"]["additionalProperties"]
+    layer = SCHEMA["$defs"]["Layer"]
     snippets = {each["label"]: each["body"] for each in layer["defaultSnippets"]}
-    assert list(snippets) == layer["properties"]["op"]["enum"]
+    assert list(snippets) == layer["properties"]["op"]["else"]["enum"]
     assert snippets["conv2d"] == {
         "op": "conv2d",
         "out_channels": "${1:64}",

@@ -18,13 +18,15 @@ from test_memory import check_inference
 from test_onnx import check as check_onnx
 from test_onnx import run as run_onnx
 
+from specgen.backends import onnx_devices
 from specgen.compiler import Program
+from specgen.graph import tensor_name
 from specgen.ops import AnyOp
 from specgen.ops.base import Op, Part, Refusal, Shape
 
 BATCH = 8
 # A share of these would need what other devices draw or compute.
-WHOLE = {"softmax", "stochastic_depth"}
+WHOLE = {"channel_shuffle", "layer_norm", "softmax", "stochastic_depth"}
 
 
 def name(layer: Data) -> str:
@@ -55,7 +57,7 @@ def test_its_shapes_are_pytorchs(layer: Data, x: Shape, tmp_path: Path) -> None:
     y = run(net, torch.empty(BATCH, *x, device="meta"))
     assert tuple(y.shape[1:]) == op.output(x)
     found = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    assert found == {f"{ONE}.{leaf}": s for leaf, s in op.parameters(x).items()}
+    assert found == {tensor_name(ONE, leaf): s for leaf, s in op.shapes(x).items()}
 
 
 @examples
@@ -114,6 +116,17 @@ def part_of(op: Op, x: Shape, share: range) -> Part | None:
     assert found.code == "cannot-split"
     assert found.help
     return None
+
+
+@pytest.mark.parametrize(
+    ("layer", "x"), [example for example in EXAMPLES if example[0]["op"] != "chunk"]
+)
+def test_its_onnx_annotations_are_sound_when_it_is_split(layer: Data, x: Shape) -> None:
+    op = parsed(layer, x)
+    half = range(op.output(x)[0] // 2)
+    if op.output(x)[0] % 2 == 0 and part_of(op, x, half):
+        model = onnx_devices.build(shared(op, x, 2).placed, "net")  # checks itself
+        assert {len(node.device_configurations) for node in model.graph.node} == {1}
 
 
 def test_only_some_ops_are_never_split() -> None:

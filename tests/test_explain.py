@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from specgen.cli import main
+from specgen.diagnostics import LIMITS
 from specgen.explain import codes, explain
 
 
@@ -28,6 +29,14 @@ def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     text = "The network has no layers, so there is nothing to compute."
     assert shown == f"error[no-layers]\n\n{text}\n\n    layers: {{}}\n"
+
+
+def test_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert LIMITS == "specgen explain limits"
+    assert main(LIMITS.split()[1:]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("The limits of specgen:\n\n- A network is ")
+    assert "](" not in shown
 
 
 def test_a_code_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,6 +280,22 @@ def test_a_file_of_weights_alone_is_an_error(exporter: Exporter) -> None:
     assert exporter.refusal() == expected
 
 
+def test_what_killed_exports_have_left_is_removed(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGE", 0)
+    name = f"{exporter.output.name}.0123abcd.data"
+    left = (name, f"{name}.89abcdef.partial")
+    own = (f"{name}.partial", f"{name}.txt", f"{exporter.output.name}.data")
+    for file in (*left, *own):
+        (exporter.output.parent / file).touch()
+    exporter.run()
+    exporter.check()
+    names = {file.name for file in exporter.output.parent.iterdir()}
+    assert names.isdisjoint(left)
+    assert names.issuperset(own)
+
+
 @pytest.mark.parametrize("large", [0, 2**30])
 def test_a_full_disk_leaves_what_was_there(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, large: int

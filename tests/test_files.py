@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from scripts import finished, generate, photos, run
 
-from specgen.runtime.files import atomic_write, open_file
+from specgen.runtime.files import atomic_write, exclusive, open_file
 
 LOCK = """
 import pathlib, sys
@@ -124,6 +125,23 @@ def test_an_existing_partial_file_is_left_alone(
     assert path.read_bytes() == b"new"
     assert not path.is_symlink()
     assert precious.read_text() == "precious"
+
+
+def test_a_process_says_what_it_waits_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def enter() -> bool:
+        with exclusive(tmp_path) as alone:
+            return alone
+
+    with ThreadPoolExecutor(1) as other:
+        with exclusive(tmp_path) as alone:
+            assert alone
+            second = other.submit(enter)
+            while not (said := capsys.readouterr().err):
+                assert not second.done()
+        assert said == f"waiting for another process that writes to {tmp_path}\n"
+        assert second.result()
 
 
 def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:

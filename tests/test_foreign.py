@@ -96,6 +96,7 @@ def test_a_new_op_is_called_by_its_name() -> None:
         (nn.AdaptiveAvgPool2d, "adaptive_avg_pool2d"),
         (nn.AdaptiveMaxPool2d, "adaptive_max_pool2d"),
         (nn.Upsample, "upsample"),
+        (nn.ChannelShuffle, "channel_shuffle"),
         (nn.Dropout, "dropout"),
         (nn.Dropout2d, "dropout2d"),
         (nn.LeakyReLU, "leaky_relu"),

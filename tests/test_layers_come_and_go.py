@@ -156,11 +156,11 @@ REFERENCE = "Krizhevsky, Sutskever & Hinton, NIPS 2012"
         ("training: {epochs: 3}", (SUMMARY, REFERENCE)),
         ("layers: {conv1: {kernel_size: 11}}", (SUMMARY, REFERENCE)),
         ("summary: Mine", ("Mine", REFERENCE)),
-        ("layers: {norm1: null}", (f"Based on {SUMMARY}", REFERENCE)),
-        ("input: {height: 227}", (f"Based on {SUMMARY}", REFERENCE)),
-        ("layers: {a: {op: relu, after: conv1}}", (f"Based on {SUMMARY}", REFERENCE)),
-        ("summary: Mine\nlayers: {norm1: null}", ("Mine", f"Based on {REFERENCE}")),
-        ("summary: null\nlayers: {norm1: null}", ("", f"Based on {REFERENCE}")),
+        ("layers: {norm1: null}", (f"Based on: {SUMMARY}", REFERENCE)),
+        ("input: {height: 227}", (f"Based on: {SUMMARY}", REFERENCE)),
+        ("layers: {a: {op: relu, after: conv1}}", (f"Based on: {SUMMARY}", REFERENCE)),
+        ("summary: Mine\nlayers: {norm1: null}", ("Mine", f"Based on: {REFERENCE}")),
+        ("summary: null\nlayers: {norm1: null}", ("", f"Based on: {REFERENCE}")),
         (
             "summary: Mine\nreference: Me\nlayers: {norm1: null}",
             ("Mine", "Me"),
@@ -176,8 +176,8 @@ def test_another_network_is_based_on_the_described_one(
 def test_based_on_is_added_once() -> None:
     variant("layers: {norm1: null}")
     program = compile_file(Path("top.yaml"), ["layers.norm2=null"])
-    assert program.spec.summary == f"Based on {SUMMARY}"
-    assert b"Based on AlexNet as published" in render(program)["model.py"]
+    assert program.spec.summary == f"Based on: {SUMMARY}"
+    assert b"Based on: AlexNet as published" in render(program)["model.py"]
 
 
 # --- the folder of a run

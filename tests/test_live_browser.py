@@ -104,5 +104,5 @@ def test_a_name_that_is_made_to_point_here_gets_nothing(
         said = browser.see(
             'document.body.innerText.includes("403") && document.body.innerText'
         )
-        assert "not of that host" in said
+        assert "does not serve that host" in said
         assert "flat" not in said

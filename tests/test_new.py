@@ -111,6 +111,19 @@ def test_an_overlay_of_a_file_in_any_folder(name: str) -> None:
     assert Path(name, "net.yaml") in compile_file(Path("top.yaml")).source.files
 
 
+def test_an_overlay_of_a_file_outside_of_its_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("sub").mkdir()
+    assert cli.main(["new", "net.yaml"]) == 0
+    command = ["sub/top.yaml", "--from", "net.yaml"]
+    assert refused(capsys, *command).startswith("error[extends-outside]")
+    assert cli.main(["new", *command, "--root", "."]) == 0
+    steps = capsys.readouterr().out.splitlines()
+    assert "  specgen build sub/top.yaml --root ." in steps
+    assert cli.main(["build", "sub/top.yaml", "--root", "."]) == 0
+
+
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.yaml").write_text("mine")
     assert refused(capsys, "a.yaml") == "error[file-exists]: a.yaml already exists"
@@ -126,7 +139,6 @@ def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) 
         "error[cannot-write]: cannot write no/a.yaml: No such file or directory"
     )
     assert refused(capsys, "con.yaml").startswith("error[bad-name]")
-    assert refused(capsys, "a.yaml", "--classes", "1").startswith("error[no-classes]")
     assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")
     Path("one/train/cat").mkdir(parents=True)
     assert refused(capsys, "a.yaml", "--data", "one").endswith(

@@ -6,10 +6,10 @@ import pytest
 from helpers import refused
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
-from strategies import OPS
+from strategies import OPS, Data
 
-from specgen.ops.base import Refusal
+from specgen.diagnostics import Diagnostic
+from specgen.ops.base import Refusal, Shape
 
 NET = """
 specgen: 1
@@ -98,10 +98,115 @@ WRONG = [
         "insert a layer {op: flatten} before it",
     ),
 ]
+WRONG += [
+    (
+        "conv2d, out_channels: 8, kernel_size: 3, stride: 2, padding: same",
+        "padding can be `same` only with a stride of 1",
+        "padding",
+        "give it as numbers",
+    ),
+    (
+        "adaptive_avg_pool2d, output_size: [9, 5]",
+        "9 columns cannot be pooled to 5 by equal windows",
+        "output_size",
+        "9 can be pooled to 1, 2, 3, 4, 8, 9",
+    ),
+    (
+        "adaptive_max_pool2d, output_size: 10",
+        "9 rows cannot be pooled to 10 by equal windows",
+        "output_size",
+        "9 can be pooled to 1, 2, 3, 4, 8, 9",
+    ),
+    (
+        f"conv_transpose2d, {CONV[8:]}, groups: 4",
+        "6 input channels cannot be divided into 4 groups",
+        "groups",
+        "6 is divisible by 1, 2, 3, 6",
+    ),
+    (
+        f"conv_transpose2d, {CONV[8:]}, stride: 2, output_padding: 2",
+        "an output padding of 2 is not smaller than the stride of 2",
+        "output_padding",
+        "output_padding can be at most 1 here",
+    ),
+    (
+        f"conv_transpose2d, {CONV[8:]}, padding: [0, 6]",
+        "a padding of 6 cuts off all of the width of 11",
+        "padding",
+        "padding can be at most 5 here",
+    ),
+    (
+        "upsample, scale_factor: 2, align_corners: true",
+        "nearest has no corners to align",
+        "align_corners",
+        None,
+    ),
+    (
+        "reshape, shape: [5, -1]",
+        "the 486 values of (6, 9, 9) do not fill (5, -1)",
+        "shape",
+        "leave one size to the compiler: write -1",
+    ),
+    (
+        "reshape, shape: [-1, 9, -1]",
+        "only one size can be -1, which stands for the rest",
+        "shape",
+        None,
+    ),
+    ("reshape, shape: [0, 9]", "a size cannot be 0", "shape", None),
+    (
+        "permute, dims: [0, 2, 1]",
+        "dims must be the 4 axes of its input and the batch, but the input is"
+        " (6, 9, 9)",
+        "dims",
+        None,
+    ),
+    (
+        "permute, dims: [0, 2, 2, 1]",
+        "dims must have each of 0, 1, 2, 3 once",
+        "dims",
+        "0 is the batch, 1 the channels: [0, 2, 3, 1]",
+    ),
+    (
+        "permute, dims: [1, 2, 3, 0]",
+        "dims must begin with 0, as the batch stays the first axis",
+        "dims",
+        None,
+    ),
+    (
+        "permute, dims: [0, 1, 2, 3]",
+        "this order changes nothing",
+        "dims",
+        "leave it out",
+    ),
+    (
+        "upsample, scale_factor: 1",
+        "a factor of 1 changes nothing",
+        "scale_factor",
+        None,
+    ),
+    (
+        "channel_shuffle, groups: 6",
+        "groups of one channel each stay in their order",
+        "groups",
+        None,
+    ),
+    (
+        "channel_shuffle, groups: 4",
+        "6 channels cannot be divided into 4 groups",
+        "groups",
+        "6 is divisible by 1, 2, 3, 6",
+    ),
+]
 READ_MAPS = [
     CONV,
     "max_pool2d, kernel_size: 2",
     "avg_pool2d, kernel_size: 2",
+    "adaptive_avg_pool2d, output_size: 1",
+    f"conv_transpose2d, {CONV[8:]}",
+    "upsample, scale_factor: 2",
+    "channel_shuffle, groups: 2",
+    "dropout2d",
     "local_response_norm, size: 3",
     "spatial_response_norm, size: 3",
     "flatten",
@@ -123,6 +228,25 @@ CANNOT_SPLIT = [
         "a share of 3 channels cuts through groups of 2",
         "groups",
         "2 devices can share 1, 2 groups, or a multiple of 2",
+    ),
+    (
+        "conv_transpose2d, out_channels: 6, kernel_size: 3, groups: 3",
+        "a share of 3 channels cuts through groups of 2",
+        "groups",
+        "place it on one device",
+    ),
+    (
+        "stochastic_depth, p: 0.1",
+        "stochastic_depth drops all channels of an image or none, and devices draw by"
+        " themselves",
+        "op",
+        "place it on one device",
+    ),
+    (
+        "channel_shuffle, groups: 2",
+        "channel_shuffle takes channels from everywhere and cannot be split",
+        "op",
+        "place it on one device",
     ),
     (
         "local_response_norm, size: 3, groups: 3",
@@ -177,14 +301,36 @@ def test_what_cannot_be_split(layer: str, message: str, field: str, help: str) -
     check(text, message, field, help, ("placement.layers.one asks for this",))
 
 
-def test_softmax_and_flatten_that_cannot_be_split() -> None:
-    softmax, flatten = (
-        OPS.validate_python({"op": op}) for op in ("softmax", "flatten")
-    )
-    with pytest.raises(Refusal, match="softmax needs all classes at once"):
-        softmax.part(range(2), (4,))
-    with pytest.raises(Refusal, match="a share of 6 features cuts through maps of 4"):
-        flatten.part(range(6), (3, 2, 2))
+def refusal(layer: Data, share: range, x: Shape) -> Diagnostic:
+    with pytest.raises(Refusal) as caught:
+        OPS.validate_python(layer).part(share, x)
+    return caught.value.diagnostic
+
+
+def test_shares_that_cannot_be() -> None:
+    reshape = {"op": "reshape", "shape": [4, 3]}
+    last = {"op": "linear", "out_features": 4, "axis": "last"}
+    for layer, size, x, message in (
+        ({"op": "softmax"}, 2, (4,), "softmax needs all classes at once"),
+        (
+            {"op": "flatten"},
+            6,
+            (3, 2, 2),
+            "a share of 6 features cuts through maps of 4",
+        ),
+        (reshape, 2, (3, 2, 2), "a share of 2 would cut through channels of its input"),
+        (last, 2, (4, 3), "linear on the last axis cannot be split"),
+        (
+            {"op": "permute", "dims": [0, 2, 1]},
+            2,
+            (3, 4),
+            "permute can be split only if the channels stay in their place",
+        ),
+    ):
+        found = refusal(layer, range(size), x)
+        assert found.code == "cannot-split"
+        assert found.message.startswith(message)
+        assert found.help
 
 
 def test_every_wrong_layer_is_reported() -> None:
@@ -195,31 +341,6 @@ def test_every_wrong_layer_is_reported() -> None:
         ("layers", "one", "padding"),
         ("layers", "two", "padding"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("layer", "place", "message"),
-    [
-        ({"op": "local_response_norm", "size": 4}, "size", "the window must be odd"),
-        ({"op": "local_response_norm", "size": 3, "k": 0.0}, "k", "greater than 0"),
-        ({"op": "spatial_response_norm", "size": 4}, "size", "the window must be odd"),
-        ({"op": "spatial_response_norm", "size": 3, "groups": 2}, "groups", "Extra"),
-        ({"op": "dropout", "p": 1.0}, "p", "less than 1"),
-        ({"op": "dropout", "p": -0.1}, "p", "greater than or equal to 0"),
-        ({"op": "max_pool2d", "kernel_size": 0}, "kernel_size", "greater than"),
-        ({"op": "linear", "out_features": True}, "out_features", "valid integer"),
-        ({"op": "relu", "inplace": True}, "inplace", "Extra inputs"),
-        ({"op": "max_pool2d"}, "kernel_size", "required"),
-        ({"op": "linear", "out_features": 2**40}, "out_features", "less than"),
-    ],
-)
-def test_values_are_checked(layer: dict[str, object], place: str, message: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        OPS.validate_python(layer)
-    assert any(
-        place in error["loc"] and message in error["msg"]
-        for error in caught.value.errors()
-    )
 
 
 @given(groups=st.sampled_from([1, 2, 4]), devices=st.sampled_from([1, 2, 4]))

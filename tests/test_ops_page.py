@@ -47,7 +47,7 @@ def means(said: str, default: Any) -> bool:
     """Whether the page says this default."""
     match default:
         case None | Strict():
-            return said in ("", "the window", "0")
+            return said in ("", "none", "the window", "0")
         case bool():
             return said == str(default).lower()
         case str():

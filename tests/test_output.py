@@ -50,6 +50,37 @@ def test_a_folder_in_use_is_refused(
         open_output(tmp_path, "")
 
 
+def test_a_run_that_is_refused_does_not_lock_out_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoint.safetensors").touch()
+    monkeypatch.setattr(training, "lock_folder", lambda _: pytest.fail("locked"))
+    with pytest.raises(UserError, match=r"exists: give --resume, or another"):
+        open_output(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint.safetensors", "metrics.csv", "curves.png"]
+)
+def test_a_folder_in_the_place_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf"{name} is a folder: move it elsewhere"):
+        open_output(tmp_path, "")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_not_a_lock_file_is_named(kind: str, tmp_path: Path) -> None:
+    lock, output = tmp_path / "run" / ".lock", tmp_path / "run"
+    output.mkdir()
+    if kind == "link":
+        lock.symlink_to(tmp_path / "nowhere")
+    else:
+        lock.mkdir() if kind == "folder" else os.mkfifo(lock)
+    with pytest.raises(UserError, match=r"\.lock is not a file: remove it"):
+        open_output(output)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_checkpoint_is_the_same_by_any_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +117,6 @@ def test_a_disk_without_room_for_checkpoints_is_refused(
     monkeypatch.setattr("shutil.disk_usage", usage)
     open_output(tmp_path, "")
     free -= 1
-    expected = rf"has {free / 1e6:.0f} MB free, and checkpoints need {8 * copies} MB"
+    expected = rf"has {free / 1e6:.1f} MB free, and checkpoints need {8 * copies}.0 MB"
     with pytest.raises(UserError, match=expected):
         open_output(tmp_path, "")

@@ -251,7 +251,7 @@ def test_a_full_disk_loses_nothing(
         usage = shutil.disk_usage(tree)._replace(free=1000)
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         assert run_pack(tree, out) == 1
-    expected = f"error: {str(out)!r} needs 0.0 GB, but 0.0 GB are free\n"
+    expected = f"error: {str(out)!r} needs 36.3 kB, but only 1.0 kB is free\n"
     assert capsys.readouterr().err == expected
     assert list(out.iterdir()) == []
 

@@ -111,7 +111,7 @@ def test_what_later_steps_find_in_a_block_is_shown_in_it() -> None:
     assert found.code == "cannot-split"
     assert found.message.startswith("one.conv: ")
     assert found.path == ("blocks", "unit", "layers", "conv")
-    assert found.notes[-1] == "one is at net.yaml:10"
+    assert found.notes[-1] == "used as one at net.yaml:10"
 
 
 def test_a_warning_in_a_block_is_shown_once() -> None:
@@ -122,4 +122,4 @@ def test_a_warning_in_a_block_is_shown_once() -> None:
         "one.conv: no window reads 8 of 16 columns",
     ]
     assert {caret(warning) for warning in warnings} == {"4"}
-    assert {warning.notes for warning in warnings} == {("one is at net.yaml:10",)}
+    assert {warning.notes for warning in warnings} == {("used as one at net.yaml:10",)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,16 +14,18 @@ from branching import copied, dense, inception, residual
 from browser import Browser
 from helpers import ROOT, compile_data, compile_text, spec_text, towers
 from hypothesis import given
-from pictures import Box, Line, Picture
+from pictures import Box, Picture, is_legible, leads_where_it_is_read
 from strategies import placed_networks
 
 from specgen.compiler import Program, compile_file
 from specgen.picture import draw
-from specgen.picture.lines import MOST_CURVES
-from specgen.picture.words import text
+from specgen.picture.words import cut, lines, text, width
 from specgen.plan import Plan, make_plan
 
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS += [
+    ROOT / f"specs/zoo/{name}.yaml" for name in ("resnet50", "shufflenet_v2_x1_0")
+]
 GOLDEN = Path(__file__).with_name("architecture.svg")
 
 
@@ -104,65 +106,6 @@ HARD: dict[str, Callable[[], Plan]] = {
     "all read all before": dense,
     "a copy that two read": copied,
 }
-
-
-def is_legible(svg: str) -> None:
-    """No words overlap or leave the page; arrows lead from block to block."""
-    found = Picture(svg)
-    for a, b in combinations(found.words, 2):
-        assert not a.overlaps(b), (a, b)
-    for box in (*found.words, *found.blocks, *found.lanes):
-        assert box.left >= 0, box
-        assert box.right <= found.width == 1000, box
-        assert box.top >= 0, box
-        assert box.bottom <= found.height, box
-    for box in (*found.words, *found.blocks):
-        assert not any(box.overlaps(block) for block in found.blocks if block != box)
-        for line in found.lines:
-            assert not line.crosses(box), (line, box)
-    for line in found.lines:
-        if line.arrow:
-            x, y = line.end
-            assert any(
-                abs(block.left - 3 - x) < 0.2 and block.top <= y <= block.bottom
-                for block in found.blocks
-            ), line
-        x, y = line.start
-        assert (
-            x == 183  # the row above
-            or any(
-                abs(block.right + room - x) < 0.2 and block.top <= y <= block.bottom
-                for block in found.blocks
-                for room in (2, 3)
-            )
-            or any(_touches(other, x, y) for other in found.lines if other != line)
-        ), line
-
-
-def _touches(line: Line, x: float, y: float) -> bool:
-    return line.crosses(Box(x - 0.1, y - 0.1, x + 0.1, y + 0.1))
-
-
-def leads_where_it_is_read(svg: str, plan: Plan) -> None:
-    """Each exchange is a red arrow, in the column of its layer, from lane to lane."""
-    found = Picture(svg)
-    for name, edges in groupby(plan.traffic, lambda edge: edge.before):
-        arrows = [
-            (_lane(found, line.start[1]), _lane(found, line.end[1]))
-            for line in found.lines
-            if line.red and line.arrow and line.column.startswith(f"{name}: ")
-        ]
-        wanted = [(edge.source, edge.target) for edge in edges]
-        if len(wanted) <= MOST_CURVES:
-            assert sorted(arrows) == sorted(wanted)
-        else:
-            assert {b for _, b in arrows} == {b for _, b in wanted}
-
-
-def _lane(found: Picture, y: float) -> str:
-    """The device of a lane: the first words in it."""
-    (lane,) = (lane for lane in found.lanes if lane.top < y < lane.bottom)
-    return next(box.words for box in found.words if box.top > lane.top)
 
 
 @given(placed_networks())
@@ -262,3 +205,31 @@ def test_a_browser_shows_no_words_over_others(name: str, tmp_path: Path) -> None
         assert not a.overlaps(b), (a, b)
     assert len(points) > 1000
     assert not [(a, b) for a in points for b in boxes if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("words", ["", "a", "WWW, WWW, WWW", "i" * 50, "a_b c é" * 9])
+@pytest.mark.parametrize("room", [0, 10, 50, 91.5, 400])
+def test_a_text_is_cut_as_late_as_possible(words: str, room: float) -> None:
+    found = cut(words, room, 11)
+    if width(words, 11) <= room:
+        assert found == words
+        return
+    fitting = [n for n in range(len(words)) if width(f"{words[:n]}...", 11) <= room]
+    assert found == f"{words[: max(fitting, default=0)].rstrip(' ,')}..."
+
+
+def test_thousands_of_names_are_cut_without_measuring_each_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = []
+
+    def measure(words: str, size: float, *, bold: bool = False) -> float:
+        measured.append(len(words))
+        return width(words, size, bold=bold)
+
+    monkeypatch.setattr("specgen.picture.words.width", measure)
+    names = [f"relu{number}" for number in range(5000)]
+    first, last = lines(names, 100, 11, 2)
+    assert first == "relu0 relu1"
+    assert last.endswith("...")
+    assert sum(measured) < 10_000

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from branching import block, dense, inception, layer, plan_of, residual
-from pictures import Picture
+from branching import block, branching_plans, dense, inception, layer, plan_of, residual
+from hypothesis import given, settings
+from pictures import Picture, is_legible, leads_where_it_is_read
 
 from specgen.graph import INPUT
 from specgen.picture import draw
@@ -52,6 +53,12 @@ def test_equal_blocks_are_drawn_once() -> None:
     assert "trunk.1." not in words
     end = stages(plan_of(blocks(3)))[-1]
     assert end.reads == (3,)
+
+
+def test_a_number_is_no_word_for_what_follows() -> None:
+    words = said(residual())
+    assert words.count("batch_norm2d") == 3  # downsample.1, below downsample.0
+    assert words.count("bn1, relu1") > 3
 
 
 @pytest.mark.parametrize(
@@ -127,3 +134,17 @@ def test_tracks_do_not_meet_while_there_are_enough() -> None:
                 end = max(way.target for way in found if way.source == a)
                 assert end < b + 1, (network, a, b)
     assert IMAGE in tracks(ways(stages(dense())), range(8))
+
+
+@settings(max_examples=30)
+@given(branching_plans())
+def test_any_branches_are_legible(plan: Plan) -> None:
+    svg = draw(plan)
+    is_legible(svg)
+    leads_where_it_is_read(svg, plan)
+    found = Picture(svg)
+    ends = [line.end for line in found.lines if line.arrow]
+    for box in found.blocks[1:]:  # after the image
+        assert any(
+            abs(box.left - 3 - x) < 0.2 and box.top <= y <= box.bottom for x, y in ends
+        ), box

@@ -80,6 +80,35 @@ def test_the_field_is_all_that_a_value_depends_on(seed: int) -> None:
     assert depends_on(program) == last_map(program.graph).field
 
 
+@pytest.mark.parametrize(
+    ("layers", "field"),
+    [
+        ({"up": {"op": "upsample", "scale_factor": 2}}, (1, 1)),
+        ({"up": {"op": "upsample", "scale_factor": 2, "mode": "bilinear"}}, (2, 2)),
+        (
+            {
+                "up": {"op": "conv_transpose2d", "out_channels": 2, "kernel_size": 4}
+                | {"stride": 2}
+            },
+            (2, 2),
+        ),
+        ({"pool": {"op": "adaptive_avg_pool2d", "output_size": [1, 8]}}, (64, 8)),
+        (
+            {
+                "wide": {"op": "conv2d", "out_channels": 3, "kernel_size": [5, 1]}
+                | {"padding": "same"},
+                "add": {"op": "add", "from": ["input", "wide"]},
+                "pool": {"op": "avg_pool2d", "kernel_size": 2},
+            },
+            (6, 2),
+        ),
+    ],
+)
+def test_other_ways_to_read(layers: dict[str, Any], field: tuple[int, int]) -> None:
+    program = network(layers)
+    assert last_map(program.graph).field == field == depends_on(program)
+
+
 def test_alexnet() -> None:
     """195 is in Table 1 of the article that the code cites."""
     graph = compile_file(ROOT / "specs/alexnet.yaml").graph

@@ -370,6 +370,8 @@ def test_branches_have_a_column_of_what_is_read() -> None:
     _, layers, *_ = report.table(residual((1, 1))).split("\n\n")
     rows = {line.split()[0]: line for line in layers.splitlines()}
     assert rows["layer"].endswith("  output  from")
+    assert "groups" not in rows["layer"]  # nothing is divided
+    assert "padding" in rows["layer"]
     assert rows["layer1.0.add"].endswith("  bn2, maxpool")
     assert rows["layer2.0.downsample.0"].endswith("  layer1.0.relu2")
     assert rows["layer2.0.add"].endswith("  bn2, downsample.1")

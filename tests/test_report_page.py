@@ -175,6 +175,8 @@ POINT = """[
   getComputedStyle(tip).display,
   tip.innerText,
 ]"""
+TOPS = """[...document.querySelectorAll("h2")].filter((head) =>
+  head.textContent === "Recipe").map((head) => head.getBoundingClientRect().top)"""
 BARS = """[...document.querySelectorAll("svg .budget, svg .held")].map((bar) =>
   Math.round(bar.getBBox().height))"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
@@ -200,4 +202,6 @@ def test_a_browser_shows_details_at_the_pointer(
         background = "getComputedStyle(document.body).backgroundColor"
         assert browser.see(background) == f"rgb({color})"
         assert browser.see(FITS)
+        left, right = browser.see(TOPS)
+        assert left == right
         assert browser.see(BARS) == [8, 8] * 4

@@ -76,6 +76,7 @@ training:
     momentum: 0.9
     weight_decay: 0.0
     decay_biases: true
+    decay_norms: true
     lr_multipliers: {weight: 1.0, bias: 1.0}
   warmup_epochs: 0.0
   label_smoothing: 0.0

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from specgen import source
 from specgen.compiler import compile_file, render
+from specgen.frontend import expressions, network
 from specgen.spec.data import Data
+from specgen.spec.entries import Wiring
 from specgen.spec.training import Training
 from specgen.yaml12 import reader
 
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "spec.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 (WHOLE,) = [text for text in EXAMPLES if text.startswith("specgen: 1")]
+NETWORKS = [text for text in EXAMPLES if re.search("^layers:", text, re.M)]
 OVERLAYS = [text for text in EXAMPLES if text.startswith("extends: ")]
 
 
@@ -27,6 +30,22 @@ def test_the_whole_spec_builds(tmp_path: Path) -> None:
     files = render(compile_file(path))
     assert b"class Small(nn.Module)" in files["model.py"]
     assert WHOLE.count("\n") <= 15  # which the README promises
+
+
+@pytest.mark.parametrize(
+    "text", [text for text in NETWORKS if text not in (WHOLE, *OVERLAYS)]
+)
+def test_an_example_of_layers_compiles(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    head = "specgen: 1\nname: Net\ninput: {channels: 3, height: 32, width: 32}\n"
+    path.write_text(head + text)
+    compile_file(path)
+
+
+def test_every_key_of_an_entry_is_named() -> None:
+    keys = {field.alias or name for name, field in Wiring.model_fields.items()}
+    assert set(rows("Groups")) == keys - {"name"}
+    assert "An item with a `name`" in PAGE
 
 
 @pytest.mark.parametrize("text", OVERLAYS)
@@ -55,3 +74,6 @@ def test_the_limits_are_those_of_the_reader() -> None:
     assert f"{source.MAX_BYTES // 2**20} MiB" in limits
     assert f"{reader.MAX_VALUES:,} values" in limits
     assert f"{reader.MAX_DEPTH} levels" in limits
+    assert f"{network.MOST_LAYERS:,}" in limits
+    assert f"{network.MOST_DEPTH} levels deep" in limits
+    assert f"{expressions.LONGEST} characters" in limits

@@ -41,7 +41,8 @@ def test_the_wheel_has_the_package_and_the_templates(wheel: Path) -> None:
     for path in (*templates, *specs):
         expected.add(f"specgen/{path.relative_to(ROOT).as_posix()}")
     others = {"specgen/py.typed", "specgen/runtime/requirements.txt"}
-    others |= {"specgen/docs/errors.md", "specgen/backends/lookalikes.txt"}
+    others |= {"specgen/docs/errors.md", "specgen/docs/spec.md"}
+    others |= {"specgen/backends/lookalikes.txt"}
     assert names == expected | others
 
 
@@ -59,6 +60,7 @@ def test_the_wheel_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -
     run(python, "-c", "import importlib.util as i; assert not i.find_spec('torch')")
     run(specgen, "build", ROOT / "specs" / "alexnet.yaml", "--output", "out")
     run(specgen, "new", "small.yaml", "--from", "alexnet_mini")
+    run(specgen, "explain", "limits")
     run(python, "-c", FROM_PYTHON)
     for name in ("alexnet", "runtime"):
         committed, built = ROOT / "generated" / name, tmp_path / "out" / name

@@ -82,7 +82,7 @@ def write_file(path: Path, content: bytes) -> None:
         with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
-        kept = "; the one before is intact" if path.exists() else ""
+        kept = "; the one before is intact" if path.is_file() else ""
         raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
 
 
@@ -92,6 +92,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
     Raises CheckpointError if it is missing or damaged, or was not written by train.py.
     """
     if not path.is_file():
+        if path.exists():
+            raise CheckpointError(f"{path} is not a file")
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:

@@ -8,6 +8,7 @@ import glob
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,10 +103,12 @@ def lock_folder(folder: Path) -> bool:
     """
     if LOCKS is None:
         return True
+    path = folder / ".lock"
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, f"{path} is not a file: remove it")
     # Left open: closing it would end the lock. A process that is forked does not share
     # it, so that a run can be resumed as soon as the main process is dead.
-    flags = os.O_RDWR | os.O_CREAT | NOFOLLOW | NONBLOCK
-    lock = os.open(folder / ".lock", flags, 0o666)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW | NONBLOCK, 0o666)
     try:
         LOCKS.lockf(lock, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
     except (BlockingIOError, PermissionError):  # POSIX allows either
@@ -114,6 +117,14 @@ def lock_folder(folder: Path) -> bool:
     except OSError:  # a file system without locks
         os.close(lock)
     return True
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes as text, like 8.1 MB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size / 1e3:.1f} kB"
 
 
 @contextmanager
@@ -128,7 +139,12 @@ def exclusive(folder: Path) -> Iterator[bool]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            LOCKS.flock(descriptor, LOCKS.LOCK_EX)
+            try:
+                LOCKS.flock(descriptor, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
+            except BlockingIOError:
+                waits = f"waiting for another process that writes to {folder}"
+                print(waits, file=sys.stderr, flush=True)
+                LOCKS.flock(descriptor, LOCKS.LOCK_EX)
             locked = True
         except OSError:  # a file system without locks
             locked = False

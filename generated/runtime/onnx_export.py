@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from glob import escape
@@ -64,7 +65,7 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
         raise ExportError(f"{output} is a folder: give a file as --output")
     if output.exists() and not output.is_file():  # a pipe or a device would be lost
         raise ExportError(f"{output} is not a file: give another --output")
-    if output.resolve() in (checkpoint.resolve(), structure.resolve()):
+    if os.path.realpath(output) in map(os.path.realpath, (checkpoint, structure)):
         raise ExportError(f"{output} is an input file: give another --output")
 
 
@@ -93,7 +94,7 @@ def load(
 ) -> tuple[Weights, dict[str, str]]:
     """Return a checkpoint's weights, of these shapes, and what becomes metadata.
 
-    Raises ExportError, naming all that is wrong, if it is damaged, was not written by
+    Raises ExportError, listing all problems, if it is damaged, was not written by
     train.py, or is from another network.
     """
     wanted = {**shapes, "data.mean": (3, size, size)}
@@ -171,11 +172,13 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
                 embed(model, weights)
             with atomic_write(path) as file:
                 file.write(seal(model.SerializeToString()))
-            if alone:  # left by earlier exports
+            if alone:  # left by earlier exports, some of which were killed
                 digits = "[0-9a-f]" * 8
-                for data in path.parent.glob(f"{escape(path.name)}.{digits}.data"):
-                    if data != kept:
-                        data.unlink(missing_ok=True)
+                data = f"{escape(path.name)}.{digits}.data"
+                for pattern in (data, f"{data}.{digits}.partial"):
+                    for left in path.parent.glob(pattern):
+                        if left != kept:
+                            left.unlink(missing_ok=True)
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror}") from None
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from specgen.backends.arguments import Argument, from_call, parametrize
 from specgen.backends.expression import Called, Expression, Repeated, assign, statement
 from specgen.backends.forward import Forward
-from specgen.backends.layout import INDENT, bracketed, comments, paragraph
+from specgen.backends.layout import INDENT, bracketed, comments, fits, sentences
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
 from specgen.names import class_problem
 from specgen.passes.routine import Apply, Fetch, Routine, Run
@@ -30,7 +30,7 @@ class Part:
 
     `devices` are those of the placement that it gets, `items` those of nn.Sequential.
     Of a layer that is only a function, there are the comments. `layer` is the name in
-    the spec, without the letter of a share.
+    the spec, without the letter of a share. A `parameter` is no module.
     """
 
     layer: str
@@ -41,6 +41,7 @@ class Part:
     items: tuple[Part, ...] = ()
     comments: tuple[str, ...] = ()
     unit: Unit | None = None
+    parameter: bool = False
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class Class:
     devices: tuple[str, ...]  # that it keeps, since its `forward` moves tensors
     modules: list[str]
     call: list[str]
+    returns: str
     forward: Forward
 
 
@@ -87,6 +89,7 @@ class Classes:
         graph = placed.graph
         self._channels = {INPUT: graph.input_shape[0]}
         self._channels |= {node.name: node.shape[0] for node in graph.nodes}
+        self._ranks = {node.name: len(node.shape) for node in graph.nodes}
         self._taken = {name}
         self._units: list[Unit] = []
         parts = self._parts(routine)
@@ -195,6 +198,7 @@ class Classes:
             first.devices if first.moves else (),
             _built(parts, first),
             [] if first.routine.sequence else _call(first.routine),
+            _returns(first.routine, self._ranks[first.scope.output]),
             shown,
         )
 
@@ -216,11 +220,19 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
-        own = bool(layer.node.parameters())
+        own = bool(layer.node.tensors())
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
         arguments = from_call(call.args, call.names, call.defaults, layer.node.leaf)
         devices = (share.device,) if own else ()
-        yield Part(layer.node.leaf, leaf, call.name, arguments, devices, comments=said)
+        yield Part(
+            layer.node.leaf,
+            leaf,
+            call.name,
+            arguments,
+            devices,
+            comments=said,
+            parameter=bool(form.module and form.function),
+        )
         if not own:
             return
         said = ()
@@ -278,7 +290,8 @@ def _lines(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
         if part.leaf.isidentifier():
             lines += assign(f"self.{part.leaf}", value, BODY, "")
         else:
-            named = Called("self.add_module", (f'"{part.leaf}"', value))
+            kind = "register_parameter" if part.parameter else "add_module"
+            named = Called(f"self.{kind}", (f'"{part.leaf}"', value))
             lines += statement(named, BODY)
     return lines
 
@@ -315,10 +328,23 @@ def _call(routine: Routine) -> list[str]:
 
 def _about(scope: Scope) -> list[str]:
     """The docstring: what the spec says above the block."""
+    pad = " " * len(INDENT)
     what = (
-        f"A block `{scope.block}`." if scope.block else f"The layers in {scope.path}."
+        f"A block `{scope.block}`." if scope.block else f"The layers in {scope.leaf}."
     )
-    return paragraph(" ".join(scope.comments) or what, len(INDENT))
+    said = sentences(" ".join(scope.comments), indent=len(INDENT))
+    if len(said) == 1 and fits(f'"""{said[0].strip()}"""', len(INDENT)):
+        return [f'{pad}"""{said[0].strip()}"""']
+    return (
+        [f'{pad}"""{what}', "", *said, f'{pad}"""'] if said else [f'{pad}"""{what}"""']
+    )
+
+
+def _returns(routine: Routine, rank: int) -> str:
+    """The docstring of `forward`."""
+    if len(routine.results) > 1:
+        return "Return the share of each device."
+    return "Return maps (N, C, H, W)." if rank == 3 else "Return features (N, F)."
 
 
 def _layers(unit: Unit) -> set[str]:

@@ -208,7 +208,9 @@ def _chain(
         form = share.op.torch(*share.input_shapes)
         match form.function:
             case Infix(sign):
-                value = Joined(sign, tuple(inputs))
+                leaf = share.name.rpartition(".")[2]
+                last = [attribute(leaf, "parameter")] if form.module else []
+                value = Joined(sign, (*inputs, *last))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
@@ -225,11 +227,11 @@ def _is_typed(value: Expression) -> bool:
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
 
 
-def attribute(leaf: str) -> str:
+def attribute(leaf: str, kind: str = "submodule") -> str:
     """How a module names one of its parts."""
     if leaf.isidentifier():
         return f"self.{leaf}"
-    return f'self.get_submodule("{leaf}")'
+    return f'self.get_{kind}("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

@@ -48,6 +48,13 @@ def paragraph(text: str, indent: int = 0) -> list[str]:
     return _filled(prose(text), " " * indent)
 
 
+def sentences(*words: str, indent: int = 0) -> list[str]:
+    """Text of the spec, each a sentence or more, for a docstring."""
+    texts = filter(None, map(prose, words))
+    whole = " ".join(t if t[-1] in ".?!" else f"{t}." for t in texts)
+    return paragraph(whole, indent)
+
+
 def hanging(text: str, indent: int) -> list[str]:
     """An entry of a docstring's list; continuation lines are indented further."""
     first, others = " " * indent, " " * (indent + len(INDENT))

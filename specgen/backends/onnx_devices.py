@@ -122,7 +122,8 @@ def _shardings(
         found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
     shared = Sharding(on, 0, len(on))
     for step in layer.node.op.onnx(*layer.node.input_shapes):
-        vectors = [leaf for leaf, value in step.constants.items() if _is_vector(value)]
+        constants = step.constants if step.op_type != "Resize" else {}  # its scales
+        vectors = [leaf for leaf, value in constants.items() if _is_vector(value)]
         vectors += [] if step.per_image else step.results
         found |= {tensor_name(layer.node.name, leaf): shared for leaf in vectors}
     for node in nodes:
@@ -160,7 +161,7 @@ def _sharding(layer: Placed, on: Sequence[int], which: Sequence[bool]) -> Shardi
 
 def _is_vector(value: float | tuple[float, ...]) -> bool:
     """Whether a constant has a value for each channel."""
-    return isinstance(value, tuple) and isinstance(value[0], float)
+    return isinstance(value, tuple) and isinstance(next(iter(value), None), float)
 
 
 def _comments(node: NodeProto, names: Sequence[str]) -> Iterator[str]:

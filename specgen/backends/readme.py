@@ -121,9 +121,11 @@ def _images(plan: Plan) -> str:
     kept = "all activations"
     if plan.training.half:
         kept += ", these and a copy of the weights in bfloat16"
+    buffers = any(device.memory.buffers for device in plan.devices)
+    held = "the weights and buffers" if buffers else "the weights"
     return (
-        f"For {images(plan)} at once, in float32. Inference takes the weights and the"
-        f" largest activations, training the weights, gradients, momentum and {kept}."
+        f"For {images(plan)} at once, in float32. Inference takes {held} and the"
+        f" largest activations, training {held}, gradients, momentum and {kept}."
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import compress, groupby
 
 from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
@@ -69,16 +69,18 @@ def beginning(graph: Graph, names: Sequence[str]) -> str:
 
 
 def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
-    heads = ("kernel", "stride", "padding", "groups")
-    head, sources = from_cells(layers)
-    rows: list[Row] = [("layer", "op", *heads, "output", *head), None]
-    rows.append(
-        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in head))
-    )
+    """A row for each layer; a column that would be empty is left out."""
+    more, sources = from_cells(layers)
+    rows = [
+        ("layer", "op", "kernel", "stride", "padding", "groups", "output", *more),
+        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in more)),
+    ]
     for layer, source in zip(layers, sources, strict=True):
         shape = dimensions(layer.output_shape)
         rows.append((layer.name, layer.op, *window_cells(layer), shape, *source))
-    return aligned(rows, "<<>>>>>" + "<" * len(head))
+    used = [any(cells) for cells in zip(*rows[1:], strict=True)]
+    head, *others = [tuple(compress(row, used)) for row in rows]
+    return aligned([head, None, *others], "".join(compress("<<>>>>><", used)))
 
 
 def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]:
@@ -136,19 +138,23 @@ def _devices(plan: Plan) -> str:
 
 def _memories(plan: Plan) -> str:
     """Memory by use; the table of devices has the total of training."""
-    heads = ("weights", "gradients", "optimizer", "activations", "inference")
-    rows: list[Row] = [("memory", *heads), None]
+    measured = any(device.memory.buffers for device in plan.devices)
+    buffers = ("buffers",) if measured else ()
+    heads = ("gradients", "optimizer", "activations", "inference")
+    rows: list[Row] = [("memory", "weights", *buffers, *heads), None]
 
     def sizes(device: DevicePlan) -> Iterator[str]:
         held = device.memory
         yield readable(held.weights)
+        if measured:
+            yield readable(held.buffers)
         yield readable(held.gradients)
         yield readable(held.optimizer)
         yield readable(held.activations_training)
         yield readable(held.inference)
 
     rows += [(device.name, *sizes(device)) for device in plan.devices]
-    return aligned(rows, "<>>>>>")
+    return aligned(rows, "<>>>>>>"[: 7 if measured else 6])
 
 
 def _images(plan: Plan, *, details: bool) -> str:
@@ -218,7 +224,10 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     steps += ["SGD", f"momentum {sgd.momentum:g}"]
     if sgd.weight_decay:
         steps.append(f"weight decay {sgd.weight_decay:g}")
-        steps[-1] += "" if sgd.decay_biases else " (weights only)"
+        spared = {"biases": sgd.decay_biases, "norms": sgd.decay_norms}
+        names = " and ".join(name for name, decays in spared.items() if not decays)
+        where = "weights only" if names == "biases" else f"not on {names}"
+        steps[-1] += f" ({where})" if names else ""
     if training.label_smoothing:
         steps.append(f"label smoothing {training.label_smoothing:g}")
     if training.clip_grad_norm:

@@ -18,9 +18,9 @@ from specgen.ops.weighted import Init, draws
 ONE = ("weight", "running_var")
 SIZES = {
     "normal": "the standard deviation of a normal distribution",
-    "trunc_normal": "that of one cut at -2 and 2",
-    "uniform": "the bound of a uniform one around 0",
-    "constant": "the value of all",
+    "trunc_normal": "the standard deviation of a normal distribution cut at -2 and 2",
+    "uniform": "the bound of a uniform distribution around 0",
+    "constant": "the value of all elements",
 }
 
 
@@ -58,12 +58,13 @@ def starts(nodes: Iterable[Node], default: Init) -> Starts:
             layers += bracketed(f'"{node.name}": (', numbers, "),", 4)
             continue
         for leaf, draw in drawn.items():
-            if draw == Draw("constant", leaf in ONE):
+            name = tensor_name(node.name, leaf)
+            if draw == Draw("constant", name.rpartition(".")[2] in ONE):
                 norms = True
                 continue
             kinds[draw.kind] = None
             items = [f'"{draw.kind}"', _number(draw.size)]
-            others += bracketed(f'"{tensor_name(node.name, leaf)}": (', items, "),", 4)
+            others += bracketed(f'"{name}": (', items, "),", 4)
     about = f"Tensors that start otherwise: {'; '.join(SIZES[kind] for kind in kinds)}."
     return Starts(layers, others, comments([about], 0), {*kinds}, norms)
 

@@ -26,8 +26,8 @@ from specgen.backends.layout import (
     hanging,
     listed,
     paragraph,
+    sentences,
 )
-from specgen.backends.prose import prose
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.passes import cost
@@ -60,6 +60,7 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "typing": {"Any"},
     },
     "LayerNorm2d": {},
+    "layer_scale": {},
     "SyncBatchNorm2d": {
         "torch": {"distributed"},
         "torch.autograd.function": {"once_differentiable"},
@@ -100,7 +101,9 @@ class Net:
     output_device: str
     split: list[str]
     split_about: list[str]
+    axes: list[str]
     copied: bool
+    bare: bool
     batch_norm: int
     softmax: bool
     softmax_comments: list[str]
@@ -189,8 +192,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         stem=stem,
         name=spec.name,
         title=_title(spec.name, placed.devices),
-        about=_sentences(spec.summary, spec.reference),
-        reference=_sentences(spec.reference),
+        about=sentences(spec.summary, spec.reference),
+        reference=sentences(spec.reference),
         channels=channels,
         height=height,
         width=width,
@@ -208,6 +211,13 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
         batch_norm=max(node.least_images() for node in graph.nodes),
+        axes=[
+            f'    "{name}": {own.cut},'
+            for layer in split
+            for name, own in layer.node.tensors().items()
+            if own.cut
+        ],
+        bare=any(node.name in node.tensors() for node in graph.nodes),
         copied=any(
             own.cut is None for layer in split for own in layer.node.tensors().values()
         ),
@@ -228,8 +238,9 @@ def _names(devices: tuple[str, ...]) -> list[str]:
 
 
 def _file(helper: str) -> str:
-    """The template of a helper class: CapWords to snake_case."""
-    return re.sub("([A-Z])", r"_\1", helper).lower() + ".py.j2"
+    """The template of a helper: its name in snake_case, with a leading underscore."""
+    snake = re.sub("(?<!^)([A-Z])", r"_\1", helper).lower()
+    return f"_{snake}.py.j2"
 
 
 def _imports(
@@ -262,12 +273,6 @@ def _imports(
 def _title(name: str, devices: tuple[str, ...]) -> str:
     title = f"{name} on {enumeration(devices)}."
     return title if fits(title, len('"""')) else f"{name} on {len(devices)} devices."
-
-
-def _sentences(*words: str) -> list[str]:
-    """Text of the spec, for a docstring."""
-    texts = filter(None, map(prose, words))
-    return paragraph(" ".join(t if t[-1] in ".?!" else f"{t}." for t in texts))
 
 
 def _cost(graph: Graph) -> list[str]:

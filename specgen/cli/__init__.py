@@ -2,8 +2,9 @@
 
 A command is a module of this package: `add` declares its arguments, `run` runs it and
 returns the exit status: 0 for success, 1 for wrong input, 2 for wrong usage, 130 for
-Ctrl-C (which `__main__` handles, even while this package is imported). Each command
-imports what it needs when it runs, since a build is mostly imports.
+Ctrl-C (which `__main__` handles, even while this package is imported), 141 if nobody
+reads the output any longer. Each command imports what it needs when it runs, since a
+build is mostly imports.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 from argparse import SUPPRESS
 from collections.abc import Collection, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
 
 from specgen import __version__
@@ -21,6 +22,7 @@ from specgen.cli import terminal
 from specgen.cli.parser import Parser
 from specgen.diagnostics import Diagnostic, SpecError
 
+UNREAD = 141  # what a shell shows of a program that SIGPIPE ended: `... | head`
 COMMANDS = {
     "new": "write a spec to start from",
     "build": "write the generated folders",
@@ -46,9 +48,7 @@ EXAMPLES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    for stream in (sys.stdout, sys.stderr):  # for characters they lack
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
     given = sys.argv[1:] if arguments is None else arguments
     top = parser(given)
     if not given:
@@ -59,28 +59,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.unknown(unknown)
     found: list[Diagnostic] = []
     options.warnings = found
+    quiet, status = getattr(options, "quiet", False), 0
     try:
-        if quiet := getattr(options, "quiet", False):
-            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-                status: int = options.run(options)
-        else:
-            status = options.run(options)
+        try:
+            if quiet:
+                with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                    status = options.run(options)
+            else:
+                status = options.run(options)
+        except SpecError as error:
+            found += error.diagnostics
+            status = 1
         print(end="", flush=True)
-    except SpecError as error:
-        found += error.diagnostics
-        status = 1
     except OSError as error:
         if error.filename is not None:
             raise
         # At exit, Python would try again to write the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-        if not isinstance(error, BrokenPipeError):  # `head` has read enough
+        if isinstance(error, BrokenPipeError):  # `head` has read enough
+            status = status or UNREAD
+        else:
             message = f"cannot write the output: {error.strerror}"
             found.append(Diagnostic("cannot-write", message))
+            status = 1
     if shown := [each for each in found if not (quiet and each.warning)]:
-        terminal.report(shown, options.errors)
+        with suppress(OSError):  # nobody reads that, either
+            terminal.report(shown, options.errors)
     return status
+
+
+def _open_streams() -> None:
+    """Let the output have any characters; what is closed leads nowhere.
+
+    A file that is opened later would get the number of a closed stream.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - to the end
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parser(named: Collection[str]) -> Parser:

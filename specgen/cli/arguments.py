@@ -59,6 +59,11 @@ def changes(command: argparse.ArgumentParser) -> None:
         metavar="PATH=VALUE",
         help="change the spec, e.g. layers.conv1.kernel_size=7; may be repeated",
     )
+    root(command)
+
+
+def root(command: argparse.ArgumentParser) -> None:
+    """Add the folder of the specs and their bases."""
     command.add_argument(
         "--root",
         type=Path,

@@ -93,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         if name not in changed and name != RUNTIME:
             print(f"{root / name} is up to date")
     for spec in programs.keys() - texts.keys():
-        cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
+        content, warned = folders[spec.stem][lock.NAME], bool(programs[spec].warnings)
+        cache.remember(root / spec.stem, spec, content, warned=warned)
     for folder in build.stale(root, folders):
         print(f"{folder} is out of date: it was built with another runtime")
     if done.refused:

@@ -19,14 +19,15 @@ EXAMPLES = (
     ("compare net.yaml wide.yaml", "a row each"),
     ("compare net.yaml --sweep layers.conv1.stride=2,4", "a row per value"),
     ("compare net.yaml --sweep data.flip=false,true --sweep data.std=1,64", ""),
-    ("compare net.yaml --sweep training.seed=0,1 --build out", "to train them"),
+    ("compare net.yaml --sweep training.seed=0,1 --build out", "to train"),
 )
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    command.add_argument("specs", nargs="+", metavar="SPEC", help=arguments.REVISION)
+    help = f"{arguments.REVISION}; or a folder of specs"
+    command.add_argument("specs", nargs="+", metavar="SPEC", help=help)
     arguments.name(command)
     command.add_argument(
         "--sweep",
@@ -59,10 +60,15 @@ def run(options: argparse.Namespace) -> int:
     """Print the table, and build; 1 if a spec has no variant that compiles."""
     if options.force and not options.build:
         options.fail("--force works only with --build")
+    from specgen.build import expand
     from specgen.variants import compare
 
+    specs: list[str] = []
+    for spec in options.specs:
+        folder = Path(spec)
+        specs += map(str, expand([folder])) if folder.is_dir() else [spec]
     variants = compare(
-        options.specs,
+        specs,
         options.set,
         options.sweep,
         root=options.root,
@@ -123,7 +129,8 @@ def _build(options: argparse.Namespace, variants: Sequence[Variant]) -> None:
     )
     for variant, program in programs:
         name, spec = program.variant, list(program.source.files)[-1]  # bases come first
-        cache.remember(root / name, spec, folders[name][lock.NAME])
+        content, warned = folders[name][lock.NAME], bool(program.warnings)
+        cache.remember(root / name, spec, content, warned=warned)
         told = all(text.removeprefix("layers.") in name for text in variant.options)
         said = "" if told else f"  ({', '.join(variant.options)})"
         if name in changed:

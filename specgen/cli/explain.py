@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-EXAMPLES = (("explain shape-mismatch", "what this error means"),)
+EXAMPLES = (
+    ("explain shape-mismatch", "what this error means"),
+    ("explain limits", "what specgen does not support"),
+)
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from specgen.explain import codes
+    from specgen.explain import LIMITS, codes
 
     command.add_argument(
         "error",
-        choices=codes(),
+        choices=[*codes(), LIMITS],
         metavar="CODE",
-        help="the code that an error shows in [brackets]",
+        help=f"the code that an error shows in [brackets], or {LIMITS}",
     )
 
 

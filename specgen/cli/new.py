@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import textwrap
+from functools import partial
 from pathlib import Path
 
 from specgen.cli import arguments
@@ -40,17 +41,21 @@ def add(command: argparse.ArgumentParser) -> None:
         " in DIR/train/<class>/",
     )
     command.add_argument(
-        "--classes", type=_count, metavar="N", help="number of classes (default: 10)"
+        "--classes",
+        type=partial(_count, least=2),
+        metavar="N",
+        help="number of classes (default: 10)",
     )
     command.add_argument(
         "--size",
-        type=_count,
+        type=partial(_count, least=1),
         metavar="S",
         help="height and width of the input in pixels (default: 96)",
     )
     command.add_argument(
         "--list", action="store_true", help="list the specs that come with specgen"
     )
+    arguments.root(command)
     arguments.quiet(command)
 
 
@@ -82,17 +87,19 @@ def run(options: argparse.Namespace) -> int:
         text = new.copied(shipped[base], wanted)
     elif Path(base).is_file():
         name = Path(os.path.relpath(base, path.parent)).as_posix()
-        text = new.overlay(Path(base), name, wanted)
+        text = new.overlay(Path(base), name, wanted, options.root)
     else:
         near = nearest_help(base, shipped) or f"choose from {', '.join(shipped)}"
         options.fail(f"there is no spec {base!r}, and no such file; {near}")
-    program = new.write(path, text)
+    program = new.write(path, text, options.root)
 
     (classes,) = program.graph.nodes[-1].shape
     _, height, width = program.graph.input_shape
     print(f"wrote {path}: {classes} classes, reads {height} x {width} pixels")
     print("\nNext:")
     name = shlex.quote(str(path))
+    if options.root:
+        name += f" --root {shlex.quote(str(options.root))}"
     print(f"  specgen show {name}")
     print(f"  specgen build {name}")
     data = shlex.quote(str(options.data)) if options.data else "DIR"
@@ -100,9 +107,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _count(text: str) -> int:
-    if text.isdecimal() and len(text) < 8 and int(text) >= 1:
+def _count(text: str, least: int) -> int:
+    if text.isdecimal() and len(text) < 8 and int(text) >= least:
         return int(text)
     raise argparse.ArgumentTypeError(
-        f"{text[:30]!r} is not a whole number of at least 1"
+        f"{text[:30]!r} is not a whole number of at least {least}"
     )

@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
     if options.other:
         specs.append((options.other, options.set))
     stdin = arguments.standard_input(options, (options.spec, options.other))
-    names = [", ".join((spec, *sets)) for spec, sets in specs]
+    stdin_name = f"{options.name} (standard input)"
+    given = [(stdin_name if spec == "-" else spec, sets) for spec, sets in specs]
+    names = [", ".join((name, *sets)) for name, sets in given]
     programs = compile_all(specs, options.root, stdin)
     first, *others = zip(names, programs, strict=True)
     text = page(*first, *others)

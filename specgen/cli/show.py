@@ -61,11 +61,12 @@ def run(options: argparse.Namespace) -> int:
             if isinstance(error, Unfinished) and as_text and not whole:
                 shown[str(spec)] = _sound_part(error, options.batch_size)
     shown = {spec: text for spec, text in shown.items() if text}
-    if shown:
+    try:
         print_text(shown)
-    if problems:
-        print(end="\n" if shown else "", flush=True)
-        raise SpecError(problems)
+        print(end="\n" if shown and problems else "", flush=True)
+    finally:
+        if problems:  # which counts more than that nobody reads
+            raise SpecError(problems)
     arguments.warn(options, programs.values())
     if not as_text:
         from specgen.plan import make_plan

@@ -118,8 +118,10 @@ def _build(options: argparse.Namespace, spec: Path) -> tuple[Program, int]:
     done = write(root, folders)
     if done.refused:
         raise SpecError(problem(root, change) for change in done.refused)
-    cache.remember(root / spec.stem, spec, folders[spec.stem][lock.NAME])
-    return programs[spec], len(done.changed)
+    program, content = programs[spec], folders[spec.stem][lock.NAME]
+    warned = bool(program.warnings)
+    cache.remember(root / spec.stem, spec, content, warned=warned)
+    return program, len(done.changed)
 
 
 def _tell(

@@ -10,6 +10,7 @@ from specgen.diagnostics import nearest_help, short
 from specgen.frontend.annotations import fields, members, plain, tags
 from specgen.frontend.foreign import key_help, our_tag, tag_help, value_help
 from specgen.schema import UNITS
+from specgen.spec import Spec
 from specgen.spec.entries import FROM
 from specgen.yaml12.scalars import scalar
 
@@ -118,7 +119,11 @@ def for_key(key: str, value: Any, owner: Any) -> str:
         return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):
         return f"it belongs in {home}"
-    return key_help(key, every) or nearest_help(key, every) or listing(names)
+    if known := key_help(key, every):
+        return known
+    if home := next(_homes(Spec, key), None):  # another section
+        return f"it belongs in {home}"
+    return nearest_help(key, every) or listing(names)
 
 
 def for_op(tag: str, word: str, names: Collection[str]) -> str:

@@ -24,7 +24,11 @@ avg_pool2d: avgpool averagepool averagepooling averagepooling2d avgpooling meanp
 dropout: drop
 dropout2d: featuredropout spatialdropout2d
 stochastic_depth: droppath
-flatten: view reshape innerflatten
+flatten: innerflatten
+reshape: view unflatten
+permute: transpose
+channel_shuffle: nativechannelshuffle shufflechannel
+identity: linearactivation noop
 softmax: softmax2d softmaxwithloss logsoftmax
 batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatchnorm2d
 add: eltwise sum addition residual shortcut elementwise
@@ -43,6 +47,8 @@ hardswish: hswish
 hardsigmoid: hsigmoid
 softplus: softrelu
 mish:
+prelu: parametricrelu
+layer_scale: layerscale
 group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
@@ -53,24 +59,23 @@ upsample: upsamplenearest upsamplebilinear
 NO_OPS = """
 absval activityregularization adaptivemaxpool2dwithindices additiveattention affinegrid
 alphadropout argmax attention average batchreindex bias bidirectional bilinear
-binarycrossentropy binarycrossentropywithlogits bnll celu channelshuffle clip container
-convlstm2d convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot
-dropblock2d dummydata einsum einsumdense embed embedding embeddingbag exp
-featurealphadropout featurepyramidnetwork filter fold fractionalmaxpool2d
-fractionalmaxpool2dwithindices frozenbatchnorm2d gaussiandropout gaussiannoise glu
-gridsample groupedmm gru gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col
-kldiv lambda layerscale lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log
-logsigmoid lppool2d lstm masking maximum maxout maxpool2dwithindices maxunpool2d
-memorydata minimum mlp module multiheadattention multiheadattentionforward mvn
-nativechannelshuffle normalization normalize onehot pad pairwisedistance parameter
-patchembed pdist permute pixelshuffle pixelunshuffle power prelu psroipool python
-recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase rnncellbase
-roialign roipool rrelu scale scaledgroupedmm scaledmm scaleddotproductattention selu
-separableconv2d separableconvolution2d silence simplernn slice softmin softshrink
-softsign spectralnormalization split spp squeezeexcitation subtract syncbatchnorm
-tanhshrink textvectorization threshold tile timedistributed transformer
+binarycrossentropy binarycrossentropywithlogits bnll celu clip container convlstm2d
+convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot dropblock2d
+dummydata einsum einsumdense embed embedding embeddingbag exp featurealphadropout
+featurepyramidnetwork filter fold fractionalmaxpool2d fractionalmaxpool2dwithindices
+frozenbatchnorm2d gaussiandropout gaussiannoise glu gridsample groupedmm gru
+gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col kldiv lambda
+lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
+masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mlp module
+multiheadattention multiheadattentionforward mvn normalization normalize onehot pad
+pairwisedistance parameter patchembed pdist pixelshuffle pixelunshuffle power psroipool
+python recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase
+rnncellbase roialign roipool rrelu scale scaledgroupedmm scaledmm
+scaleddotproductattention selu separableconv2d separableconvolution2d silence simplernn
+slice softmin softshrink softsign spectralnormalization split spp squeezeexcitation
+subtract tanhshrink textvectorization threshold tile timedistributed transformer
 transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
-transpose unflatten unfold unitnormalization weightnorm windowdata yolo
+unfold unitnormalization weightnorm windowdata yolo
 """
 # Whole families: for signals and volumes, losses, steps of recurrent networks.
 NO_OP = re.compile(
@@ -80,6 +85,7 @@ NO_OP = re.compile(
 GLOBAL_AVERAGE = "write adaptive_avg_pool2d with output_size: 1"
 GLOBAL_MAXIMUM = "write adaptive_max_pool2d with output_size: 1"
 OP_HINTS = {
+    "syncbatchnorm": "write batch_norm2d with synchronized: true",
     "globalaveragepooling2d": GLOBAL_AVERAGE,
     "globalaveragepool": GLOBAL_AVERAGE,
     "globalavgpool2d": GLOBAL_AVERAGE,
@@ -95,8 +101,6 @@ OP_HINTS = {
     "crossentropy": "the loss is always cross-entropy: leave this layer out",
     "accuracy": "training always measures accuracy: leave this layer out",
     "activation": "an activation is a separate layer: {op: relu}",
-    "identity": "leave this layer out",
-    "linearactivation": "leave this layer out",
     "input": "the input section describes the image: leave this layer out",
     "inputlayer": "the input section describes the image: leave this layer out",
     "data": "the data section describes the images: leave this layer out",
@@ -104,7 +108,7 @@ OP_HINTS = {
     "zeropad2d": "give padding to the layer that reads it",
     "zeropadding2d": "give padding to the layer that reads it",
     "constantpad2d": "give padding to the layer that reads it",
-    "sequential": "layers always form a chain: list them under layers",
+    "sequential": "give its layers to a group: {layers: [{op: NAME}, ...]}",
 }
 
 KEYS = """
@@ -149,7 +153,7 @@ drops: maxdrops ndrops
 kind: type name policy
 flip: mirror hflip horizontalflip randomhorizontalflip randomflip
 color_noise: colorjitter pcanoise lighting colornoise pca
-std: scale stddev
+std: scale stddev normalize normalization
 size: resize imagesize imgsize shorterside resizesize
 channels: c depth inchannels
 height: h rows
@@ -194,6 +198,9 @@ KEY_HINTS = {
     "criterion": "the loss is always cross-entropy: leave it out",
     "meanfile": "the mean of the training set is always subtracted: leave it out",
     "meansubtraction": "the mean of the training set is always subtracted",
+    "mean": "leave it out: the mean of the training set is subtracted, and weights"
+    " start with mean 0",
+    "crop": "the input section sets the size of crops: leave it out",
     "cropsize": "the input section sets the size of crops: leave it out",
     "numclasses": "out_features of the last linear layer sets it: leave it out",
     "classes": "out_features of the last linear layer sets it: leave it out",

@@ -86,7 +86,7 @@ class Layers:
 
 def _check_count(op: Op, count: int, key: str) -> Iterator[Diagnostic]:
     """An op reads as many inputs as it is made for."""
-    least, most = getattr(op, "inputs", (1, 1))
+    least, most = op.inputs
     if count < least:
         message = f"{op.op} reads at least {least} inputs, not {count}"
         help = "name them in a list: from: [NAME, NAME]"

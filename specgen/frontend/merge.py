@@ -6,10 +6,11 @@ the end, after the softmax, is hardly ever right, and a typo must not add a laye
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from dataclasses import replace
-from typing import Any, TypeGuard
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
 
 from specgen.diagnostics import (
     MOST_COMPARED,
@@ -20,14 +21,43 @@ from specgen.diagnostics import (
     short,
 )
 from specgen.frontend import ranges
+from specgen.frontend.places import (
+    KINDS,
+    LAYERS,
+    PLACED,
+    is_layers,
+    is_whole,
+    numbered,
+    of_instance,
+    paths,
+    same_kind,
+    without_after,
+)
 from specgen.graph import INPUT
 from specgen.source import Source
 
-LAYERS = ("layers",)
-PLACED = ("placement", "layers")
-NETWORK = ("input", "layers")  # the sections that define what the network computes
-TAGS = ("op", "kind")  # if one of these changes, the old mapping is replaced
-BASED_ON = "Based on "
+# The sections that define what the network computes.
+NETWORK = ("input", "params", "blocks", "layers")
+BASED_ON = "Based on: "
+
+
+@dataclass(slots=True)
+class Order:
+    """Entries beside each other, as an overlay changes them.
+
+    `followers` has, by entry, those that it puts after it; `lost` are new ones without
+    a place. `names` has all in order, even those that it removes, which are `gone`.
+    """
+
+    followers: dict[str, list[str]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+
+    @property
+    def new(self) -> set[str]:
+        """The new entries."""
+        return {name for names in self.followers.values() for name in names}
 
 
 class Merge:
@@ -42,12 +72,7 @@ class Merge:
         self.problems = list(base.problems)
         self.network_changed = False
         self.compared = 0  # names, to find near ones
-        # By layer, those that this overlay puts after it; new ones without a place.
-        self.followers: dict[str, list[str]] = {}
-        self.lost: list[str] = []
-        # The layers including those that this overlay removes, and the removed ones.
-        self.order: list[str] = []
-        self.gone: set[str] = set()
+        self.orders: dict[Path, Order] = {}  # what this overlay changes, by place
 
     def result(self) -> Source:
         """Return the merged source; a problem at a removed path loses its place."""
@@ -69,7 +94,7 @@ class Merge:
         self.files |= top.files
         self.problems += top.problems
         self.network_changed = False
-        self.followers, self.lost, self.order, self.gone = {}, [], [], set()
+        self.orders = {}
         data = {key: value for key, value in top.data.items() if key != "extends"}
         self._mapping(self.data, data, (), top)
         self._update_placement(top)
@@ -85,35 +110,59 @@ class Merge:
             here = (*path, key)
             if value is None and key in base:
                 removed.append(key)
-            elif value is None:
+            elif value is None and not of_instance(base, key, path):
                 self._missing("nothing-to-remove", "to remove", here, base, top)
-            elif path == LAYERS:
-                self._layer(base, key, value, top)
+            elif is_layers(path):
+                self._layer(base, key, value, here, top)
             else:
                 self._value(base, value, here, top)
         # Last, so that a new layer can follow one that it replaces.
-        if path == LAYERS:
-            self._arrange(base, removed)
+        if is_layers(path):
+            self._arrange(base, removed, path)
         for key in removed:
             self._touch((*path, key))
             self._forget(base.pop(key), (*path, key))
 
     def _value(self, base: dict[str, Any], value: Any, path: Path, top: Source) -> None:
         old = base.get(str(path[-1]))
-        if same_kind(old, value) and not _is_whole(value, path):
+        if isinstance(old, list) and isinstance(value, dict) and is_layers(path):
+            self._items(old, value, path, top)
+        elif same_kind(old, value) and not is_whole(value, path):
             if path in top.comments:
                 self.comments[path] = top.comments[path]
             self._mapping(old, value, path, top)
         else:
             self._replace(base, value, path, top)
 
-    def _layer(
-        self, layers: dict[str, Any], name: str, layer: Any, top: Source
+    def _items(
+        self, old: list[Any], over: dict[str, Any], path: Path, top: Source
     ) -> None:
-        path = (*LAYERS, name)
+        """Change items of a list of layers, by their numbers."""
+        items = {str(index): item for index, item in enumerate(old)}
+        removed = []
+        for key, value in over.items():
+            if key not in items:
+                default = f"it has the items 0 to {len(old) - 1}"
+                here = (*path, key)
+                self._missing("new-layer", "to change", here, (), top, default)
+            elif value is None:
+                removed.append(int(key))
+            else:
+                renamed = numbered(top, (*path, key))
+                self._value(items, value, (*path, int(key)), renamed)
+        old[:] = items.values()
+        for index in sorted(removed, reverse=True):
+            self._touch(path)
+            self._forget(old.pop(index), (*path, index))
+            for later in range(index, len(old)):
+                self._move(old[later], (*path, later + 1), (*path, later))
+
+    def _layer(
+        self, layers: dict[str, Any], name: str, layer: Any, path: Path, top: Source
+    ) -> None:
         fields = layer if isinstance(layer, dict) else {}
         if name not in layers:
-            self._new_layer(layers, name, fields, top)
+            self._new_layer(layers, name, fields, path, top)
             return
         if "after" in fields:
             message = (
@@ -123,14 +172,20 @@ class Merge:
             self._report(
                 top, Diagnostic("misplaced-after", message, place, at_key=True)
             )
-            layer = _without_after(fields)
+            layer = without_after(fields)
         self._value(layers, layer, path, top)
 
     def _new_layer(
-        self, layers: dict[str, Any], name: str, fields: dict[str, Any], top: Source
+        self,
+        layers: dict[str, Any],
+        name: str,
+        fields: dict[str, Any],
+        path: Path,
+        top: Source,
     ) -> None:
-        path = (*LAYERS, name)
-        if "op" not in fields:
+        order = self.orders.setdefault(path[:-1], Order())
+        known = fields.keys() & {"op", "after"} and fields.keys() & set(KINDS)
+        if not known:
             default = "a new layer needs op, and after: NAME to say where it goes"
             self._missing("new-layer", "to change", path, layers, top, default)
             return
@@ -149,28 +204,31 @@ class Merge:
             message = f"there is no layer {short(after)} to follow"
             near = self._nearest(after, layers)
             problem = Diagnostic("new-layer", message, path, help=near, span=place)
-        layer = _without_after(fields)
+        layer = without_after(fields)
         self._touch(path)
         self._adopt(layer, path, top)
         layers[name] = layer
         if problem:  # the layer stays at the end, so that it is checked
             self._report(top, problem)
-            self.lost.append(name)
+            order.lost.append(name)
         else:
-            self.followers.setdefault(after, []).append(name)
+            order.followers.setdefault(after, []).append(name)
 
-    def _arrange(self, layers: dict[str, Any], removed: Sequence[str]) -> None:
+    def _arrange(
+        self, layers: dict[str, Any], removed: Sequence[str], path: Path
+    ) -> None:
         """Put each new layer after the one it follows, before later followers."""
-        new = {name for names in self.followers.values() for name in names}
+        order = self.orders.setdefault(path, Order())
+        new = order.new
         waiting = [name for name in (INPUT, *layers) if name not in new][::-1]
-        order = []
+        names = []
         while waiting:
-            order.append(name := waiting.pop())
-            waiting += reversed(self.followers.get(name, []))
-        arranged = {name: layers[name] for name in order if name in layers}
+            names.append(name := waiting.pop())
+            waiting += reversed(order.followers.get(name, []))
+        arranged = {name: layers[name] for name in names if name in layers}
         layers.clear()
         layers.update(arranged)
-        self.order, self.gone = list(arranged), set(removed)
+        order.names, order.gone = list(arranged), set(removed)
 
     def _update_placement(self, top: Source) -> None:
         """Update the base's placement for added and removed layers.
@@ -180,11 +238,38 @@ class Merge:
         """
         placement = self.data.get("placement")
         entries = placement.get("layers") if isinstance(placement, dict) else None
-        if not self.order or not isinstance(entries, dict) or not entries:
+        if not isinstance(entries, dict) or not entries:
             return
-        own = {path[-1] for path in top.keys if path[:-1] == PLACED}
-        at = {name: index for index, name in enumerate(self.order)}
-        kept = [name for name in self.order if name not in self.gone]
+        own = {str(path[-1]) for path in top.keys if path[:-1] == PLACED}
+        for path in sorted(self.orders, key=len):
+            prefix = self._prefix(path)
+            if prefix is not None:
+                self._follow(entries, self.orders[path], prefix, own, path)
+
+    def _prefix(self, path: Path) -> str | None:
+        """Return what paths of these layers begin with, if that is one thing."""
+        data: Any = self.data
+        prefix = ""
+        for section, name in pairwise(path):
+            data = data.get(section) if isinstance(data, dict) else None
+            if name == LAYERS[0] and section != LAYERS[0]:
+                if not isinstance(data, dict) or "repeat" in data:
+                    return None
+                prefix += f"{section}."
+        return prefix if path[0] == LAYERS[0] else None
+
+    def _follow(
+        self,
+        entries: dict[str, Any],
+        order: Order,
+        prefix: str,
+        own: Collection[str],
+        path: Path,
+    ) -> None:
+        """Update a placement's `entries`, but those that the overlay itself gives."""
+        at = {f"{prefix}{name}": index for index, name in enumerate(order.names)}
+        gone = {f"{prefix}{name}" for name in order.gone}
+        kept = [name for name in at if name not in gone]
         for key, value in list(entries.items()):
             new_key = key if key in own else ranges.shrink(key, at, kept)
             if new_key in entries:
@@ -195,13 +280,13 @@ class Merge:
             else:
                 entries[new_key] = value
                 self._move(value, (*PLACED, key), (*PLACED, new_key))
-        new = {name for names in self.followers.values() for name in names}
-        found = ranges.missing(entries, kept, new.union(self.lost))
+        new = {f"{prefix}{name}" for name in order.new.union(order.lost)}
+        found = ranges.missing(entries, kept, new)
         for name, like in found.items():
             entries[name] = deepcopy(entries[like])
-            for path in _paths(entries[name], ()):
-                self._inherit((*PLACED, like, *path), (*PLACED, name, *path))
-            self.keys[*PLACED, name] = self.keys[*LAYERS, name]
+            for inner in paths(entries[name], ()):
+                self._inherit((*PLACED, like, *inner), (*PLACED, name, *inner))
+            self.keys[*PLACED, name] = self.keys[*path, name.removeprefix(prefix)]
 
     def _credit(self, over: dict[str, Any]) -> None:
         """Mark the base's description as that of another network."""
@@ -225,7 +310,7 @@ class Merge:
 
     def _adopt(self, value: Any, path: Path, top: Source) -> None:
         """Take the places of a value and its parts from its overlay."""
-        for here in _paths(value, path):
+        for here in paths(value, path):
             self.values[here] = top.values[here]
             if here in top.keys:
                 self.keys[here] = top.keys[here]
@@ -233,7 +318,7 @@ class Merge:
                 self.comments[here] = top.comments[here]
 
     def _forget(self, value: Any, path: Path) -> None:
-        for here in _paths(value, path):
+        for here in paths(value, path):
             self.values.pop(here, None)
             self.keys.pop(here, None)
             self.comments.pop(here, None)
@@ -247,7 +332,7 @@ class Merge:
     def _move(self, value: Any, old: Path, new: Path) -> None:
         if old == new:
             return
-        for path in _paths(value, ()):
+        for path in paths(value, ()):
             self._inherit((*old, *path), (*new, *path))
             if (*old, *path) in self.comments:
                 self.comments[*new, *path] = self.comments[*old, *path]
@@ -268,7 +353,7 @@ class Merge:
     ) -> None:
         """Report a key that the base does not have."""
         name = str(path[-1])
-        kind = "layer " if path[:-1] == LAYERS else ""
+        kind = "layer " if is_layers(path[:-1]) else ""
         message = f"there is no {kind}{short(name)} {what}"
         help = self._nearest(name, there) or default
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))
@@ -280,32 +365,3 @@ class Merge:
 
     def _report(self, top: Source, problem: Diagnostic) -> None:
         self.problems += top.locate([problem])
-
-
-def _paths(value: Any, path: Path) -> Iterator[Path]:
-    yield path
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _paths(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _paths(item, (*path, index))
-
-
-def _without_after(layer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in layer.items() if key != "after"}
-
-
-def same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
-    """Tell whether two values are mappings that can be merged."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return False
-    return all(tag not in old or new.get(tag, old[tag]) == old[tag] for tag in TAGS)
-
-
-def _is_whole(value: dict[str, Any], path: Path) -> bool:
-    """Tell whether a mapping has every key that is possible in its place.
-
-    A placement with devices and layers is a new one; with only one of them, a change.
-    """
-    return path == PLACED[:1] and value.keys() >= {"devices", "layers"}

@@ -19,7 +19,8 @@ from specgen.diagnostics import (
     nearest_help,
     short,
 )
-from specgen.frontend.merge import Merge, same_kind
+from specgen.frontend.merge import Merge
+from specgen.frontend.places import same_kind
 from specgen.source import MAX_BYTES, Source, parse
 from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters

@@ -5,23 +5,31 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from specgen.graph import around
+
 
 def shrink(key: str, at: Mapping[str, int], kept: Sequence[str]) -> str | None:
     """Return the key for what is left of the layers that it names, or None.
 
     `at` has the index of every layer before some are removed; `kept` has those that
-    stay, in order. A key that does not name layers is returned unchanged.
+    stay, in order. What a key names may be inside of these. A key that does not name
+    layers is returned unchanged.
     """
-    first, last = _ends(key)
-    if first not in at or last not in at or at[first] > at[last]:
+    ends = _ends(key)
+    first, last = (_member(end, at) for end in ends)
+    if first is None or last is None or at[first] > at[last]:
         return key
     start = bisect_left(kept, at[first], key=at.__getitem__)
     stop = bisect_right(kept, at[last], key=at.__getitem__)
     if start == stop:
         return None
-    ends = kept[start], kept[stop - 1]
-    if ends == (first, last):
+    left = kept[start], kept[stop - 1]
+    if left == (first, last):
         return key
+    ends = (
+        ends[0] if left[0] == first else left[0],
+        ends[1] if left[1] == last else left[1],
+    )
     return ends[0] if ends[0] == ends[1] else "..".join(ends)
 
 
@@ -35,8 +43,8 @@ def missing(
     at = {name: index for index, name in enumerate(layers)}
     pieces = []
     for key in keys:
-        first, last = _ends(key)
-        if first in at and last in at:
+        first, last = (_member(end, at) for end in _ends(key))
+        if first is not None and last is not None:
             pieces.append((at[first], at[last], key))
     pieces.sort()
     starts = [start for start, _, _ in pieces]
@@ -54,6 +62,11 @@ def missing(
         else:  # an old layer that no key names is an error in the spec
             like = its_key
     return found
+
+
+def _member(path: str, at: Collection[str]) -> str | None:
+    """Return which of these layers a path is, or is inside of."""
+    return next((name for name in around(path) if name in at), None)
 
 
 def _ends(key: str) -> tuple[str, str]:

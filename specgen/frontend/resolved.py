@@ -7,7 +7,7 @@ that value. Comments are those directly above keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ PLAIN = re.compile(r"[$A-Za-z0-9_./+-](?:[\w $*%<>=!./+&'(),;-]*[\w./+)])?", re.
 def resolved(spec: Spec, source: Source, *, origins: bool = False) -> str:
     """Return a spec as YAML; with `origins`, each value says where it comes from."""
     data = _complete(spec, source.data)
+    data["layers"] = _entries(spec.layers, source.data["layers"], "")
     data["init"] = data.get("init", {}) | _start(spec)
     side = spec.data.side(spec.input.height, spec.input.width)
     data["data"] = {"size": side} | data["data"]
@@ -54,6 +55,19 @@ def _complete(model: Any, data: Any) -> Any:
     else:
         known, left = dict(model or {}), {}
     return {key: _complete(known.get(key), value) for key, value in data.items()} | left
+
+
+def _entries(ops: Mapping[str, Any], data: Mapping[str, Any], prefix: str) -> Any:
+    """Complete layers with their defaults, also those in groups that are mappings."""
+    found = {}
+    for name, entry in data.items():
+        inner = entry.get("layers")
+        if isinstance(inner, Mapping) and "repeat" not in entry:
+            group = _entries(ops, inner, f"{prefix}{name}.")
+            found[name] = {**entry, "layers": group}
+        else:
+            found[name] = _complete(ops.get(f"{prefix}{name}"), entry)
+    return found
 
 
 def _default(value: Any) -> Any:
@@ -92,14 +106,33 @@ class _Writer:
                 yield f"{indent}# {comment}".rstrip()
             start = f"{indent}{_text(key)}:"
             text = _text(value) if isinstance(value, str) else _flow(value)
-            if isinstance(value, dict) and value and not self.fits(start + text, here):
-                yield start
-                yield from self.block(value, here)
-            else:
+            if self.fits(value, start + text, here):
                 yield self.with_origin(f"{start} {text}", here)
+            else:
+                yield start
+                write = self.block if isinstance(value, dict) else self.items
+                yield from write(value, here)
 
-    def fits(self, line: str, path: Path) -> bool:
-        """Tell whether a mapping goes on one line: a layer, or a few numbers."""
+    def items(self, data: Sequence[Any], path: Path) -> Iterator[str]:
+        """Yield the lines of a list of layers."""
+        indent = "  " * len(path)
+        for index, item in enumerate(data):
+            here = (*path, index)
+            for comment in self.source.comments.get(here, ()):
+                yield f"{indent}# {comment}".rstrip()
+            line = f"{indent}- {_flow(item)}"
+            if self.fits(item, line, here):
+                yield self.with_origin(line, here)
+            else:
+                first, *rest = self.block(item, here)
+                yield f"{indent}- {first.lstrip()}"
+                yield from rest
+
+    def fits(self, value: Any, line: str, path: Path) -> bool:
+        """Tell whether a value goes on one line: a layer, or a few numbers."""
+        has_layers = isinstance(value, list) and any(isinstance(v, dict) for v in value)
+        if not (value and (isinstance(value, dict) or has_layers)):
+            return True
         return (
             not self.origins
             and len(line) < FLOW_WIDTH

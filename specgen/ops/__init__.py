@@ -21,6 +21,7 @@ from specgen.ops.activation import (
     Softplus,
     Tanh,
 )
+from specgen.ops.arrangement import ChannelShuffle, Identity, Permute, Reshape
 from specgen.ops.conv import Conv2d
 from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
 from specgen.ops.join import Add, Chunk, Concat, Multiply
@@ -28,6 +29,7 @@ from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
 from specgen.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from specgen.ops.scale import LayerScale, Prelu
 from specgen.ops.upsampling import ConvTranspose2d, Upsample
 
 AnyOp = Annotated[
@@ -46,6 +48,8 @@ AnyOp = Annotated[
     | Hardsigmoid
     | Softplus
     | Mish
+    | Prelu
+    | LayerScale
     | BatchNorm2d
     | LayerNorm
     | GroupNorm
@@ -57,6 +61,10 @@ AnyOp = Annotated[
     | AdaptiveMaxPool2d
     | Upsample
     | Flatten
+    | Reshape
+    | Permute
+    | ChannelShuffle
+    | Identity
     | Dropout
     | Dropout2d
     | StochasticDepth

@@ -44,15 +44,14 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
 class Window:
     """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
 
-    With a `scale` the maps grow: so many rows of the output go with each row that the
-    window moves.
+    If it is `transposed`, it is not what a value reads but what a value is written to.
     """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int] = (1, 1)
-    scale: tuple[int, int] = (1, 1)
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,9 @@ class Saved:
 
     Besides the input, the output and parameters, `other` counts bytes per image, and
     `values` counts values of the input's type; `once` counts bytes for all images
-    together. `weight`: the weight is kept even if the
-    input needs no gradient. `view`: the output shares the input's memory. `scratch` is
-    not saved: bytes per image that the op needs only while it computes.
+    together. `weight`: the weight is kept even if the input needs no gradient. `view`:
+    the output shares the input's memory. `scratch` is not saved: bytes per image that
+    the op needs only while it computes.
     """
 
     input: bool = False
@@ -104,7 +103,8 @@ class TorchForm:
     """How an op appears in `model.py`.
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
-    applied in `forward`. Without either, what the op reads is what it gives. `pad` is
+    applied in `forward`. With both, what is built is a parameter, the last input of the
+    function. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
     argument; what is saved as the input is then the padded one. `helper` names a class
     that the file must define. `item` is the module in a list of modules, for an op that
@@ -117,6 +117,11 @@ class TorchForm:
     pad: tuple[int, int, int, int] | None = None
     helper: str | None = None
     item: Call | None = None
+
+    @property
+    def called(self) -> Call | None:
+        """The module, if `forward` calls it."""
+        return None if self.function else self.module
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +158,13 @@ class OnnxNode:
 class Owned:
     """A whole tensor of an op.
 
-    What is not `learned` is a buffer: training measures it. Weight decay applies to
-    what is learned and `decays`; a recipe may spare the rest. Shares cut the tensor
-    along axis `cut`; None means that each has its own copy of all of it.
+    What is not `learned` is a buffer: training measures it. Shares cut the tensor along
+    axis `cut`; None means that each has its own copy of all of it.
     """
 
     shape: Shape
     start: Start
     learned: bool = True
-    decays: bool = True
     cut: int | None = 0
 
 

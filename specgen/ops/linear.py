@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
     Call,
     OnnxNode,
@@ -31,29 +34,52 @@ class Linear(Weighted):
         Count, Field(description="number of outputs: in the last layer, one per class")
     ]
 
+    axis: Annotated[
+        Literal["last"] | None,
+        Field(description="last, if the input has several: over the last one only"),
+    ] = None
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        if self.axis and len(x) == 1:
+            yield Diagnostic(
+                "no-effect",
+                f"its input {x} has only one axis",
+                ("axis",),
+                help="leave it out",
+            )
+
     def output(self, x: Shape) -> Shape:
-        if len(x) != 1:
+        if len(x) != 1 and self.axis is None:
             raise Refusal(
                 "shape-mismatch",
                 f"linear needs features, but its input is {x}",
                 "op",
                 help="insert a layer {op: flatten} before it",
             )
-        return (self.out_features,)
+        return (*x[:-1], self.out_features)
 
     def weight(self, x: Shape) -> Shape:
-        return (self.out_features, x[0])
+        return (self.out_features, x[-1])
 
     def macs(self, x: Shape) -> int:
-        return self.out_features * x[0]
+        return self.out_features * volume(x)
 
     def part(self, share: range, x: Shape) -> Part:
-        local = self.model_copy(update={"out_features": len(share)})
-        return Part(local, (range(x[0]),))
+        if len(x) == 1:
+            local = self.model_copy(update={"out_features": len(share)})
+            return Part(local, (range(x[0]),))
+        if len(share) < x[0]:
+            raise Refusal(
+                "cannot-split",
+                "linear on the last axis cannot be split",
+                "axis",
+                help="place it on one device",
+            )
+        return Part(self, (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         args = (
-            str(x[0]),
+            str(x[-1]),
             str(self.out_features),
             *(() if self.bias else ("bias=False",)),
         )
@@ -62,7 +88,23 @@ class Linear(Weighted):
         return TorchForm(Saved(input=True), call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        return [OnnxNode("Gemm", ("x", *self.parameters(x)), {"transB": 1})]
+        if len(x) == 1:
+            return [OnnxNode("Gemm", ("x", *self.parameters(x)), {"transB": 1})]
+        product = OnnxNode("MatMul", ("x", "turned"))
+        if self.bias:
+            product = replace(product, name="product", shape=self.output(x))
+        return [
+            OnnxNode(
+                "Transpose",
+                ("weight",),
+                {"perm": (1, 0)},
+                name="turned",
+                shape=self.weight(x)[::-1],
+                per_image=False,
+            ),
+            product,
+            *([OnnxNode("Add", ("product", "bias"))] if self.bias else []),
+        ]
 
 
 class Flatten(Op):

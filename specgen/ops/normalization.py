@@ -70,8 +70,7 @@ class Norm(Op):
         if not self.affine:
             return {}
         return {
-            leaf: Owned((self._size(x),), constant(value), decays=False)
-            for leaf, value in self.init
+            leaf: Owned((self._size(x),), constant(value)) for leaf, value in self.init
         }
 
     def _call(self, name: str, sizes: dict[str, int], **options: object) -> Call:
@@ -92,11 +91,11 @@ class Norm(Op):
         """The weight and the bias that ONNX needs where there are none."""
         return {} if self.affine else {WEIGHT: (1.0,) * size, BIAS: (0.0,) * size}
 
-    def _saved(self, numbers: int, scratch: int = 0) -> Saved:
+    def _saved(self, numbers: int) -> Saved:
         """Beside x, so many numbers per image: in float32 where there is a weight."""
         if self.affine:
-            return Saved(input=True, other=FLOAT32 * numbers, scratch=scratch)
-        return Saved(input=True, values=numbers, scratch=scratch)
+            return Saved(input=True, other=FLOAT32 * numbers)
+        return Saved(input=True, values=numbers)
 
 
 class BatchNorm2d(Norm):
@@ -191,8 +190,12 @@ class LayerNorm(Norm):
         numbers = 2 * volume(x) // size  # mean and deviation of each vector
         channels = self.axis == "channels"
         name = "LayerNorm2d" if channels else "nn.LayerNorm"
+        # Inference has what is normalized, with channels last, beside its copy; by then
+        # the means and deviations are gone.
+        copied = channels and 1 < size < volume(x)
+        scratch = FLOAT32 * (volume(x) - numbers) if copied else 0
         return TorchForm(
-            self._saved(numbers, scratch=FLOAT32 * volume(x) if channels else 0),
+            replace(self._saved(numbers), scratch=scratch),
             self._call(name, {"normalized_shape": size}),
             helper=name if channels else None,
         )

@@ -101,19 +101,17 @@ class ConvTranspose2d(Weighted):
         return (self.out_channels, *size)
 
     def window(self, x: Shape) -> Window:
-        # A value of the output reads every stride-th of a window.
-        height, width = (
-            (self.dilation[axis] * (self.kernel_size[axis] - 1)) // self.stride[axis]
-            + 1
-            for axis in (0, 1)
-        )
-        return Window((height, width), (1, 1), (0, 0, 0, 0), scale=self.stride)
+        (top, left), window = self.padding, (self.kernel_size, self.stride)
+        padding = (top, top, left, left)
+        return Window(*window, padding, self.dilation, transposed=True)
 
     def weight(self, x: Shape) -> Shape:
         return (x[0], self.out_channels // self.groups, *self.kernel_size)
 
     def tensors(self, x: Shape) -> dict[str, Owned]:
         found = super().tensors(x)
+        if self.groups == 1:  # the first axis is the inputs, which all shares read
+            found["weight"] = replace(found["weight"], cut=1)
         if self.bias:
             found["bias"] = replace(found["bias"], shape=(self.out_channels,))
         return found
@@ -123,12 +121,15 @@ class ConvTranspose2d(Weighted):
 
     def part(self, share: range, x: Shape) -> Part:
         out, read = self.out_channels // self.groups, x[0] // self.groups
+        if self.groups == 1:
+            part = self.model_copy(update={"out_channels": len(share)})
+            return Part(part, (range(x[0]),))
         if share.start % out or share.stop % out:
-            # Elsewhere shares would cut the second axis of the weight, too.
+            # Shares within a group would cut the second axis of the weight, too.
             raise Refusal(
                 "cannot-split",
-                "conv_transpose2d can only be split between groups",
-                "groups" if self.groups > 1 else "op",
+                f"a share of {len(share)} channels cuts through groups of {out}",
+                "groups",
                 help="place it on one device",
             )
         first, last = share.start // out, share.stop // out
@@ -180,6 +181,9 @@ class Upsample(Op):
     ] = False
 
     def check_fields(self) -> Iterator[Diagnostic]:
+        if self.scale_factor == (1, 1):
+            message = "a factor of 1 changes nothing"
+            yield Diagnostic("no-effect", message, ("scale_factor",))
         if self.align_corners and self.mode == "nearest":
             yield Diagnostic(
                 "no-effect", "nearest has no corners to align", ("align_corners",)
@@ -191,8 +195,10 @@ class Upsample(Op):
         return (x[0], x[1] * height, x[2] * width)
 
     def window(self, x: Shape) -> Window:
-        kernel = (1, 1) if self.mode == "nearest" else (2, 2)
-        return Window(kernel, (1, 1), (0, 0, 0, 0), scale=self.scale_factor)
+        # Bilinear is a transposed convolution with triangles of twice the size.
+        height, width = self.scale_factor
+        size = (height, width) if self.mode == "nearest" else (2 * height, 2 * width)
+        return Window(size, self.scale_factor, (0, 0, 0, 0), transposed=True)
 
     def torch(self, x: Shape) -> TorchForm:
         args = [f"scale_factor={py(self.scale_factor)}"]

@@ -23,6 +23,7 @@ from specgen.plan import Plan, images, make_plan
 
 # A browser requests nothing and runs no other script, whatever a spec says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src"
+FIRST_TABLE = 4  # below the words, the picture, and the bars
 CLASSES = {"<": "l", ">": "r", "w": "why"}  # of cells, by the sides of their column
 
 
@@ -37,8 +38,12 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of one side; columns go left (<) or right (>), or break lines (w)."""
+    """A table of one side; columns go left (<) or right (>), or break lines (w).
 
+    Tables of the same `row` stand side by side.
+    """
+
+    row: int
     title: str
     heads: Sequence[str]
     sides: str
@@ -145,7 +150,7 @@ def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> T
     heads = ["layer", "op", *windows, "output", "parameters", "MACs", "devices"]
     heads += ["from"] if branches else []
     compared = views.compared(rows, others, pairs, of_layers=True)
-    return Table("Layers", heads, "<<>>>>>>><" + "<" * branches, compared)
+    return Table(FIRST_TABLE, "Layers", heads, "<<>>>>>>><" + "<" * branches, compared)
 
 
 def _tables(here: Network, there: Network | None) -> Iterator[Table]:
@@ -179,10 +184,10 @@ def _tables(here: Network, there: Network | None) -> Iterator[Table]:
             lambda network: views.notes(network.program),
         ),
     )
-    for title, heads, sides, view in kinds:
+    for row, (title, heads, sides, view) in enumerate(kinds, FIRST_TABLE + 1):
         if rows := view(here):
             others = view(there) if there else None
-            yield Table(title, heads, sides, views.compared(rows, others))
+            yield Table(row, title, heads, sides, views.compared(rows, others))
 
 
 def _changes(difference: Difference) -> list[Sequence[str]]:

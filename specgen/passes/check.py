@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
 from specgen.graph import Graph, PlacedGraph
-from specgen.ops.base import Op
+from specgen.ops.base import Op, volume
+from specgen.ops.normalization import Norm
 from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import MOST_STEPS, TOO_LARGE
@@ -80,14 +81,18 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
             "no-classes",
             f"the network ends in maps {last.shape}, not in one score per class",
             ("layers", last.name),
-            help="end it with flatten, linear and softmax layers",
+            help="end it with flatten, linear and softmax layers"
+            if volume(last.shape[1:]) > 1
+            else f"insert {{op: flatten}} after it: it has {last.shape[0]} scores",
         )
     if last.shape == (1,):
-        name = next((n.name for n in reversed(nodes) if n.parameters()), last.name)
+        made = next((n for n in reversed(nodes) if isinstance(n.op, Weighted)), last)
+        sizes = ("out_features", "out_channels")
+        key = next((size for size in sizes if hasattr(made.op, size)), "op")
         yield Diagnostic(
             "no-classes",
             "the network ends in a single score, so its loss is always 0",
-            ("layers", name, "out_features"),
+            ("layers", made.name, key),
             help="there must be at least two classes",
         )
 
@@ -114,9 +119,12 @@ def _check_starts(draft: Draft, ops: Sequence[Op]) -> Iterator[Diagnostic]:
     """A setting for parameters needs parameters that it applies to."""
     if draft.init:
         yield from check_default(draft.init, ops)
+    norms = any(isinstance(op, Norm) and op.affine for op in ops)
     biases = any(isinstance(op, Weighted) and op.bias for op in ops)
-    if draft.training and not biases:
+    if draft.training and not (biases or norms):
         yield from training.check_biases(draft.training)
+    if draft.training and not norms:
+        yield from training.check_norms(draft.training)
 
 
 def _check_whole(placed: PlacedGraph, problems: Problems) -> None:

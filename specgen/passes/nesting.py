@@ -150,4 +150,4 @@ def _is_list(group: Item) -> bool:
 
 def _is_module(layer: Placed) -> bool:
     form = layer.node.op.torch(*layer.node.input_shapes)
-    return len(layer.shares) == 1 and not form.pad and bool(form.module or form.item)
+    return len(layer.shares) == 1 and not form.pad and bool(form.called or form.item)

@@ -2,9 +2,10 @@
 
 Starting at the image, a window of k rows that are d apart (kernel size and dilation)
 widens the field by (k - 1) * d * j rows, where neighbors in its input are j rows of the
-image apart. If it moves by s rows (stride), neighbors in its output are s * j apart.
-This is equation (2) of Araujo, Norris & Sim, "Computing Receptive Fields of
-Convolutional Neural Networks", Distill 2019.
+image apart. If it moves by s rows (stride), neighbors in its output are s * j apart; if
+it upsamples, fewer. Of several inputs, the widest field counts. This is equation (2) of
+Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks",
+Distill 2019.
 
 Padding moves the field but does not change its size: at the edges, part of it is
 padding. So it can be larger than the image.
@@ -12,10 +13,17 @@ padding. So it can be larger than the image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
 from typing import NamedTuple
 
-from specgen.graph import Graph
-from specgen.ops.base import Shape
+from specgen.graph import INPUT, Graph
+from specgen.ops.base import Shape, Window
+
+PIXEL = Window((1, 1), (1, 1), (0, 0, 0, 0))
+# Rows of the image that a value depends on, and those between two neighbors.
+Extent = tuple[Fraction, Fraction]
 
 
 class LastMap(NamedTuple):
@@ -32,14 +40,27 @@ class LastMap(NamedTuple):
 
 def last_map(graph: Graph) -> LastMap:
     """Return the last map of a network, and its receptive field."""
-    shape, field, apart = graph.input_shape, [1, 1], [1, 1]
+    one = Fraction(1), Fraction(1)
+    found = {INPUT: (one, one)}  # by value: along height and width
+    last, shape = INPUT, graph.input_shape
     for node in graph.nodes:
-        if len(node.shape) != 3:
-            break
-        shape = node.shape
-        if window := node.op.window(*node.input_shapes):
-            for axis in (0, 1):
-                steps = (window.kernel_size[axis] - 1) * window.dilation[axis]
-                field[axis] += steps * apart[axis]
-                apart[axis] *= window.stride[axis]
-    return LastMap(shape, (field[0], field[1]))
+        if len(node.shape) == 3 and found.keys() >= {*node.inputs}:
+            window = node.op.window(*node.input_shapes) or PIXEL
+            rows, columns = (
+                _extent([found[name][axis] for name in node.inputs], window, axis)
+                for axis in (0, 1)
+            )
+            found[node.name] = (rows, columns)
+            last, shape = node.name, node.shape
+    (height, _), (width, _) = found[last]
+    return LastMap(shape, (ceil(height), ceil(width)))
+
+
+def _extent(read: Sequence[Extent], window: Window, axis: int) -> Extent:
+    # A factor for whole maps sees more; its neighbors, if it had any, would be farther.
+    size, apart = max(size for size, _ in read), min(apart for _, apart in read)
+    steps = (window.kernel_size[axis] - 1) * window.dilation[axis]
+    stride = Fraction(window.stride[axis])
+    if window.transposed:
+        steps, stride = steps // window.stride[axis], 1 / stride
+    return size + steps * apart, apart * stride

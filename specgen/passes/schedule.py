@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import zip_longest
 
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
+from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run, Step
 from specgen.passes.shares import LETTERS, letters
@@ -145,6 +146,7 @@ class _Writer:
             and all(self._readers[value] == 1 for value in made)
             and not node.op.macs(*node.input_shapes)
             and not node.op.torch(*node.input_shapes).pad
+            and not isinstance(node.op.torch(*node.input_shapes).function, Infix)
             and len(self._growing) < MOST_CALLS
         )
 

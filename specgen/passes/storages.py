@@ -138,7 +138,7 @@ class _Run:
         """Run one share; return its output."""
         self._step += 1
         form = share.op.torch(*share.input_shapes)
-        if isinstance(form.function, Infix):
+        if isinstance(form.function, Infix) and not form.module:
             return self._fold(layer, share, form.saved)
         saved = form.saved
         learns, item = share.name in self._learning, self._item(share.name)

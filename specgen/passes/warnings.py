@@ -42,8 +42,8 @@ def _warning(code: str, message: str, *path: str, help: str) -> Diagnostic:
 
 def _unread(node: Node, window: Window) -> Iterator[Diagnostic]:
     """Rows and columns between windows, and beyond the last one."""
-    if window.kernel_size == (1, 1):  # made to take every second value
-        return
+    if window.transposed or window.kernel_size == (1, 1):
+        return  # it skips nothing, or is made to take every second value
     for axis, what in enumerate(("rows", "columns")):
         length, count = node.x[1 + axis], node.shape[1 + axis]
         reach = window.dilation[axis] * (window.kernel_size[axis] - 1) + 1

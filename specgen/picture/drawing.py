@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from specgen.graph import INPUT
+from specgen.picture.arrows import brackets, image, incoming, leaving
 from specgen.picture.geometry import (
     FOOTER,
     HEAD,
@@ -24,7 +25,6 @@ from specgen.picture.geometry import (
     Row,
     in_rows,
 )
-from specgen.picture.lines import brackets, image, incoming, leaving
 from specgen.picture.stages import Stage, arriving
 from specgen.picture.style import MARKERS, STYLE
 from specgen.picture.words import cut, lines, number, shown, text
@@ -34,7 +34,7 @@ from specgen.tables import dimensions
 
 HEAD_ROOM = 80  # for the words of a lane
 MOST_LINES = 6  # of the words of a column
-SQUEEZED = 1.15  # how much longer than its room a name may be before it is cut
+SQUEEZED = 1.2  # how much longer than its room a name may be before it is cut
 
 
 def draw(plan: Plan, marked: Collection[str] = ()) -> str:
@@ -154,8 +154,8 @@ def _labels(stage: Stage, y: float) -> Iterator[str]:
     """The layers of a column, below the lanes."""
     head, *others = stage.layers
     title = lines([head.name], SQUEEZED * ROOM, 12, 3, bold=True)
-    words = lines([head.op, *_window(head)], ROOM, 10, 2)
-    names = [_within(layer.name, head.name) for layer in others]
+    words = lines([head.op, *_window(head)], ROOM, 10, 3)
+    names = [_within(layer, head.name) for layer in others]
     names = [*(f"{name}," for name in names[:-1]), *names[-1:]]
     words += lines(names, ROOM, 10, MOST_LINES - len(title) - len(words))
     for line in title:
@@ -166,10 +166,10 @@ def _labels(stage: Stage, y: float) -> Iterator[str]:
         y += 13
 
 
-def _within(name: str, head: str) -> str:
-    """A path without what it shares with that of its column, unless only a number."""
-    rest = name.removeprefix(f"{head.rpartition('.')[0]}.")
-    return name if rest.isdecimal() else rest
+def _within(layer: LayerPlan, head: str) -> str:
+    """A path without what it shares with that of its column; an op for a number."""
+    rest = layer.name.removeprefix(f"{head.rpartition('.')[0]}.")
+    return layer.op if rest.isdecimal() else rest
 
 
 def _window(layer: LayerPlan) -> list[str]:

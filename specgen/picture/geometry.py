@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
-from specgen.ops.base import Shape
+from specgen.ops.base import Shape, volume
 from specgen.picture.stages import Stage, stages
 from specgen.picture.ways import Way, tracks, ways
 from specgen.picture.words import number
@@ -26,7 +26,7 @@ ROOM = PITCH - GUTTER  # for the words of a column
 PAD, TRACK = 8, 8  # of a lane; between the tracks above its blocks
 WORDS = 36  # below a block: its shape, and what it fetches
 GAP = 10  # between lanes
-LABELS = 86  # below the lanes: a column's layers
+LABELS = 94  # below the lanes: a column's layers
 BRACKETS = 28  # below these, where blocks are repeated
 TALLEST = 100  # of a block, front and oblique together; less in many lanes
 TITLE, FOOTER = 66, 46
@@ -61,7 +61,7 @@ class Block:
         """Of the oblique edges, right and up."""
         if not self.shape[1:]:
             return 3
-        return min(2 * log2(1 + self.shape[2]), 16) / TALLEST * self.tallest
+        return min(2 * log2(1 + volume(self.shape[2:])), 16) / TALLEST * self.tallest
 
     @property
     def thickness(self) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 
 from specgen.diagnostics import printable
@@ -18,6 +20,7 @@ def width(words: str, size: float, *, bold: bool = False) -> float:
     return sum(map(_em, words)) * size * (BOLD if bold else 1)
 
 
+@cache
 def _em(character: str) -> float:
     if character in " .,:;'|!()[]ijltfr/":
         return NARROW
@@ -32,9 +35,10 @@ def cut(words: str, room: float, size: float, *, bold: bool = False) -> str:
     """Return as much of a text as there is room for."""
     if width(words, size, bold=bold) <= room:
         return words
-    while words and width(f"{words}...", size, bold=bold) > room:
-        words = words[:-1]
-    return f"{words.rstrip(' ,')}..."
+    longer = bisect_right(
+        range(len(words)), room, key=lambda n: width(f"{words[:n]}...", size, bold=bold)
+    )
+    return f"{words[: max(longer - 1, 0)].rstrip(' ,')}..."
 
 
 def lines(
@@ -50,6 +54,8 @@ def lines(
 
     found: list[str] = []
     for piece in pieces:
+        if len(found) == most and width(found[-1], size) > room:
+            break  # it is cut before this piece, one of thousands perhaps
         space = " "
         for part in (
             [piece] if fits(piece) else re.findall(r"[^_.]*[_.]|[^_.]+$", piece)

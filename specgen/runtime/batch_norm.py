@@ -7,17 +7,16 @@ from torch import distributed, nn
 from . import parallel
 
 
-def use_batch_statistics(net: nn.Module, images: int, least: int) -> None:
+def use_batch_statistics(net: nn.Module, images: int, total: int, least: int) -> None:
     """Let batch norms use the mean and variance of the batch, if it is large enough.
 
     With fewer than `least` images there is no variance. They then use the running
-    statistics, as in evaluation, and leave them as they are.
+    statistics, as in evaluation, and leave them as they are. A batch norm that is
+    synchronized uses the `total` of all processes, others the `images` of this one.
     """
-    several = parallel.world_size() > 1
     for norm in _norms(net):
-        # One that is synchronized uses the images of all processes, however few.
-        if type(norm) is nn.BatchNorm2d or not several:
-            norm.train(images >= least)
+        synchronized = type(norm) is not nn.BatchNorm2d
+        norm.train((total if synchronized else images) >= least)
 
 
 def share_statistics(net: nn.Module) -> None:

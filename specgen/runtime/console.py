@@ -42,7 +42,7 @@ def explain(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return the text with \-escapes for all that a terminal would act on.
+    r"""Return the text with \-escapes for everything a terminal would act on.
 
     Text from files can have line breaks that forge a message, or control sequences.
     """
@@ -146,7 +146,7 @@ class Stream:
         if self.must_be_read:
             if isinstance(error, BrokenPipeError):
                 sys.exit(UNREAD)
-            raise error
+            raise UserError(f"cannot write the output: {error.strerror}") from None
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

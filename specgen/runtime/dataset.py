@@ -162,7 +162,7 @@ class PackedImages(Images):
 
 
 def open_split(root: Path, split: str, size: int) -> Images:
-    """Find the images of a split. DataError lists all that is wrong with it."""
+    """Find the images of a split. DataError lists everything wrong with it."""
     images = _find(root, split, size)
     problems = images.problems + _one_class(images)
     if problems:
@@ -171,7 +171,7 @@ def open_split(root: Path, split: str, size: int) -> Images:
 
 
 def open_data(root: Path, size: int) -> tuple[Images, Images]:
-    """Find the splits train and val. DataError lists all that is wrong with them."""
+    """Find the splits train and val. DataError lists everything wrong with them."""
     train, val = _find(root, "train", size), _find(root, "val", size)
     problems = train.problems + val.problems + _one_class(train)
     if train.classes and val.classes:

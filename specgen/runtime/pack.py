@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import console
 from .dataset import SKIP, Images, batches, open_data
 from .errors import DataError, UserError
-from .files import atomic_write, lock_folder, open_file
+from .files import amount, atomic_write, lock_folder, open_file
 from .images import explain
 from .loading import Loader
 from .shards import INDEX, Index, Listing, read_listing, shard_path, write_list
@@ -59,7 +59,7 @@ def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> Non
     """
     if (source / INDEX).is_file():
         raise DataError(f"{str(source)!r} is already packed")
-    if out.resolve().is_relative_to(source.resolve()):
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
         raise DataError("OUT must be a folder outside DIR")
     splits = open_data(source, size)
     out.mkdir(parents=True, exist_ok=True)
@@ -105,8 +105,8 @@ def _check_space(out: Path, needed: int) -> None:
     needed -= sum(shard.lstat().st_size for shard in out.glob("*.pixels"))
     free = shutil.disk_usage(out).free
     if needed > free:
-        gigabytes = f"{needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
-        raise DataError(f"{str(out)!r} needs {gigabytes}")
+        free_now = f"but only {amount(free)} is free"
+        raise DataError(f"{str(out)!r} needs {amount(needed)}, {free_now}")
 
 
 def _fingerprint(images: Images, indices: Sequence[int]) -> str:

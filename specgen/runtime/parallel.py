@@ -226,7 +226,7 @@ def _is_first(store: Any, without: bool) -> bool:
 
 
 def compile_network(net: nn.Module) -> nn.Module:
-    """Return the network compiled. Raises UserError where that is not possible."""
+    """Return the network compiled. Raises UserError if that is not possible."""
     if world_size() > 1:  # their shares of a batch change in size, down to none
         raise UserError("--compile works only in a single process")
     device = next(net.parameters()).device
@@ -255,10 +255,7 @@ def replicate(net: nn.Module) -> nn.Module:
         raise UserError(
             "two processes cannot share a GPU: start fewer, or see --devices"
         )
-    # Only evaluation reads buffers: see batch_norm.
-    return DistributedDataParallel(
-        net, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    return DistributedDataParallel(net, gradient_as_bucket_view=True)
 
 
 def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:

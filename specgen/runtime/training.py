@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -22,10 +23,11 @@ from .checkpoint import Run
 from .dataset import SKIP, Images, batches, fingerprint
 from .errors import ADVICE, CheckpointError, DataError, DivergedError, UserError
 from .evaluation import Scores, default_workers
-from .files import lock_folder
+from .files import amount, lock_folder
 from .images import explain
 from .loading import Batch
 
+METRICS = "metrics.csv"
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
 OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
@@ -96,7 +98,13 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     did not ask to resume from, or if it has no room for those of `net`.
     """
     output: Path = args.output
+    path = output / "checkpoint.safetensors"
+    source = Path(args.resume or path)
+    resumes = args.resume is not None and os.path.realpath(source) == os.path.realpath(
+        path
+    )
     try:
+        _has_checkpoint(path, resumes)  # what is refused must not lock others out
         output.mkdir(parents=True, exist_ok=True)
         locked = lock_folder(output)
     except OSError as error:
@@ -104,18 +112,25 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
         raise UserError(f"cannot write to {output}: {reason}") from None
     if not locked:
         raise UserError(f"another run writes to {output}")
-    # Only now: until it was locked, another run could still write one.
-    path = output / "checkpoint.safetensors"
-    source = Path(args.resume or path)
-    exists = path.exists()
-    if exists and (args.resume is None or source.resolve() != path.resolve()):
-        raise UserError(f"{path} exists: give --resume, or another --output")
+    # Once more: until it was locked, another run could still write one.
+    exists = _has_checkpoint(path, resumes)
+    for name in (path.name, METRICS, curves.PICTURE):
+        if (output / name).is_dir():
+            raise UserError(f"{output / name} is a folder: move it elsewhere")
     check_space(output, net, copies=1 if exists else 2)
     if args.resume or exists:
         return source
     if args.resume is not None:
         print(f"there is no checkpoint {path} yet: starting a new run")
     return None
+
+
+def _has_checkpoint(path: Path, resumes: bool) -> bool:
+    """Whether there is a checkpoint. Raises UserError if the run would replace it."""
+    exists = path.exists()
+    if exists and not resumes:
+        raise UserError(f"{path} exists: give --resume, or another --output")
+    return exists
 
 
 def check_space(output: Path, net: nn.Module, copies: int) -> None:
@@ -125,10 +140,10 @@ def check_space(output: Path, net: nn.Module, copies: int) -> None:
     size = 2 * weights + buffers  # with velocities
     free = shutil.disk_usage(output).free
     if free < copies * size:
-        have = f"{output} has {free / 1e6:,.0f} MB free"
+        have = f"{output} has {amount(free)} free"
         raise UserError(
-            f"{have}, and checkpoints need {copies * size / 1e6:,.0f} MB: "
-            f"one takes {size / 1e6:,.0f} MB, and is kept until the next is written"
+            f"{have}, and checkpoints need {amount(copies * size)}: "
+            f"one takes {amount(size)}, and is kept until the next is written"
         )
 
 
@@ -241,7 +256,7 @@ class Session:
         self.args = args
         self.output: Path = args.output
         self.path = self.output / "checkpoint.safetensors"
-        self.metrics = self.output / "metrics.csv"
+        self.metrics = self.output / METRICS
         self.cut_short = False
         self.rows = run.history  # of metrics.csv
         self.signaled = parallel.catch_signals()
@@ -347,13 +362,12 @@ class Session:
     def close(self) -> None:
         """Draw the curves and say where everything is; exit 130 if a signal came."""
         self.progress.bar.close()
-        print(f"checkpoint in {self.path}, metrics in {self.metrics}", end=", ")
+        drawn = "no curves: no epoch is complete yet"
         if self.rows:
             picture = self.output / curves.PICTURE
             parallel.rank_zero_only(curves.draw)([self.metrics], picture)
-            print(f"curves in {picture}")
-        else:
-            print("no curves: no epoch is complete yet")
+            drawn = f"curves in {picture}"
+        print(f"checkpoint in {self.path}, metrics in {self.metrics}, {drawn}")
         if self.stopped():
             # All flags as they were; of two --resume the last one counts.
             again = [*parallel.launch_command(), *sys.argv]

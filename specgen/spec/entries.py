@@ -36,31 +36,23 @@ def _repeat(value: object) -> object:
     raise PydanticCustomError("repeat", message)
 
 
-Reads = Annotated[
-    str | Annotated[list[str], Field(min_length=1)],
-    Field(
-        description="the layer that this one reads, or a list of several; without it,"
-        " the one before. `input` is the image, or in a block what the block reads"
-    ),
-]
+Reads = str | Annotated[list[str], Field(min_length=1)]
 When = Annotated[
     Any,
     BeforeValidator(_when),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, EXPRESSION_SCHEMA]}),
-    Field(description="if false, this is left out: what reads it reads its input"),
 ]
 Repeat = Annotated[
     Any,
     BeforeValidator(_repeat),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, EXPRESSION_SCHEMA]}),
-    Field(description="how often it is there: each instance reads the one before"),
 ]
 Values = Annotated[
     dict[str, Any],
     WithJsonSchema(
         {
             "type": "object",
-            "additionalProperties": {"type": ["number", "boolean", "string"]},
+            "additionalProperties": {"type": ["number", "boolean", "string", "null"]},
         }
     ),
 ]
@@ -69,9 +61,18 @@ Values = Annotated[
 class Wiring(Strict):
     """What an entry reads, whether it is there, and how often."""
 
-    from_: Reads | None = Field(None, alias="from")
-    when: When | None = None
-    repeat: Repeat | None = None
+    from_: Reads | None = Field(
+        None,
+        alias="from",
+        description="the layer that this one reads, or a list of several; without it,"
+        " the one before. `input` is the image, or in a block what the block reads",
+    )
+    when: When | None = Field(
+        None, description="if false, this is left out: what reads it reads its input"
+    )
+    repeat: Repeat | None = Field(
+        None, description="how often it is there: each instance reads the one before"
+    )
     names: Annotated[
         str | None,
         Field(

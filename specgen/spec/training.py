@@ -44,6 +44,13 @@ class Sgd(Strict):
     decay_biases: Annotated[
         bool, Field(description="whether weight_decay applies to biases, too")
     ] = True
+    decay_norms: Annotated[
+        bool,
+        Field(
+            description="whether weight_decay applies to weights and biases of batch,"
+            " layer and group norms, too"
+        ),
+    ] = True
     lr_multipliers: LrMultipliers = LrMultipliers()
 
 
@@ -143,6 +150,15 @@ class Training(Strict):
         return self.precision == "bfloat16"
 
 
+def check_norms(training: Training) -> Iterator[Diagnostic]:
+    """Yield the setting for norms, for a network in which they learn nothing."""
+    sgd = training.optimizer
+    if not sgd.decay_norms and sgd.weight_decay > 0:
+        place = ("training", "optimizer", "decay_norms")
+        message = "no layer is a norm with a weight"
+        yield Diagnostic("no-effect", message, place, at_key=True)
+
+
 def check_biases(training: Training) -> Iterator[Diagnostic]:
     """Yield the settings for biases, for a network without any.
 
@@ -163,13 +179,15 @@ def check(training: Training) -> Iterator[Diagnostic]:
     """Yield numbers of a recipe that contradict each other or change nothing."""
     here = ("training",)
     sgd, schedule, epochs = training.optimizer, training.schedule, training.epochs
-    if not sgd.decay_biases and not sgd.weight_decay:
-        yield Diagnostic(
-            "no-effect",
-            "without weight_decay there is none on biases either",
-            (*here, "optimizer", "decay_biases"),
-            help="remove it, or give weight_decay",
-        )
+    spared = {"biases": not sgd.decay_biases, "norms": not sgd.decay_norms}
+    for what, is_spared in spared.items():
+        if is_spared and not sgd.weight_decay:
+            yield Diagnostic(
+                "no-effect",
+                f"without weight_decay there is none on {what} either",
+                (*here, "optimizer", f"decay_{what}"),
+                help="remove it, or give weight_decay",
+            )
     if training.accumulate > training.batch_size:
         yield Diagnostic(
             "training-mismatch",

@@ -136,7 +136,7 @@ def observe(net: nn.Module, program: Program) -> Seen:
     costs = counter.get_flop_counts()
     flops: Counter[str] = Counter()
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             ops = costs.get(f"{type(net).__name__}.{name}", {})
             flops[layers.get(name, name)] += sum(ops.values()) // IMAGES
     if program.graph.has_probabilities:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from specgen.compiler import Program, render
+from specgen.graph import state_order
 from specgen.passes import cost
 from specgen.passes.placement import on_one_device
 from specgen.passes.routine import Apply, walk
@@ -51,11 +52,8 @@ def _checks(program: Program, one: Program, folder: Path) -> Iterator[Check]:
 
     net = _once(lambda: measure.on_cpu(model, program))
     reference = _once(lambda: measure.on_cpu(folder / "reference.py", one))
-    planned_state = {
-        name: list(shape)
-        for layer in plan.layers
-        for name, shape in layer.tensors.items()
-    }
+    tensors = {k: v for layer in plan.layers for k, v in layer.tensors.items()}
+    planned_state = {name: list(tensors[name]) for name in state_order(tensors)}
     yield compare("parameters", plan.parameters, lambda: measure.parameters(net()))
     yield compare(
         "state_dict", planned_state, lambda: measure.state_shapes(net()), in_order
@@ -141,7 +139,7 @@ def _modules(program: Program) -> list[str]:
     for routine, step in walk(schedule(program.placed)):
         for layer in step.layers if isinstance(step, Apply) else ():
             form = layer.node.op.torch(*layer.node.input_shapes)
-            if form.module or (routine.sequence and form.item):
+            if form.called or (routine.sequence and form.item):
                 found.append(layer.node.name)
     return found
 

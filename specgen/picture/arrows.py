@@ -1,4 +1,4 @@
-"""The lines of a picture: along a lane, across lanes, past columns."""
+"""The arrows of a picture: along a lane, across lanes, past columns; and brackets."""
 
 from __future__ import annotations
 
@@ -149,7 +149,8 @@ def brackets(row: Row) -> Iterator[str]:
         if paths:
             first, *_, last = [*group] * 2
             left, right = row.x(first) - ROOM / 2, row.x(last) + ROOM / 2
-            line = f"M{number(left)} {number(y - 4)}v4H{number(right)}v-4"
+            x, end, up, down = map(number, (left, right, y - 4, y))
+            line = f"M{x} {up}V{down}H{end}V{up}"
             yield f'<path class="k" d="{line}"/>'
             words = f"x {len(paths)}: {', '.join(ranges(paths, paths))}"
             middle = (left + right) / 2
