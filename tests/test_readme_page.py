@@ -17,7 +17,9 @@ GAP = re.compile(r"^ *\.\.\.\n", re.M)  # what a quotation leaves out
 def quoted(language: str) -> list[str]:
     """The pieces of code in a language, without gaps."""
     found = CODE.findall((ROOT / "README.md").read_text())
-    pieces = [piece for name, code in found if name == language for piece in GAP.split(code)]
+    pieces = [
+        piece for name, code in found if name == language for piece in GAP.split(code)
+    ]
     return [piece.rstrip() for piece in pieces if piece.strip()]
 
 
