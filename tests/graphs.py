@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 from strategies import (
-    RELU,
     WIDE,
     Data,
     convolutions,
@@ -23,6 +22,7 @@ from strategies import (
 from specgen.ops.base import Shape
 
 MOST_JOINED = 4
+RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
 
 
 class Drawing:
