@@ -164,7 +164,9 @@ def test_folders_of_images_are_read_without_torch_and_despite_bad_ones() -> None
         text=True,
         env={"PYTHONPATH": str(ROOT)},
     )
-    assert done.stdout == "Wanted(classes=2, size=56, image=64) False\n", done.stderr
+    assert done.stdout == "Wanted(classes=2, size=56, image=64, channels=1) False\n", (
+        done.stderr
+    )
 
 
 def test_without_pillow_the_size_must_be_given(
