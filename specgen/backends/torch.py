@@ -219,7 +219,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         ],
         bare=any(node.name in node.tensors() for node in graph.nodes),
         copied=any(
-            own.cut is None for layer in split for own in layer.node.tensors().values()
+            own.cut is None for node in graph.nodes for own in node.tensors().values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
