@@ -55,7 +55,9 @@ FUNCTIONAL = "torch.nn.functional"  # imported as F
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
+        FUNCTIONAL: {"F"},
         "collections.abc": {"Callable", "Iterator"},
+        "functools": {"cache"},
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
