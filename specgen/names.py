@@ -44,8 +44,8 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
 Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
-Sequence SpatialResponseNorm StochasticDepth Tensor annotations cut_shares exchange
-gather join_shares nn once_differentiable torch
+Sequence SpatialResponseNorm StochasticDepth Tensor annotations cache cut_shares
+exchange gather join_shares nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 
