@@ -82,6 +82,7 @@ lock: | $(BIN)/uv ## pin the environment; UPGRADE=--upgrade takes the newest ver
 
 fuzz: $(INSTALLED) ## 20,000 mutated specs: each must build or give an error with its place
 	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 $(BIN)/pytest -s tests/test_fuzz.py
+	OMP_NUM_THREADS=1 SPECGEN_GRAPHS=1000 $(BIN)/pytest tests/test_graphs.py
 
 lint: $(INSTALLED) ## ruff: format and rules
 	$(BIN)/ruff format --check .

@@ -100,7 +100,7 @@ def _key(content: bytes) -> str:
 
 @cache
 def _generator() -> bytes:
-    """Return a digest of all that a build runs: own code, templates, Python, packages.
+    """Return a digest of what a build runs: own code, templates, Python, packages.
 
     Computed once, so it describes the code that this process started with.
     """

@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 from strategies import (
-    RELU,
     WIDE,
     Data,
     convolutions,
@@ -23,6 +22,7 @@ from strategies import (
 from specgen.ops.base import Shape
 
 MOST_JOINED = 4
+RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
 
 
 class Drawing:
@@ -63,7 +63,6 @@ class Drawing:
             st.one_of(
                 keeping(x),
                 keeping(x),
-                RELU,
                 fitting(x, norms(x), pools(), others(x)),
                 fitting(x, convolutions(x)),
                 chunks(x),
@@ -116,7 +115,7 @@ class Drawing:
             if self.draw(st.booleans()):
                 last = self.apply(self.draw(chunks(self.shapes[last])), last)
             wide = self.apply(self.draw(linears()), last)
-            active = self.apply(self.draw(RELU | others(self.shapes[wide])), wide)
+            active = self.apply(self.draw(others(self.shapes[wide])), wide)
             if self.shapes[active] == self.shapes[wide] and self.draw(st.booleans()):
                 self.add({"op": "add"}, [wide, active], self.shapes[wide])
         count = self.draw(st.integers(2, 5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specgen.graph import INPUT, Node, PlacedGraph
+from specgen.graph import Node, PlacedGraph
 from specgen.ops.activation import Softmax
 from specgen.ops.base import volume
 from specgen.ops.conv import Conv2d
@@ -42,10 +42,12 @@ def check_least(placed: PlacedGraph) -> None:
         crossed: dict[tuple[str, str], list[int]] = {}
         for move in layer.moves:
             for piece, read in zip(move.pieces, move.reads, strict=True):
-                if piece.device != move.device:
+                there = held.get((move.value, piece.device), set())
+                if piece.device == move.device:  # or it has just come there
+                    there = there | {*crossed.get((move.value, move.device), [])}
+                else:
                     crossed.setdefault((move.value, move.device), []).extend(read)
-                if piece.value != INPUT:
-                    assert {*read} <= held[move.value, piece.device]
+                assert {*read} <= there or piece.device == ""
         needed: dict[tuple[str, str], set[int]] = {}
         for share in layer.shares:
             for index, value in enumerate(node.inputs):

@@ -99,6 +99,8 @@ NORMS: list[Example] = [
     ({"op": "group_norm", "num_groups": 2}, MAPS),
     ({"op": "group_norm", "num_groups": 4, "affine": False, "eps": 0.01}, MAPS),
     ({"op": "layer_norm", "axis": "channels"}, MAPS),
+    ({"op": "layer_norm", "axis": "channels"}, (4, 1, 1)),
+    ({"op": "layer_norm", "axis": "channels"}, (1, 5, 6)),
     ({"op": "layer_norm", "axis": "channels", "affine": False}, MAPS),
     ({"op": "layer_norm", "axis": "last", "eps": 1e-6}, MAPS),
     ({"op": "layer_norm", "axis": "last", "affine": False}, FEATURES),

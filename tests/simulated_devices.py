@@ -93,16 +93,50 @@ class Simulation:
             outputs = [name for name in node.output if device in regions[name]]
             if not outputs:
                 continue
-            for name in node.input if node.op_type != "Concat" else ():
-                if name not in given:
+            for name in node.input:
+                if name not in given and node.op_type != "Concat":
                     raise SimulationError(f"{node.name}: {device} was not given {name}")
-            inputs = [given[name] for name in node.input if name in given]
+            if node.op_type in ("Concat", "Slice"):
+                where = {name: regions[name][device] for name in given}
+                self.shards[node.output[0]].append(
+                    self._arrange(
+                        node, given, where, device, regions[outputs[0]][device]
+                    )
+                )
+                continue
+            inputs = [given[name] for name in node.input]
             results = compute(node, inputs, len(outputs))
             for name, array in zip(outputs, results, strict=True):
                 region = regions[name][device]
                 if array.shape != tuple(s.stop - s.start for s in region):
                     raise SimulationError(f"{node.name}: {name} is {array.shape}")
                 self.shards[name].append(Shard(device, region, array))
+
+    def _arrange(
+        self,
+        node: NodeProto,
+        given: Mapping[str, Array],
+        regions: Mapping[str, Region],
+        device: int,
+        region: Region,
+    ) -> Shard:
+        """Take channels from where they are in the whole inputs."""
+        channels: dict[int, Array] = {}  # of the whole output
+        first = 0
+        for name in node.input[:1] if node.op_type == "Slice" else node.input:
+            if name in given:
+                start = first + regions[name][1].start
+                parts = np.split(given[name], given[name].shape[1], axis=1)
+                channels |= {start + index: part for index, part in enumerate(parts)}
+            first += self.shapes[name][1]
+        shift = 0
+        if node.op_type == "Slice":
+            (shift,), (axis,) = given[node.input[1]], given[node.input[3]]
+            assert axis == 1
+        wanted = range(shift + region[1].start, shift + region[1].stop)
+        if missing := [channel for channel in wanted if channel not in channels]:
+            raise SimulationError(f"{node.name}: {device} was not given {missing}")
+        return Shard(device, region, np.concatenate([channels[c] for c in wanted], 1))
 
     def _regions(self, spec: onnx.ShardingSpecProto) -> dict[int, Region]:
         """Which part of a tensor each device holds; the last axis varies fastest."""
@@ -136,11 +170,11 @@ class Simulation:
             if any(s.start >= s.stop for s in common):
                 continue
             here, there = _within(common, region), _within(common, shard.region)
-            if missing[here].any():
-                result[here] = shard.array[there]
+            if (needed := missing[here].copy()).any():
+                result[here] = np.where(needed, shard.array[there], result[here])
                 missing[here] = False
                 if HOST not in (device, shard.device) and device != shard.device:
-                    size = result[here].nbytes
+                    size = int(needed.sum()) * result.itemsize
                     self.transfers.append(Transfer(node, shard.device, device, size))
                     moved = True
         if missing.any():

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import compile_text, refused
+from helpers import compile_text, load, refused
 from safetensors.torch import load_file
 from scripts import (
     assert_same_run,
@@ -25,6 +25,8 @@ from test_parallel import assert_same_run as assert_same_figures
 from test_parallel import train
 from torch import nn
 
+from specgen.diff import Tier, compare
+from specgen.graph import state_order
 from specgen.runtime import batch_norm
 
 # 27 images make batches of 13, 13 and 1; norm2 has one value per channel and image.
@@ -317,3 +319,31 @@ def test_norms_that_cannot_be_spared(norm: str, rule: str, message: str) -> None
 def test_warnings(norm: str, conv: str, passes: int, expected: list[str]) -> None:
     found = compile_text(spec(norm, conv, passes)).warnings
     assert [warning.code for warning in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "tier"),
+    [
+        ("momentum: 0.01", Tier.RECIPE),
+        ("synchronized: true", Tier.RECIPE),
+        ("init: {weight: 0}", Tier.RECIPE),
+        ("eps: 0.001", Tier.FUNCTION),
+        ("affine: false", Tier.CHECKPOINT),
+    ],
+)
+def test_how_far_a_field_reaches(change: str, tier: Tier) -> None:
+    old = compile_text(spec("norm1: {op: batch_norm2d}"))
+    difference = compare(
+        old, compile_text(spec(f"norm1: {{op: batch_norm2d, {change}}}"))
+    )
+    assert difference.tier == tier
+    assert {found.tier for found in difference.changes} == {tier}
+
+
+def test_a_state_dict_begins_with_a_module_s_own_tensors(tmp_path: Path) -> None:
+    norm = "norm1: {op: batch_norm2d}\n  scale1: {op: layer_scale}"
+    program = compile_text(spec(norm))
+    names = [name for node in program.graph.nodes for name in node.tensors()]
+    net = load(program, tmp_path / "model.py").Net(["cpu"])
+    assert list(net.state_dict()) == state_order(names) != names
+    assert names.index("scale1") == 6

@@ -82,7 +82,7 @@ def test_if_one_is_wrong_all_errors_are_reported_and_nothing_is_built(
     Path("specs/four.yaml").write_text(SPEC.replace("name:", "nam:"))
     assert run("specs") == 1
     said = capsys.readouterr().err
-    assert said.count("error[unknown-op]") == 1  # also the base of three
+    assert said.count("error[unknown-op]") == 1  # three's base, too
     assert said.count("error[unknown-key]") == 1
     assert not Path("generated").exists()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from graphs import placed_graphs
-from helpers import compile_data
-from hypothesis import HealthCheck, given, settings
+from helpers import compile_data, compile_text, refused
+from hypothesis import HealthCheck, Phase, given, settings
 from least import check_least
 from replay import check_variables
 from strategies import Data
@@ -20,8 +20,75 @@ from test_onnx import check_values
 from test_onnx_devices import check_simulation, feed, reference
 from test_placement import check_same_function
 
+NET = """
+specgen: 1
+name: Net
+input: {channels: 3, height: 4, width: 4}
+layers:
+  conv: {op: conv2d, out_channels: 12, kernel_size: 1}
+LAYERS
+  flat: {op: flatten}
+  fc: {op: linear, out_features: 2}
+placement: {devices: {gpu0: {}, gpu1: {}}, layers: {WHERE, flat..fc: gpu0}}
+"""
+# What was wrong once: two variables for two parts of a value, factors of a product, and
+# shares of a concat of which only some learn or are in half precision.
+ODD = {
+    "one part twice": (
+        "  add: {op: add, from: [conv, conv]}",
+        "conv: gpu0, add: split",
+    ),
+    "two parts": (
+        "  cat: {op: concat, from: [conv, conv, conv]}",
+        "conv: gpu0, cat: split",
+    ),
+    "three factors": (
+        "  product: {op: multiply, from: [conv, conv, conv]}",
+        "conv..product: split",
+    ),
+    "a share of the image": (
+        "  cat: {op: concat, from: [input, input, input, input, conv]}\n"
+        "  relu: {op: relu}\n  product: {op: multiply, from: [relu, cat]}\n"
+        "  conv2: {op: conv2d, out_channels: 12, kernel_size: 1}",
+        "conv..conv2: split",
+    ),
+}
+
 COUNT = int(os.environ.get("SPECGEN_GRAPHS", "15"))
 some = settings(max_examples=COUNT, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", ODD)
+def test_odd_joins(case: str, precision: str, tmp_path: Path) -> None:
+    layers, where = ODD[case]
+    text = NET.replace("LAYERS", layers).replace("WHERE", where)
+    program = compile_text(f"{text}training: {{precision: {precision}}}\n")
+    check_least(program.placed)
+    check_variables(program.placed)
+    check_same_function(program)
+    check(program, tmp_path)
+    check_inference(program, tmp_path)
+
+
+def test_a_share_that_nobody_reads_is_refused() -> None:
+    chunk = "  part: {op: chunk, chunks: 2, index: 1}"
+    text = NET.replace("LAYERS", chunk).replace("WHERE", "conv: split, part: gpu0")
+    (found,) = refused(text)
+    assert found.message == "conv: no layer reads what gpu0 would compute of it"
+    assert found.help == "place it on one device"
+
+
+def test_joins_are_drawn() -> None:
+    drawn: set[str] = set()
+
+    @settings(max_examples=60, phases=[Phase.generate])
+    @given(placed_graphs())
+    def each(data: Data) -> None:
+        drawn.update(layer["op"] for layer in data["layers"].values())
+
+    each()
+    assert drawn >= {"add", "multiply", "concat", "chunk"}
 
 
 @some

@@ -54,7 +54,7 @@ def assert_it_ends_the_same(code: Path, data: Path, output: Path, whole: Path) -
     assert list(output.glob("*.partial")) == []
 
 
-def stand(output: Path) -> str:
+def progress(output: Path) -> str:
     """Tell how far the checkpoint of a killed run is."""
     step = read_run(output / "checkpoint.safetensors")["step"]
     partial = [path.with_suffix("") for path in output.glob("*.partial")]
@@ -80,7 +80,7 @@ def test_a_kill_at_a_random_moment(
             break  # otherwise it had already ended
     assert training.returncode == -signal.SIGKILL
     if (output / "checkpoint.safetensors").exists():
-        print(f"killed after {seconds:.3f} s: {stand(output)}")
+        print(f"killed after {seconds:.3f} s: {progress(output)}")
     assert_it_ends_the_same(code, data, output, whole)
 
 
@@ -113,5 +113,5 @@ def test_a_kill_while_a_checkpoint_is_written(
     assert training.returncode == -signal.SIGKILL
     step = 20 if moment == "in its place" else 19
     partial = "" if step == 20 else ", writing checkpoint.safetensors.partial"
-    assert stand(output) == f"step {step}{partial}"
+    assert progress(output) == f"step {step}{partial}"
     assert_it_ends_the_same(code, data, output, whole)

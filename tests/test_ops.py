@@ -230,9 +230,9 @@ CANNOT_SPLIT = [
         "2 devices can share 1, 2 groups, or a multiple of 2",
     ),
     (
-        f"conv_transpose2d, {CONV[8:]}, groups: 1",
-        "conv_transpose2d can only be split between groups",
-        "op",
+        "conv_transpose2d, out_channels: 6, kernel_size: 3, groups: 3",
+        "a share of 3 channels cuts through groups of 2",
+        "groups",
         "place it on one device",
     ),
     (

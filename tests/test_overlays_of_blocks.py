@@ -103,6 +103,15 @@ def test_one_instance(base: Path) -> None:
         assert sizes == [(3, 3), (1, 1)]
 
 
+def test_an_expression_for_one_instance(base: Path) -> None:
+    sets = ["params.more=3", "layers.layer2.1.conv1.out_channels=$(channels + more)"]
+    found = changed(base, *sets)
+    assert found == {
+        "layer2.1.conv1": "conv2d 19x8x8",
+        "layer2.1.relu1": "relu 19x8x8",
+    }
+
+
 def test_params_and_parts_of_one_instance(base: Path) -> None:
     found = changed(base, "layers.layer2.1.with.channels=8")
     assert found["layer2.1.add"] == "add 8x8x8"
@@ -226,6 +235,34 @@ def caret(problem: Diagnostic) -> str:
             "relu3",
             "there is no layer relu3 to remove",
             "the nearest name is relu1",
+        ),
+        (
+            "layers.layer1.0.conv1.stride=$(1 +)",
+            "bad-expression",
+            "$(1 +)",
+            "this expression is not complete",
+            None,
+        ),
+        (
+            "layers.layer1.0.conv1.stride=$strid",
+            "unknown-param",
+            "$strid",
+            "there is no param strid",
+            "the nearest name is stride",
+        ),
+        (
+            "layers.layer1.1.with.channels=$(2 * widht)",
+            "unknown-param",
+            "$(2 * widht)",
+            "there is no param widht",
+            "the nearest name is width",
+        ),
+        (
+            "blocks.basic.params.stride=$(2 *)",
+            "bad-expression",
+            "$(2 *)",
+            "this expression is not complete",
+            None,
         ),
         (
             "params.widht=1",

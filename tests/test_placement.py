@@ -28,6 +28,7 @@ from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import Node
 from specgen.names import LONGEST
 from specgen.ops.activation import Softmax
+from specgen.ops.arrangement import Permute, Reshape
 from specgen.ops.base import FLOAT32, volume
 from specgen.ops.conv import Conv2d
 from specgen.ops.join import Chunk
@@ -121,6 +122,11 @@ def reads(node: Node, channel: int) -> range:
             return range(inputs)
         case Flatten():
             channel //= volume(node.x[1:])
+        case Reshape():
+            row, read = volume(node.shape[1:]), volume(node.x[1:])
+            return range(channel * row // read, -(-(channel + 1) * row // read))
+        case Permute(dims=(_, first, *_)) if first != 1:
+            return range(inputs)
         case Chunk(index=index):
             channel += index * node.shape[0]
         case LocalResponseNorm(groups=groups):
@@ -266,7 +272,7 @@ WRONG = {
         "{devices: {split: {}}, layers: {conv1..prob: split}}",
         ("'split' already means all devices",),
     ),
-    "shares called like others": (
+    "shares with the names of others": (
         "{devices: {conv1a: {}, conv2b: {}},"
         " layers: {conv1..drop3: split, fc4..prob: conv1a}}",
         ("conv1a is also conv1 on conv1a", "conv2b is also conv2 on conv2b"),

@@ -209,7 +209,7 @@ def specs(draw: st.DrawFn) -> tuple[Data, Comments]:
         "training": {
             "epochs": 90,
             "batch_size": 2**20,
-            "warmup_epochs": draw(st.floats(1e-15, 89) | st.just(1e-5)),
+            "warmup_epochs": draw(st.floats(1e-15, 89).filter(usable) | st.just(1e-5)),
             "label_smoothing": draw(share),
             "clip_grad_norm": draw(figures),
             "precision": "bfloat16",

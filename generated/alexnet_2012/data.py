@@ -49,9 +49,10 @@ class Statistics(NamedTuple):
 def measure(
     train: Images, val: Images, workers: int
 ) -> tuple[Statistics, dict[str, str]]:
-    """Read all images once; return the statistics of `train`, and what is unreadable.
+    """Return the statistics of `train`, and why images of both cannot be read.
 
-    The latter is the reasons by image name. DataError if no training image can be read.
+    Reads all images once. The reasons are by name. DataError if no training image can
+    be read.
     """
     mean, covariance, bad = survey(train, val, workers, colors=True)
     # The principal components of all pixels' colors: Krizhevsky, Sutskever & Hinton

@@ -42,7 +42,7 @@ def explain(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return the text with \-escapes for all that a terminal would act on.
+    r"""Return the text with \-escapes for everything a terminal would act on.
 
     Text from files can have line breaks that forge a message, or control sequences.
     """

@@ -226,7 +226,7 @@ def _is_first(store: Any, without: bool) -> bool:
 
 
 def compile_network(net: nn.Module) -> nn.Module:
-    """Return the network compiled. Raises UserError where that is not possible."""
+    """Return the network compiled. Raises UserError if that is not possible."""
     if world_size() > 1:  # their shares of a batch change in size, down to none
         raise UserError("--compile works only in a single process")
     device = next(net.parameters()).device

@@ -215,7 +215,7 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
     """One module per share with parameters, else one for all shares."""
     said = layer.node.comments
     for share in layer.shares:
-        form = share.op.torch(*share.input_shapes)
+        form = share.form
         call = form.module or (form.item if listed else None)
         if call is None:
             yield Part(layer.node.leaf, comments=said)

@@ -43,6 +43,7 @@ class Forward:
         self._untyped = set(results) - known
         self._returned = False
         self._paragraphs: list[list[str]] = [[]]
+        self._on: tuple[str, ...] = ()  # the devices of the layer before
         # The network's own ends with a statement of its own; mypy knows its type.
         self._last = routine.steps[-1] if routine.scope and len(results) == 1 else None
         if loop := self._loop(routine):
@@ -71,6 +72,7 @@ class Forward:
                 case Apply():
                     self._apply(step)
             previous = first
+            self._on = tuple(share.device for share in first.shares)
 
     def _loop(self, routine: Routine) -> list[str]:
         """Return a loop if all that a routine does is to run blocks one by one."""
@@ -110,6 +112,7 @@ class Forward:
         }
         for row in step.rows:
             found = moves.fetches(step, row)
+            self._untyped -= {variable for variable, _ in row}  # mypy knows these
             shape = _shape(shapes[row[0][1]]) if self._shown else ""
             self._paragraphs[-1] += moves.statements(found, shape)
             self.helpers |= moves.helpers(found)
@@ -117,7 +120,7 @@ class Forward:
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.op.torch(*share.input_shapes).pad
+        pad = share.form.pad
         assert pad, "it has been scheduled"
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
@@ -150,10 +153,15 @@ class Forward:
             reason = f"{name} reads what {sources[0]} computed."
         elif sources:
             reason = f"{name} reads across {'; '.join(sources)}."
-        elif all(move.value == INPUT for move in step.moves):
+        elif all(move.value == INPUT or move.local for move in step.moves):
             return
+        elif self._on == (on := tuple(share.device for share in layer.shares)):
+            pieces = [(m.device, p) for m in step.moves for p in m.pieces]
+            far = dict.fromkeys(
+                p.device for to, p in pieces if p.device not in ("", to)
+            )
+            reason = f"{name} reads what {self._several(tuple(far))} computed."
         else:
-            on = tuple(share.device for share in layer.shares)
             run = "are split over" if len(on) > 1 else "run on"
             reason = f"From {name} on, layers {run} {self._several(on)}."
         self._paragraph()
@@ -197,7 +205,7 @@ def _chain(
     inputs: Sequence[str] = operands
     for layer in layers:
         share = layer.shares[number]
-        form = share.op.torch(*share.input_shapes)
+        form = share.form
         match form.function:
             case Infix(sign):
                 leaf = share.name.rpartition(".")[2]

@@ -21,13 +21,15 @@ INDENT = 8
 class Fetch:
     """Moves `parts`, expressions of the variables `sources`, to the target.
 
-    `to` is the device, or None if the only part is already on it.
+    `to` is the device, or None if the only part is already on it. `origins` are the
+    devices of the parts.
     """
 
     target: str
     parts: tuple[str, ...]
     sources: tuple[str, ...]
     to: str | None
+    origins: tuple[str, ...] = ()
 
     @property
     def call(self) -> tuple[str, tuple[str, ...], str]:
@@ -64,8 +66,9 @@ def _fetch(target: str, move: Move, held: Mapping[str, str]) -> Fetch:
         last = "" if stop == len(piece.span) else stop
         cut = f"[:, {first}:{last}]" if len(read) < len(piece.span) else ""
         parts.append(source + cut)
-    here = all(piece.device == move.device for piece in move.pieces)
-    return Fetch(target, tuple(parts), sources, None if here else move.device)
+    to = None if move.local else move.device
+    origins = tuple(piece.device for piece in move.pieces)
+    return Fetch(target, tuple(parts), sources, to, origins)
 
 
 def statements(found: Sequence[Fetch], shape: str) -> list[str]:
@@ -89,6 +92,8 @@ def helpers(found: Sequence[Fetch]) -> set[str]:
 
 def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
     """Split where nothing later reads a target of anything earlier."""
+    if _is_exchange(found):
+        return [list(found)]
     groups: list[list[Fetch]] = []
     for fetch in found:
         first = 0
@@ -102,15 +107,20 @@ def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
 
 def _is_exchange(group: Sequence[Fetch]) -> bool:
     """Whether several devices exchange everything they have."""
-    everyone = tuple(fetch.target for fetch in group)
-    return all(fetch.joins and fetch.parts == everyone for fetch in group)
+    first, everyone = group[0], tuple(fetch.to for fetch in group)
+    return all(
+        fetch.joins
+        and fetch.parts == fetch.sources == first.parts
+        and fetch.origins == everyone
+        for fetch in group
+    )
 
 
 def _statement(group: Sequence[Fetch], shape: str) -> list[str]:
     targets = [fetch.target for fetch in group]
     start = f"{', '.join(targets)} = "
     if _is_exchange(group):
-        return bracketed(f"{start}exchange(", targets, ")", INDENT, shape)
+        return bracketed(f"{start}exchange(", group[0].parts, ")", INDENT, shape)
     if len(group) == 1:
         before, items, after = group[0].call
         return bracketed(start + before, items, after, INDENT, shape)

@@ -85,7 +85,8 @@ def build(placed: PlacedGraph, name: str) -> ModelProto:
     for layer_name, group in groupby(model.graph.node, lambda n: n.name.split("/")[1]):
         layer, nodes = layers[layer_name], list(group)
         on = [numbers[share.device] for share in layer.shares]
-        shardings = _shardings(layer, on, tensors[layer.node.inputs[0]], nodes)
+        reads = [tensors[value] for value in layer.node.inputs]
+        shardings = _shardings(layer, on, reads, nodes)
         for node in nodes:
             configuration = node.device_configurations.add()
             configuration.configuration_id = CONFIGURATION
@@ -110,14 +111,13 @@ def to_text(model: ModelProto) -> str:
 
 
 def _shardings(
-    layer: Placed, on: Sequence[int], read: str, nodes: Sequence[NodeProto]
+    layer: Placed, on: Sequence[int], reads: Sequence[str], nodes: Sequence[NodeProto]
 ) -> dict[str, Sharding]:
-    """Where each tensor of the layer's nodes is; the layer reads `read`."""
+    """Where each tensor of the layer's nodes is; the layer reads `reads`."""
     split = Sharding(on, 1, len(on))
     found = {tensor: split for node in nodes for tensor in node.output}
-    # All shares read the same number of channels, so the whole is divided by that.
-    parts = layer.node.x[0] // layer.shares[0].x[0]
-    found[read] = Sharding(on, 1, parts)
+    for tensor in dict.fromkeys(reads):
+        found[tensor] = _sharding(layer, on, [read == tensor for read in reads])
     for key, own in layer.node.tensors().items():
         found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
     shared = Sharding(on, 0, len(on))
@@ -129,11 +129,34 @@ def _shardings(
     for node in nodes:
         # Each of a norm's groups is on one device.
         groups = {"Split": node.output, "Concat": node.input}.get(node.op_type, ())
-        for index, tensor in enumerate(groups):
+        for index, tensor in enumerate(groups if len(nodes) > 1 else ()):
             found[tensor] = Sharding([on[index * len(on) // len(groups)]])
         for constant in node.input:
             found.setdefault(constant, Sharding(on))
     return found
+
+
+def _sharding(layer: Placed, on: Sequence[int], which: Sequence[bool]) -> Sharding:
+    """Return where a value is read: the inputs that are it are marked.
+
+    If devices read other parts of it than equal shards, all of it is on each of them.
+    """
+    node = layer.node
+    parts: dict[tuple[int, range], None] = {}
+    for device, share in zip(on, layer.shares, strict=True):
+        reads = node.op.part(share.span, *node.input_shapes).reads
+        own = [read for read, mine in zip(reads, which, strict=True) if mine and read]
+        parts |= dict.fromkeys((device, read) for read in own)
+    devices = list(dict.fromkeys(device for device, _ in parts))
+    shards = list(dict.fromkeys(read for _, read in parts))
+    (whole,) = {x[0] for x, own in zip(node.input_shapes, which, strict=True) if own}
+    size = whole // len(shards)
+    equal = [range(start, start + size) for start in range(0, whole, size)]
+    even = len(devices) == len(parts) and len(devices) % len(shards) == 0
+    held = [read for _, read in parts]
+    if even and held == [s for s in equal for _ in range(len(devices) // len(shards))]:
+        return Sharding(devices, 1, len(shards))
+    return Sharding(devices)
 
 
 def _is_vector(value: float | tuple[float, ...]) -> bool:

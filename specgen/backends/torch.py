@@ -180,7 +180,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     forward = Forward(placed, routine)
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes]
-    forms = [layer.node.op.torch(*layer.node.input_shapes) for layer in layers]
+    forms = [layer.node.form for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]

@@ -26,7 +26,7 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import cut, has_expressions, scan
+from specgen.frontend.scan import cut, has_expressions, mark, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import attribute_problem, identifier_problem, part_problem
@@ -119,10 +119,11 @@ class Reader:
         if block.inputs != [INPUT] and len(set(block.inputs)) < len(block.inputs):
             message = "two inputs have one name"
             self.add("bad-name", message, (*path, "inputs"))
+        sound = True
         for param, default in block.params.items():
             here = (*path, PARAMS, param)
             self._check_param(param, here, params.names)
-            self._scan(default, here, known)
+            sound &= self._scan(default, here, known)
             known.own[param] = False
         for index, read in enumerate(block.inputs):
             if read != INPUT and (problem := identifier_problem(read)):
@@ -133,7 +134,7 @@ class Reader:
                 message = f"nothing in {name} uses the param {param}"
                 here = (*path, PARAMS, param)
                 self.add("no-effect", message, here, at_key=True)
-        if entries is None:
+        if entries is None or not sound:
             return None
         return Definition(name, block.params, tuple(block.inputs), entries)
 
@@ -168,7 +169,7 @@ class Reader:
         if path in self._exact:
             return None
         if not isinstance(raw, dict | list):
-            raw = validate(_form(dict[str, Any] | list[Any]), raw, path, self.problems)
+            validate(_form(dict[str, Any] | list[Any]), raw, path, self.problems)
             return None
         if not raw:
             what = "a network" if len(path) == 1 else f"{path[-2]}"
@@ -226,26 +227,14 @@ class Reader:
             help = "an entry of a mapping is named by its key"
             here = (*path, "name")
             self.add("unknown-key", "unknown key name", here, at_key=True, help=help)
+        own, changes = _parted(raw, kind)
+        mark(changes, known)
         body: Fields | Inner | Used | None
-        changes: Mapping[str, Any] = {}
-        if kind == OP:
-            fields = {name: v for name, v in raw.items() if name not in WIRING}
-            if "repeat" in raw:
-                changes = {n: v for n, v in fields.items() if n.isdecimal()}
-                fields = {n: v for n, v in fields.items() if n not in changes}
-            body = Fields(fields, None, computed=False)
-            if not wrong:
-                body = self._fields(fields, path, repeats)
+        if wrong:
+            body = Fields(own, None, computed=False) if kind == OP else None
         else:
-            keys = GROUP_KEYS if kind == GROUP else USE_KEYS
-            own = {name: value for name, value in raw.items() if name in keys}
-            for name in raw.keys() - keys:
-                if isinstance(raw[name], dict) or raw[name] is None:
-                    changes = {**changes, name: raw[name]}
-                else:
-                    own[name] = raw[name]
-            read = self._group if kind == GROUP else self._use
-            body = None if wrong else read(own, path, repeats)
+            read = {OP: self._fields, GROUP: self._group, USE: self._use}[kind]
+            body = read(own, path, repeats)
         if wired is None:
             return Entry(path, key, {}, None)
         return Entry(
@@ -280,10 +269,9 @@ class Reader:
             self._scan(wired.repeat, (*path, "repeat"), known),
             self._scan(wired.names, (*path, "names"), known_names, inside=True),
         ]
-        for key in ("names", "first"):
-            if key in wiring and "repeat" not in wiring:
-                message = f"{key} has no effect without repeat"
-                self.add("no-effect", message, (*path, key), at_key=True)
+        if wired.names is not None and wired.repeat is None:
+            message = "names has no effect without repeat"
+            self.add("no-effect", message, (*path, "names"), at_key=True)
         return wired if all(sound) else None
 
     def _sources(
@@ -355,3 +343,18 @@ class Reader:
             self._scan(use.first, (*path, "first"), known),
         ]
         return Used(use.block, use.with_, use.first) if all(sound) else None
+
+
+def _parted(raw: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys of an op, a group or a use, and those of what is inside of it.
+
+    An op has only WIRING beside its fields; inside of what repeats are its instances.
+    """
+    if kind == OP:
+        inner = {n for n in raw if n.isdecimal()} if "repeat" in raw else set()
+        own = {n: v for n, v in raw.items() if n not in WIRING and n not in inner}
+    else:
+        keys = GROUP_KEYS if kind == GROUP else USE_KEYS
+        inner = {n for n, v in raw.items() if isinstance(v, dict) or v is None} - keys
+        own = {n: v for n, v in raw.items() if n not in inner}
+    return own, {n: v for n, v in raw.items() if n in inner}

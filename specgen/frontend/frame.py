@@ -172,3 +172,18 @@ class Instance:
             message = f"what is left out reads one input, not {len(self.reads)}"
             raise Unknown(Diagnostic("bad-from", message, self.change[0][1]))
         return self.reads[0]
+
+
+def numbers(values: Mapping[str, Value]) -> dict[str, float]:
+    """Return the params that are numbers: a class can have them as arguments."""
+    return {name: v for name, v in values.items() if isinstance(v, int | float)}
+
+
+def called(inputs: Sequence[str]) -> tuple[str, ...]:
+    """Return what a group calls the values that it reads: the last part of a path."""
+    names: dict[str, None] = {}
+    for path in inputs:
+        leaf = path.rpartition(".")[2]
+        name = path.replace(".", "_") if leaf.isdecimal() or leaf in names else leaf
+        names[name] = None
+    return tuple(names)

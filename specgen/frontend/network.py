@@ -32,8 +32,10 @@ from specgen.frontend.computing import (
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
 from specgen.frontend.entries import op_form
 from specgen.frontend.expressions import Value
-from specgen.frontend.frame import Frame, Instance
+from specgen.frontend.frame import Frame, Instance, called, numbers
+from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
+from specgen.frontend.scan import scan
 from specgen.graph import INPUT, Graph, Scope
 from specgen.names import part_problem
 from specgen.spec import Input
@@ -214,6 +216,7 @@ class Network:
         change = changes.mappings(it.change, self._problems)
         if change or body.computed:
             self._put(it.name, it.entry, it.frame, changes.places(change))
+            self._scan(change, it.frame)
             fields, names = changes.merged(body.fields, change), self._names(it.frame)
             op = compute_as(op_form(), fields, it.path, names, self._problems)
         comments = self._comments.get(it.entry.path, ())
@@ -239,6 +242,9 @@ class Network:
             raise Unknown(Diagnostic("bad-from", message, (*it.path, key)))
         change = changes.mappings(it.change, self._problems)
         self._put(it.name, it.entry, it.frame, changes.places(change))
+        self._scan(
+            changes.mappings(changes.inside(change, WITH), self._problems), it.frame
+        )
         inputs = dict(zip(block.inputs, it.reads, strict=True))
         inner = it.frame.block(
             it.name, block.name, block.entries, inputs, it.entry.path
@@ -253,11 +259,10 @@ class Network:
             self._problems,
         )
         inner.values = {**self._params, **own}
-        comments = self._comments.get(block.path, ())
-        numbers, defaults = _numbers(own), _numbers(block.params)
         scope = Scope(
-            *(it.name, block.name, it.reads, block.inputs, ""),
-            *(numbers, comments, defaults),
+            *(it.name, block.name, it.reads, block.inputs, "", numbers(own)),
+            comments=self._comments.get(block.path, ()),
+            defaults=numbers(block.params),
         )
         value = self._in_scope(
             it, lambda: self._walk(inner, it.reads[0], change, {WITH}), scope
@@ -286,8 +291,7 @@ class Network:
         if scope is None:
             inputs = self._read_from(full, start, it.reads[0])
             comments = self._comments.get(it.entry.path, ())
-            called = _called(inputs)
-            scope = Scope(full, None, inputs, called, "", comments=comments)
+            scope = Scope(full, None, inputs, called(inputs), "", comments=comments)
         self._scopes[full] = replace(scope, output=output)
         self._stands[output] = full
         return output
@@ -313,6 +317,19 @@ class Network:
         if frame.prefix or entry.key is None or changed:
             place = Place(entry.path, frame.uses, changed or {})
             self._problems.places[full] = place
+
+    def _scan(self, change: Change, frame: Frame) -> None:
+        """Report what is wrong with expressions in a change.
+
+        Raises:
+            Unknown: something is.
+        """
+        some = bool(len(self._problems))  # a param may be unknown
+        names, repeats = dict.fromkeys(frame.values, False), "index" in frame.values
+        known = Known(names, repeats=repeats, some=some)
+        sound = [scan(data, path, known, self._problems) for data, path in change]
+        if not all(sound):
+            raise Unknown
 
     def _names(self, frame: Frame, values: Mapping[str, Value] | None = None) -> Names:
         shape = self.layers.shapes.get(frame.read)
@@ -369,17 +386,3 @@ class Network:
         found = Diagnostic("too-large", message, path, at_key=True, help=LIMIT_HELP)
         self._problems.add(found)
         raise TooManyProblems
-
-
-def _numbers(values: Mapping[str, Value]) -> dict[str, float]:
-    return {name: v for name, v in values.items() if isinstance(v, int | float)}
-
-
-def _called(inputs: Sequence[str]) -> tuple[str, ...]:
-    """Return what a group calls the values that it reads: the last part of a path."""
-    names: dict[str, None] = {}
-    for path in inputs:
-        leaf = path.rpartition(".")[2]
-        name = path.replace(".", "_") if leaf.isdecimal() or leaf in names else leaf
-        names[name] = None
-    return tuple(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
@@ -45,6 +46,19 @@ def scan(
         help = help or problems.nearest(name, known.all())
         problems.add(Diagnostic("unknown-param", message, path, help=help))
     return not unknown
+
+
+def mark(value: Any, known: Known) -> None:
+    """Note the names that expressions use; what is wrong with them is found later."""
+    if not has_expressions(value):
+        return
+    if isinstance(value, dict | list):
+        for _, item in items(value):
+            mark(item, known)
+    else:
+        with suppress(ExpressionError):
+            for name in parse(value).names:
+                known.use(name)
 
 
 def cut(raw: Any, path: Path, problems: Problems) -> bool:

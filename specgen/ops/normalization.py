@@ -190,8 +190,12 @@ class LayerNorm(Norm):
         numbers = 2 * volume(x) // size  # mean and deviation of each vector
         channels = self.axis == "channels"
         name = "LayerNorm2d" if channels else "nn.LayerNorm"
+        # Inference has what is normalized, with channels last, beside its copy; by then
+        # the means and deviations are gone.
+        copied = channels and 1 < size < volume(x)
+        scratch = FLOAT32 * (volume(x) - numbers) if copied else 0
         return TorchForm(
-            self._saved(numbers),
+            replace(self._saved(numbers), scratch=scratch),
             self._call(name, {"normalized_shape": size}),
             helper=name if channels else None,
         )

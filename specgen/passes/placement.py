@@ -7,7 +7,7 @@ nothing crosses unless it is read, and nothing crosses twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Problems
@@ -63,7 +63,25 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
             return None
     if len(layers) < len(graph.nodes):
         return None
-    return PlacedGraph(graph, where.devices, tuple(layers))
+    placed = PlacedGraph(graph, where.devices, tuple(layers))
+    problems.add(*_check_read(placed, where.origins))
+    return placed
+
+
+def _check_read(
+    placed: PlacedGraph, origins: Mapping[str, str]
+) -> Iterator[Diagnostic]:
+    """A share that nobody reads would be for nothing, and get no gradient."""
+    read = {name for share in placed.shares() for name in share.inputs}
+    for layer in placed.layers:
+        read.update(piece.value for move in layer.moves for piece in move.pieces)
+    for layer in placed.layers[:-1]:
+        for share in layer.shares if len(layer.shares) > 1 else ():
+            if share.name not in read:
+                message = f"no layer reads what {share.device} would compute of it"
+                help = "place it on one device"
+                found = Diagnostic("cannot-split", message, help=help)
+                yield _blame(layer.node, found, origins)
 
 
 def on_one_device(graph: Graph, device: str = "gpu0") -> PlacedGraph:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import builtins
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import zip_longest
 
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
@@ -58,7 +58,7 @@ class _Values:
             made |= {share.name: share.device for share in layer.shares}
             self.device |= made
             if len(layer.shares) > 1:
-                self.shared |= made.keys()
+                self.shared.update(made)
 
     def variable(self, track: str, value: str) -> str:
         """Return the variable that a value has in a track."""
@@ -145,8 +145,8 @@ class _Writer:
             and [share.inputs[0] for share in item.layer.shares] == made
             and all(self._readers[value] == 1 for value in made)
             and not node.op.macs(*node.input_shapes)
-            and not node.op.torch(*node.input_shapes).pad
-            and not isinstance(node.op.torch(*node.input_shapes).function, Infix)
+            and not node.form.pad
+            and not isinstance(node.form.function, Infix)
             and len(self._growing) < MOST_CALLS
         )
 
@@ -172,13 +172,18 @@ class _Writer:
                 pieces |= {name: [name] for name in self._alone(index, layer)}
             kept = item.reads.keys() - pieces.keys()
             kept |= {piece.value for m in waiting.values() for piece in m.pieces}
-            held = {n: self._variable[n] for read in pieces.values() for n in read}
-            rows = self._rows(index, layer, pieces, kept)
-            assigns = tuple(tuple(row.items()) for row, _ in rows)
-            self._steps.append(Fetch(layer, tuple(moves.values()), assigns, held))
-            for row, track in rows:
-                for variable, value in row.items():
-                    self._hold(variable, value, track)
+            held: dict[str, str] = {}
+            rows = []
+            waits = _rows(layer, pieces, self._values.of)
+            while waits:
+                row = waits.pop(0)
+                read = [piece for name in row for piece in pieces[name]]
+                held = {piece: self._variable[piece] for piece in read} | held
+                later = {piece for r in waits for name in r for piece in pieces[name]}
+                rows.append(self._take(index, row, read[0], kept | later))
+                kept |= row.keys()
+            fetch = Fetch(layer, tuple(moves.values()), tuple(rows), held)
+            self._steps.append(fetch)
 
     def _alone(self, index: int, layer: Placed) -> Iterator[str]:
         """What one device of several had alone, and its share now takes over."""
@@ -188,31 +193,33 @@ class _Writer:
                 if not shared and self._last.get(value, -1) == index:
                     yield value
 
-    def _rows(
+    def _take(
         self,
         index: int,
-        layer: Placed,
-        pieces: Mapping[str, Sequence[str]],
+        row: Mapping[str, str | None],
+        piece: str,
         kept: Collection[str],
-    ) -> list[tuple[dict[str, str], str]]:
-        """Return what the shares of a layer are given by variable, and its track.
+    ) -> tuple[tuple[str, str], ...]:
+        """Give the values of a row their variables: those of the track of a piece.
 
-        The track is that of the pieces, unless something else there is still read.
+        If something else in these is still read, they get a new track.
         """
-        given = _given(layer, pieces, self._values.of)
-        found: list[tuple[dict[str, str], str]] = []
-        taken: set[str] = set()
-        for number, row in enumerate(given):
-            later = {n for after in given[number + 1 :] for n in after}
-            still = {*kept, *(piece for name in later for piece in pieces[name])}
-            track = self._track[pieces[next(iter(row))][0]]
+        track = self._track[piece]
+        targets = [self._values.on(track, device) for device in row.values()]
+        if any(self._is_kept(variable, index, kept) for variable in targets):
+            track = self._new(self._called(index, row))
             targets = [self._values.on(track, device) for device in row.values()]
-            if any(x in taken or self._is_kept(x, index, still) for x in targets):
-                track = self._new(self._end(index))
-                targets = [self._values.on(track, device) for device in row.values()]
-            taken.update(targets)
-            found.append((dict(zip(targets, row, strict=True)), track))
-        return found
+        for variable, value in zip(targets, row, strict=True):
+            self._hold(variable, value, track)
+        return tuple(zip(targets, row, strict=True))
+
+    def _called(self, index: int, row: Iterable[str]) -> str:
+        """Return what a new track is called after: what it brings, or its branch."""
+        brought = self._values.of[next(iter(row))]
+        again = any(self._last[name] > index for name in row)
+        if not again and self._items[index].inputs == 1:
+            return self._end(index)
+        return "image" if brought == INPUT else brought
 
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
@@ -251,7 +258,7 @@ class _Writer:
             self._values.on(track, share.device if several else None)
             for share in layer.shares
         )
-        if layer.node.op.torch(*layer.node.input_shapes).pad:
+        if layer.node.form.pad:
             self._steps.append(Pad(layer, tuple(x for (x,) in operands), variables))
             operands = tuple((variable,) for variable in variables)
         if not self._growing:
@@ -264,7 +271,8 @@ class _Writer:
         """Return the track for what an item makes: one that is free, or a new one."""
         read = dict.fromkeys(self._track[value] for value in item.reads)
         free = [track for track in read if self._is_free(track, index)]
-        if TRUNK in free or (not free and self._is_free(TRUNK, index)):
+        joins = not free or item.inputs > 1
+        if TRUNK in free or (joins and self._is_free(TRUNK, index)):
             return TRUNK
         return free[0] if free else self._new(self._end(index))
 
@@ -319,7 +327,7 @@ class _Writer:
         self._tracks[track].add(variable)
 
 
-def _given(
+def _rows(
     layer: Placed, names: Collection[str], of: Mapping[str, str]
 ) -> list[dict[str, str | None]]:
     """Return what shares are given of each value: names, with the device if of several.

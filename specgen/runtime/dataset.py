@@ -170,7 +170,7 @@ class PackedImages(Images):
 
 
 def open_split(root: Path, split: str, size: int, channels: int = 3) -> Images:
-    """Find the images of a split. DataError lists all that is wrong with it."""
+    """Find the images of a split. DataError lists everything wrong with it."""
     images = _find(root, split, size, channels)
     problems = images.problems + _one_class(images)
     if problems:
@@ -179,7 +179,7 @@ def open_split(root: Path, split: str, size: int, channels: int = 3) -> Images:
 
 
 def open_data(root: Path, size: int, channels: int = 3) -> tuple[Images, Images]:
-    """Find the splits train and val. DataError lists all that is wrong with them."""
+    """Find the splits train and val. DataError lists everything wrong with them."""
     train, val = (_find(root, split, size, channels) for split in SPLITS)
     problems = train.problems + val.problems + _one_class(train)
     if train.classes and val.classes:

@@ -95,7 +95,7 @@ def take_parameters(graph: onnx.GraphProto) -> dict[str, Shape]:
 def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, str]]:
     """Return a checkpoint's weights, of the wanted shapes, and what becomes metadata.
 
-    Raises ExportError, naming all that is wrong, if it is damaged, was not written by
+    Raises ExportError, listing all problems, if it is damaged, was not written by
     train.py, or is from another network.
     """
     try:
