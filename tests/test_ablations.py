@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from helpers import ROOT
@@ -14,7 +15,7 @@ from specgen.plan import make_plan
 FOLDER = ROOT / "specs" / "ablations"
 # By path: the value in alexnet.yaml, and in the ablation. None: it is not there.
 LRN = {"op": "local_response_norm", "size": 5, "k": 2, "groups": 2}
-CHANGES = {
+CHANGES: dict[str, dict[str, tuple[Any, Any]]] = {
     "alexnet_no_lrn": {"norm1": (LRN, None), "norm2": (LRN, None)},
     "alexnet_no_overlap": {
         "pool1.kernel_size": (3, 2),
