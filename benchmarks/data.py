@@ -61,7 +61,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         tree, packed = Path(folder, "tree"), Path(folder, "packed")
         make_tree(tree)
-        packing.pack(tree, packed, data.SIZE, workers=1, skip=False)
+        splits = packing.open_source(tree, packed, data.SIZE, 3)
+        packing.pack(splits, packed, workers=1, skip=False)
         files, _ = dataset.open_data(tree, data.SIZE)
         shards, val = dataset.open_data(packed, data.SIZE)
         statistics, _ = data.measure(shards, val, workers=0)

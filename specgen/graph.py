@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from specgen.ops.base import Op, Owned, Shape
+from specgen.ops.base import Op, Owned, Shape, TorchForm
 
 INPUT = "input"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
     """One layer: its op, its inputs and their shapes.
 
     Its name is a path: the layer `conv1` in the scope `layer1.0` is `layer1.0.conv1`.
+    What its op says of these shapes is asked many times, and computed once.
     """
 
     name: str
@@ -48,15 +50,27 @@ class Node:
         """The fewest images of which it can take statistics; 0 if it takes none."""
         return self.op.least_images(*self.input_shapes)
 
-    def tensors(self) -> dict[str, Owned]:
+    @cached_property
+    def form(self) -> TorchForm:
+        """How it appears in `model.py` where it is on one device."""
+        return self.op.torch(*self.input_shapes)
+
+    def tensors(self) -> Mapping[str, Owned]:
         """Whole tensors by state_dict key, e.g. `conv1.weight`."""
+        return self._tensors
+
+    def parameters(self) -> Mapping[str, Shape]:
+        """Shapes of the tensors that are learned, by state_dict key."""
+        return self._parameters
+
+    @cached_property
+    def _tensors(self) -> dict[str, Owned]:
         leaves = self.op.tensors(*self.input_shapes)
         return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
 
-    def parameters(self) -> dict[str, Shape]:
-        """Shapes of the tensors that are learned, by state_dict key."""
-        tensors = self.tensors()
-        return {name: own.shape for name, own in tensors.items() if own.learned}
+    @cached_property
+    def _parameters(self) -> dict[str, Shape]:
+        return {name: own.shape for name, own in self._tensors.items() if own.learned}
 
 
 def state_order(names: Iterable[str]) -> list[str]:
@@ -224,7 +238,7 @@ class Move:
         return f"{self.name}@{self.device} = move({parts})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Share:
     """What one device computes of a layer: channels `span` of its output."""
 
@@ -240,6 +254,16 @@ class Share:
     def x(self) -> Shape:
         """Shape of the first input."""
         return self.input_shapes[0]
+
+    @cached_property
+    def form(self) -> TorchForm:
+        """How it appears in `model.py`."""
+        return self.op.torch(*self.input_shapes)
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Owned]:
+        """Its part of the layer's tensors, by leaf name."""
+        return self.op.tensors(*self.input_shapes)
 
     def __str__(self) -> str:
         read = ", ".join(self.inputs)

@@ -23,6 +23,7 @@ SMALLEST = 8  # maps are halved as long as they have this many rows
 LAYOUT = "images belong in DIR/train/<class>/ and DIR/val/<class>/; give DIR"
 SCHEMA = "# yaml-language-server:"  # which a copy does not have next to it
 CHANNELS = (32, 64, 128, 256)
+GRAY = ("1", "L", "LA", "I", "I;16", "I;16B")  # Pillow's modes of gray images
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,13 @@ class Wanted:
     """What a new spec should be for; None keeps the base's value, or a default.
 
     `size` is the side of the square that the network sees, in pixels, and `image` that
-    of the images that such squares are cut from.
+    of the images that such squares are cut from. `channels` is for a blank spec.
     """
 
     classes: int | None = None
     size: int | None = None
     image: int | None = None
+    channels: int = 3
 
 
 def shipped() -> dict[str, Path]:
@@ -66,13 +68,17 @@ def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:
     if len(classes) < 2:
         message = f"{train} needs at least two folders of images, one per class"
         raise _error("no-images", message, LAYOUT)
-    size, image = wanted.size, None
+    size, image, sample = wanted.size, None, []
+    if sizes:
+        sample = _sample(classes, required=size is None)
     if size is None and sizes:
-        image = _shorter_side(classes)
+        image = int(median(side for side, _ in sample))
         # A bit smaller, so that crops differ; a multiple of 8 halves three times.
         size = min(max(SMALLEST, image * 7 // 8 // 8 * 8), LARGEST)
         image = min(max(image, size), math.ceil(size * 8 / 7))
-    return Wanted(wanted.classes or len(classes), size, image)
+    gray = bool(sample) and all(is_gray for _, is_gray in sample)
+    channels = 1 if gray else wanted.channels
+    return Wanted(wanted.classes or len(classes), size, image, channels)
 
 
 def blank(stem: str, wanted: Wanted) -> str:
@@ -85,8 +91,9 @@ specgen: 1
 name: {_class_name(stem)}
 summary: A small convolutional network
 
-# The network's input: a square of RGB pixels. Gray images work, too.
-input: {{channels: 3, height: {size}, width: {size}}}
+# The network's input: a square of pixels, gray (channels: 1) or RGB (channels: 3).
+# Images of the other kind are converted.
+input: {{channels: {wanted.channels}, height: {size}, width: {size}}}
 
 # Each layer reads the one before it.
 layers:
@@ -205,28 +212,33 @@ def _class_name(stem: str) -> str:
     return "Net" if class_problem(name) else name
 
 
-def _shorter_side(classes: list[Path]) -> int:
-    """Return the median of the shorter sides of some images of each class."""
+def _sample(classes: list[Path], *, required: bool) -> list[tuple[int, bool]]:
+    """Look at some images of each class: their shorter sides, and which are gray.
+
+    Without Pillow, or if none can be read, it is empty, or an error if it is required.
+    """
     try:
         from PIL import Image
     except ImportError:
+        if not required:
+            return []
         message = "Pillow, which reads the size of images, is not installed"
         help = "run pip install 'specgen[train]', or give the size: --size 96"
         raise _error("missing-package", message, help) from None
-    sides = []
+    found = []
     for folder in classes:
         files = (f for f in sorted(folder.iterdir()) if not f.name.startswith("."))
         for file, _ in zip(files, range(max(1, SAMPLE // len(classes))), strict=False):
             try:
                 with Image.open(file) as image:
-                    sides.append(min(image.size))
+                    found.append((min(image.size), image.mode in GRAY))
             except (OSError, ValueError, Image.DecompressionBombError):
                 continue  # training says which, and what to do
-    if not sides:
+    if not found and required:
         raise _error(
             "no-images", f"none of the images in {classes[0].parent} can be read"
         )
-    return int(median(sides))
+    return found
 
 
 def write(path: Path, text: str, root: Path | None = None) -> Program:

@@ -27,9 +27,15 @@ CANVAS = 360 * SCALE  # holds an image's window at any rotation and offset
 CENTER = CANVAS / 2
 
 
-def render(folder: Path, progress: Callable[[int, int], object] | None = None) -> None:
+def render(
+    folder: Path,
+    progress: Callable[[int, int], object] | None = None,
+    *,
+    gray: bool = False,
+) -> None:
     """Write `train/<class>/*.jpg` and `val/<class>/*.jpg` into `folder`: all or none.
 
+    With `gray`, they are the same images in gray.
     `progress` is called after each image with the images done and their total. Raises
     SpecError if the folder is not empty or cannot be written, or without Pillow.
     """
@@ -40,7 +46,7 @@ def render(folder: Path, progress: Callable[[int, int], object] | None = None) -
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
             stage = Path(beside, target.name)
-            _write_images(stage, progress)
+            _write_images(stage, progress, gray=gray)
             stage.replace(target)
     except ImportError:
         cure = "pip install 'specgen[train]'"
@@ -68,7 +74,9 @@ def draw(form: str, random: Random) -> Image:
     return Images.blend(image, noise, random.uniform(0.03, 0.15))
 
 
-def _write_images(folder: Path, progress: Callable[[int, int], object] | None) -> None:
+def _write_images(
+    folder: Path, progress: Callable[[int, int], object] | None, *, gray: bool
+) -> None:
     total = len(FORMS) * sum(IMAGES_PER_CLASS.values())
     done = 0
     for split, count in IMAGES_PER_CLASS.items():
@@ -79,7 +87,10 @@ def _write_images(folder: Path, progress: Callable[[int, int], object] | None) -
                 name = f"{index:03}.jpg"
                 random = Random(f"{split}/{form}/{name}")
                 quality = random.randint(80, 95)
-                draw(form, random).save(target / name, quality=quality)
+                image = draw(form, random)
+                if gray:
+                    image = image.convert("L")
+                image.save(target / name, quality=quality)
                 done += 1
                 if progress:
                     progress(done, total)

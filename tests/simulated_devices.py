@@ -171,7 +171,7 @@ class Simulation:
                 continue
             here, there = _within(common, region), _within(common, shard.region)
             if (needed := missing[here].copy()).any():
-                result[here][needed] = shard.array[there][needed]
+                result[here] = np.where(needed, shard.array[there], result[here])
                 missing[here] = False
                 if HOST not in (device, shard.device) and device != shard.device:
                     size = int(needed.sum()) * result.itemsize

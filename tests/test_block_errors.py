@@ -199,9 +199,14 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
             [("recursive-block", "a", "the block a uses itself")],
         ),
         (
-            "params: {round: 1, lambda: 1, index: 1, 2x: 1}\n",
+            "params: {in_channels: 1, round: 1, lambda: 1, index: 1, 2x: 1}\n",
             "  x: {op: relu}\n",
             [
+                (
+                    "bad-name",
+                    "in_channels",
+                    "'in_channels' is never given: what a block reads has in.channels",
+                ),
                 ("bad-name", "round", "'round' already has a meaning in expressions"),
                 ("bad-name", "lambda", "'lambda' is a keyword of Python"),
                 ("bad-name", "index", "'index' already has a meaning in expressions"),

@@ -231,7 +231,9 @@ def test_wrong_values_are_refused(section: dict[str, Any]) -> None:
 
 def test_the_input_must_fit_the_images() -> None:
     assert list(check(Data(size=224), 3, 224, 224)) == []
-    channels, size = check(Data(size=100), 1, 96, 101)
+    for count in (1, 4):
+        assert list(check(Data(), count, 224, 224)) == []
+    channels, size = check(Data(size=100), 2, 96, 101)
     assert (channels.path, size.path) == (("input", "channels"), ("data", "size"))
-    assert channels.message == "images have 3 channels, and the input has 1"
+    assert channels.message == "images have 1, 3 or 4 channels, and the input has 2"
     assert size.message == "the input, 96 x 101, cannot be cut out of 100 x 100 pixels"

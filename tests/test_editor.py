@@ -14,7 +14,7 @@ from specgen.editor import json_schema
 from specgen.source import parse
 
 SCHEMA = json_schema()
-SPECS = sorted(ROOT.glob("specs/*.yaml"))
+SPECS = [*sorted(ROOT.glob("specs/**/*.yaml")), ROOT / "tests" / "blocks.yaml"]
 HEAD = "specgen: 1\nname: Net\ninput: {channels: 3, height: 8, width: 8}\n"
 
 

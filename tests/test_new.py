@@ -164,7 +164,26 @@ def test_folders_of_images_are_read_without_torch_and_despite_bad_ones() -> None
         text=True,
         env={"PYTHONPATH": str(ROOT)},
     )
-    assert done.stdout == "Wanted(classes=2, size=56, image=64) False\n", done.stderr
+    assert done.stdout == "Wanted(classes=2, size=56, image=64, channels=1) False\n", (
+        done.stderr
+    )
+
+
+def test_only_a_folder_of_gray_images_gets_a_gray_network(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for index, mode in enumerate(("1", "L", "LA", "I;16")):
+        folder = Path("data/train") / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, (40, 40)).save(folder / f"{mode[0]}{index}.png")
+    for name, options in (("a", ()), ("b", ("--size", "24"))):
+        assert cli.main(["new", f"{name}.yaml", "--data", "data", *options]) == 0
+        assert "gray pixels" in capsys.readouterr().out
+        assert compile_file(Path(f"{name}.yaml")).spec.input.channels == 1
+    Image.new("RGB", (40, 40)).save("data/train/a/9.png")
+    assert cli.main(["new", "c.yaml", "--data", "data"]) == 0
+    assert "gray" not in capsys.readouterr().out
+    assert compile_file(Path("c.yaml")).spec.input.channels == 3
 
 
 def test_without_pillow_the_size_must_be_given(

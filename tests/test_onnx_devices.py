@@ -33,12 +33,14 @@ def feed(graph: Graph) -> dict[str, Array]:
     random = np.random.default_rng(0)
     shapes = {"input": (BATCH, *graph.input_shape)}
     for node in graph.nodes:
-        shapes |= node.parameters()
+        shapes |= {key: own.shape for key, own in node.tensors().items() if own.shape}
     arrays = {}
     for name, shape in shapes.items():
         array = random.standard_normal(shape, np.float32)
         fan_in = np.prod(shape[1:]) if name.endswith("weight") else 2
         arrays[name] = array * np.float32(np.sqrt(2 / fan_in))
+        if name.endswith("running_var"):
+            arrays[name] = 1 + np.abs(array)
     return arrays
 
 

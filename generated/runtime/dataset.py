@@ -11,6 +11,7 @@ import copy
 import os
 import zlib
 from collections.abc import Container
+from math import prod
 from pathlib import Path
 from unicodedata import normalize
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from .errors import DataError
 from .images import ImageFile, StoredImage
-from .shards import INDEX, read_index, read_listing, shard_path
+from .shards import INDEX, SPLITS, read_index, read_listing, shard_path
 from .workers import Source
 
 SKIP = "give --bad-images skip to leave them out"
@@ -29,8 +30,9 @@ class Images:
 
     decodes: bool  # whether the images must be decoded
 
-    def __init__(self, root: Path, split: str, size: int) -> None:
-        self.root, self.split, self.size = root, split, size
+    def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
+        self.root, self.split = root, split
+        self.shape = channels, size, size  # of an image
         self.classes: list[str] = []  # sorted; a label is an index
         self.samples: list[tuple[str, int]] = []  # name "split/class/file", label
         self.problems: list[str] = []
@@ -69,8 +71,8 @@ class ImageFolder(Images):
 
     decodes = True
 
-    def __init__(self, root: Path, split: str, size: int) -> None:
-        super().__init__(root, split, size)
+    def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
+        super().__init__(root, split, size, channels)
         self.on_disk: dict[str, str] = {}  # names that are different on disk
         folder = root / split
         if not folder.is_dir():
@@ -120,8 +122,8 @@ class PackedImages(Images):
 
     decodes = False
 
-    def __init__(self, root: Path, split: str, size: int) -> None:
-        super().__init__(root, split, size)
+    def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
+        super().__init__(root, split, size, channels)
         self.places: dict[str, StoredImage] = {}
         index = read_index(root)
         if not index["complete"]:
@@ -131,6 +133,12 @@ class PackedImages(Images):
             self.problems.append(
                 f"the images in {str(root)!r} have size {index['size']}, not {size}"
             )
+        if index["channels"] != channels:
+            self.problems.append(
+                f"the images in {str(root)!r} have {index['channels']} channels, not "
+                f"{channels}: pack them with the pack.py of this network"
+            )
+        if self.problems:
             return
         self.classes = index["classes"]
         for number in range(index["shards"][split]):
@@ -147,7 +155,7 @@ class PackedImages(Images):
         """Add the images of a shard."""
         path = str(shard)
         listed = read_listing(shard, self.classes)["images"]
-        size = len(listed) * 3 * self.size**2
+        size = len(listed) * prod(self.shape)
         if not shard.is_file() or shard.stat().st_size != size:
             self.problems.append(f"{path!r} is incomplete: run pack.py again")
         if not all(name.startswith(f"{self.split}/") for name, _, _ in listed):
@@ -161,18 +169,18 @@ class PackedImages(Images):
         return self.places[name]
 
 
-def open_split(root: Path, split: str, size: int) -> Images:
+def open_split(root: Path, split: str, size: int, channels: int = 3) -> Images:
     """Find the images of a split. DataError lists everything wrong with it."""
-    images = _find(root, split, size)
+    images = _find(root, split, size, channels)
     problems = images.problems + _one_class(images)
     if problems:
         raise DataError(*problems)
     return images
 
 
-def open_data(root: Path, size: int) -> tuple[Images, Images]:
+def open_data(root: Path, size: int, channels: int = 3) -> tuple[Images, Images]:
     """Find the splits train and val. DataError lists everything wrong with them."""
-    train, val = _find(root, "train", size), _find(root, "val", size)
+    train, val = (_find(root, split, size, channels) for split in SPLITS)
     problems = train.problems + val.problems + _one_class(train)
     if train.classes and val.classes:
         for here, there in ((train, val), (val, train)):
@@ -185,9 +193,9 @@ def open_data(root: Path, size: int) -> tuple[Images, Images]:
     return train, val
 
 
-def _find(root: Path, split: str, size: int) -> Images:
+def _find(root: Path, split: str, size: int, channels: int) -> Images:
     packed = (root / INDEX).is_file()
-    return (PackedImages if packed else ImageFolder)(root, split, size)
+    return (PackedImages if packed else ImageFolder)(root, split, size, channels)
 
 
 def _one_class(images: Images) -> list[str]:

@@ -12,6 +12,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .shards import INDEX, Index, Listing, read_listing, shard_path, write_list
 SHARD = 1024  # images: the most that an interruption costs
 
 
-def main(doc: str | None, size: int) -> None:
+def main(doc: str | None, size: int, channels: int = 3) -> None:
     """Pack images of `size` x `size` pixels, as the command line says."""
     parser = console.parser(doc)
     add = parser.add_argument
@@ -43,7 +44,8 @@ def main(doc: str | None, size: int) -> None:
     args = console.parse(parser)
     skip = args.bad_images == "skip"
     try:
-        pack(args.source, args.out, size, args.workers, skip=skip)
+        splits = open_source(args.source, args.out, size, channels)
+        pack(splits, args.out, args.workers, skip=skip)
     except OSError as error:  # a full disk, say: the shards written so far are kept
         sentence = f"cannot pack into {str(args.out)!r}: {error.strerror}"
         raise UserError(sentence) from None
@@ -52,21 +54,31 @@ def main(doc: str | None, size: int) -> None:
         raise
 
 
-def pack(source: Path, out: Path, size: int, workers: int, *, skip: bool) -> None:
-    """Bring the shards in `out` up to date with the images in `source`.
-
-    DataError if an image cannot be read, unless such images are to be skipped.
-    """
+def open_source(
+    source: Path, out: Path, size: int, channels: int
+) -> tuple[Images, Images]:
+    """Find the images to pack. DataError unless they can be packed into `out`."""
     if (source / INDEX).is_file():
         raise DataError(f"{str(source)!r} is already packed")
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
         raise DataError("OUT must be a folder outside DIR")
-    splits = open_data(source, size)
+    return open_data(source, size, channels)
+
+
+def pack(splits: tuple[Images, Images], out: Path, workers: int, *, skip: bool) -> None:
+    """Bring the shards in `out` up to date with these images.
+
+    DataError if an image cannot be read, unless such images are to be skipped.
+    """
+    channels, size, _ = splits[0].shape
     out.mkdir(parents=True, exist_ok=True)
-    _check_space(out, sum(map(len, splits)) * 3 * size**2)
+    _check_space(out, sum(map(len, splits)) * channels * size**2)
     if not lock_folder(out):
         raise DataError(f"another pack.py is writing to {str(out)!r}")
-    index = Index(complete=False, size=size, classes=splits[0].classes, shards={})
+    classes = splits[0].classes
+    index = Index(
+        complete=False, channels=channels, size=size, classes=classes, shards={}
+    )
     write_list(out / INDEX, index)
 
     written = 0
@@ -110,8 +122,8 @@ def _check_space(out: Path, needed: int) -> None:
 
 
 def _fingerprint(images: Images, indices: Sequence[int]) -> str:
-    """Return a hash of the names, sizes and times of files."""
-    digest = hashlib.sha256(str(images.size).encode())
+    """Return a hash of the names, sizes and times of files, and of what they become."""
+    digest = hashlib.sha256(repr(images.shape).encode())
     for index in indices:
         name, label = images.samples[index]
         path = Path(images.source(name).path)
@@ -136,7 +148,7 @@ def _intact(
             return None
         with open_file(shard) as file:
             for _, _, checksum in listing["images"]:
-                if zlib.crc32(file.read(3 * images.size**2)) != checksum:
+                if zlib.crc32(file.read(prod(images.shape))) != checksum:
                     return None
             return None if file.read(1) else listing
     except (DataError, OSError):

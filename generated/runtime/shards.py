@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 from .errors import DataError
 from .files import atomic_write, open_file
+from .images import MODES
 
 INDEX = "pack.json"  # the index of a folder that pack.py wrote
 SPLITS = ("train", "val")
@@ -23,7 +24,8 @@ class Index(TypedDict):
     """The contents of pack.json."""
 
     complete: bool  # whether all shards are written
-    size: int  # images are (3, size, size)
+    channels: int
+    size: int  # images are (channels, size, size)
     classes: list[str]  # sorted; a label is an index
     shards: dict[str, int]  # how many there are, by split
 
@@ -56,6 +58,8 @@ def read_index(root: Path) -> Index:
         good = (
             value.keys() == Index.__annotations__.keys()
             and type(value["complete"]) is bool
+            and value["channels"] in MODES
+            and type(value["channels"]) is int
             and _is_count(size, 2**16)
             and size > 0
             and all(_is_file_name(name) for name in classes)

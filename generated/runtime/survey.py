@@ -18,8 +18,8 @@ from .loading import Loader
 class Survey(NamedTuple):
     """What a pass over all images finds, in gray levels (0 to 255)."""
 
-    mean: Tensor  # (3, size, size) float64: the mean training image
-    covariance: Tensor  # (3, 3) float64: of the colors of all training pixels
+    mean: Tensor  # (channels, size, size) float64: the mean training image
+    covariance: Tensor  # (channels, channels) float64: of all training pixels
     bad: dict[str, str]  # by name, why an image cannot be read
 
 
@@ -33,8 +33,9 @@ def survey(train: Images, val: Images, workers: int, *, colors: bool = False) ->
     rank, world_size = parallel.rank(), parallel.world_size()
     bad: dict[str, str] = {}
     # Sums of whole numbers, exact up to 2**53: the same for any number of workers.
-    total = torch.zeros(3, train.size, train.size, dtype=torch.float64)
-    products = torch.zeros(3, 3, dtype=torch.float64)
+    channels, height, width = train.shape
+    total = torch.zeros(train.shape, dtype=torch.float64)
+    products = torch.zeros(channels, channels, dtype=torch.float64)
     size = (len(train) + len(val)) // world_size
     with tqdm(total=size, desc="survey", unit="img", disable=rank > 0 or None) as bar:
         for images in (train, val):
@@ -57,5 +58,5 @@ def survey(train: Images, val: Images, workers: int, *, colors: bool = False) ->
     if not colors:
         return Survey(mean, products, bad)
     color = mean.mean(dim=(1, 2))
-    covariance = products / (count * train.size**2) - color.outer(color)
+    covariance = products / (count * height * width) - color.outer(color)
     return Survey(mean, covariance, bad)

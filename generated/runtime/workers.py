@@ -47,7 +47,7 @@ class Source(Protocol):
         """The file."""
 
     def read(self, out: Pixels) -> None:
-        """Write the pixels to `out`, (3, size, size), or raise ImageError."""
+        """Write the pixels to `out`, (channels, size, size), or raise ImageError."""
 
 
 class Worker:
@@ -78,7 +78,7 @@ class Worker:
         self.end = weakref.finalize(self, _end, process)
 
     def read(self, sources: Sequence[Source], out: Pixels) -> list[str | None]:
-        """Read images into `out`, (N, 3, size, size).
+        """Read images into `out`, (N, channels, size, size).
 
         Returns for each why it cannot be read, or None. Raises DataError if the process
         has died.

@@ -215,7 +215,7 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
     """One module per share with parameters, else one for all shares."""
     said = layer.node.comments
     for share in layer.shares:
-        form = share.op.torch(*share.input_shapes)
+        form = share.form
         call = form.module or (form.item if listed else None)
         if call is None:
             yield Part(layer.node.leaf, comments=said)
@@ -241,7 +241,8 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
 def _built(parts: Sequence[Part], unit: Unit) -> list[str]:
     """The constructor's statements, with those that torch's own class needs."""
     if not unit.routine.sequence:
-        kept = [f"self.{device} = {device}" for device in unit.devices if unit.moves]
+        roles = unit.roles.items() if unit.moves else ()
+        kept = [f"self.{device} = {role}" for device, role in roles]
         own = [" " * BODY + line for line in ("super().__init__()", *kept)]
         return own + _lines(parts, unit.roles)
     items = tuple(_expression(part, unit.roles) for part in parts)

@@ -120,7 +120,7 @@ class Forward:
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.op.torch(*share.input_shapes).pad
+        pad = share.form.pad
         assert pad, "it has been scheduled"
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
@@ -205,7 +205,7 @@ def _chain(
     inputs: Sequence[str] = operands
     for layer in layers:
         share = layer.shares[number]
-        form = share.op.torch(*share.input_shapes)
+        form = share.form
         match form.function:
             case Infix(sign):
                 leaf = share.name.rpartition(".")[2]

@@ -182,7 +182,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     forward = Forward(placed, routine)
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes]
-    forms = [layer.node.op.torch(*layer.node.input_shapes) for layer in layers]
+    forms = [layer.node.form for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
@@ -221,7 +221,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         ],
         bare=any(node.name in node.tensors() for node in graph.nodes),
         copied=any(
-            own.cut is None for layer in split for own in layer.node.tensors().values()
+            own.cut is None for node in graph.nodes for own in node.tensors().values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],

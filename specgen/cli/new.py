@@ -37,8 +37,8 @@ def add(command: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="take the classes, and the size unless given, from the images"
-        " in DIR/train/<class>/",
+        help="take the classes, whether they are gray, and the size unless given,"
+        " from the images in DIR/train/<class>/",
     )
     command.add_argument(
         "--classes",
@@ -94,8 +94,9 @@ def run(options: argparse.Namespace) -> int:
     program = new.write(path, text, options.root)
 
     (classes,) = program.graph.nodes[-1].shape
-    _, height, width = program.graph.input_shape
-    print(f"wrote {path}: {classes} classes, reads {height} x {width} pixels")
+    channels, height, width = program.graph.input_shape
+    pixels = "gray pixels" if channels == 1 else "pixels"
+    print(f"wrote {path}: {classes} classes, reads {height} x {width} {pixels}")
     print("\nNext:")
     name = shlex.quote(str(path))
     if options.root:

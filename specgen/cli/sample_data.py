@@ -14,6 +14,7 @@ EXAMPLES = (("sample-data shapes", "1,200 images in ten classes"),)
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    command.add_argument("--gray", action="store_true", help="in gray, not in color")
     arguments.quiet(command)
 
 
@@ -26,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
         render(
             options.folder,
             lambda done, total: progress.say(f"{done} of {total} images"),
+            gray=options.gray,
         )
     print(f"rendered {options.folder}")
     return 0

@@ -76,6 +76,8 @@ class Known:
         """Why a param cannot have this name, or None."""
         if name in WORDS or name in REPEAT:
             return f"{name!r} already has a meaning in expressions"
+        if name == "in_channels":
+            return "'in_channels' is never given: what a block reads has in.channels"
         if keyword.iskeyword(name):
             return f"{name!r} is a keyword of Python"
         return identifier_problem(name)

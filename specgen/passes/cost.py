@@ -26,9 +26,8 @@ def device_parameters(placed: PlacedGraph) -> dict[str, int]:
     """Number of parameters on each device; each is on exactly one."""
     held = dict.fromkeys(placed.devices, 0)
     for share in placed.shares():
-        held[share.device] += sum(
-            map(volume, share.op.parameters(*share.input_shapes).values())
-        )
+        learned = (own.shape for own in share.tensors.values() if own.learned)
+        held[share.device] += sum(map(volume, learned))
     return held
 
 

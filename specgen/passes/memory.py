@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from specgen.graph import PlacedGraph
 from specgen.ops.base import BFLOAT16, FLOAT32, INT64, volume
+from specgen.passes.schedule import schedule
 from specgen.passes.storages import Storage, trace
 
 # Weights, their gradients and the momentum: one number per parameter each.
@@ -82,20 +83,22 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
         name = layer.node.name
         for share in layer.shares:
             learns = not learning.isdisjoint(share.inputs)
-            shapes = share.op.parameters(*share.input_shapes)
+            tensors = share.tensors.items()
+            shapes = {leaf: own.shape for leaf, own in tensors if own.learned}
             parameters[share.device][name] += sum(map(volume, shapes.values()))
-            saved = share.op.torch(*share.input_shapes).saved
+            saved = share.form.saved
             narrow = half and share.op.autocast == "bfloat16"
             if narrow and (learns or saved.weight):
                 once[share.device][name] += BFLOAT16 * volume(shapes["weight"])
             if learns or shapes:
                 once[share.device][name] += saved.once
-            for own in share.op.tensors(*share.input_shapes).values():
+            for own in share.tensors.values():
                 if not own.learned:  # a count has 64 bits
                     item = FLOAT32 if own.shape else INT64
                     buffers[share.device][name] += item * volume(own.shape)
-    training = trace(placed, training=True, half=half)
-    inference = trace(placed, training=False)
+    routine = schedule(placed)
+    training = trace(placed, routine, training=True, half=half)
+    inference = trace(placed, routine, training=False)
     return {
         device: Memory(
             parameters[device],

@@ -145,8 +145,8 @@ class _Writer:
             and [share.inputs[0] for share in item.layer.shares] == made
             and all(self._readers[value] == 1 for value in made)
             and not node.op.macs(*node.input_shapes)
-            and not node.op.torch(*node.input_shapes).pad
-            and not isinstance(node.op.torch(*node.input_shapes).function, Infix)
+            and not node.form.pad
+            and not isinstance(node.form.function, Infix)
             and len(self._growing) < MOST_CALLS
         )
 
@@ -258,7 +258,7 @@ class _Writer:
             self._values.on(track, share.device if several else None)
             for share in layer.shares
         )
-        if layer.node.op.torch(*layer.node.input_shapes).pad:
+        if layer.node.form.pad:
             self._steps.append(Pad(layer, tuple(x for (x,) in operands), variables))
             operands = tuple((variable,) for variable in variables)
         if not self._growing:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from specgen.graph import INPUT, Move, Placed, PlacedGraph, Share
 from specgen.ops.base import BFLOAT16, FLOAT32, Infix, Saved, volume
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
-from specgen.passes.schedule import schedule
 
 
 @dataclass(slots=True)
@@ -39,14 +38,14 @@ class _Operand:
 
 
 def trace(
-    placed: PlacedGraph, *, training: bool, half: bool = False
+    placed: PlacedGraph, routine: Routine, *, training: bool, half: bool = False
 ) -> dict[str, list[Storage]]:
     """Return the storages on each device; `half` if training uses autocast.
 
-    Some are saved, but only in training.
+    `routine` is the schedule. Some are saved, but only in training.
     """
     run = _Run(placed, training=training, half=half)
-    run.routine(schedule(placed))
+    run.routine(routine)
     return run.storages
 
 
@@ -137,7 +136,7 @@ class _Run:
     def _run(self, layer: Placed, share: Share) -> Storage:
         """Run one share; return its output."""
         self._step += 1
-        form = share.op.torch(*share.input_shapes)
+        form = share.form
         if isinstance(form.function, Infix) and not form.module:
             return self._fold(layer, share, form.saved)
         saved = form.saved
@@ -208,7 +207,7 @@ class _Run:
 
 def _padded(share: Share) -> int:
     """Number of values that a share reads, with the zeros that `forward` adds."""
-    pad = share.op.torch(*share.input_shapes).pad
+    pad = share.form.pad
     if not pad:
         return volume(share.x)
     left, right, top, bottom = pad

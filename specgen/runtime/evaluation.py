@@ -23,7 +23,7 @@ from .errors import ADVICE, DataError, DivergedError
 from .images import explain
 from .loading import Loader, to_device
 
-# From images (N, 3, size, size) uint8 and the mean image to one or more crops of each.
+# From images (N, C, size, size) uint8 and the mean image to one or more crops of each.
 Crops = Callable[[Tensor, Tensor], Iterable[Tensor]]
 
 
@@ -63,7 +63,11 @@ def default_workers() -> int:
 
 
 def open_val(
-    args: argparse.Namespace, run: Run, settings: dict[str, Any], size: int
+    args: argparse.Namespace,
+    run: Run,
+    settings: dict[str, Any],
+    size: int,
+    channels: int = 3,
 ) -> Images:
     """Return the images to evaluate on, without those that the run left out.
 
@@ -71,7 +75,7 @@ def open_val(
     """
     what = f"{args.checkpoint} is from other data"
     checkpoint.refuse_differences(what, run.data, settings)
-    images = open_split(args.data, "val", size).without(run.bad)
+    images = open_split(args.data, "val", size, channels).without(run.bad)
     checkpoint.refuse_classes(run.classes, images.classes)
     return images
 

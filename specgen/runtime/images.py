@@ -1,8 +1,9 @@
 """Reads an image's pixels, from its file or from where pack.py stored them.
 
-An image becomes (3, size, size) uint8 RGB: upright, the shorter side scaled to `size`,
-the center cut out. The processes that decode images import this, so it does not import
-torch, which would make them slow to start.
+An image becomes (channels, size, size) uint8: upright, the shorter side scaled to
+`size`, the center cut out. One channel is gray, three are RGB, four RGB and alpha; an
+image of another kind is converted as Pillow does. The processes that decode images
+import this, so it does not import torch, which would make them slow to start.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Pixels = NDArray[np.uint8]
 # What a file may contain, whatever its name. Pillow knows more formats; one of them,
 # EPS, runs a program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# Pillow's modes by the number of channels.
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # The operation that turns an image upright, by its EXIF orientation.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,8 +49,8 @@ class ImageFile(NamedTuple):
     path: str
 
     def read(self, out: Pixels) -> None:
-        """Write the pixels to `out`, (3, size, size), or raise ImageError."""
-        out[...] = decode(Path(self.path), out.shape[-1])
+        """Write the pixels to `out`, (channels, size, size), or raise ImageError."""
+        out[...] = decode(Path(self.path), out.shape[-1], len(out))
 
 
 class StoredImage(NamedTuple):
@@ -58,7 +61,7 @@ class StoredImage(NamedTuple):
     checksum: int  # CRC-32
 
     def read(self, out: Pixels) -> None:
-        """Write the pixels to `out`, (3, size, size), or raise ImageError."""
+        """Write the pixels to `out`, (channels, size, size), or raise ImageError."""
         # Not mapped into memory: if a mapped file is cut short, reading it kills the
         # process. For 256 x 256 pixels this costs 8 us more; their checksum costs 46.
         try:
@@ -77,8 +80,8 @@ def explain(bad: Mapping[str, str]) -> list[str]:
     return [f"cannot read {name!r}: {readable(bad[name])}" for name in bad]
 
 
-def decode(path: Path, size: int) -> Pixels:
-    """Return a file's image, (3, size, size) uint8, or raise ImageError."""
+def decode(path: Path, size: int, channels: int = 3) -> Pixels:
+    """Return a file's image, (channels, size, size) uint8, or raise ImageError."""
     try:
         if path.is_dir():
             raise ImageError("it is a folder")
@@ -90,12 +93,12 @@ def decode(path: Path, size: int) -> Pixels:
             warnings.simplefilter("ignore")  # pixels may be good where metadata are not
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             try:
-                return _decode(data, size)
+                return _decode(data, size, channels)
             except Exception:
                 stripped = metadata.strip(data)
                 if stripped is None:
                     raise
-                return _decode(stripped, size)
+                return _decode(stripped, size, channels)
     except UnidentifiedImageError:
         raise ImageError(f"it is not one of {', '.join(FORMATS)}") from None
     except Exception as error:  # on broken bytes Pillow raises nearly anything
@@ -103,12 +106,12 @@ def decode(path: Path, size: int) -> Pixels:
         raise ImageError(reason) from error
 
 
-def _decode(data: bytes, size: int) -> Pixels:
+def _decode(data: bytes, size: int, channels: int) -> Pixels:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return _square(image, size)
+        return _square(image, size, channels)
 
 
-def _square(image: Image.Image, size: int) -> Pixels:
+def _square(image: Image.Image, size: int, channels: int) -> Pixels:
     # The JPEG library scales by 1/2, 1/4 or 1/8 as it decodes, which saves most of the
     # work on large photos. Down to twice `size` that costs about one gray level of 255.
     image.draft(None, (2 * size, 2 * size))
@@ -124,13 +127,21 @@ def _square(image: Image.Image, size: int) -> Pixels:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ImageError(f"its pixels have no known range (mode {image.mode})")
-    if image.has_transparency_data:  # on white: hidden colors can be anything
+    mode = MODES[channels]
+    # Hidden colors can be anything. Without alpha the image is seen on white; with it,
+    # colors are scaled times alpha (RGBa), and hidden ones become black.
+    if mode == "RGBA":
+        image = image.convert("RGBA").convert("RGBa")
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert(mode)
+    else:
+        image = image.convert(mode)
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     center = (left, top, left + side, top + side)
-    image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, center)
+    image = image.resize((size, size), Image.Resampling.BILINEAR, center).convert(mode)
     if turn is not None:
         image = image.transpose(turn)
-    return np.array(image).transpose(2, 0, 1)
+    return np.array(image).reshape(size, size, channels).transpose(2, 0, 1)

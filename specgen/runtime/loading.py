@@ -21,14 +21,14 @@ from .workers import Source, Worker, read_here
 CHUNK = 16  # images that are requested at once
 
 Reasons = list[str | None]  # why each image cannot be read; None for those that can
-# Starts reading images into an array, (N, 3, size, size); what it returns waits for it.
+# Starts reading images into an array, (N, channels, size, size); what it returns waits.
 Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
 
 
 class Batch(NamedTuple):
     """The readable images of a batch, and information on the others."""
 
-    images: Tensor  # (N, 3, size, size) uint8, in pinned memory if there is CUDA
+    images: Tensor  # (N, channels, size, size) uint8; in pinned memory if there is CUDA
     labels: Tensor  # (N,) int64
     rows: Tensor  # (N,) int64: their places in the batch that was asked for
     bad: dict[str, str]  # the others: why they cannot be read, by name
@@ -124,7 +124,7 @@ class Loader:
     def _begin(self, indices: list[int], start: Start) -> Pending:
         samples = [self.images.samples[index] for index in indices]
         sources = [self.images.source(name) for name, _ in samples]
-        shape = len(samples), 3, self.images.size, self.images.size
+        shape = len(samples), *self.images.shape
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
         out = pixels.numpy()
         parts = [

@@ -2,8 +2,9 @@
 
 Its metadata has what else prediction needs: the names of the classes (`classes`, JSON),
 how images become input (`data`, JSON), and the mean image (`mean`, float32 in base64,
-(3, size, size)). Large weights are in a file next to it, named by their checksum, so
-that the ONNX file, which is written last, is never paired with those of another export.
+(channels, size, size)). Large weights are in a file next to it, named by their
+checksum, so that the ONNX file, which is written last, is never paired with those of
+another export.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     check_output(output, args.checkpoint, structure)
     model = load_structure(structure)
     shapes = take_parameters(model.graph)
-    weights, metadata = load(args.checkpoint, shapes, size)
+    channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    shapes["data.mean"] = channels, size, size
+    weights, metadata = load(args.checkpoint, shapes)
     helper.set_model_props(model, metadata)
     decompose_norms(model.graph)
     save(output, model, weights)
@@ -89,15 +92,12 @@ def take_parameters(graph: onnx.GraphProto) -> dict[str, Shape]:
     }
 
 
-def load(
-    path: Path, shapes: Mapping[str, Shape], size: int
-) -> tuple[Weights, dict[str, str]]:
-    """Return a checkpoint's weights, of these shapes, and what becomes metadata.
+def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, str]]:
+    """Return a checkpoint's weights, of the wanted shapes, and what becomes metadata.
 
     Raises ExportError, listing all problems, if it is damaged, was not written by
     train.py, or is from another network.
     """
-    wanted = {**shapes, "data.mean": (3, size, size)}
     try:
         with safe_open(path, framework="numpy") as file:
             run, checksums = read_run(file.metadata())

@@ -24,9 +24,9 @@ from .images import decode, explain
 class Network(NamedTuple):
     """A trained network, with the facts about its data."""
 
-    logits: Callable[[Tensor], Tensor]  # (N, 3, HEIGHT, WIDTH) -> (N, outputs)
+    logits: Callable[[Tensor], Tensor]  # (N, C, HEIGHT, WIDTH) -> (N, outputs)
     classes: list[str]
-    mean: Tensor  # (3, size, size)
+    mean: Tensor  # (C, size, size)
 
 
 def parse_arguments(doc: str | None, model: str) -> argparse.Namespace:
@@ -49,7 +49,7 @@ def answer(network: Network, paths: Iterable[Path], size: int, crops: Crops) -> 
     bad: dict[str, str] = {}
     for path in paths:
         try:
-            image = torch.from_numpy(decode(path, size))
+            image = torch.from_numpy(decode(path, size, len(network.mean)))
         except ImageError as error:
             bad[str(path)] = str(error)
             continue

@@ -18,7 +18,9 @@ from specgen.spec.training import Training
 class Input(Strict):
     """One image as the network sees it, in pixels."""
 
-    channels: Annotated[Count, Field(description="3: images are RGB")]
+    channels: Annotated[
+        Count, Field(description="1: gray images, 3: RGB, 4: RGB and alpha")
+    ]
     height: Annotated[
         Count, Field(description="height of the crop that the network reads")
     ]

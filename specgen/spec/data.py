@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specgen.diagnostics import LIMIT_HELP, Diagnostic
+from specgen.diagnostics import Diagnostic
 from specgen.schema import Count, Positive, Strict
 
 
@@ -37,7 +37,8 @@ class Data(Strict):
             gt=0,
             le=1e15,
             description="add random shares of the colors' principal components, during"
-            " training: their standard deviation, in eigenvalues (AlexNet: 0.1)",
+            " training: their standard deviation, in eigenvalues (AlexNet: 0.1)."
+            " Gray images become brighter or darker",
         ),
     ] = None
     std: Annotated[
@@ -55,12 +56,12 @@ class Data(Strict):
 
 def check(data: Data, channels: int, height: int, width: int) -> Iterator[Diagnostic]:
     """Yield what keeps images from being the network's input of this shape."""
-    if channels != 3:
+    if channels not in (1, 3, 4):
         yield Diagnostic(
             "data-mismatch",
-            f"images have 3 channels, and the input has {channels}",
+            f"images have 1, 3 or 4 channels, and the input has {channels}",
             ("input", "channels"),
-            help=LIMIT_HELP,
+            help="give 1 for gray images, 3 for RGB, or 4 for RGB and alpha",
         )
     side = data.side(height, width)
     if side < max(height, width):

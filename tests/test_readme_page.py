@@ -1,0 +1,45 @@
+"""README.md: what it quotes of specs and of generated code is what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from specgen.compiler import compile_file, render
+
+ROOT = Path(__file__).parent.parent
+CODE = re.compile(r"^```(yaml|python)\n(.*?)^```$", re.M | re.S)
+GAP = re.compile(r"^ *\.\.\.\n", re.M)  # what a quotation leaves out
+
+
+def quoted(language: str) -> list[str]:
+    """The pieces of code in a language, without gaps."""
+    found = CODE.findall((ROOT / "README.md").read_text())
+    pieces = [
+        piece for name, code in found if name == language for piece in GAP.split(code)
+    ]
+    return [piece.rstrip() for piece in pieces if piece.strip()]
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r" +# a budget.*| +# the compiler finds.*", "", text)
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    specs = [ROOT / "specs" / name for name in ("alexnet.yaml", "zoo/resnet18.yaml")]
+    code = [render(compile_file(spec))["model.py"].decode() for spec in specs]
+    return "\n".join([*(spec.read_text() for spec in specs), *code])
+
+
+@pytest.mark.parametrize("language", ["yaml", "python"])
+def test_code_is_quoted_as_it_is(language: str, sources: str) -> None:
+    pieces = quoted(language)
+    assert pieces
+    for piece in pieces:
+        for part in without_comments(piece).split("\n\n"):
+            lines = part.strip("\n").splitlines()
+            if not all(line in sources for line in lines):
+                raise AssertionError([line for line in lines if line not in sources])
