@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers import compile_text, refused, write
+from helpers import compile_text, refused, spec_text, write
 from hypothesis import given
 from hypothesis import strategies as st
 from images_on_disk import ALL, SIZE, imported, make_tree, picture, run_pack
 from images_on_disk import generate as generate_data
+from judges import ruff
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
@@ -226,6 +227,8 @@ def test_a_network_from_packing_to_prediction(
 ) -> None:
     shape = {"channels": channels, "height": 24, "width": 24}
     code = generate(tmp_path / "code" / "tiny", RECIPE, input=shape)
+    ruff("format --check", code)
+    ruff("check", code)
     tree, packed = paintings(tmp_path / "tree", mode), tmp_path / "packed"
     assert run(code / "pack.py", tree, packed, "--workers", 1).code == 0
     checkpoints, scores = [], set()
@@ -271,27 +274,7 @@ def test_a_network_from_packing_to_prediction(
     assert f"have {channels} channels, not 3" in ended.err
 
 
-LENET = """
-specgen: 1
-name: LeNet
-reference: LeCun, Bottou, Bengio & Haffner (Proceedings of the IEEE 1998)
-input: {channels: 1, height: 32, width: 32}
-layers:
-  c1: {op: conv2d, out_channels: 6, kernel_size: 5}
-  tanh1: {op: tanh}
-  s2: {op: avg_pool2d, kernel_size: 2}
-  c3: {op: conv2d, out_channels: 16, kernel_size: 5}
-  tanh3: {op: tanh}
-  s4: {op: avg_pool2d, kernel_size: 2}
-  c5: {op: conv2d, out_channels: 120, kernel_size: 5}
-  tanh5: {op: tanh}
-  flat: {op: flatten}
-  f6: {op: linear, out_features: 84}
-  tanh6: {op: tanh}
-  output: {op: linear, out_features: 4}
-data: {size: 36}
-training: {epochs: 4, batch_size: 16, optimizer: {lr: 0.01}}
-"""
+LENET = spec_text("zoo/lenet")
 
 
 def strokes(root: Path) -> Path:
@@ -313,8 +296,8 @@ def strokes(root: Path) -> Path:
 def test_lenet_learns_gray_images(tmp_path: Path) -> None:
     code = write(compile_text(LENET, "lenet"), tmp_path / "code/lenet")
     tree, output = strokes(tmp_path / "tree"), tmp_path / "run"
-    flags = ["--data", tree, "--output", output, "--workers", 0]
-    ended = run(code / "train.py", *flags)
+    flags = ["--epochs", 4, "--batch-size", 16, "--workers", 0]
+    ended = run(code / "train.py", "--data", tree, "--output", output, *flags)
     assert ended.code == 0, ended.err
     accuracy = [float(r["top1"]) for r in rows(output) if r["split"] == "val"]
     assert accuracy[-1] >= 0.9, accuracy
@@ -328,5 +311,6 @@ def test_other_numbers_of_channels_are_refused_at_their_line(channels: int) -> N
         f"images have 1, 3 or 4 channels, and the input has {channels}"
     )
     assert found.help == "give 1 for gray images, 3 for RGB, or 4 for RGB and alpha"
+    line = LENET[: LENET.index("channels: 1,")].count("\n") + 1
     assert found.span
-    assert (found.span.line, found.span.column) == (5, 19)
+    assert (found.span.line, found.span.column) == (line, 19)
