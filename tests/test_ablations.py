@@ -69,6 +69,8 @@ def test_it_says_what_was_published(name: str) -> None:
     said = re.findall(r"Published: errors are (.*) \(top-1\) and (.*) \(top-5\)", text)
     assert said == [WORSE[name]]
     assert len(text.splitlines()) <= 10
+    page = (ROOT / "docs" / "zoo.md").read_text()
+    assert re.findall(rf"^\| `{name}` .* \| (.*) \| (.*) \|$", page, re.M) == said
 
 
 def test_a_tower_has_about_as_many_parameters() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -193,3 +194,25 @@ def test_it_runs_as_planned(
             checks
         )
         assert any(layer.moves for layer in program.placed.layers)
+
+
+# --- the page
+
+
+PAGE = (ROOT / "docs" / "zoo.md").read_text()
+ROWS = re.findall(
+    r"^\| `(\w+)`(\*?) \| .*? \| ([\d,]+) \| ([\d,]+) \| (\d+) \|", PAGE, re.M
+)
+
+
+def test_the_page_has_all_networks() -> None:
+    assert {name for name, *_ in ROWS} == {*ZOO}
+    assert {name for name, star, *_ in ROWS if star} == {*TORCHVISION}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[name for name, *_ in ROWS])
+def test_the_page_has_its_figures(row: tuple[str, ...]) -> None:
+    name, _, *figures = row
+    plan = make_plan(zoo(name).spec, zoo(name).placed)
+    lines = len((ROOT / f"specs/zoo/{name}.yaml").read_text().splitlines())
+    assert figures == [f"{plan.parameters:,}", f"{plan.macs:,}", str(lines)]
