@@ -192,8 +192,6 @@ class Op(Strict):
     op: str
     # The least and the most inputs; None is any number.
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)
-    # Joins the statement of the layer before it in `forward`: one line, one thought.
-    elementwise: ClassVar[bool] = False
     # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
     # Outside training, its output is its input.
