@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from specgen.graph import Node, PlacedGraph
 from specgen.ops.activation import Softmax
+from specgen.ops.arrangement import ChannelShuffle, Permute, Reshape
 from specgen.ops.base import volume
 from specgen.ops.conv import Conv2d
 from specgen.ops.join import Chunk, Concat
@@ -19,10 +20,18 @@ def reads(node: Node, index: int, channel: int) -> range:
             size = x[0] // groups
             group = channel * groups // node.shape[0]
             return range(group * size, (group + 1) * size)
-        case Linear() | Softmax():
+        case Linear() | Softmax() if len(x) == 1:
             return range(x[0])
         case Flatten():
             channel //= volume(x[1:])
+        case Reshape():
+            size, read = volume(node.shape[1:]), volume(x[1:])
+            return range(channel * size // read, -(-(channel + 1) * size // read))
+        case Permute(dims=dims) if dims[1] != 1:
+            return range(x[0])
+        case ChannelShuffle(groups=groups):
+            size = x[0] // groups
+            channel = channel % groups * size + channel // groups
         case LocalResponseNorm(groups=groups):
             size = x[0] // groups
             return range(channel // size * size, (channel // size + 1) * size)

@@ -80,7 +80,7 @@ def _reader(x: Shape) -> Op:
 def text(program: Program) -> str:
     """Return the generated model.py."""
     parts = program.spec, program.source, program.stem, program.placed
-    return backend.render(*parts)["model.py"]
+    return backend.render(*parts, files=["model.py"])["model.py"]
 
 
 def built(program: Program, folder: Path, device: str = "cpu") -> Any:

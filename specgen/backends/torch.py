@@ -116,9 +116,13 @@ class Net:
 
 
 def render(
-    spec: Spec, source: Source, stem: str, placed: PlacedGraph
+    spec: Spec,
+    source: Source,
+    stem: str,
+    placed: PlacedGraph,
+    files: Iterable[str] = FILES,
 ) -> dict[str, str]:
-    """Return the text of every generated Python file, by name."""
+    """Return the text of generated Python files, all of them by default, by name."""
     net = _view(spec, stem, placed)
     values = {
         "net": net,
@@ -128,7 +132,7 @@ def render(
         "bracketed": bracketed,
         "moved": _moved,
     }
-    return {name: _template(name).render(values) for name in FILES}
+    return {name: _template(name).render(values) for name in files}
 
 
 def _data(spec: Spec) -> Data:

@@ -149,8 +149,14 @@ class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if label(to) != label(x):
                 self.devices.log(x, label(to))
             return function(*args, **kwargs)
-        # As in torch, a number that is a CPU tensor may join any device.
-        labels = {label(x) for x in inputs if x.dim() or label(x) != CPU}
+        # As in torch, a number that is a CPU tensor may join any device. So may the zeros
+        # that autograd makes for a part of a tensor that has no gradient.
+        backward = torch._C._current_graph_task_id() >= 0
+        labels = {
+            label(x)
+            for x in inputs
+            if label(x) != CPU or (x.dim() and not (backward and _is_fresh(x)))
+        }
         if len(labels) > 1:
             raise WrongDeviceError(f"{function} met {' and '.join(sorted(labels))}")
         result = function(*args, **kwargs)
@@ -158,6 +164,11 @@ class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(x, Tensor) and labels:
                 _stick(x, *labels)
         return result
+
+
+def _is_fresh(x: Tensor) -> bool:
+    """Whether x has never been sent anywhere."""
+    return not hasattr(x.untyped_storage(), "label")
 
 
 def _name(device: Any) -> str:
