@@ -36,7 +36,7 @@ PARAMETERS = {
     "densenet121": 7_978_856,
     "efficientnet_b0": 5_288_548,
     "googlenet": 6_624_904,
-    "lenet": 62_006,
+    "lenet": 61_706,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v3_small": 2_542_856,
     "nin": 7_595_176,
