@@ -140,7 +140,7 @@ class Forward:
         shape = step.layers[-1].shares[0].shape
         if step is self._last and _is_typed(values[0]):
             self._returned = True
-            self.functional |= "F." in str(values[0])
+            self._note_functional(values[0])
             comment = _shape(shape) if self._shown else ""
             self._paragraphs[-1] += give_back(values[0], INDENT, comment)
         else:
@@ -183,13 +183,16 @@ class Forward:
         self, variables: Sequence[str], values: Sequence[Expression], shape: Shape
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
-        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(values[0])))
+        self._note_functional(values[0])
         comment = _shape(shape) if self._shown else ""
         for variable, value in zip(variables, values, strict=True):
             if variable != value:
                 target = self._target([variable])
                 self._paragraphs[-1] += assign(target, value, INDENT, comment)
                 comment = ""
+
+    def _note_functional(self, value: Expression) -> None:
+        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(value)))
 
     def _target(self, variables: Sequence[str]) -> str:
         """Return what a statement assigns; at first, with its type if it needs one."""
@@ -229,7 +232,10 @@ def _chain(
 
 
 def _is_typed(value: Expression) -> bool:
-    """Whether mypy knows that it is a tensor: a call of a function of torch."""
+    """Whether mypy knows that it is a tensor: a call of a function of torch.
+
+    A module's output may be anything, and so may be a sum with it.
+    """
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
 
 
