@@ -80,8 +80,9 @@ lock: | $(BIN)/uv ## pin the environment; UPGRADE=--upgrade takes the newest ver
 			constraints.txt) \
 		--output-file requirements-dev.txt
 
-fuzz: $(INSTALLED) ## 20,000 mutated specs: each must build or give an error with its place
-	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 $(BIN)/pytest -s tests/test_fuzz.py
+fuzz: $(INSTALLED) ## 20,000 mutated specs, and every field changed: each builds or is an error with its place
+	OMP_NUM_THREADS=1 SPECGEN_FUZZ=20000 SPECGEN_FIELDS=0 $(BIN)/pytest -s tests/test_fuzz.py \
+		tests/test_one_field.py
 	OMP_NUM_THREADS=1 SPECGEN_GRAPHS=1000 $(BIN)/pytest tests/test_graphs.py
 
 lint: $(INSTALLED) ## ruff: format and rules

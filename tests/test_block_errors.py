@@ -376,3 +376,13 @@ def test_an_op_for_a_block_and_a_block_for_an_op() -> None:
         ("unknown-block", "it is an op: write op: relu"),
         ("unknown-block", "the nearest name is unit"),
     ]
+
+
+def test_an_error_in_a_repeated_layer_is_on_its_line() -> None:
+    assert found("", "  pool: {op: max_pool2d, kernel_size: 2, repeat: 5}\n") == [
+        (
+            "shape-mismatch",
+            "2",
+            "pool.4: a window of 2 does not fit the padded height of 1",
+        )
+    ]

@@ -75,3 +75,12 @@ def test_defaults_are_shown_as_they_will_be(
     shown = capsys.readouterr().out
     assert "size 37, crops of 32 x 32" in shown
     assert "None" not in shown
+
+
+@pytest.mark.parametrize("op", ["softmax", "relu"])
+def test_a_softmax_that_is_read_is_shown(
+    op: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines, said = show(capsys, "--set", f"layers.more={{op: {op}, after: prob}}")
+    assert "prob softmax 1000" in lines
+    assert said.count("error[") == said.count("error[softmax-inside]: prob:") == 1

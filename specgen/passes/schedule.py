@@ -118,6 +118,10 @@ class _Writer:
             self._hold(variable, value, track)
             yield variable, value
 
+    def _follows(self, layer: Placed) -> bool:
+        """Whether it follows the logits. Of a wrong spec, a softmax may be read."""
+        return layer.node.op.after_logits and layer.node.name not in self._readers
+
     def write(self) -> Routine:
         """Return the routine."""
         for index, item in enumerate(self._items):
@@ -127,7 +131,7 @@ class _Writer:
                 self._fetch(index, item)
             if item.scope:
                 self._call(index, item)
-            elif item.layer and not item.layer.node.op.after_logits:
+            elif item.layer and not self._follows(item.layer):
                 self._apply(index, item, item.layer)
         self._flush()
         results = tuple((self._variable[value], value) for value in self._wanted)
