@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import gpu_checks as checks
 import torch
@@ -308,7 +309,9 @@ def report(bench: Bench) -> Iterator[str]:
     yield "# On a GPU\n"
     yield "Written by `make gpu`; benchmarks/gpu.py explains what is compared.\n"
     versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}"
-    yield f"{name}; {len(bench.gpus)} device(s); {versions}; {date.today()}."
+    cudnn: Any = torch.backends.cudnn
+    found = f"{name}; {len(bench.gpus)} device(s); {versions}, cuDNN {cudnn.version()}"
+    yield f"{found}; {date.today()}."
     yield "\n## Right?\n\n| check | passed | found |\n|---|---|---|"
     for finding in correctness(bench):
         yield finding.row()

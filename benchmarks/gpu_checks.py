@@ -1,14 +1,13 @@
 """Whether generated code is right on CUDA: the first half of gpu.py.
 
-Everything is compared with the same code on the CPU: outputs in float32, without TF32,
-and gradients in float64. In float32, rounding decides which of several numbers that are
-almost equal a pooling takes, and gradients through it go elsewhere. A check whose
-hardware is missing says so.
+Everything is compared with the same code on the CPU, in float64. In float32, rounding
+decides which of several numbers that are almost equal a pooling takes, and gradients
+through it go elsewhere: those of AlexNet differed by 2%, and its outputs by 6e-7. A
+check whose hardware is missing says so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import subprocess
@@ -25,7 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, distributed, nn
 
-OUTPUTS, GRADIENTS = 1e-4, 1e-6  # differences allowed, relative to the largest number
+TOLERANCE = 1e-6  # of a difference, relative to the largest number
 IMAGES = 4  # compared at once
 
 
@@ -103,12 +102,13 @@ def equals_cpu(folder: Folder, devices: Sequence[str]) -> tuple[str, bool]:
     torch.manual_seed(0)
     x = torch.randn(IMAGES, 3, *folder.size) * 2
     nets = [folder.build(devices).eval(), folder.build(["cpu"]).eval()]
-    with _float32(), torch.no_grad():
-        outputs = _difference(*(net(_nhwc(x)) for net in nets))
-    found, expected = (_gradients(net.double(), x.double()) for net in nets)
+    x = x.double()
+    with torch.no_grad():
+        outputs = _difference(*(net.double()(_nhwc(x)) for net in nets))
+    found, expected = (_gradients(net, x) for net in nets)
     gradients = max(map(_difference, found, expected))
     said = f"outputs differ by {outputs:.1e}, gradients by {gradients:.1e}"
-    return said, outputs <= OUTPUTS and gradients <= GRADIENTS
+    return said, max(outputs, gradients) <= TOLERANCE
 
 
 def _nhwc(x: Tensor) -> Tensor:
@@ -128,17 +128,6 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     found, expected = found.cpu().double(), expected.cpu().double()
     largest = expected.abs().max().clamp(min=1e-30)
     return float((found - expected).abs().max() / largest)
-
-
-@contextlib.contextmanager
-def _float32() -> Iterator[None]:
-    """Compute in float32, as CPUs do."""
-    kept = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = kept
 
 
 def memory_plan(gpu: str, count: int) -> tuple[str, bool | None]:
@@ -233,7 +222,7 @@ def one_process(folder: Folder, gpu: str) -> tuple[str, bool]:
     finally:
         distributed.destroy_process_group()
     differ = max(map(_difference, found, expected))
-    return f"gradients differ by {differ:.1e}", differ <= GRADIENTS
+    return f"gradients differ by {differ:.1e}", differ <= TOLERANCE
 
 
 def two_processes(gpus: Sequence[str], stem: str) -> tuple[str, bool | None]:
