@@ -213,7 +213,7 @@ def one_process(folder: Folder, gpu: str) -> tuple[str, bool]:
     x = torch.randn(IMAGES, 3, *folder.size).double()
     net = folder.build([gpu]).double().eval()
     expected = _gradients(net, x)
-    store = distributed.HashStore()
+    store = distributed.HashStore()  # type: ignore[attr-defined]
     distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         replica = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
