@@ -3,13 +3,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# common.py is shared code, not a benchmark; start.py takes half an hour.
-BENCHMARKS := $(filter-out %/common.py %/start.py,$(wildcard benchmarks/*.py))
+# common.py and gpu_checks.py are no benchmarks; start.py takes half an hour; gpu.py needs CUDA.
+BENCHMARKS := $(filter-out %/common.py %/start.py %/gpu.py %/gpu_checks.py,$(wildcard benchmarks/*.py))
 DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-newest lint types format lock bench bench-train bench-start \
+.PHONY: help demo test test-lowest test-newest lint types format lock bench bench-train bench-start gpu \
 	generate check-generated clean soak fuzz
 .DELETE_ON_ERROR:
 
@@ -104,6 +104,9 @@ bench-train: $(INSTALLED) ## time a training step, handwritten and generated
 
 bench-start: $(INSTALLED) ## which initial weights let AlexNet learn; half an hour, on real photos
 	$(BIN)/python benchmarks/start.py
+
+gpu: $(INSTALLED) ## on a machine with a GPU: is the code right and fast there? four minutes
+	$(BIN)/python benchmarks/gpu.py
 
 generate: $(INSTALLED) ## rebuild generated/ and the schema from specs/
 	$(BIN)/specgen schema > specs/specgen.schema.json

@@ -54,6 +54,7 @@ MACS = 724_406_816  # of an image's forward pass; training takes three times as 
 PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}  # flop/s, dense, bfloat16
 ON_CPU, ON_CUDA = 64, 512  # images in a batch
 BY_HAND = "--by-hand"  # makes this the process of the handwritten step
+COMPILED = "--compiled"  # of which torch.compile makes a faster one
 Step = Callable[[], None]
 
 
@@ -132,9 +133,9 @@ def generated(
 class ByHand:
     """A step of `plain` on the CPU, in another process."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *flags: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, BY_HAND, "--threads", str(threads)],
+            [sys.executable, __file__, BY_HAND, "--threads", str(threads), *flags],
             env={**os.environ, "THP_MEM_ALLOC_ENABLE": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -149,9 +150,10 @@ class ByHand:
         self.cpu = float(self.process.stdout.readline())
 
     @staticmethod
-    def serve() -> None:
+    def serve(*, compile: bool) -> None:
         """Take a step for every line of the input."""
-        step = plain(alexnet(), ON_CPU, "cpu")
+        net: Any = torch.compile(alexnet()) if compile else alexnet()
+        step = plain(net, ON_CPU, "cpu")
         for _ in sys.stdin:
             step()
             print(time.process_time(), flush=True)
@@ -216,6 +218,7 @@ def on_cpu(rounds: int, threads: int) -> None:
     }
     if compiles("cpu"):
         steps["generated, --compile"] = generated(ON_CPU, "cpu", compile=True)
+        steps["by hand, torch.compile"] = ByHand(threads, COMPILED)
     times = measure(steps, rounds, repeat=3)
     load = ", ".join(f"{figure:.1f}" for figure in os.getloadavg())
     print(
@@ -330,11 +333,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(BY_HAND, action="store_true", help=argparse.SUPPRESS)
+    for flag in (BY_HAND, COMPILED):
+        parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.by_hand:
-        ByHand.serve()
+        ByHand.serve(compile=args.compiled)
         return
     print("# AlexNet's training step\n")
     print("Written by `python benchmarks/train.py`, which explains what is compared.\n")

@@ -250,6 +250,8 @@ def test_compiled_gradients_are_the_same(norm_class: Any, dtype: torch.dtype) ->
 class Fused(nn.Module):
     """A norm as it runs on CUDA, on the CPU and without a compiler unless asked."""
 
+    norm: Any
+
     def __init__(self, rendered: Any, norm: nn.Module) -> None:
         super().__init__()
         self.rendered, self.norm = rendered, norm
