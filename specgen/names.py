@@ -43,9 +43,10 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
-Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
-Sequence SpatialResponseNorm StochasticDepth Tensor annotations cut_shares exchange
-gather join_shares nn once_differentiable torch
+AXES Any Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping OTHER_STARTS
+OUTPUTS OrderedDict SHARES START Self Sequence SpatialResponseNorm StochasticDepth
+SyncBatchNorm2d Tensor annotations cut_shares distributed exchange gather join_shares
+layer_scale nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 
