@@ -212,7 +212,8 @@ class Classes:
 def _built(parts: Sequence[Part], unit: Unit) -> list[str]:
     """The constructor's statements, with those that torch's own class needs."""
     if not unit.routine.sequence:
-        kept = [f"self.{device} = {device}" for device in unit.devices if unit.moves]
+        roles = unit.roles.items() if unit.moves else ()
+        kept = [f"self.{device} = {role}" for device, role in roles]
         own = [" " * BODY + line for line in ("super().__init__()", *kept)]
         return own + statements(parts, unit.roles)
     items = tuple(construct(part, unit.roles) for part in parts)

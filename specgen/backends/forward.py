@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specgen.backends import moves
 from specgen.backends.expression import (
@@ -39,8 +40,8 @@ class Forward:
         self._shapes = {share.name: share.shape for share in placed.shares()}
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
-        # mypy must be told the type of what is returned.
-        self._untyped = set(results) - known
+        # mypy must be told the type of what is returned, if it is no tuple.
+        self._untyped = set(results) - known if len(results) == 1 else set()
         self._returned = False
         self._paragraphs: list[list[str]] = [[]]
         self._on: tuple[str, ...] = ()  # the devices of the layer before
@@ -112,10 +113,15 @@ class Forward:
         }
         for row in step.rows:
             found = moves.fetches(step, row)
-            self._untyped -= {variable for variable, _ in row}  # mypy knows these
+            self.helpers |= moves.helpers(found)
+            if len(row) == 1:
+                found = [replace(found[0], target=self._target([found[0].target]))]
+            else:
+                for variable in [v for v, _ in row if v in self._untyped]:
+                    declared = f"{' ' * INDENT}{self._target([variable])}"
+                    self._paragraphs[-1].append(declared)
             shape = _shape(shapes[row[0][1]]) if self._shown else ""
             self._paragraphs[-1] += moves.statements(found, shape)
-            self.helpers |= moves.helpers(found)
 
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""

@@ -84,8 +84,9 @@ class Saved:
     Besides the input, the output and parameters, `other` counts bytes per image, and
     `values` counts values of the input's type; `once` counts bytes for all images
     together. `weight`: the weight is kept even if the input needs no gradient. `view`:
-    the output shares the input's memory. `scratch` is not saved: bytes per image that
-    the op needs only while it computes.
+    the output shares the input's memory. `packed`: an input that is some channels of
+    another tensor is copied first. `scratch` is not saved: bytes per image that the op
+    needs only while it computes.
     """
 
     input: bool = False
@@ -95,6 +96,7 @@ class Saved:
     once: int = 0
     weight: bool = False
     view: bool = False
+    packed: bool = False
     scratch: int = 0
 
 
