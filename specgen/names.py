@@ -43,9 +43,16 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
+<<<<<<< HEAD
+AXES Any Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping OTHER_STARTS
+OUTPUTS OrderedDict SHARES START Self Sequence SpatialResponseNorm StochasticDepth
+SyncBatchNorm2d Tensor annotations cut_shares distributed exchange gather join_shares
+layer_scale nn once_differentiable torch
+=======
 Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
 Sequence SpatialResponseNorm StochasticDepth Tensor annotations cache cut_shares
 exchange gather join_shares nn once_differentiable torch
+>>>>>>> main
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from helpers import refused
 
 from specgen import names
+from specgen.backends.torch import HELPERS
 from specgen.runtime import checkpoint, onnx_export
 
 NET = """
@@ -29,3 +33,14 @@ def test_all_prefixes_of_tensors_that_are_not_weights_are_reserved() -> None:
 def test_a_layer_cannot_have_the_name_of_a_checkpoint_part(name: str) -> None:
     (found,) = refused(NET.format(name=name))
     assert found.message == f"{name!r} already names tensors of a checkpoint"
+
+
+def test_all_that_generated_modules_import_or_define_is_reserved() -> None:
+    template = Path(__file__).parent.parent / "templates" / "model.py.j2"
+    defined = r"^(?:def )?([A-Za-z]\w*)(?: = |\()"
+    found = {*HELPERS, "OrderedDict"}
+    found |= {*re.findall(defined, template.read_text(), re.MULTILINE)}
+    for needs in HELPERS.values():
+        found |= {name for imported in needs.values() for name in imported}
+    assert {"AXES", "SHARES", "gather", "LayerNorm2d", "distributed"} <= found
+    assert found <= names.GLOBALS

@@ -9,64 +9,34 @@ or by a split, is a class of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from specgen.backends.arguments import Argument, from_call, parametrize
-from specgen.backends.expression import Called, Expression, Repeated, assign, statement
+from specgen.backends.arguments import parametrize
+from specgen.backends.expression import Called, statement
 from specgen.backends.forward import Forward
-from specgen.backends.layout import INDENT, bracketed, comments, fits, sentences
-from specgen.graph import INPUT, Placed, PlacedGraph, Scope, around
+from specgen.backends.layout import INDENT, bracketed, fits, sentences
+from specgen.backends.parts import (
+    BODY,
+    ORDERED,
+    SEQUENTIAL,
+    Part,
+    Unit,
+    arguments_of,
+    construct,
+    finished,
+    flat,
+    modules,
+    statements,
+    structure,
+    with_texts,
+)
+from specgen.graph import INPUT, PlacedGraph, Scope, around
 from specgen.names import LONGEST, class_problem
 from specgen.ops.base import Call
 from specgen.passes.routine import Apply, Fetch, Routine, Run
 
-BODY = 2 * len(INDENT)
 LONG = 32  # of a class: with a longer name, calls need several lines
-SEQUENTIAL, ORDERED = "nn.Sequential", "OrderedDict"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A module that a class builds in its constructor.
-
-    `devices` are those of the placement that it gets, `items` those of nn.Sequential.
-    Of a layer that is only a function, there are the comments. `layer` is the name in
-    the spec, without the letter of a share. A `parameter` is no module.
-    """
-
-    layer: str
-    leaf: str = ""
-    call: str = ""
-    arguments: tuple[Argument, ...] = ()
-    devices: tuple[str, ...] = ()
-    items: tuple[Part, ...] = ()
-    comments: tuple[str, ...] = ()
-    unit: Unit | None = None
-    parameter: bool = False
-
-
-@dataclass(slots=True)
-class Unit:
-    """A use of a block, or of a group that is no sequence: an instance of a class."""
-
-    routine: Routine
-    scope: Scope
-    channels: int  # of its first input
-    parts: list[Part] = field(default_factory=list)
-    devices: tuple[str, ...] = ()
-    moves: bool = False  # whether its `forward` moves tensors
-    height: int = 0
-    name: str = ""
-    arguments: tuple[Argument, ...] = ()
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """What its class calls its devices."""
-        if len(self.devices) == 1:
-            return {self.devices[0]: "device"}
-        return {device: device for device in self.devices}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +74,7 @@ class Classes:
                 level = [unit for unit in units if unit.height == height]
                 found |= {e.name: e for e in self._define(base, level, common)}
         self.classes = [found[name] for name in {u.name: 0 for u in self._units}]
-        self.modules = _lines(parts, {d: f"self.{d}" for d in placed.devices})
+        self.modules = statements(parts, {d: f"self.{d}" for d in placed.devices})
 
     @property
     def ordered(self) -> bool:
@@ -118,7 +88,7 @@ class Classes:
         for step in routine.steps:
             if isinstance(step, Apply):
                 for layer in step.layers:
-                    parts += _modules(layer, listed=routine.sequence)
+                    parts += modules(layer, listed=routine.sequence)
             elif isinstance(step, Run):
                 parts.append(self._part(step.routine))
         return parts
@@ -142,7 +112,7 @@ class Classes:
             for move in step.moves
             if not move.local
         ]
-        inner = [*_flat(unit.parts)]
+        inner = [*flat(unit.parts)]
         used = {*moved, *(device for part in inner for device in part.devices)}
         unit.devices = tuple(d for d in self._placed.devices if d in used)
         unit.moves = bool(moved)
@@ -158,18 +128,18 @@ class Classes:
         is not enough, they are called after modules and functions that only some have.
         """
         for unit in units:
-            unit.parts = [_finished(part) for part in unit.parts]
+            unit.parts = [finished(part) for part in unit.parts]
         kinds = [*_grouped(units, self._code).values()]
-        for alike in _grouped((kind[0] for kind in kinds), _own(common)).values():
+        firsts = _grouped((kind[0] for kind in kinds), lambda unit: _own(unit, common))
+        for own, alike in firsts.items():
             called = [_called(unit) for unit in alike]
             counts = Counter(word for words in called for word in words)
             for unit, words in zip(alike, called, strict=True):
                 some = [word for word in words if counts[word] < len(alike)]
                 some = [word for word in some if not word.startswith(base)]
                 alone = [word for word in some if counts[word] == 1]
-                stem = base + _own(common)(unit)
-                name = "".join([stem, *(alone[:1] or some)])
-                unit.name = name if len(name) <= LONG else stem
+                name = "".join([base, own, *(alone[:1] or some)])
+                unit.name = name if len(name) <= LONG else base + own
         for kind in kinds:
             first = kind[0]
             split = first.scope.block and len(first.routine.results) > 1
@@ -192,14 +162,14 @@ class Classes:
     def _code(self, unit: Unit) -> str:
         """What is the same in all instances of a class."""
         forward = Forward(self._placed, unit.routine, shown=False)
-        parts = [_structure(part, unit.roles) for part in unit.parts]
+        parts = [structure(part, unit.roles) for part in unit.parts]
         return "\n".join([*_call(unit.routine), *forward.lines, *parts])
 
     def _class(self, name: str, units: Sequence[Unit]) -> Class:
         """Define the class of these uses, and say how each is made."""
         first = units[0]
         found = parametrize(
-            [[*_arguments(unit.parts)] for unit in units],
+            [[*arguments_of(unit.parts)] for unit in units],
             [unit.channels for unit in units],
             [unit.scope.params for unit in units],
             first.scope.defaults,
@@ -211,7 +181,7 @@ class Classes:
             typed.append("*")
         typed += [f"{role}: torch.device" for role in first.roles.values()]
         texts = iter(found.texts)
-        parts = [_with_texts(part, texts) for part in first.parts]
+        parts = [with_texts(part, texts) for part in first.parts]
         shown = Forward(self._placed, first.routine)
         for unit in units[1:]:
             if Forward(self._placed, unit.routine).lines != shown.lines:
@@ -239,120 +209,15 @@ class Classes:
         return found
 
 
-def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
-    """One module per share with parameters, else one for all shares."""
-    said = layer.node.comments
-    for share in layer.shares:
-        form = share.form
-        call = form.module or (form.item if listed else None)
-        if call is None:
-            yield Part(layer.node.leaf, comments=said)
-            return
-        own = bool(layer.node.tensors())
-        leaf = (share.name if own else layer.node.name).rpartition(".")[2]
-        arguments = from_call(call.args, call.names, call.defaults)
-        devices = (share.device,) if own else ()
-        yield Part(
-            layer.node.leaf,
-            leaf,
-            call.name,
-            arguments,
-            devices,
-            comments=said,
-            parameter=bool(form.module and form.function),
-        )
-        if not own:
-            return
-        said = ()
-
-
 def _built(parts: Sequence[Part], unit: Unit) -> list[str]:
     """The constructor's statements, with those that torch's own class needs."""
     if not unit.routine.sequence:
         roles = unit.roles.items() if unit.moves else ()
         kept = [f"self.{device} = {role}" for device, role in roles]
         own = [" " * BODY + line for line in ("super().__init__()", *kept)]
-        return own + _lines(parts, unit.roles)
-    items = tuple(_expression(part, unit.roles) for part in parts)
+        return own + statements(parts, unit.roles)
+    items = tuple(construct(part, unit.roles) for part in parts)
     return statement(Called("super().__init__", items), BODY)
-
-
-def _flat(parts: Iterable[Part]) -> Iterator[Part]:
-    """The parts and the items in them."""
-    for part in parts:
-        yield part
-        yield from _flat(part.items)
-
-
-def _arguments(parts: Iterable[Part], above: str = "") -> Iterator[Argument]:
-    """The arguments of all calls, each with the part that it is for."""
-    for part in parts:
-        owner = f"{above}{part.layer}"
-        yield from (replace(argument, owner=owner) for argument in part.arguments)
-        yield from _arguments(part.items, f"{owner}_")
-
-
-def _finished(part: Part) -> Part:
-    """The part, with the class that its block has been given."""
-    items = tuple(map(_finished, part.items))
-    if part.unit:
-        made = part.unit.arguments
-        return replace(part, call=part.unit.name, arguments=made, unit=None)
-    return replace(part, items=items)
-
-
-def _with_texts(part: Part, texts: Iterator[str]) -> Part:
-    """The part as its class writes it, with the text of each argument in turn."""
-    arguments = tuple(replace(a, text=next(texts)) for a in part.arguments)
-    items = tuple(_with_texts(item, texts) for item in part.items)
-    return replace(part, arguments=arguments, items=items)
-
-
-def _structure(part: Part, roles: Mapping[str, str]) -> str:
-    """The part without the values of its arguments."""
-    names = ", ".join(argument.name for argument in part.arguments)
-    on = ", ".join(roles[device] for device in part.devices)
-    items = ", ".join(_structure(item, roles) for item in part.items)
-    return f"{part.leaf} = {part.call}({names}; {on}; {items})"
-
-
-def _lines(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
-    """The statements of a constructor that build its modules."""
-    lines: list[str] = []
-    for part in parts:
-        lines += comments(part.comments, BODY)
-        if not part.leaf:
-            continue
-        value = _expression(part, roles)
-        if part.leaf.isidentifier():
-            lines += assign(f"self.{part.leaf}", value, BODY, "")
-        else:
-            kind = "register_parameter" if part.parameter else "add_module"
-            named = Called(f"self.{kind}", (f'"{part.leaf}"', value))
-            lines += statement(named, BODY)
-    return lines
-
-
-def _expression(part: Part, roles: Mapping[str, str], keyword: str = "") -> Called:
-    """The call that makes a part."""
-    part = _finished(part)
-    arguments = [
-        str(a) for a in part.arguments if a.default is None or a.text != a.default
-    ]
-    alone = len(part.devices) == 1
-    for device in part.devices:
-        arguments.append(f"{'device' if alone else device}={roles[device]}")
-    leaves = [item.leaf for item in part.items]
-    items: list[Expression] = []
-    if leaves == [str(index) for index in range(len(leaves))]:
-        values = (_expression(item, roles) for item in part.items)
-        for value, same in groupby(values):
-            count = len([*same])
-            items.append(Repeated(value, count) if count > 1 else value)
-    else:
-        named = [_expression(item, roles, f"{item.leaf}=") for item in part.items]
-        items = [Called(ORDERED, tuple(named))]
-    return Called(keyword + part.call, (*arguments, *items))
 
 
 def _call(routine: Routine) -> list[str]:
@@ -388,19 +253,15 @@ def _layers(unit: Unit) -> set[str]:
     return {part.layer for part in unit.parts}
 
 
-def _own(common: Collection[str]) -> Callable[[Unit], str]:
-    """What finds the first layer that not all uses of a block have, in CapWords."""
-
-    def first(unit: Unit) -> str:
-        own = (part.layer for part in unit.parts if part.layer not in common)
-        return _capwords(next(own, ""))
-
-    return first
+def _own(unit: Unit, common: Collection[str]) -> str:
+    """The first layer that not all uses of a block have, in CapWords."""
+    own = (part.layer for part in unit.parts if part.layer not in common)
+    return _capwords(next(own, ""))
 
 
 def _called(unit: Unit) -> list[str]:
     """What it calls, in CapWords: Conv2d, ReLU."""
-    calls = [part.call for part in _flat(unit.parts)]
+    calls = [part.call for part in flat(unit.parts)]
     for step in unit.routine.steps:
         for layer in step.layers if isinstance(step, Apply) else ():
             form = layer.node.form

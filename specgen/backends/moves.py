@@ -76,11 +76,12 @@ def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> 
 def _cut(start: int, stop: int, width: int, *, equal: bool) -> str:
     """What takes some channels of a tensor: one of `equal` parts, if they are that.
 
-    Then it is the same in all uses of a block, however wide they are.
+    Then it is the same in all uses of a block, however wide they are. Backward, `chunk`
+    would fill its other parts with zeros on the wrong device when that is simulated.
     """
     size = stop - start
     if equal and width % size == start % size == 0:
-        return f".chunk({width // size}, dim=1)[{start // size}]"
+        return f".unflatten(1, ({width // size}, -1))[:, {start // size}]"
     return f"[:, {start or ''}:{'' if stop == width else stop}]"
 
 

@@ -18,7 +18,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
-    divisors,
+    check_division,
     need_maps,
     volume,
 )
@@ -171,14 +171,8 @@ class ChannelShuffle(Op):
     ]
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
-        if x[0] % self.groups:
-            yield Diagnostic(
-                "shape-mismatch",
-                f"{x[0]} channels cannot be divided into {self.groups} groups",
-                ("groups",),
-                help=f"{x[0]} is divisible by {divisors(x[0])}",
-            )
-        elif self.groups == x[0]:
+        yield from check_division(x[0], self.groups, "groups", field="groups")
+        if self.groups == x[0]:
             message = "groups of one channel each stay in their order"
             yield Diagnostic("no-effect", message, ("groups",))
 

@@ -276,6 +276,19 @@ def divisors(number: int) -> str:
     return ", ".join(map(str, found[:8])) + (", ..." if more else "")
 
 
+def check_division(
+    channels: int, count: int, parts: str, *, field: str
+) -> Iterator[Diagnostic]:
+    """Yield what is wrong if channels cannot be divided into that many equal parts."""
+    if channels % count:
+        yield Diagnostic(
+            "shape-mismatch",
+            f"{channels} channels cannot be divided into {count} {parts}",
+            (field,),
+            help=f"{channels} is divisible by {divisors(channels)}",
+        )
+
+
 def need_maps(op: str, x: Shape) -> None:
     """Refuse anything but (channels, height, width)."""
     if len(x) != 3:

@@ -19,7 +19,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
-    divisors,
+    check_division,
     volume,
 )
 from specgen.schema import Count
@@ -117,13 +117,7 @@ class Chunk(Op):
             )
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
-        if x[0] % self.chunks:
-            yield Diagnostic(
-                "shape-mismatch",
-                f"{x[0]} channels cannot be divided into {self.chunks} equal parts",
-                ("chunks",),
-                help=f"{x[0]} is divisible by {divisors(x[0])}",
-            )
+        yield from check_division(x[0], self.chunks, "equal parts", field="chunks")
 
     def output(self, x: Shape) -> Shape:
         return (x[0] // self.chunks, *x[1:])

@@ -20,7 +20,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
-    divisors,
+    check_division,
     need_maps,
     volume,
 )
@@ -231,13 +231,7 @@ class GroupNorm(Norm):
         return x
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
-        if x[0] % self.num_groups:
-            yield Diagnostic(
-                "shape-mismatch",
-                f"{x[0]} channels cannot be divided into {self.num_groups} groups",
-                ("num_groups",),
-                help=f"{x[0]} is divisible by {divisors(x[0])}",
-            )
+        yield from check_division(x[0], self.num_groups, "groups", field="num_groups")
 
     def part(self, share: range, x: Shape) -> Part:
         group = x[0] // self.num_groups

@@ -8,7 +8,7 @@ from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
 from specgen.graph import Graph, PlacedGraph
 from specgen.ops.base import Op, volume
-from specgen.ops.normalization import Norm
+from specgen.ops.normalization import BatchNorm2d, Norm
 from specgen.ops.weighted import Weighted, check_default
 from specgen.passes.budget import check_budget
 from specgen.passes.placement import MOST_STEPS, TOO_LARGE
@@ -108,7 +108,8 @@ def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
             help = "a batch norm of single pixels needs at least two images"
             yield Diagnostic("training-mismatch", message, place, help=help)
             return
-        if passes > 1 and getattr(node.op, "synchronized", False):
+        synchronized = isinstance(node.op, BatchNorm2d) and node.op.synchronized
+        if passes > 1 and synchronized:
             message = f"{node.name} is synchronized, but processes may differ in passes"
             help = "leave out synchronized, or accumulate"
             yield Diagnostic("training-mismatch", message, place, help=help)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from specgen.diagnostics import Diagnostic, Path
 from specgen.graph import Graph, Node, PlacedGraph
 from specgen.ops.base import Window
+from specgen.ops.conv import Conv2d
 from specgen.ops.start import GAINS, name
+from specgen.ops.upsampling import ConvTranspose2d
 from specgen.ops.weighted import DEFAULT_START, Weighted
 from specgen.spec import Spec
 from specgen.spec.data import Data
@@ -79,7 +81,8 @@ def _last_dropout(graph: Graph) -> Iterator[Diagnostic]:
 def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
     """Groups are independent of each other, so devices that split them can be, too."""
     for layer in placed.layers:
-        groups = getattr(layer.node.op, "groups", 1)
+        op = layer.node.op
+        groups = op.groups if isinstance(op, Conv2d | ConvTranspose2d) else 1
         devices = {share.device for share in layer.shares}
         moved = [(piece, move) for move in layer.moves for piece in move.pieces]
         crossing = {p.device for p, move in moved if p.device not in ("", move.device)}

@@ -1,0 +1,163 @@
+"""What a class of model.py builds in its constructor: modules, and uses of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from specgen.backends.arguments import Argument, from_call
+from specgen.backends.expression import Called, Expression, Repeated, assign, statement
+from specgen.backends.layout import INDENT, comments
+from specgen.graph import Placed, Scope
+from specgen.passes.routine import Routine
+
+BODY = 2 * len(INDENT)
+SEQUENTIAL, ORDERED = "nn.Sequential", "OrderedDict"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A module that a class builds in its constructor.
+
+    `devices` are those of the placement that it gets, `items` those of nn.Sequential.
+    Of a layer that is only a function, there are the comments. `layer` is the name in
+    the spec, without the letter of a share. A `parameter` is no module.
+    """
+
+    layer: str
+    leaf: str = ""
+    call: str = ""
+    arguments: tuple[Argument, ...] = ()
+    devices: tuple[str, ...] = ()
+    items: tuple[Part, ...] = ()
+    comments: tuple[str, ...] = ()
+    unit: Unit | None = None
+    parameter: bool = False
+
+
+@dataclass(slots=True)
+class Unit:
+    """A use of a block, or of a group that is no sequence: an instance of a class."""
+
+    routine: Routine
+    scope: Scope
+    channels: int  # of its first input
+    parts: list[Part] = field(default_factory=list)
+    devices: tuple[str, ...] = ()
+    moves: bool = False  # whether its `forward` moves tensors
+    height: int = 0
+    name: str = ""
+    arguments: tuple[Argument, ...] = ()
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """What its class calls its devices."""
+        if len(self.devices) == 1:
+            return {self.devices[0]: "device"}
+        return {device: device for device in self.devices}
+
+
+def modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
+    """One module per share with parameters, else one for all shares."""
+    said = layer.node.comments
+    for share in layer.shares:
+        form = share.form
+        call = form.module or (form.item if listed else None)
+        if call is None:
+            yield Part(layer.node.leaf, comments=said)
+            return
+        own = bool(layer.node.tensors())
+        leaf = (share.name if own else layer.node.name).rpartition(".")[2]
+        arguments = from_call(call.args, call.names, call.defaults)
+        devices = (share.device,) if own else ()
+        yield Part(
+            layer.node.leaf,
+            leaf,
+            call.name,
+            arguments,
+            devices,
+            comments=said,
+            parameter=bool(form.module and form.function),
+        )
+        if not own:
+            return
+        said = ()
+
+
+def flat(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts and the items in them."""
+    for part in parts:
+        yield part
+        yield from flat(part.items)
+
+
+def arguments_of(parts: Iterable[Part], above: str = "") -> Iterator[Argument]:
+    """The arguments of all calls, each with the part that it is for."""
+    for part in parts:
+        owner = f"{above}{part.layer}"
+        yield from (replace(argument, owner=owner) for argument in part.arguments)
+        yield from arguments_of(part.items, f"{owner}_")
+
+
+def finished(part: Part) -> Part:
+    """The part, with the class that its block has been given."""
+    items = tuple(map(finished, part.items))
+    if part.unit:
+        made = part.unit.arguments
+        return replace(part, call=part.unit.name, arguments=made, unit=None)
+    return replace(part, items=items)
+
+
+def with_texts(part: Part, texts: Iterator[str]) -> Part:
+    """The part as its class writes it, with the text of each argument in turn."""
+    arguments = tuple(replace(a, text=next(texts)) for a in part.arguments)
+    items = tuple(with_texts(item, texts) for item in part.items)
+    return replace(part, arguments=arguments, items=items)
+
+
+def structure(part: Part, roles: Mapping[str, str]) -> str:
+    """The part without the values of its arguments."""
+    names = ", ".join(argument.name for argument in part.arguments)
+    on = ", ".join(roles[device] for device in part.devices)
+    items = ", ".join(structure(item, roles) for item in part.items)
+    return f"{part.leaf} = {part.call}({names}; {on}; {items})"
+
+
+def statements(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
+    """The statements of a constructor that build its modules."""
+    lines: list[str] = []
+    for part in parts:
+        lines += comments(part.comments, BODY)
+        if not part.leaf:
+            continue
+        value = construct(part, roles)
+        if part.leaf.isidentifier():
+            lines += assign(f"self.{part.leaf}", value, BODY, "")
+        else:
+            kind = "register_parameter" if part.parameter else "add_module"
+            named = Called(f"self.{kind}", (f'"{part.leaf}"', value))
+            lines += statement(named, BODY)
+    return lines
+
+
+def construct(part: Part, roles: Mapping[str, str], keyword: str = "") -> Called:
+    """The call that makes a part."""
+    part = finished(part)
+    arguments = [
+        str(a) for a in part.arguments if a.default is None or a.text != a.default
+    ]
+    alone = len(part.devices) == 1
+    for device in part.devices:
+        arguments.append(f"{'device' if alone else device}={roles[device]}")
+    leaves = [item.leaf for item in part.items]
+    items: list[Expression] = []
+    if leaves == [str(index) for index in range(len(leaves))]:
+        values = (construct(item, roles) for item in part.items)
+        for value, same in groupby(values):
+            count = len([*same])
+            items.append(Repeated(value, count) if count > 1 else value)
+    else:
+        named = [construct(item, roles, f"{item.leaf}=") for item in part.items]
+        items = [Called(ORDERED, tuple(named))]
+    return Called(keyword + part.call, (*arguments, *items))
