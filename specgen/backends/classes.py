@@ -17,7 +17,7 @@ from specgen.backends.expression import Called, Expression, Repeated, assign, st
 from specgen.backends.forward import Forward
 from specgen.backends.layout import INDENT, bracketed, comments, fits, sentences
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
-from specgen.names import class_problem
+from specgen.names import class_problem, end_of_path
 from specgen.passes.routine import Apply, Fetch, Routine, Run
 
 BODY = 2 * len(INDENT)
@@ -176,6 +176,7 @@ class Classes:
             [unit.channels for unit in units],
             [unit.scope.params for unit in units],
             first.scope.defaults,
+            {"device", *first.roles.values()},
         )
         for unit, arguments in zip(units, found.arguments, strict=True):
             unit.name, unit.arguments = name, arguments
@@ -353,10 +354,7 @@ def _layers(unit: Unit) -> set[str]:
 
 def _base(unit: Unit) -> str:
     """What a class is called unless there are several of the block."""
-    name = unit.scope.block or unit.scope.leaf
-    if name[0].isdigit():
-        name = "_".join(unit.scope.path.split(".")[-2:])
-    return _capwords(name)
+    return _capwords(unit.scope.block or end_of_path(unit.scope.path))
 
 
 def _capwords(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specgen.backends import moves
 from specgen.backends.expression import (
@@ -112,6 +113,8 @@ class Forward:
         }
         for row in step.rows:
             found = moves.fetches(step, row)
+            if len(found) == 1:
+                found = [replace(found[0], target=self._target([found[0].target]))]
             self._untyped -= {variable for variable, _ in row}  # mypy knows these
             shape = _shape(shapes[row[0][1]]) if self._shown else ""
             self._paragraphs[-1] += moves.statements(found, shape)
