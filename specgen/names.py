@@ -47,8 +47,8 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 GLOBAL_WORDS = """
 AXES Any Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping OTHER_STARTS
 OUTPUTS OrderedDict SHARES START Self Sequence SpatialResponseNorm StochasticDepth
-SyncBatchNorm2d Tensor annotations cut_shares distributed exchange gather join_shares
-layer_scale nn once_differentiable torch
+SyncBatchNorm2d Tensor annotations cache cut_shares distributed exchange gather
+join_shares layer_scale nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 

@@ -45,7 +45,8 @@ def shipped() -> dict[str, Path]:
     package = Path(__file__).resolve().parent
     installed = package / "specs"
     folder = installed if installed.is_dir() else package.parent / "specs"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    own, others = sorted(folder.glob("*.yaml")), sorted(folder.glob("zoo/*.yaml"))
+    return {path.stem: path for path in (*own, *others)}
 
 
 def look_at(folder: Path, wanted: Wanted, *, sizes: bool = True) -> Wanted:

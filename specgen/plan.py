@@ -162,7 +162,7 @@ class Plan:
 
 def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Plan:
     """Plan a placed network, with memory and traffic for this many images at once."""
-    graph, training = placed.graph, spec.training
+    graph, training, wholes = placed.graph, spec.training, placed.wholes()
     if images is None:
         images = -(-training.batch_size // training.accumulate)
     return Plan(
@@ -175,7 +175,9 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
         images=images,
         layers=tuple(
             plan_layer(
-                layer.node, (share.device for share in layer.shares), _local(layer)
+                layer.node,
+                (share.device for share in layer.shares),
+                _local(layer, wholes),
             )
             for layer in placed.layers
         ),
@@ -201,18 +203,21 @@ def plan_layer(
         groups=getattr(node.op, "groups", None),
         tensors={key: own.shape for key, own in tensors.items()},
         parameters=sum(volume(o.shape) for o in tensors.values() if o.learned),
-        macs=node.op.macs(node.x),
+        macs=node.op.macs(*node.input_shapes),
         devices=tuple(devices),
         local=tuple(local),
     )
 
 
-def _local(layer: Placed) -> Iterator[str]:
-    moves = {move.device: move for move in layer.moves}
+def _local(layer: Placed, wholes: Mapping[str, str]) -> Iterator[str]:
+    """Yield the devices that hold a part of what they read, other than the image."""
+    fetched = {
+        move.name
+        for move in layer.moves
+        if all(piece.device != move.device for piece in move.pieces)
+    }
     for share in layer.shares:
-        move = moves.get(share.device)
-        held = move is None or any(p.device == share.device for p in move.pieces)
-        if held and layer.node.inputs != (INPUT,):
+        if any(n not in fetched and wholes[n] != INPUT for n in share.inputs):
             yield share.device
 
 

@@ -22,6 +22,7 @@ from strategies import (
 from specgen.ops.base import Shape
 
 MOST_JOINED = 4
+RELU: st.SearchStrategy[Data] = st.just({"op": "relu"})
 
 
 class Drawing:

@@ -21,13 +21,13 @@ ALL = {"size": SIZE, "flip": True, "color_noise": 0.1, "std": 64.0}
 PLAIN = {"size": SIZE, "std": 1}
 
 
-def generate(folder: Path, section: dict[str, Any]) -> Path:
+def generate(folder: Path, section: dict[str, Any], channels: int = 3) -> Path:
     """Write what is generated for a spec with this `data` section."""
     program = compile_data(
         {
             "specgen": 1,
             "name": "Net",
-            "input": {"channels": 3, "height": HEIGHT, "width": WIDTH},
+            "input": {"channels": channels, "height": HEIGHT, "width": WIDTH},
             "layers": {
                 "flat": {"op": "flatten"},
                 "fc1": {"op": "linear", "out_features": 3},
@@ -74,9 +74,9 @@ def make_tree(root: Path) -> Path:
     return root
 
 
-def run_pack(*arguments: object) -> int:
+def run_pack(*arguments: object, channels: int = 3) -> int:
     """Run `python pack.py ARGUMENTS`; return its exit status."""
-    main = partial(pack.main, pack.__doc__, SIZE)
+    main = partial(pack.main, pack.__doc__, SIZE, channels)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pack.py", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:

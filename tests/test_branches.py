@@ -31,6 +31,25 @@ def caret(problem: Diagnostic) -> str:
     return problem.span.text[start : start + problem.span.length]
 
 
+@pytest.mark.parametrize("op", ["add", "multiply", "concat"])
+def test_shapes_that_do_not_fit_are_named_with_their_layers(op: str) -> None:
+    text = f"""
+specgen: 1
+name: Net
+input: {{channels: 3, height: 16, width: 16}}
+layers:
+  narrow: {{op: conv2d, out_channels: 8, kernel_size: 3}}
+  wide: {{op: conv2d, out_channels: 8, kernel_size: 1, from: input}}
+  both: {{op: {op}, from: [narrow, wide]}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 10}}
+"""
+    (error,) = refused(text)
+    assert error.code == "shape-mismatch"
+    assert error.message.startswith(f"both: {op} needs ")
+    assert error.message.endswith("but narrow is (8, 14, 14) and wide is (8, 16, 16)")
+
+
 def test_several_layers_read_one_and_one_reads_several() -> None:
     found, problems = draft("""\
   conv1: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}

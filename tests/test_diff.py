@@ -215,6 +215,21 @@ def test_a_spec_cannot_control_the_terminal() -> None:
     assert "\\u202e" in shown
 
 
+def test_comments_may_be_on_anything(tmp_path: Path) -> None:
+    old = tmp_path / "net.yaml"
+    old.write_text((ROOT / "specs/zoo/resnet50.yaml").read_text())
+    new = tmp_path / "commented.yaml"
+    lines = old.read_text().splitlines(keepends=True)
+    bare = [line for line in lines if not line.lstrip().startswith("#")]
+    keys = re.compile(r"( *)(\w+:)")
+    said = [keys.sub(r"\1# On \2\n\g<0>", line, count=1) for line in bare]
+    new.write_text("".join(said))
+    found = compare(compile_file(old), compile_file(new))
+    assert found.tier is Tier.SAME
+    paths = {change.path for change in found.changes}
+    assert {"layers", "layers.layer1", "params", "blocks.bottleneck.layers"} <= paths
+
+
 def test_a_spec_cannot_escape_its_cell_in_a_comment() -> None:
     """Every value is one code span in one cell, whatever is in it."""
     shown = markdown(hostile())

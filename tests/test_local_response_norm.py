@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import functools
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 MODULE = """\
 from __future__ import annotations
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 {% include "_local_response_norm.py.j2" %}
@@ -33,13 +37,23 @@ Array = NDArray[np.float64]
 
 
 @pytest.fixture(scope="session")
-def norm_class(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the class, from a module rendered as the compiler does."""
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Yield a module with the class, rendered as the compiler does."""
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
     path = tmp_path_factory.mktemp("model") / "rendered_norm.py"
     path.write_text(environment.from_string(MODULE).render())
-    return import_file(path).LocalResponseNorm
+    module = import_file(path)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(
+            sys.modules, module.__name__, module
+        )  # as torch.compile asks
+        yield module
+
+
+@pytest.fixture(scope="session")
+def norm_class(rendered: Any) -> Any:
+    return rendered.LocalResponseNorm
 
 
 def reference(
@@ -231,3 +245,105 @@ def test_compiled_gradients_are_the_same(norm_class: Any, dtype: torch.dtype) ->
     for ours, theirs in zip(run(compiled, x, grad), run(norm, x, grad), strict=True):
         assert ours.dtype == dtype
         assert_close(ours, array(theirs), 1e-6 if dtype == torch.float32 else 1e-2)
+
+
+class Fused(nn.Module):
+    """A norm as it runs on CUDA, on the CPU and without a compiler unless asked."""
+
+    def __init__(self, rendered: Any, norm: nn.Module) -> None:
+        super().__init__()
+        self.rendered, self.norm = rendered, norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.unflatten(x, 1, (self.norm.groups, -1))
+        y: Tensor = self.rendered._normalize_fused(x, self.norm).flatten(1, 2)
+        return y
+
+
+@pytest.fixture
+def eager(rendered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run what CUDA would compile as it is written."""
+    monkeypatch.setattr(rendered, "_compile", lambda function: function)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    batch=st.integers(0, 3),
+    channels=st.integers(1, 9),
+    groups=st.integers(1, 3),
+    places=st.lists(st.integers(1, 4), max_size=3),
+    size=st.sampled_from([1, 3, 5, 21]),
+    beta=st.sampled_from([0.75, 0.6]),
+    channels_last=st.booleans(),
+)
+def test_the_fused_formula_is_the_same(
+    rendered: Any,
+    batch: int,
+    channels: int,
+    groups: int,
+    places: list[int],
+    size: int,
+    beta: float,
+    channels_last: bool,
+) -> None:
+    x, grad = draw(2, batch, channels * groups, *places, dtype=torch.float64) * 3
+    if channels_last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    norm = rendered.LocalResponseNorm(size, alpha=0.5, beta=beta, k=1.0, groups=groups)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(rendered, "_compile", lambda function: function)
+        fused = run(Fused(rendered, norm), x, grad)
+    for ours, theirs in zip(fused, run(norm, x, grad), strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_formula_saves_x_only(
+    rendered: Any, eager: None, dtype: torch.dtype
+) -> None:
+    """In the dtype and memory format of x."""
+    fused = Fused(rendered, rendered.LocalResponseNorm(5, **STRONG, groups=2))
+    x = draw(2, 8, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    saved: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y, dx = run(fused, x, x)
+    assert [tensor.data_ptr() for tensor in saved] == [x.data_ptr()]
+    for tensor in (y, dx):
+        assert tensor.dtype == dtype
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_formula_compiles(rendered: Any, dtype: torch.dtype) -> None:
+    """Alone, as on CUDA, and inside a compiled network."""
+    norm = rendered.LocalResponseNorm(5, **STRONG, groups=2)
+    x, grad = draw(2, 3, 8, 4, 4, dtype=dtype).unbind()
+    fused = Fused(rendered, norm)
+    whole = torch.compile(fused, backend="aot_eager", fullgraph=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        compiled = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+        monkeypatch.setattr(rendered, "_compile", functools.cache(compiled))
+        found = run(fused, x, grad), run(whole, x, grad)
+    expected = run(norm, x, grad)
+    for its in found:
+        for ours, theirs in zip(its, expected, strict=True):
+            assert ours.dtype == dtype
+            assert_close(ours, array(theirs), 1e-6 if dtype == torch.float32 else 1e-2)
+
+
+def test_cuda_without_a_compiler_takes_the_steps_of_the_cpu(
+    rendered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> None:
+        raise RuntimeError("Cannot find a working triton installation")
+
+    monkeypatch.setattr(rendered, "_compile", missing)
+    rendered._can_compile.cache_clear()
+    assert not rendered._can_compile()
+    rendered._can_compile.cache_clear()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from specgen.backends.onnx import build, render, tensor_names
 from specgen.compiler import Program
-from specgen.graph import Graph
+from specgen.graph import Graph, state_order
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
 
@@ -73,17 +73,20 @@ def run(model: onnx.ModelProto, state: dict[str, Tensor], images: Tensor) -> Any
     )
     found = {"input": images, **state}
     names = [output.name for output in session.get_outputs()]
-    # A count of batches is no part of the graph.
-    unread = {name for name in state if name.endswith("num_batches_tracked")}
-    arrays = {name: x.numpy() for name, x in found.items() if name not in unread}
+    arrays = {name: x.numpy() for name, x in found.items() if is_read(name)}
     return dict(zip(names, session.run(names, arrays), strict=True))
+
+
+def is_read(name: str) -> bool:
+    """Whether inference reads a tensor: a count of batches it does not."""
+    return not name.endswith("num_batches_tracked")
 
 
 @torch.no_grad()
 def check_values(program: Program) -> None:
     """Run the generated model and the graph on the same weights and images.
 
-    The graph's inputs are the images and the state_dict, in its order.
+    The graph's inputs are the images and what layers read of the state_dict.
     """
     proto = check(program.graph)
     with TemporaryDirectory() as folder:
@@ -91,7 +94,10 @@ def check_values(program: Program) -> None:
     images, *parameters = shapes(proto.graph.input).items()
     state = net.state_dict()
     assert images == ("input", ("N", *program.graph.input_shape))
-    assert parameters == [(key, tuple(value.shape)) for key, value in state.items()]
+    assert state_order(name for name, _ in parameters) == [*filter(is_read, state)]
+    assert dict(parameters) == {
+        n: tuple(state[n].shape) for n in filter(is_read, state)
+    }
     for batch_size in (1, 3):
         generator = torch.Generator().manual_seed(batch_size)
         shape = (batch_size, *program.graph.input_shape)

@@ -19,6 +19,7 @@ from strategies import placed_networks
 
 from specgen.compiler import Program, compile_file
 from specgen.picture import draw
+from specgen.picture.stages import MOST_COLUMNS
 from specgen.picture.words import cut, lines, text, width
 from specgen.plan import Plan, make_plan
 
@@ -169,6 +170,15 @@ def test_it_requests_nothing_and_runs_nothing() -> None:
     """A host shows it as an image only then."""
     svg = draw(planned(towers("two"))).replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"http|<script|<image|href|url\((?!#)|@import|<foreign", svg)
+
+
+def test_of_a_very_deep_network_the_first_columns_are_drawn() -> None:
+    plan = deep(MOST_COLUMNS + 20, 1)
+    svg = draw(plan)
+    assert svg.count("conv") > MOST_COLUMNS / 2
+    assert f"Only {MOST_COLUMNS} columns are drawn" in svg
+    assert plan.layers[-2].name not in svg
+    assert "columns are drawn" not in draw(deep(20, 1))
 
 
 def test_words_are_escaped() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from PIL import Image, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
-from specgen import sample_data
+from specgen import cli, sample_data
 from specgen.diagnostics import SpecError
 
 
@@ -107,3 +107,18 @@ def test_says_that_pillow_is_missing(
         sample_data.render(tmp_path / "data")
     assert caught.value.diagnostics[0].help == "pip install 'specgen[train]'"
     assert not any(tmp_path.iterdir())
+
+
+def test_the_same_images_in_gray(tmp_path: Path) -> None:
+    assert cli.main(["sample-data", str(tmp_path / "gray"), "--gray", "--quiet"]) == 0
+    sample_data.render(tmp_path / "color")
+    files = sorted((tmp_path / "gray").rglob("*.jpg"))
+    assert len(files) == 30
+    for path in files:
+        with Image.open(path) as image:
+            assert image.mode == "L"
+            with Image.open(
+                tmp_path / "color" / path.relative_to(tmp_path / "gray")
+            ) as its:
+                difference = ImageChops.difference(image, its.convert("L"))
+        assert ImageStat.Stat(difference).mean[0] < 3  # of 255: both are JPEGs

@@ -56,7 +56,7 @@ def oracle(op: Op, x: Tensor) -> Tensor:
 
 def module(op: Conv2d | Linear, x: Tensor) -> nn.Conv2d | nn.Linear:
     if isinstance(op, Linear):
-        return nn.Linear(x.shape[1], op.out_features, op.bias, device=x.device)
+        return nn.Linear(x.shape[-1], op.out_features, op.bias, device=x.device)
     window = op.kernel_size, op.stride, 0, op.dilation
     args = x.shape[1], op.out_channels, *window, op.groups, op.bias
     return nn.Conv2d(*args, device=x.device)

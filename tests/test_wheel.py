@@ -37,7 +37,7 @@ def test_the_wheel_has_the_package_and_the_templates(wheel: Path) -> None:
     sources = ROOT.glob("specgen/**/*.py")
     templates = ROOT.glob("templates/**/*.j2")
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
-    specs = ROOT.glob("specs/*")
+    specs = filter(Path.is_file, ROOT.glob("specs/**/*"))
     for path in (*templates, *specs):
         expected.add(f"specgen/{path.relative_to(ROOT).as_posix()}")
     others = {"specgen/py.typed", "specgen/runtime/requirements.txt"}

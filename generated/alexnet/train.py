@@ -7,8 +7,8 @@
 It learns from the images in DIR/train/<class>/, is validated on those in
 DIR/val/<class>/, and writes checkpoint.safetensors, metrics.csv and curves.png to
 --output. Everything random is a function of the seed and the epoch or step, so a run
-that was stopped and resumed ends with the same weights, bit for bit, as one that was
-not.
+that was stopped and resumed ends with the same weights as one that was not: bit for bit
+on CPUs, and with --deterministic also on CUDA.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from data import (
 from recipe import Recipe, learning_rate, optimizer, update
 from runtime import parallel, state, training
 from runtime.dataset import open_data
-from runtime.devices import choose_devices, seed_dropout
+from runtime.devices import choose_devices, seed_dropout, set_up
 from runtime.evaluation import check_outputs, evaluate, tally
-from runtime.loading import Loader
+from runtime.loading import Loader, to_device
 
 FOLDER = "runs/alexnet"
 
@@ -58,6 +58,7 @@ def main() -> None:
     """Train as the flags say."""
     # Set up. Refuse anything wrong before the images are read.
     args = training.parse_arguments(__doc__, Recipe(), FOLDER)
+    set_up(deterministic=args.deterministic)
     devices = choose_devices(args.devices, model.DEVICES)
     train_set, val_set = open_data(args.data, SIZE)
     check_outputs(train_set.classes, model.OUTPUTS)
@@ -66,7 +67,7 @@ def main() -> None:
     net = model.AlexNet(devices, seed)
     sgd = optimizer(net, Recipe(), args.fused)
     learner = parallel.compile_network(net) if args.compile else net
-    replica = parallel.replicate(learner)
+    replica = parallel.replicate(learner, deterministic=args.deterministic)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
 
     # Begin a run, or resume one from its checkpoint.
@@ -93,12 +94,13 @@ def main() -> None:
     while session.has_more():
         # Train for an epoch, or for the rest of one that was stopped.
         net.train()
-        for batch in Loader(train_set, session.batches(), args.workers):
+        loader = Loader(train_set, session.batches(), args.workers)
+        for batch in to_device(loader, devices[0]):
             count = training.check_batch(batch, args.bad_images)
             draws = draw(recipe.batch_size, recipe.seed, run.step)
             draws = draws.take(batch.rows * parallel.world_size() + parallel.rank())
-            pixels = batch.images.to(devices[0], non_blocking=True)
-            images = augment(pixels, statistics, draws).contiguous(memory_format=layout)
+            images = augment(batch.images, statistics, draws)
+            images = images.contiguous(memory_format=layout)
             seed_dropout(recipe.seed, run.step, devices)
             sums = backward(replica, images, batch.labels, count, recipe, top)
             run.lr = learning_rate(recipe, run)

@@ -10,6 +10,7 @@ Generated from a spec by specgen: to change the network, edit the spec and build
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Self
 
 import torch
@@ -212,7 +213,9 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return y, in the dtype and memory format of x."""
         x = torch.unflatten(x, 1, (self.groups, -1))  # a view: (N, groups, channels, *)
-        return _normalize(x, self).flatten(1, 2)
+        fuse = x.is_cuda and (torch.compiler.is_compiling() or _can_compile())
+        normalize = _normalize_fused if fuse else _normalize
+        return normalize(x, self).flatten(1, 2)
 
     def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
         """Yield, for each offset in the window, channels and the ones they read."""
@@ -265,6 +268,87 @@ class _Normalize(torch.autograd.Function):
 
 
 _normalize: Callable[[Tensor, LocalResponseNorm], Tensor] = _Normalize.apply
+
+
+class _NormalizeFused(torch.autograd.Function):
+    """The same as one kernel forward and one backward, which a compiler writes.
+
+    On CUDA, reading and writing memory is the cost, so it saves x only, and computes
+    the base again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.norm = norm
+        return _fused(_response, x.detach(), norm)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return _fused(_response_gradient, x.detach(), grad, ctx.norm), None
+
+
+_normalize_fused: Callable[[Tensor, LocalResponseNorm], Tensor] = _NormalizeFused.apply
+
+
+def _response(x: Tensor, norm: LocalResponseNorm) -> Tensor:
+    """Return y for x, both (N, groups, channels, *)."""
+    wide = _widen(x)
+    y = wide * norm.power(_base(wide, norm))  # laid out as its first operand
+    return y.movedim((-2, -1), (1, 2)).to(x.dtype)
+
+
+def _response_gradient(x: Tensor, grad: Tensor, norm: LocalResponseNorm) -> Tensor:
+    """Return dx for the gradient of y."""
+    wide = _widen(x)
+    base = _base(wide, norm)
+    direct = _widen(grad) * norm.power(base)
+    scale = -2 * norm.beta * norm.alpha / norm.size
+    dx = scale * wide * _window_sum(direct * wide / base, norm.size) + direct
+    return dx.movedim((-2, -1), (1, 2)).to(x.dtype)
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Return x as (N, *, groups, channels), in float32 or wider."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return x.movedim((1, 2), (-2, -1)).to(wide)
+
+
+def _base(wide: Tensor, norm: LocalResponseNorm) -> Tensor:
+    return norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
+
+
+def _window_sum(wide: Tensor, size: int) -> Tensor:
+    """Sum the `size` numbers around each one, along the last axis."""
+    padded, count = F.pad(wide, (size // 2, size // 2)), wide.shape[-1]
+    total = padded[..., :count]
+    for first in range(1, size):
+        total = total + padded[..., first : first + count]
+    return total
+
+
+def _fused(function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """Call a function as one kernel; inside torch.compile it becomes one anyway."""
+    if torch.compiler.is_compiling():
+        return function(*args)
+    return _compile(function)(*args)
+
+
+@cache
+def _compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return torch.compile(function)  # imports the compiler, which takes seconds
+
+
+@cache
+def _can_compile() -> bool:
+    """Return whether there is a compiler for CUDA: Triton, and what it needs."""
+    try:
+        _compile(torch.sin)(torch.ones(2, device="cuda"))
+    except Exception:  # each missing part raises its own
+        return False
+    return True
 
 
 def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

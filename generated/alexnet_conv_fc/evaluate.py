@@ -25,12 +25,13 @@ import model
 from data import SETTINGS, SHAPES, SIZE, center_crop, ten_crops
 from recipe import Recipe
 from runtime import checkpoint, evaluation, parallel
-from runtime.devices import choose_devices
+from runtime.devices import choose_devices, set_up
 
 
 def main() -> None:
     """Evaluate as the flags say."""
     args = evaluation.parse_arguments(__doc__, Recipe.batch_size)
+    set_up()
     devices = choose_devices(args.devices, model.DEVICES)
     tensors, run = parallel.rank_zero_only(checkpoint.load)(args.checkpoint)
     images = evaluation.open_val(args, run, SETTINGS, SIZE)

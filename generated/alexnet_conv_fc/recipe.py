@@ -53,7 +53,7 @@ def optimizer(net: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.SGD:
         lr=1.0,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
-        fused=fused,
+        fused=fused or None,  # without it, CUDA updates many tensors at once
     )
     for w in net.parameters():  # without this, SGD would not dampen its first step
         sgd.state[w]["momentum_buffer"] = torch.zeros_like(w)

@@ -1,8 +1,9 @@
-"""The devices of a placement, bound to real ones."""
+"""The devices of a placement, bound to real ones, and how they compute."""
 
 from __future__ import annotations
 
 import functools
+import os
 import socket
 from collections.abc import Sequence
 
@@ -12,6 +13,27 @@ import torch.nn.functional as F
 
 from . import parallel
 from .errors import UserError
+
+
+def set_up(*, deterministic: bool = False) -> None:
+    """Choose how devices compute; call this before any of them is used.
+
+    On CUDA, float32 products and convolutions round their factors to TF32, 10 bits, and
+    cuDNN tries which of its convolutions is the fastest for each new shape. A
+    `deterministic` run gives the same result every time instead, for which it may need
+    slower kernels, and RuntimeError is raised where torch has none.
+    """
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # of convolutions it is the default
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    # New memory would be filled first; nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    # With a thread for each device, these would add up gradients in any order.
+    torch.autograd.set_multithreading_enabled(not deterministic)
+    if deterministic:  # cuBLAS reads this when it is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.device]:
@@ -42,6 +64,8 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
     chosen = chosen[len(placed) * index :][: len(placed)]
     for name in dict.fromkeys(chosen):
         try:
+            if name == chosen[0] and torch.device(name).type == "cuda":
+                torch.cuda.set_device(name)  # or pinned memory would use the first GPU
             probe(name)
         except Exception as error:  # each kind of device raises its own
             reason = str(error).partition("\n")[0].partition(". ")[0]

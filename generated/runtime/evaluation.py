@@ -21,7 +21,7 @@ from .dataset import Images, batches, open_split
 from .devices import sum_type
 from .errors import ADVICE, DataError, DivergedError
 from .images import explain
-from .loading import Loader
+from .loading import Loader, to_device
 
 # From images (N, C, size, size) uint8 and the mean image to one or more crops of each.
 Crops = Callable[[Tensor, Tensor], Iterable[Tensor]]
@@ -111,11 +111,14 @@ def evaluate(
     rank, world_size = parallel.rank(), parallel.world_size()
     share = batches(len(images), batch_size)[rank::world_size]
     loader = Loader(images, share, workers)
-    for batch in tqdm(loader, "evaluating", leave=False, disable=rank > 0 or None):
+    moved = to_device(loader, mean.device)
+    bar = tqdm(moved, "evaluating", len(share), leave=False, disable=rank > 0 or None)
+    for batch in bar:
         problems += explain(batch.bad)
-        pixels = batch.images.to(mean.device, non_blocking=True)
         # The logarithm of the mean softmax, which may be too small for float32.
-        logs = torch.stack([F.log_softmax(net(x), 1) for x in crops(pixels, mean)])
+        logs = torch.stack(
+            [F.log_softmax(net(x), 1) for x in crops(batch.images, mean)]
+        )
         scores = logs.logsumexp(0) - math.log(len(logs))
         labels = batch.labels.to(scores.device, non_blocking=True)
         loss = F.nll_loss(scores, labels, reduction="sum")

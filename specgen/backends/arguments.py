@@ -13,6 +13,8 @@ from specgen.names import GLOBALS
 KINDS = {r"-?\d+": "int", r"True|False": "bool", r"-?[\d.]+(e-?\d+)?": "float"}
 IN_CHANNELS = "in_channels"
 FACTORS = range(2, 33)  # between widths of a block
+# A parameter of a class that is called so would seem to be the width of its output.
+WIDTHS = frozenset({"out_channels", "out_features"})
 Texts = tuple[str, ...]  # of each instance
 
 
@@ -24,7 +26,7 @@ class Argument:
     text: str
     positional: bool = False
     default: str | None = None
-    owner: str = ""  # the layer that it is for
+    owner: str = ""  # what it is for, in its class: conv1, or branch2_0 in a list
 
     def __str__(self) -> str:
         return self.text if self.positional else f"{self.name}={self.text}"
@@ -67,7 +69,7 @@ def parametrize(
             continue
         text, name = _expression(texts, known)
         if not name:
-            text = name = _new(column[0], texts, values, devices)
+            text = name = _new(column[0], known, devices)
             known[name] = texts
         values[name] = known[name]
         written.append(text)
@@ -90,19 +92,19 @@ def parametrize(
 
 
 def from_call(
-    args: Sequence[str], names: Sequence[str], defaults: Mapping[str, str], owner: str
+    args: Sequence[str], names: Sequence[str], defaults: Mapping[str, str]
 ) -> tuple[Argument, ...]:
     """Return the arguments of a call, those left at their defaults included."""
     given = dict(arg.split("=", 1) for arg in args if _is_keyword(arg))
     positional = [arg for arg in args if not _is_keyword(arg)]
     found = [
-        Argument(names[i] if i < len(names) else f"value{i}", arg, True, owner=owner)
+        Argument(names[i] if i < len(names) else f"value{i}", arg, True)
         for i, arg in enumerate(positional)
     ]
     for name in {**defaults, **given}:
         default = defaults.get(name)
         text = given.get(name, default or "")
-        found.append(Argument(name, text, default=default, owner=owner))
+        found.append(Argument(name, text, default=default))
     return tuple(found)
 
 
@@ -128,16 +130,11 @@ def _expression(texts: Texts, known: Mapping[str, Texts]) -> tuple[str, str]:
     return "", ""
 
 
-def _new(
-    argument: Argument,
-    texts: Texts,
-    taken: Mapping[str, Texts],
-    devices: Collection[str],
-) -> str:
+def _new(argument: Argument, taken: Collection[str], devices: Collection[str]) -> str:
     """Name a parameter that the block has not: stride, or conv2_stride."""
-    name = argument.name
-    if taken.get(name, texts) != texts or _reserved(name, devices):
-        name = f"{argument.owner}_{argument.name}".lower()
+    name, owner = argument.name, argument.owner.lower()
+    if name in taken or name in WIDTHS or _reserved(name, devices):
+        name = f"{owner}_{name}" if owner.isidentifier() else f"layer{owner}_{name}"
     while name in taken or _reserved(name, devices):
         name += "_"
     return name

@@ -8,6 +8,7 @@ or by a split, is a class of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -16,11 +17,13 @@ from specgen.backends.arguments import Argument, from_call, parametrize
 from specgen.backends.expression import Called, Expression, Repeated, assign, statement
 from specgen.backends.forward import Forward
 from specgen.backends.layout import INDENT, bracketed, comments, fits, sentences
-from specgen.graph import INPUT, Placed, PlacedGraph, Scope
-from specgen.names import class_problem, end_of_path
+from specgen.graph import INPUT, Placed, PlacedGraph, Scope, around
+from specgen.names import LONGEST, class_problem, end_of_path
+from specgen.ops.base import Call
 from specgen.passes.routine import Apply, Fetch, Routine, Run
 
 BODY = 2 * len(INDENT)
+LONG = 32  # of a class: with a longer name, calls need several lines
 SEQUENTIAL, ORDERED = "nn.Sequential", "OrderedDict"
 
 
@@ -90,12 +93,13 @@ class Classes:
         self._channels = {INPUT: graph.input_shape[0]}
         self._channels |= {node.name: node.shape[0] for node in graph.nodes}
         self._ranks = {node.name: len(node.shape) for node in graph.nodes}
+        self._scopes = {scope.path: scope for scope in graph.scopes}
         self._taken = {name}
         self._units: list[Unit] = []
         parts = self._parts(routine)
         found: dict[str, Class] = {}
         for height in sorted({unit.height for unit in self._units}):
-            for base, units in _grouped(self._units, _base).items():
+            for base, units in _grouped(self._units, self._base).items():
                 common = set.intersection(*map(_layers, units))
                 level = [unit for unit in units if unit.height == height]
                 found |= {e.name: e for e in self._define(base, level, common)}
@@ -150,17 +154,39 @@ class Classes:
     ) -> Iterator[Class]:
         """Yield the classes of a block, all of whose parts have classes.
 
-        Where only some have a layer, their classes are called after that, too.
+        Where only some have a layer, their classes are called after that, too. If that
+        is not enough, they are called after modules and functions that only some have.
         """
         for unit in units:
             unit.parts = [_finished(part) for part in unit.parts]
-        for kind in _grouped(units, self._code).values():
+        kinds = [*_grouped(units, self._code).values()]
+        for alike in _grouped((kind[0] for kind in kinds), _own(common)).values():
+            called = [_called(unit) for unit in alike]
+            counts = Counter(word for words in called for word in words)
+            for unit, words in zip(alike, called, strict=True):
+                some = [word for word in words if counts[word] < len(alike)]
+                some = [word for word in some if not word.startswith(base)]
+                alone = [word for word in some if counts[word] == 1]
+                stem = base + _own(common)(unit)
+                name = "".join([stem, *(alone[:1] or some)])
+                unit.name = name if len(name) <= LONG else stem
+        for kind in kinds:
             first = kind[0]
-            own = [_capwords(p.layer) for p in first.parts if p.layer not in common]
             split = first.scope.block and len(first.routine.results) > 1
-            name = "".join([base, *own[:1], "Split" if split else ""])
-            name = self._unused(name)
+            name = self._unused(first.name + ("Split" if split else ""))
             yield self._class(name, kind)
+
+    def _base(self, unit: Unit) -> str:
+        """What a class is called unless there are several: like its block.
+
+        A group has its own name, after that of the block that it is in.
+        """
+        scope = unit.scope
+        if scope.block:
+            return _capwords(scope.block)
+        outer = (self._scopes[path].block for path in around(scope.path)[1:])
+        own = end_of_path(scope.path)
+        return _capwords(f"{next(filter(None, outer), '')}_{own}")
 
     def _code(self, unit: Unit) -> str:
         """What is the same in all instances of a class."""
@@ -172,7 +198,7 @@ class Classes:
         """Define the class of these uses, and say how each is made."""
         first = units[0]
         found = parametrize(
-            [[a for p in _flat(unit.parts) for a in p.arguments] for unit in units],
+            [[*_arguments(unit.parts)] for unit in units],
             [unit.channels for unit in units],
             [unit.scope.params for unit in units],
             first.scope.defaults,
@@ -205,6 +231,7 @@ class Classes:
 
     def _unused(self, name: str) -> str:
         """Return a name for a class, with a number if it is taken."""
+        name = name[: LONGEST - 4]  # with room for the number
         found, number = name, 2
         while found in self._taken or class_problem(found):
             found, number = f"{name}{number}", number + 1
@@ -223,7 +250,7 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
             return
         own = bool(layer.node.tensors())
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
-        arguments = from_call(call.args, call.names, call.defaults, layer.node.leaf)
+        arguments = from_call(call.args, call.names, call.defaults)
         devices = (share.device,) if own else ()
         yield Part(
             layer.node.leaf,
@@ -242,7 +269,8 @@ def _modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
 def _built(parts: Sequence[Part], unit: Unit) -> list[str]:
     """The constructor's statements, with those that torch's own class needs."""
     if not unit.routine.sequence:
-        kept = [f"self.{device} = {device}" for device in unit.devices if unit.moves]
+        roles = unit.roles.items() if unit.moves else ()
+        kept = [f"self.{device} = {role}" for device, role in roles]
         own = [" " * BODY + line for line in ("super().__init__()", *kept)]
         return own + _lines(parts, unit.roles)
     items = tuple(_expression(part, unit.roles) for part in parts)
@@ -254,6 +282,14 @@ def _flat(parts: Iterable[Part]) -> Iterator[Part]:
     for part in parts:
         yield part
         yield from _flat(part.items)
+
+
+def _arguments(parts: Iterable[Part], above: str = "") -> Iterator[Argument]:
+    """The arguments of all calls, each with the part that it is for."""
+    for part in parts:
+        owner = f"{above}{part.layer}"
+        yield from (replace(argument, owner=owner) for argument in part.arguments)
+        yield from _arguments(part.items, f"{owner}_")
 
 
 def _finished(part: Part) -> Part:
@@ -352,9 +388,27 @@ def _layers(unit: Unit) -> set[str]:
     return {part.layer for part in unit.parts}
 
 
-def _base(unit: Unit) -> str:
-    """What a class is called unless there are several of the block."""
-    return _capwords(unit.scope.block or end_of_path(unit.scope.path))
+def _own(common: Collection[str]) -> Callable[[Unit], str]:
+    """What finds the first layer that not all uses of a block have, in CapWords."""
+
+    def first(unit: Unit) -> str:
+        own = (part.layer for part in unit.parts if part.layer not in common)
+        return _capwords(next(own, ""))
+
+    return first
+
+
+def _called(unit: Unit) -> list[str]:
+    """What it calls, in CapWords: Conv2d, ReLU."""
+    calls = [part.call for part in _flat(unit.parts)]
+    for step in unit.routine.steps:
+        for layer in step.layers if isinstance(step, Apply) else ():
+            form = layer.node.form
+            function = form.item or form.function
+            if not form.module and isinstance(function, Call):
+                calls.append(function.name)
+    leaves = (call.rpartition(".")[2] for call in calls if call)
+    return [*dict.fromkeys(map(_capwords, leaves))]
 
 
 def _capwords(name: str) -> str:

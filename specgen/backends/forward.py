@@ -40,8 +40,8 @@ class Forward:
         self._shapes = {share.name: share.shape for share in placed.shares()}
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
-        # mypy must be told the type of what is returned.
-        self._untyped = set(results) - known
+        # mypy must be told the type of what is returned, if it is no tuple.
+        self._untyped = set(results) - known if len(results) == 1 else set()
         self._returned = False
         self._paragraphs: list[list[str]] = [[]]
         self._on: tuple[str, ...] = ()  # the devices of the layer before
@@ -113,12 +113,15 @@ class Forward:
         }
         for row in step.rows:
             found = moves.fetches(step, row)
-            if len(found) == 1:
+            self.helpers |= moves.helpers(found)
+            if len(row) == 1:
                 found = [replace(found[0], target=self._target([found[0].target]))]
-            self._untyped -= {variable for variable, _ in row}  # mypy knows these
+            else:
+                for variable in [v for v, _ in row if v in self._untyped]:
+                    declared = f"{' ' * INDENT}{self._target([variable])}"
+                    self._paragraphs[-1].append(declared)
             shape = _shape(shapes[row[0][1]]) if self._shown else ""
             self._paragraphs[-1] += moves.statements(found, shape)
-            self.helpers |= moves.helpers(found)
 
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
@@ -137,7 +140,7 @@ class Forward:
         shape = step.layers[-1].shares[0].shape
         if step is self._last and _is_typed(values[0]):
             self._returned = True
-            self.functional |= "F." in str(values[0])
+            self._note_functional(values[0])
             comment = _shape(shape) if self._shown else ""
             self._paragraphs[-1] += give_back(values[0], INDENT, comment)
         else:
@@ -180,13 +183,16 @@ class Forward:
         self, variables: Sequence[str], values: Sequence[Expression], shape: Shape
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
-        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(values[0])))
+        self._note_functional(values[0])
         comment = _shape(shape) if self._shown else ""
         for variable, value in zip(variables, values, strict=True):
             if variable != value:
                 target = self._target([variable])
                 self._paragraphs[-1] += assign(target, value, INDENT, comment)
                 comment = ""
+
+    def _note_functional(self, value: Expression) -> None:
+        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(value)))
 
     def _target(self, variables: Sequence[str]) -> str:
         """Return what a statement assigns; at first, with its type if it needs one."""
@@ -226,7 +232,10 @@ def _chain(
 
 
 def _is_typed(value: Expression) -> bool:
-    """Whether mypy knows that it is a tensor: a call of a function of torch."""
+    """Whether mypy knows that it is a tensor: a call of a function of torch.
+
+    A module's output may be anything, and so may be a sum with it.
+    """
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
 
 

@@ -50,25 +50,38 @@ def fetches(step: routine.Fetch, row: Sequence[tuple[str, str]]) -> list[Fetch]:
     found = []
     for target, value in row:
         if value in moves:
-            found.append(_fetch(target, moves[value], step.held))
+            alone = len(step.layer.shares) == 1
+            found.append(_fetch(target, moves[value], step.held, alone=alone))
         else:
             source = step.held[value]
             found.append(Fetch(target, (source,), (source,), None))
     return found
 
 
-def _fetch(target: str, move: Move, held: Mapping[str, str]) -> Fetch:
+def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> Fetch:
+    """What brings a move to the target; `alone` if its layer is on one device."""
     sources = tuple(held[piece.value] for piece in move.pieces)
     parts = []
     for source, piece, read in zip(sources, move.pieces, move.reads, strict=True):
         start, stop = (end - piece.span.start for end in (read.start, read.stop))
-        first = "" if start == 0 else start
-        last = "" if stop == len(piece.span) else stop
-        cut = f"[:, {first}:{last}]" if len(read) < len(piece.span) else ""
+        cut = ""
+        if len(read) < len(piece.span):
+            cut = _cut(start, stop, len(piece.span), equal=alone and move.local)
         parts.append(source + cut)
     to = None if move.local else move.device
     origins = tuple(piece.device for piece in move.pieces)
     return Fetch(target, tuple(parts), sources, to, origins)
+
+
+def _cut(start: int, stop: int, width: int, *, equal: bool) -> str:
+    """What takes some channels of a tensor: one of `equal` parts, if they are that.
+
+    Then it is the same in all uses of a block, however wide they are.
+    """
+    size = stop - start
+    if equal and width % size == start % size == 0:
+        return f".chunk({width // size}, dim=1)[{start // size}]"
+    return f"[:, {start or ''}:{'' if stop == width else stop}]"
 
 
 def statements(found: Sequence[Fetch], shape: str) -> list[str]:

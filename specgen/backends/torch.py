@@ -55,7 +55,9 @@ FUNCTIONAL = "torch.nn.functional"  # imported as F
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
+        FUNCTIONAL: {"F"},
         "collections.abc": {"Callable", "Iterator"},
+        "functools": {"cache"},
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
@@ -219,7 +221,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         ],
         bare=any(node.name in node.tensors() for node in graph.nodes),
         copied=any(
-            own.cut is None for layer in split for own in layer.node.tensors().values()
+            own.cut is None for node in graph.nodes for own in node.tensors().values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],

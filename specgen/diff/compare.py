@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from specgen.compiler import Program
@@ -109,15 +109,23 @@ def _order(path: Path, old: Program, new: Program) -> tuple[int, float, str]:
     section = names.index(str(path[0]))
     if path[0] != "layers":
         return section, 0, str(path[1:])
-    layers = list(new.spec.layers)
-    name = str(path[1])
-    if name in new.spec.layers:
-        return section, layers.index(name), ""
-    before = list(old.spec.layers)
-    for index in reversed(range(before.index(name))):
-        if before[index] in new.spec.layers:
-            return section, layers.index(before[index]) + 0.5, ""
+    if len(path) == 1:  # a comment on all of them
+        return section, -1, ""
+    before, layers = list(old.spec.layers), list(new.spec.layers)
+    first = _index(layers, str(path[1]))
+    if first is not None:
+        return section, first, ""
+    for name in reversed(before[: _index(before, str(path[1]))]):
+        if name in new.spec.layers:
+            return section, layers.index(name) + 0.5, ""
     return section, -0.5, ""
+
+
+def _index(layers: Sequence[str], name: str) -> int | None:
+    """Return where a layer is, or the first of a group."""
+    inside = f"{name}."
+    found = (n for n, it in enumerate(layers) if it == name or it.startswith(inside))
+    return next(found, None)
 
 
 def _place(path: Path, *sources: Source) -> str:

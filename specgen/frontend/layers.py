@@ -13,6 +13,7 @@ from specgen.spec.entries import FROM
 
 LAYERS = "layers"
 UNKNOWN = ""  # what a layer reads if that is wrong
+MOST_NAMED = 3  # layers in an error, besides the first
 # Values in one tensor, of one image: 4 TiB. With a batch, bytes still fit in 64 bits.
 MOST_VALUES = 2**40
 
@@ -61,19 +62,25 @@ class Layers:
             miscounted += _check_count(op, len(reads), FROM if named else "op")
         if not miscounted and all(read in self.shapes for read in reads):
             xs = tuple(self.shapes[read] for read in reads)
-            if shape := self._output(name, op, xs):
+            if shape := self._output(name, op, reads, xs):
                 self.shapes[name] = shape
                 found += op.check(*xs)
                 if not found:
                     self._nodes.append(Node(name, op, reads, xs, shape, comments))
         self._problems.add(*_of_layer(name, [*found, *miscounted]))
 
-    def _output(self, name: str, op: Op, xs: tuple[Shape, ...]) -> Shape | None:
+    def _output(
+        self, name: str, op: Op, reads: tuple[str, ...], xs: tuple[Shape, ...]
+    ) -> Shape | None:
         """Return the shape of a layer's output, if there is one."""
         try:
             shape = op.output(*xs)
         except Refusal as refusal:
-            self._problems.add(*_of_layer(name, [refusal.diagnostic]))
+            refused = refusal.diagnostic
+            if len(reads) > 1:
+                message = f"{refused.message}, but {_listed(reads, xs)}"
+                refused = replace(refused, message=message)
+            self._problems.add(*_of_layer(name, [refused]))
             return None
         tensors = {"the output": shape} | {
             f"the {leaf}": whole for leaf, whole in op.shapes(*xs).items()
@@ -82,6 +89,15 @@ class Layers:
             self._problems.add(*found)
             return None
         return shape
+
+
+def _listed(reads: Iterable[str], xs: Iterable[Shape]) -> str:
+    """Name each layer with its shape; of many, those that differ from the first."""
+    shapes = dict(zip(reads, xs, strict=True))
+    first = next(iter(shapes.values()))
+    others = [name for name, shape in shapes.items() if shape != first]
+    named = [next(iter(shapes)), *others[:MOST_NAMED]]
+    return " and ".join(f"{name} is {shapes[name]}" for name in named)
 
 
 def _check_count(op: Op, count: int, key: str) -> Iterator[Diagnostic]:

@@ -22,7 +22,6 @@ class Activation(Op):
     In PyTorch it is called `function`, and as a module `module`.
     """
 
-    elementwise: ClassVar[bool] = True
     function: ClassVar[str]
     module: ClassVar[str]
     saved: ClassVar[Saved] = Saved(input=True)

@@ -43,7 +43,6 @@ class Identity(Op):
     """Gives what it reads: a place in the network with a name of its own."""
 
     op: Literal["identity"]
-    elementwise = True
 
     def torch(self, x: Shape) -> TorchForm:
         return TorchForm(Saved(view=True), item=Call("nn.Identity"))

@@ -84,8 +84,9 @@ class Saved:
     Besides the input, the output and parameters, `other` counts bytes per image, and
     `values` counts values of the input's type; `once` counts bytes for all images
     together. `weight`: the weight is kept even if the input needs no gradient. `view`:
-    the output shares the input's memory. `scratch` is not saved: bytes per image that
-    the op needs only while it computes.
+    the output shares the input's memory. `packed`: an input that is some channels of
+    another tensor is copied first. `scratch` is not saved: bytes per image that the op
+    needs only while it computes.
     """
 
     input: bool = False
@@ -95,6 +96,7 @@ class Saved:
     once: int = 0
     weight: bool = False
     view: bool = False
+    packed: bool = False
     scratch: int = 0
 
 
@@ -190,8 +192,6 @@ class Op(Strict):
     op: str
     # The least and the most inputs; None is any number.
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)
-    # Joins the statement of the layer before it in `forward`: one line, one thought.
-    elementwise: ClassVar[bool] = False
     # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
     # Outside training, its output is its input.

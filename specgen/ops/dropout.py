@@ -30,7 +30,6 @@ class Dropout(Op):
     p: Annotated[
         float, Field(ge=0, lt=1, description="fraction of the values that is zeroed")
     ] = 0.5
-    elementwise: ClassVar[bool] = True
     training_only: ClassVar[bool] = True
 
     def torch(self, x: Shape) -> TorchForm:
@@ -49,7 +48,6 @@ class Dropout2d(Op):
     p: Annotated[
         float, Field(ge=0, lt=1, description="fraction of the maps that is zeroed")
     ] = 0.5
-    elementwise: ClassVar[bool] = True
     training_only: ClassVar[bool] = True
 
     def output(self, x: Shape) -> Shape:
@@ -76,7 +74,6 @@ class StochasticDepth(Op):
     p: Annotated[
         float, Field(ge=0, lt=1, description="fraction of the images that is zeroed")
     ]
-    elementwise: ClassVar[bool] = True
     training_only: ClassVar[bool] = True
 
     def part(self, share: range, x: Shape) -> Part:

@@ -39,7 +39,7 @@ class Add(Join):
     def output(self, *xs: Shape) -> Shape:
         for x in xs:
             if x != xs[0]:
-                raise _mismatch("add needs equal shapes, but its inputs are", xs)
+                raise Refusal("shape-mismatch", "add needs equal shapes", "op")
         return xs[0]
 
     def torch(self, *xs: Shape) -> TorchForm:
@@ -59,7 +59,7 @@ class Multiply(Join):
         for x in xs:
             if x not in (largest, (largest[0], 1, 1)) or len(x) != len(largest):
                 what = "multiply needs equal shapes, or factors (C, 1, 1) for maps"
-                raise _mismatch(f"{what}, but its inputs are", xs)
+                raise Refusal("shape-mismatch", what, "op")
         return largest
 
     def torch(self, *xs: Shape) -> TorchForm:
@@ -78,7 +78,7 @@ class Concat(Join):
         for x in xs:
             if x[1:] != xs[0][1:]:
                 what = "concat needs maps of one height and width"
-                raise _mismatch(f"{what}, but its inputs are", xs)
+                raise Refusal("shape-mismatch", what, "op")
         return (sum(x[0] for x in xs), *xs[0][1:])
 
     def part(self, share: range, *xs: Shape) -> Part:
@@ -144,10 +144,6 @@ class Chunk(Op):
             "axes": (1,),
         }
         return [OnnxNode("Slice", ("x", *ends), constants=ends)]
-
-
-def _mismatch(what: str, xs: Sequence[Shape]) -> Refusal:
-    return Refusal("shape-mismatch", f"{what} {' and '.join(map(str, xs))}", "op")
 
 
 def _pairwise(op_type: str, xs: Sequence[Shape], shape: Shape) -> list[OnnxNode]:

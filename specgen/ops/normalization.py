@@ -254,7 +254,8 @@ class GroupNorm(Norm):
 
     def torch(self, x: Shape) -> TorchForm:
         sizes = {"num_groups": self.num_groups, "num_channels": x[0]}
-        saved = self._saved(2 * self.num_groups)  # mean and deviation of each
+        # The mean and the deviation of each.
+        saved = replace(self._saved(2 * self.num_groups), packed=True)
         return TorchForm(saved, self._call("nn.GroupNorm", sizes))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:

@@ -60,6 +60,7 @@ class _Run:
         self._step = 0
         self._of = {INPUT: Storage(INPUT, 0, 0, 0)}  # by value
         self._padded: dict[str, Storage] = {}  # inputs, by share
+        self._sliced: set[str] = set()  # values that are some channels of others
 
     def routine(self, routine: Routine) -> None:
         """Run the statements; variables keep their values until they return."""
@@ -131,6 +132,8 @@ class _Run:
         if len(parts) > 1:
             size = self._item(move.name) * volume(move.shape)
             parts = [self._new(layer, move.device, size)]
+        if move.local:
+            self._sliced.add(move.name)
         self._of[move.name] = parts[0]
 
     def _run(self, layer: Placed, share: Share) -> Storage:
@@ -145,6 +148,8 @@ class _Run:
         for value, shape in zip(share.inputs, share.input_shapes, strict=True):
             x = self._padded.get(share.name) or self._read(value)
             x.last = self._step
+            if saved.packed and value in self._sliced:
+                x = self._new(layer, share.device, self._item(value) * volume(shape))
             narrow = share.op.autocast == "bfloat16" and item == BFLOAT16
             if narrow and self._item(value) != item:
                 size = _padded(share) if share.name in self._padded else volume(shape)
@@ -152,6 +157,8 @@ class _Run:
             inputs.append(x)
         idle = share.op.training_only and not self._training
         output = inputs[0]
+        if (saved.view or idle) and not self._sliced.isdisjoint(share.inputs):
+            self._sliced.add(share.name)
         if not (saved.view or idle):
             output = self._new(layer, share.device, item * volume(share.shape))
         values = 0 if idle else saved.values

@@ -25,7 +25,7 @@ from specgen.picture.geometry import (
     Row,
     in_rows,
 )
-from specgen.picture.stages import Stage, arriving
+from specgen.picture.stages import MOST_COLUMNS, Stage, arriving
 from specgen.picture.style import MARKERS, STYLE
 from specgen.picture.words import cut, lines, number, shown, text
 from specgen.plan import DevicePlan, LayerPlan, Plan, images
@@ -207,4 +207,8 @@ def _footer(plan: Plan, y: float, rows: Sequence[Row]) -> Iterator[str]:
     memory = f"Memory of a device: what training takes, {images(plan)} at once."
     if any(stage.repeated for stage in rows[0].stages):
         memory += " x 2: equal blocks, of which the first is drawn."
+    if len(rows[0].stages) == MOST_COLUMNS:
+        memory += (
+            f" Only {MOST_COLUMNS} columns are drawn; specgen show has all layers."
+        )
     yield text(memory, MARGIN, y + 30, "d")

@@ -54,11 +54,15 @@ class Stage:
         return whole // len(self.devices), *rest
 
 
+MOST_COLUMNS = 480
+
+
 def stages(plan: Plan) -> list[Stage]:
     """Return the columns, in order; of equal blocks in a row, those of the first.
 
     A layer shares the column of the one before if it is all that reads that, reads
-    nothing else, runs on the same devices, and multiplies no matrix.
+    nothing else, runs on the same devices, and multiplies no matrix. No more than
+    MOST_COLUMNS are made: nobody looks at more, and browsers choke on them.
     """
     repeated: dict[str, tuple[str, ...]] = {}
     shown: dict[str, str] = {}  # layers that are not drawn: who stands for them
@@ -85,6 +89,8 @@ def stages(plan: Plan) -> list[Stage]:
             and layer.name not in fetched
         ):
             found[-1] = replace(before, layers=(*before.layers, layer))
+        elif len(found) == MOST_COLUMNS:
+            break
         else:
             names = dict.fromkeys(shown.get(name, name) for name in layer.inputs)
             reads = tuple(columns[name] for name in names)

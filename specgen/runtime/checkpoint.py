@@ -54,6 +54,7 @@ class Run:
     classes: list[str]
     bad: dict[str, str]  # images left out, and why
     images: int  # that it learns from
+    deterministic: bool = False  # whether all steps were taken with --deterministic
     names: int = 0  # a checksum of these and of the validation images: see fingerprint
     epoch: int = 0  # epochs completed
     step: int = 0  # steps taken

@@ -134,6 +134,24 @@ class Loader:
         return Pending(samples, pixels, parts)
 
 
+def to_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield the batches with their images on a device.
+
+    On CUDA, they are copied on a stream of their own, while earlier steps compute.
+    """
+    if device.type != "cuda":
+        yield from (b._replace(images=b.images.to(device)) for b in batches)
+        return
+    copies = torch.cuda.Stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            images = batch.images.to(device, non_blocking=True)
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(copies)
+        images.record_stream(computing)  # its memory is in use until then
+        yield batch._replace(images=images)
+
+
 def _later(sources: Sequence[Source], out: Pixels) -> Callable[[], Reasons]:
     return partial(read_here, sources, out)
 

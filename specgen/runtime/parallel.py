@@ -44,6 +44,10 @@ LOST = (
 )
 
 
+# What torch says of an operation that only --deterministic refuses.
+NO_KERNEL = "does not have a deterministic implementation"
+
+
 class JoinError(UserError):
     """The other processes did not connect."""
 
@@ -112,6 +116,9 @@ def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
     except Exception as error:
         if _is_loss(error):
             code = LOST
+        elif isinstance(error, RuntimeError) and NO_KERNEL in str(error):
+            reason = str(error).partition(",")[0]
+            code = console.explain(UserError(f"--deterministic cannot work: {reason}"))
         elif store is None:
             raise
         else:
@@ -238,8 +245,12 @@ def compile_network(net: nn.Module) -> nn.Module:
     return cast(nn.Module, torch.compile(net))
 
 
-def replicate(net: nn.Module) -> nn.Module:
+def replicate(net: nn.Module, *, deterministic: bool = False) -> nn.Module:
     """Return the network with gradients that are averaged over processes.
+
+    If this must be `deterministic`, gradients always travel in the same groups. Else
+    these are formed anew after the first step, so also after a restart, and with them
+    changes the order in which processes are added up.
 
     Raises UserError if the processes cannot do that on their devices.
     """
@@ -255,7 +266,11 @@ def replicate(net: nn.Module) -> nn.Module:
         raise UserError(
             "two processes cannot share a GPU: start fewer, or see --devices"
         )
-    return DistributedDataParallel(net, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        net,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=deterministic,  # which keeps the groups
+    )
 
 
 def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:

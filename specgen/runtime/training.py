@@ -34,6 +34,7 @@ SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
     "--compile": "compile the network with torch.compile, which takes a minute [no]",
+    "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
 
@@ -68,7 +69,9 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
-    parser.set_defaults(channels_last=True, fused=True, compile=False)
+    parser.set_defaults(
+        channels_last=True, fused=True, compile=False, deterministic=False
+    )
     args = console.parse(parser)
     final_lr = getattr(recipe, "final_lr", 0)  # of a cosine
     if args.lr is not None and args.lr <= final_lr:
@@ -166,6 +169,7 @@ def begin(
         bad=bad,
         images=len(splits[0]),
         names=fingerprint(*splits),
+        deterministic=args.deterministic,
     )
 
 
@@ -200,6 +204,9 @@ def resume(
     elif here["lr"] != recipe.lr:
         print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
+    if run.deterministic and not args.deterministic:
+        print("so far the run was deterministic: --deterministic would keep it so")
+    run.deterministic = run.deterministic and args.deterministic
     return tensors, run
 
 

@@ -1,0 +1,255 @@
+"""Whether generated code is right on CUDA: the first half of gpu.py.
+
+Everything is compared with the same code on the CPU, in float32 without TF32. A check
+whose hardware is missing says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from common import GENERATED
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, distributed, nn
+
+OUTPUTS, GRADIENTS = 1e-4, 1e-3  # differences allowed, relative to the largest number
+IMAGES = 4  # compared at once
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    check: str
+    found: str
+    ok: bool | None  # None: it could not run
+
+    def row(self) -> str:
+        """Return the row of a table."""
+        verdict = {True: "yes", False: "**NO**", None: "not run"}[self.ok]
+        return f"| {self.check} | {verdict} | {self.found} |"
+
+
+class Folder(NamedTuple):
+    """A generated network, and what builds it."""
+
+    stem: str
+    model: Any
+    size: tuple[int, int]  # of its input
+
+    def build(self, devices: Sequence[str]) -> nn.Module:
+        """Return the network, its devices bound to these in turn."""
+        count = len(self.model.DEVICES)
+        bound = [devices[index % len(devices)] for index in range(count)]
+        kinds = [k for k in vars(self.model).values() if isinstance(k, type)]
+        kind = next(k for k in kinds if hasattr(k, "reset_parameters"))
+        net: nn.Module = kind(bound)
+        return net
+
+
+def folders(stems: Sequence[str]) -> Iterator[Folder]:
+    """Import the models of generated folders, under names of their own."""
+    for stem in stems or sorted(
+        path.parent.name for path in GENERATED.glob("*/model.py")
+    ):
+        model, data = (_load(stem, name) for name in ("model", "data"))
+        yield Folder(stem, model, (data.HEIGHT, data.WIDTH))
+
+
+def _load(stem: str, name: str) -> Any:
+    path = GENERATED / stem / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{stem}_{name}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as torch.compile asks
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(check: str, function: Callable[[], tuple[str, bool | None]]) -> Finding:
+    """Return what a check found; whatever it raises is a finding."""
+    try:
+        return Finding(check, *function())
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(check, reason[:300], False)
+
+
+def placements(folder: Folder, gpus: Sequence[str]) -> dict[str, list[str]]:
+    """Return, by name, where a network is compared with the CPU."""
+    found = {gpus[0]: [gpus[0]]}
+    if len(folder.model.DEVICES) > 1:
+        found[f"{gpus[0]} and cpu"] = [gpus[0], "cpu"]
+        if len(gpus) > 1:
+            found[" and ".join(gpus[:2])] = list(gpus[:2])
+    return found
+
+
+def equals_cpu(folder: Folder, devices: Sequence[str]) -> tuple[str, bool]:
+    """Compare outputs and gradients, without dropout."""
+    torch.manual_seed(0)
+    x = torch.randn(IMAGES, 3, *folder.size) * 2
+    with _float32():
+        expected = _outputs_and_gradients(folder.build(["cpu"]), x)
+        found = _outputs_and_gradients(folder.build(devices), x)
+    first, *others = (_difference(f, e) for f, e in zip(found, expected, strict=True))
+    said = f"outputs differ by {first:.1e}, gradients by {max(others):.1e}"
+    return said, first <= OUTPUTS and max(others) <= GRADIENTS
+
+
+def _outputs_and_gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
+    logits = net.eval()(x.contiguous(memory_format=torch.channels_last))
+    weights = [weight for weight in net.parameters() if weight.requires_grad]
+    scale = torch.linspace(-1, 1, logits.shape[1], device=logits.device)
+    gradients = torch.autograd.grad((logits * scale).sum(), weights)
+    return [logits.detach(), *gradients]
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.cpu().double(), expected.double()
+    largest = expected.abs().max().clamp(min=1e-30)
+    return float((found - expected).abs().max() / largest)
+
+
+@contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """Compute in float32, as CPUs do."""
+    kept = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = kept
+
+
+def memory_plan(gpu: str, count: int) -> tuple[str, bool | None]:
+    """Compare the plan of AlexNet's memory with the allocator's peak."""
+    if not gpu.startswith("cuda"):
+        return "only CUDA's allocator counts what it gives out", None
+    sys.path[:0] = [str(GENERATED.parent)]
+    try:
+        memory = importlib.import_module("memory")
+        compiler = importlib.import_module("specgen.compiler")
+    except ImportError as error:
+        return f"specgen cannot be imported: {error}", None
+    program = compiler.compile_file(GENERATED.parent / "specs/alexnet_1gpu.yaml")
+    peak = memory.measure(program, gpu, count)
+    parts = zip(peak._fields[2:], peak[2:], strict=True)
+    residual = ", ".join(f"{name} {_mebibytes(size)}" for name, size in parts)
+    said = (
+        f"{count} images: {_mebibytes(peak.planned)} planned, {_mebibytes(peak.peak)} "
+    )
+    return f"{said} at peak; of the difference: {residual}", True
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def never_waits(step: Callable[[int], object]) -> tuple[str, bool | None]:
+    """Take ten steps in which CUDA raises an error if the host waits for the device."""
+    for number in range(3):
+        step(number)
+    if not torch.cuda.is_available():
+        return "there is no device to wait for", None
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in range(10):
+            step(number)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    return "ten steps, from pixels to the update", True
+
+
+def resumes(gpu: str, stem: str, steps: int) -> tuple[str, bool]:
+    """Compare a run with --deterministic, stopped and resumed, to one that was not."""
+    with TemporaryDirectory() as folder:
+        data, whole, parts = (Path(folder, name) for name in ("data", "whole", "parts"))
+        tree(data, images=16 * steps)
+        script = str(GENERATED / stem / "train.py")
+        train = [sys.executable, script, "--data", str(data), "--devices", gpu]
+        train += ["--epochs", "1", "--batch-size", "16", "--workers", "1"]
+        train += ["--deterministic", "--output"]
+        stopped = [*train, str(parts), "--steps", str(steps // 2)]
+        for command in (
+            [*train, str(whole)],
+            stopped,
+            [*train, str(parts), "--resume"],
+        ):
+            ended = subprocess.run(command, capture_output=True, text=True)
+            if ended.returncode:
+                return ended.stderr.strip()[-300:].replace("\n", " "), False
+        one, other = (
+            load_file(output / "checkpoint.safetensors") for output in (whole, parts)
+        )
+    same = sum(torch.equal(one[name], other[name]) for name in one)
+    return f"{same} of {len(one)} tensors are the same to the bit", same == len(one)
+
+
+def tree(data: Path, images: int, size: int = 128) -> None:
+    """Write random images of two classes, and a few to validate on."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", images), ("val", 4)):
+        for number in range(count):
+            path = data / split / f"class{number % 2}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(256, size=(size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path, compress_level=1)
+
+
+def one_process(folder: Folder, gpu: str) -> tuple[str, bool]:
+    """Compare the gradients in a group of one process with those without a group."""
+    backend = "cpu:gloo,cuda:nccl" if gpu.startswith("cuda") else "gloo"
+    x = torch.randn(IMAGES, 3, *folder.size)
+    expected = _outputs_and_gradients(folder.build([gpu]), x)[1:]
+    store = distributed.HashStore()
+    distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    try:
+        net = folder.build([gpu]).eval()
+        replica = nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
+        logits = replica(x.contiguous(memory_format=torch.channels_last))
+        scale = torch.linspace(-1, 1, logits.shape[1], device=logits.device)
+        torch.autograd.backward((logits * scale).sum())
+        found = [w.grad.cpu() for w in net.parameters() if w.grad is not None]
+        del replica
+    finally:
+        distributed.destroy_process_group()
+    differ = max(_difference(f, e.cpu()) for f, e in zip(found, expected, strict=True))
+    return f"gradients differ by {differ:.1e}", differ <= GRADIENTS
+
+
+def two_processes(gpus: Sequence[str], stem: str) -> tuple[str, bool | None]:
+    """Compare the first loss of two processes with that of one."""
+    if len(gpus) < 2:
+        return "this machine has one GPU", None
+    with TemporaryDirectory() as folder:
+        data = Path(folder, "data")
+        tree(data, images=32)
+        losses = []
+        for count in (1, 2):
+            output = str(Path(folder, str(count)))
+            launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            train = [str(GENERATED / stem / "train.py"), "--data", str(data)]
+            flags = ["--batch-size", "32", "--steps", "1", "--output", output]
+            command = [*launch, "--nproc-per-node", str(count), *train, *flags]
+            command += ["--devices", ",".join(gpus[:count])] if count == 1 else []
+            ended = subprocess.run(command, capture_output=True, text=True)
+            if ended.returncode:
+                return ended.stderr.strip()[-300:].replace("\n", " "), False
+            rows = Path(output, "metrics.csv").read_text().splitlines()
+            losses.append(float(rows[2].split(",")[3]))  # on the validation images
+    one, two = losses
+    return f"validation loss {one:.5f} and {two:.5f}", abs(one - two) < 1e-3 * one
