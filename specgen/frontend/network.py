@@ -314,7 +314,7 @@ class Network:
         changed: Mapping[Path, Path] | None = None,
     ) -> None:
         """Note where something is written; most layers are where their name says."""
-        if frame.prefix or entry.key is None or changed:
+        if entry.path != (LAYERS, full) or changed:
             place = Place(entry.path, frame.uses, changed or {})
             self._problems.places[full] = place
 
