@@ -376,38 +376,3 @@ def test_an_op_for_a_block_and_a_block_for_an_op() -> None:
         ("unknown-block", "it is an op: write op: relu"),
         ("unknown-block", "the nearest name is unit"),
     ]
-
-
-TWO_INPUTS = (
-    "blocks: {g: {inputs: [x, y], layers: {m: {op: multiply, from: [x, y]}}}}\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("sections", "layers", "caret_", "message"),
-    [
-        (
-            TWO_INPUTS,
-            "  g: {block: g, repeat: 2}\n",
-            "g",
-            "the block g reads 2 inputs (x, y), not 1",
-        ),
-        (
-            TWO_INPUTS,
-            "  c: {op: relu}\n  g: {block: g, repeat: 2, from: [c, input]}\n",
-            "[c, input]",
-            "what repeats reads one input, not 2",
-        ),
-        (
-            "",
-            "  c: {op: conv2d, out_channels: 3, kernel_size: 9, repeat: 3}\n",
-            "9",
-            "c.1: a window of 9 does not fit the padded height of 8",
-        ),
-    ],
-)
-def test_an_error_in_an_instance_is_where_its_entry_is(
-    sections: str, layers: str, caret_: str, message: str
-) -> None:
-    ((_, shown, said),) = found(sections, layers)
-    assert (shown, said) == (caret_, message)

@@ -160,7 +160,11 @@ class Network:
             self._stop(TOO_MANY)
         for index in range(count):
             each = frame.repeated(index, count)
-            name = self._name_of(it, each, within)
+            try:
+                name = self._name_of(it, each, within)
+            except Unknown as unknown:
+                rest = replace(it, name=f"{it.name}.{index}", reads=reads)
+                return self._unknown(rest, unknown)
             taken.add(name)
             full = f"{within.prefix}{name}"
             self._put(full, entry, frame)
