@@ -36,6 +36,8 @@ requires_grad_ reset_parameters set_extra_state set_submodule share_memory state
 to_empty train training type xpu zero_grad
 """
 MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
+# Those that only torch.nn.Sequential has: no item of one can have such a name.
+SEQUENTIAL_ATTRIBUTES = frozenset({"append", "extend", "insert", "pop"})
 
 # Prefixes of tensors in a checkpoint that are not weights: `data.mean`. A test compares
 # them with the code that writes and reads them, which may not import specgen.
@@ -43,16 +45,10 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
-<<<<<<< HEAD
 AXES Any Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping OTHER_STARTS
 OUTPUTS OrderedDict SHARES START Self Sequence SpatialResponseNorm StochasticDepth
-SyncBatchNorm2d Tensor annotations cut_shares distributed exchange gather join_shares
-layer_scale nn once_differentiable torch
-=======
-Any Callable DEVICES F Iterator LocalResponseNorm Mapping OUTPUTS SHARES START Self
-Sequence SpatialResponseNorm StochasticDepth Tensor annotations cache cut_shares
-exchange gather join_shares nn once_differentiable torch
->>>>>>> main
+SyncBatchNorm2d Tensor annotations cache cut_shares distributed exchange gather
+join_shares layer_scale nn once_differentiable torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 
@@ -113,6 +109,13 @@ def variant_name(stem: str, options: Sequence[str]) -> str:
     digest = sha256(whole.encode(errors="surrogateescape")).hexdigest()
     start = NOT_VARIANT.sub("_", said)[: LONGEST - 9]
     return f"{start.rstrip('-')}-{digest[:8]}"
+
+
+def end_of_path(path: str) -> str:
+    """Return the end of a path from its last name that is no number: layer1_0."""
+    parts = path.split(".")
+    first = max(i for i, part in enumerate(parts) if not part[0].isdigit())
+    return "_".join(parts[first:])
 
 
 def identifier_problem(name: str) -> str | None:

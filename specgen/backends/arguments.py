@@ -49,15 +49,16 @@ def parametrize(
     channels: Sequence[int],
     params: Sequence[Mapping[str, float]],
     defaults: Mapping[str, float],
+    devices: Collection[str],
 ) -> Parameters:
     """Find the parameters of a class from the arguments that its instances write.
 
     Each instance has as many arguments; `channels` are those of its input, and `params`
     the values of its block's parameters, some of which have `defaults`. What must be
-    given, by the block, is positional.
+    given, by the block, is positional. After these come the `devices`.
     """
     known = {name: tuple(_number(p[name]) for p in params) for name in params[0]}
-    known = {name: texts for name, texts in known.items() if not _reserved(name)}
+    known = {n: texts for n, texts in known.items() if not _reserved(n, devices)}
     known.setdefault(IN_CHANNELS, tuple(map(str, channels)))
     values: dict[str, Texts] = {}
     written = []
@@ -68,7 +69,7 @@ def parametrize(
             continue
         text, name = _expression(texts, known)
         if not name:
-            text = name = _new(column[0], known)
+            text = name = _new(column[0], known, devices)
             known[name] = texts
         values[name] = known[name]
         written.append(text)
@@ -129,20 +130,21 @@ def _expression(texts: Texts, known: Mapping[str, Texts]) -> tuple[str, str]:
     return "", ""
 
 
-def _new(argument: Argument, taken: Collection[str]) -> str:
+def _new(argument: Argument, taken: Collection[str], devices: Collection[str]) -> str:
     """Name a parameter that the block has not: stride, or conv2_stride."""
-    name, owner = argument.name, argument.owner
-    if name in taken or name in WIDTHS or _reserved(name):
+    name, owner = argument.name, argument.owner.lower()
+    if name in taken or name in WIDTHS or _reserved(name, devices):
         name = f"{owner}_{name}" if owner.isidentifier() else f"layer{owner}_{name}"
-    while name in taken or _reserved(name):
+    while name in taken or _reserved(name, devices):
         name += "_"
     return name
 
 
-def _reserved(name: str) -> bool:
-    """Whether a parameter cannot have this name."""
-    taken = name in GLOBALS or name in {"self", "device"}
-    return taken or keyword.iskeyword(name) or hasattr(builtins, name)
+def _reserved(name: str, devices: Collection[str]) -> bool:
+    """Whether a parameter cannot have this name; those of classes have capitals."""
+    taken = name in GLOBALS or name == "self" or name in devices
+    taken = taken or name != name.lower() or keyword.iskeyword(name)
+    return taken or hasattr(builtins, name)
 
 
 def _number(value: float) -> str:

@@ -32,7 +32,7 @@ from specgen.backends.parts import (
     with_texts,
 )
 from specgen.graph import INPUT, PlacedGraph, Scope, around
-from specgen.names import LONGEST, class_problem
+from specgen.names import LONGEST, class_problem, end_of_path
 from specgen.ops.base import Call
 from specgen.passes.routine import Apply, Fetch, Routine, Run
 
@@ -155,9 +155,8 @@ class Classes:
         if scope.block:
             return _capwords(scope.block)
         outer = (self._scopes[path].block for path in around(scope.path)[1:])
-        depth = 2 if scope.leaf[0].isdigit() else 1
-        leaves = scope.path.split(".")[-depth:]
-        return _capwords("_".join([next(filter(None, outer), ""), *leaves]))
+        own = end_of_path(scope.path)
+        return _capwords(f"{next(filter(None, outer), '')}_{own}")
 
     def _code(self, unit: Unit) -> str:
         """What is the same in all instances of a class."""
@@ -173,6 +172,7 @@ class Classes:
             [unit.channels for unit in units],
             [unit.scope.params for unit in units],
             first.scope.defaults,
+            {"device", *first.roles.values()},
         )
         for unit, arguments in zip(units, found.arguments, strict=True):
             unit.name, unit.arguments = name, arguments

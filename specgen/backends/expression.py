@@ -90,6 +90,10 @@ def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]
     if fits(line, indent):
         return [pad + line]
     match value:
+        case Called(name) if before.endswith("= ") and not fits(
+            f"{before}{name}(", indent
+        ):
+            return [f"{pad}{before}(", *_lines("", value, "", inner), f"{pad}){after}"]
         case Called(name, arguments):
             return [
                 f"{pad}{before}{name}(",

@@ -185,7 +185,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     routine = schedule(placed)
     forward = Forward(placed, routine)
     classes = Classes(placed, routine, spec.name)
-    inner = [each.forward for each in classes.classes]
+    inner = [each.forward for each in classes.classes if each.call]
     forms = [layer.node.form for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape

@@ -160,7 +160,11 @@ class Network:
             self._stop(TOO_MANY)
         for index in range(count):
             each = frame.repeated(index, count)
-            name = self._name_of(it, each, within)
+            try:
+                name = self._name_of(it, each, within)
+            except Unknown as unknown:
+                rest = replace(it, name=f"{it.name}.{index}", reads=reads)
+                return self._unknown(rest, unknown)
             taken.add(name)
             full = f"{within.prefix}{name}"
             self._put(full, entry, frame)
@@ -314,7 +318,7 @@ class Network:
         changed: Mapping[Path, Path] | None = None,
     ) -> None:
         """Note where something is written; most layers are where their name says."""
-        if frame.prefix or entry.key != full or changed:
+        if entry.path != (LAYERS, full) or changed:
             place = Place(entry.path, frame.uses, changed or {})
             self._problems.places[full] = place
 

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from specgen.graph import Move, Placed, PlacedGraph, Scope, around
+from specgen.names import SEQUENTIAL_ATTRIBUTES
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ def _is_list(group: Item) -> bool:
     names = [item.path.rpartition(".")[2] for item in group.items]
     is_group = group.scope and not group.scope.block
     named = is_group and all(map(str.isidentifier, names))
+    named = named and SEQUENTIAL_ATTRIBUTES.isdisjoint(names)
     return bool(named) or names == [str(index) for index in range(len(names))]
 
 

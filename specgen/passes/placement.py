@@ -35,6 +35,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
     """
     letter = letters(where.devices)
     names = _Names(graph, where.devices)
+    names.check_scopes(problems)
     layers: list[Placed] = []
     layouts: Layouts = {INPUT: [Piece(INPUT, "", range(graph.input_shape[0]))]}
     refused: Sequence[str] = ()
@@ -110,7 +111,19 @@ class _Names:
         self._places: dict[str, Path] = {
             name: ("placement", "devices", name) for name in devices
         }
-        self._places |= {node.name: ("layers", node.name) for node in graph.nodes}
+        paths = [each.path for each in graph.scopes]
+        paths += [node.name for node in graph.nodes]
+        self._places |= {path: ("layers", path) for path in paths}
+        # On one device, the class of a block does not keep it.
+        self._devices = devices if len(devices) > 1 else ()
+
+    def check_scopes(self, problems: Problems) -> None:
+        """Report layers in scopes with names of devices, which classes may keep."""
+        for name, place in self._places.items():
+            _, inside, leaf = name.rpartition(".")
+            if inside and leaf in self._devices:  # the front end checks the others
+                message = f"{leaf!r} is both a layer and a device"
+                problems.add(Diagnostic("bad-name", message, place, at_key=True))
 
     def check(self, node: Node, parts: Sequence[Cut], problems: Problems) -> None:
         """Report the names of a layer's shares that the model cannot have."""
@@ -118,10 +131,13 @@ class _Names:
             return  # that is reported, and its shares would only repeat it
         for part in parts if len(parts) > 1 and node.tensors() else ():
             also = f"{node.name} on {part.device}"
+            leaf, own = part.name.rpartition(".")[2], self._places[node.name]
             if place := self._places.get(part.name):
                 message = f"{part.name} is also {also}"
-            elif bad := attribute_problem(part.name.rpartition(".")[2]):
-                message, place = f"{also}: {bad}", self._places[node.name]
+            elif leaf in self._devices:
+                message, place = f"{leaf} is also {also}", own
+            elif bad := attribute_problem(leaf):
+                message, place = f"{also}: {bad}", own
             else:
                 continue
             problems.add(Diagnostic("bad-name", message, place, at_key=True))

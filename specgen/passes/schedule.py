@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import zip_longest
 
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
+from specgen.names import end_of_path
 from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run, Step
@@ -109,9 +110,9 @@ class _Writer:
         """Give each argument its variable: the first input is the trunk."""
         scope = self._scope
         names = _arguments(scope) if scope else {INPUT: TRUNK}
+        tracks = {v: name and self._new(name.lower()) for v, name in names.items()}
         for value in arguments:
-            track = names[self._values.of[value]]
-            self._tracks.setdefault(track, set())
+            track = tracks[self._values.of[value]]
             variable = self._values.variable(track, value)
             if variable in self._held:
                 variable = self._unused(f"{variable}_{self._values.device[value]}")
@@ -301,10 +302,7 @@ class _Writer:
 
     def _new(self, path: str) -> str:
         """Return a new track that is called like a layer."""
-        before, _, name = path.rpartition(".")
-        if name[0].isdigit():
-            name = f"{before.rpartition('.')[2]}_{name}"
-        track = self._unused(name.replace("-", "_"))
+        track = self._unused(end_of_path(path).replace("-", "_"))
         self._tracks[track] = set()
         return track
 

@@ -149,7 +149,7 @@ class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if label(to) != label(x):
                 self.devices.log(x, label(to))
             return function(*args, **kwargs)
-        # As in torch, a number that is a CPU tensor may join any device. So may the zeros
+        # As in torch, a number that is a CPU tensor may join any device. So may zeros
         # that autograd makes for a part of a tensor that has no gradient.
         backward = torch._C._current_graph_task_id() >= 0
         labels = {
