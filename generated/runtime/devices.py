@@ -6,6 +6,7 @@ import functools
 import os
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ def set_up(*, deterministic: bool = False) -> None:
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic)
     # New memory would be filled first; nothing here reads what it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory: Any = torch.utils.deterministic  # has no types for this
+    memory.fill_uninitialized_memory = False
     # With a thread for each device, these would add up gradients in any order.
     torch.autograd.set_multithreading_enabled(not deterministic)
     if deterministic:  # cuBLAS reads this when it is first used

@@ -142,7 +142,7 @@ def to_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
     if device.type != "cuda":
         yield from (b._replace(images=b.images.to(device)) for b in batches)
         return
-    copies = torch.cuda.Stream(device)
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     for batch in batches:
         with torch.cuda.stream(copies):
             images = batch.images.to(device, non_blocking=True)
