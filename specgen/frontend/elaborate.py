@@ -120,7 +120,7 @@ def _network(
     """Return the layers that the sections define."""
     reader = Reader(unread, problems)
     before = len(problems)
-    known = Known({}, some=sections[PARAMS] is None)
+    known = Known({}, incomplete=sections[PARAMS] is None)
     params = reader.params(sections[PARAMS] or {}, known)
     blocks = reader.blocks(sections[BLOCKS], known)
     layers = sections[LAYERS]

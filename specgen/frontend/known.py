@@ -27,11 +27,11 @@ class Known:
     own: dict[str, bool] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     repeats: bool = False
-    some: bool = False  # the params of the spec are unknown: a name may be one of them
+    incomplete: bool = False  # a param of the spec may be missing here
 
     def block(self, name: str, inputs: Iterable[str]) -> Known:
         """Return what a block knows."""
-        return Known(self.names, name, inputs=tuple(inputs), some=self.some)
+        return Known(self.names, name, inputs=tuple(inputs), incomplete=self.incomplete)
 
     def repeated(self) -> Known:
         """Return what is known where an entry repeats."""
@@ -44,7 +44,7 @@ class Known:
                 names[name] = True
                 return True
         is_known = name in SHAPE or (self.repeats and name in REPEAT)
-        return is_known or (self.some and name not in REPEAT and "." not in name)
+        return is_known or (self.incomplete and name not in REPEAT and "." not in name)
 
     def unused(self) -> Iterator[str]:
         """Yield the params of the block, or of the spec, that nothing uses."""

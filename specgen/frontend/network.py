@@ -91,7 +91,7 @@ class Network:
     ) -> str:
         """Add the entries of a frame; return the value of the last one.
 
-        Of the changes, `known` names are not of entries.
+        Changes may also have the names `known`, which are not those of entries.
         """
         change = changes.mappings(change, self._problems)
         taken = set(known)
@@ -240,8 +240,8 @@ class Network:
             raise Unknown(Diagnostic("recursive-block", message, (*it.path, USE)))
         if len(it.reads) != len(block.inputs):
             count, named = len(block.inputs), ", ".join(block.inputs)
-            inputs_ = f"{count} inputs ({named})" if count > 1 else "one input"
-            message = f"the block {block.name} reads {inputs_}, not {len(it.reads)}"
+            wanted = f"{count} inputs ({named})" if count > 1 else "one input"
+            message = f"the block {block.name} reads {wanted}, not {len(it.reads)}"
             key = USE if it.entry.sources is None else FROM
             raise Unknown(Diagnostic("bad-from", message, (*it.path, key)))
         change = changes.mappings(it.change, self._problems)
@@ -328,9 +328,9 @@ class Network:
         Raises:
             Unknown: something is.
         """
-        some = bool(len(self._problems))  # a param may be unknown
+        incomplete = bool(len(self._problems))  # a param may be wrong
         names, repeats = dict.fromkeys(frame.values, False), "index" in frame.values
-        known = Known(names, repeats=repeats, some=some)
+        known = Known(names, repeats=repeats, incomplete=incomplete)
         sound = [scan(data, path, known, self._problems) for data, path in change]
         if not all(sound):
             raise Unknown
