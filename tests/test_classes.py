@@ -194,3 +194,18 @@ placement:
     plan = make_plan(program.spec, program.placed)
     local = {layer.name: layer.local for layer in plan.layers}
     assert (local["a"], local["add"]) == ((), ("gpu1",))
+
+
+def test_a_group_may_read_an_item_of_a_list() -> None:
+    layers = """
+  list:
+    layers:
+      - {op: relu}
+      - {op: sigmoid}
+      - layers:
+          conv: {op: conv2d, out_channels: 4, kernel_size: 1}
+          add: {op: add, from: [conv, "0"]}
+  unit: {block: unit}
+"""
+    text = code("  unit: {layers: {relu: {op: relu}}}", layers)
+    assert "list_0: Tensor) -> Tensor" in text

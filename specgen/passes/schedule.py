@@ -365,6 +365,8 @@ def _arguments(scope: Scope) -> dict[str, str]:
     names: dict[str, str] = {}
     for value in scope.inputs:
         inside = value.removeprefix(f"{outer}.") if outer else value
-        names[value] = inside.partition(".")[0] if inside != value or not outer else ""
+        name = inside.partition(".")[0] if inside != value or not outer else ""
+        # An item of a list is called after the list, too: features_0.
+        names[value] = f"{outer}.{name}" if name[:1].isdigit() else name
     first = next((v for v, name in names.items() if not name), scope.inputs[0])
     return {first: TRUNK} | {v: n for v, n in names.items() if v != first}
