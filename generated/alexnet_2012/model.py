@@ -321,7 +321,7 @@ class SpatialResponseNorm(nn.Module):
 
 
 class _NormalizeMaps(torch.autograd.Function):
-    """The formula and its gradient, summed in float32 or wider; saves x and the base."""
+    """The formula and its gradient, in float32 or wider; saves x and the base."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: SpatialResponseNorm) -> Tensor:
