@@ -101,7 +101,7 @@ def test_a_chunk_is_the_same_however_wide_it_is() -> None:
 """
     text = code(blocks, layers)
     assert list(classes(text)) == ["Unit"]
-    assert "x.unflatten(1, (2, -1))[:, 1]" in text
+    assert "torch.unflatten(x, 1, (2, -1))[:, 1]" in text
 
 
 def test_classes_of_a_block_are_called_after_what_only_some_have() -> None:

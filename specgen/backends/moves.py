@@ -64,16 +64,17 @@ def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> 
     parts = []
     for source, piece, read in zip(sources, move.pieces, move.reads, strict=True):
         start, stop = (end - piece.span.start for end in (read.start, read.stop))
-        cut = ""
+        part = source
         if len(read) < len(piece.span):
-            cut = _cut(start, stop, len(piece.span), equal=alone and move.local)
-        parts.append(source + cut)
+            equal = alone and move.local
+            part = _cut(source, start, stop, len(piece.span), equal=equal)
+        parts.append(part)
     to = None if move.local else move.device
     origins = tuple(piece.device for piece in move.pieces)
     return Fetch(target, tuple(parts), sources, to, origins)
 
 
-def _cut(start: int, stop: int, width: int, *, equal: bool) -> str:
+def _cut(source: str, start: int, stop: int, width: int, *, equal: bool) -> str:
     """What takes some channels of a tensor: one of `equal` parts, if they are that.
 
     Then it is the same in all uses of a block, however wide they are. Backward, `chunk`
@@ -81,8 +82,9 @@ def _cut(start: int, stop: int, width: int, *, equal: bool) -> str:
     """
     size = stop - start
     if equal and width % size == start % size == 0:
-        return f".unflatten(1, ({width // size}, -1))[:, {start // size}]"
-    return f"[:, {start or ''}:{'' if stop == width else stop}]"
+        count, index = width // size, start // size
+        return f"torch.unflatten({source}, 1, ({count}, -1))[:, {index}]"
+    return f"{source}[:, {start or ''}:{'' if stop == width else stop}]"
 
 
 def statements(found: Sequence[Fetch], shape: str) -> list[str]:
