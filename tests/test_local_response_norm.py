@@ -258,7 +258,7 @@ class Fused(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.unflatten(x, 1, (self.norm.groups, -1))
-        y: Tensor = self.rendered._normalize_fused(x, self.norm).flatten(1, 2)
+        y: Tensor = self.rendered._normalize(x, self.norm, True).flatten(1, 2)
         return y
 
 

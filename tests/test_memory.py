@@ -390,22 +390,3 @@ def test_a_budget_counts_what_autocast_takes() -> None:
     found = over(text.replace("BATCH", "11"))
     assert found.help
     assert found.help.startswith("training.batch_size can be at most 10, or")
-
-
-def test_a_norm_that_reads_some_channels_copies_them_first(tmp_path: Path) -> None:
-    program = compile_text("""
-specgen: 1
-name: Net
-input: {channels: 3, height: 4, width: 4}
-data: {size: 5}
-layers:
-  conv: {op: conv2d, out_channels: 12, kernel_size: 1}
-  norm: {op: group_norm, num_groups: 2}
-  flat: {op: flatten}
-  fc: {op: linear, out_features: 2}
-placement:
-  devices: {gpu0: {}, gpu1: {}}
-  layers: {conv: gpu0, norm: split, flat..fc: gpu0}
-""")
-    check(program, tmp_path)
-    check_inference(program, tmp_path)

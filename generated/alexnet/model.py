@@ -191,8 +191,7 @@ class LocalResponseNorm(nn.Module):
         """Return y, in the dtype and memory format of x."""
         x = torch.unflatten(x, 1, (self.groups, -1))  # a view: (N, groups, channels, *)
         fuse = x.is_cuda and (torch.compiler.is_compiling() or _can_compile())
-        normalize = _normalize_fused if fuse else _normalize
-        return normalize(x, self).flatten(1, 2)
+        return _normalize(x, self, fuse).flatten(1, 2)
 
     def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
         """Yield, for each offset in the window, channels and the ones they read."""
@@ -211,106 +210,73 @@ class LocalResponseNorm(nn.Module):
 class _Normalize(torch.autograd.Function):
     """The formula and its gradient, on (N, groups, channels, *).
 
-    Saves x, which a ReLU before it saves anyway, and the base of the power. Sums are in
-    float32 or wider, without matrix products: neither autocast nor TF32 affects them.
-    Steps are in place: on a CPU, new memory costs more than the arithmetic.
+    Sums are in float32 or wider, without matrix products: neither autocast nor TF32
+    affects them. A CPU saves x, which a ReLU before it saves anyway, and the base, and
+    works in place, since new memory costs most. On CUDA, memory traffic does: with
+    `fuse` it saves only x, and a compiler writes one kernel each way.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm) -> Tensor:
+    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm, fuse: bool) -> Tensor:
+        ctx.norm = norm
+        if fuse:
+            ctx.save_for_backward(x)
+            return _fused()(x.detach(), norm)
         dtype = torch.promote_types(x.dtype, torch.float32)
         base = torch.full_like(x, norm.k, dtype=dtype)
         scale = norm.alpha / norm.size
         for at, seen in norm.window(x.shape[2]):
             base[:, :, at].addcmul_(x[:, :, seen], x[:, :, seen], value=scale)
         ctx.save_for_backward(x, base)
-        ctx.norm = norm
-        # torch 2.11 compiles a last step that is in place, or changes nothing, with a
-        # gradient of 0: https://github.com/pytorch/pytorch/issues/180642
+        # Always new, for torch 2.11: https://github.com/pytorch/pytorch/issues/180642
         y = norm.power(base) * x
         return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         # dx = g base^-beta - 2 alpha beta / size x (windowed sum of g x base^(-beta-1))
-        x, base = ctx.saved_tensors
+        x, *saved = ctx.saved_tensors
         norm = ctx.norm
+        if not saved:
+            return _fused()(x.detach(), norm, grad), None, None
+        (base,) = saved
         dx = norm.power(base).mul_(grad)
         term = (dx * x).div_(base)
         scale = -2 * norm.beta * norm.alpha / norm.size
         for at, seen in norm.window(x.shape[2]):
             dx[:, :, at].addcmul_(x[:, :, at], term[:, :, seen], value=scale)
-        return dx.to(x.dtype), None
+        return dx.to(x.dtype), None, None
 
 
-_normalize: Callable[[Tensor, LocalResponseNorm], Tensor] = _Normalize.apply
+_normalize: Callable[[Tensor, LocalResponseNorm, bool], Tensor] = _Normalize.apply
 
 
-class _NormalizeFused(torch.autograd.Function):
-    """The same as one kernel forward and one backward, which a compiler writes.
-
-    On CUDA, reading and writing memory is the cost, so it saves x only, and computes
-    the base again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.norm = norm
-        return _fused(_response, x.detach(), norm)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return _fused(_response_gradient, x.detach(), grad, ctx.norm), None
-
-
-_normalize_fused: Callable[[Tensor, LocalResponseNorm], Tensor] = _NormalizeFused.apply
-
-
-def _response(x: Tensor, norm: LocalResponseNorm) -> Tensor:
-    """Return y for x, both (N, groups, channels, *)."""
-    wide = _widen(x)
-    y = wide * norm.power(_base(wide, norm))  # laid out as its first operand
-    return y.movedim((-2, -1), (1, 2)).to(x.dtype)
-
-
-def _response_gradient(x: Tensor, grad: Tensor, norm: LocalResponseNorm) -> Tensor:
-    """Return dx for the gradient of y."""
-    wide = _widen(x)
-    base = _base(wide, norm)
-    direct = _widen(grad) * norm.power(base)
-    scale = -2 * norm.beta * norm.alpha / norm.size
-    dx = scale * wide * _window_sum(direct * wide / base, norm.size) + direct
-    return dx.movedim((-2, -1), (1, 2)).to(x.dtype)
-
-
-def _widen(x: Tensor) -> Tensor:
-    """Return x as (N, *, groups, channels), in float32 or wider."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return x.movedim((1, 2), (-2, -1)).to(wide)
-
-
-def _base(wide: Tensor, norm: LocalResponseNorm) -> Tensor:
-    return norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
+def _formula(x: Tensor, norm: LocalResponseNorm, grad: Tensor | None = None) -> Tensor:
+    """Return y for x, or dx for the gradient of y: all (N, groups, channels, *)."""
+    # As (N, *, groups, channels), in float32 or wider.
+    wide = x.movedim((1, 2), (-2, -1)).to(torch.promote_types(x.dtype, torch.float32))
+    base = norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
+    found = norm.power(base)
+    if grad is None:
+        found = wide * found  # laid out as its first operand
+    else:
+        found = grad.movedim((1, 2), (-2, -1)).to(wide.dtype) * found
+        sums = _window_sum(found * wide / base, norm.size)
+        found = -2 * norm.beta * norm.alpha / norm.size * wide * sums + found
+    return found.movedim((-2, -1), (1, 2)).to(x.dtype)
 
 
 def _window_sum(wide: Tensor, size: int) -> Tensor:
     """Sum the `size` numbers around each one, along the last axis."""
     padded, count = F.pad(wide, (size // 2, size // 2)), wide.shape[-1]
-    total = padded[..., :count]
-    for first in range(1, size):
-        total = total + padded[..., first : first + count]
-    return total
+    parts = (padded[..., start : start + count] for start in range(1, size))
+    return sum(parts, padded[..., :count])
 
 
-def _fused(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """Call a function as one kernel; inside torch.compile it becomes one anyway."""
-    if torch.compiler.is_compiling():
-        return function(*args)
-    return _compile(function)(*args)
+def _fused() -> Callable[..., Tensor]:
+    """Return the formula as one kernel; inside torch.compile it becomes one anyway."""
+    return _formula if torch.compiler.is_compiling() else _compile(_formula)
 
 
 @cache
@@ -358,17 +324,9 @@ def _join(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Any) -> N
         state[prefix + name] = tensor
 
 
-def _cut(
-    module: nn.Module,
-    state: dict[str, Tensor],
-    prefix: str,
-    _: Any,
-    strict: bool,
-    missing: list[str],
-    unexpected: list[str],
-    errors: list[str],
-) -> None:
+def _cut(module: nn.Module, state: dict[str, Tensor], prefix: str, *lists: Any) -> None:
     """Make `load_state_dict` accept whole tensors, and name them in its errors."""
+    _, _, missing, unexpected, errors = lists
     own = module.state_dict()
     names = [name for name in state if name.startswith(prefix)]
     given = {name.removeprefix(prefix): state.pop(name) for name in names}

@@ -66,8 +66,8 @@ def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> 
         start, stop = (end - piece.span.start for end in (read.start, read.stop))
         part = source
         if len(read) < len(piece.span):
-            width, equal = len(piece.span), alone and move.local
-            part = _cut(source, start, stop, width, equal=equal)
+            equal = alone and move.local
+            part = _cut(source, start, stop, len(piece.span), equal=equal)
         parts.append(part)
     to = None if move.local else move.device
     origins = tuple(piece.device for piece in move.pieces)
@@ -82,10 +82,8 @@ def _cut(source: str, start: int, stop: int, width: int, *, equal: bool) -> str:
     """
     size = stop - start
     if equal and width % size == start % size == 0:
-        # The method of a tensor is not typed.
-        return (
-            f"torch.unflatten({source}, 1, ({width // size}, -1))[:, {start // size}]"
-        )
+        count, index = width // size, start // size
+        return f"torch.unflatten({source}, 1, ({count}, -1))[:, {index}]"
     return f"{source}[:, {start or ''}:{'' if stop == width else stop}]"
 
 
