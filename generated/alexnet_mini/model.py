@@ -276,7 +276,8 @@ def _fused() -> Callable[..., Tensor]:
 
 @cache
 def _compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return torch.compile(function)  # imports the compiler, which takes seconds
+    # One kernel for all shapes; importing the compiler takes seconds.
+    return torch.compile(function, dynamic=True)
 
 
 @cache
