@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from specgen.compiler import compile_file, render
 
@@ -15,12 +16,13 @@ GAP = re.compile(r"^ *\.\.\.\n", re.M)  # what a quotation leaves out
 
 
 def quoted(language: str) -> list[str]:
-    """The pieces of code in a language, without gaps."""
+    """The pieces of code in a language, without gaps or those of a named file."""
     found = CODE.findall((ROOT / "README.md").read_text())
     pieces = [
         piece for name, code in found if name == language for piece in GAP.split(code)
     ]
-    return [piece.rstrip() for piece in pieces if piece.strip()]
+    own = [piece for piece in pieces if not piece.startswith("# specs/")]
+    return [piece.rstrip() for piece in own if piece.strip()]
 
 
 def without_comments(text: str) -> str:
@@ -43,3 +45,16 @@ def test_code_is_quoted_as_it_is(language: str, sources: str) -> None:
             lines = part.strip("\n").splitlines()
             if not all(line in sources for line in lines):
                 raise AssertionError([line for line in lines if line not in sources])
+
+
+def test_an_overlay_is_quoted_with_what_it_changes() -> None:
+    ((name, quoted_),) = re.findall(
+        r"^```yaml\n# (specs/[\w./]+):[^\n]*\n(.*?)^```$",
+        (ROOT / "README.md").read_text(),
+        re.M | re.S,
+    )
+    there = yaml.safe_load((ROOT / name).read_text())
+    here = yaml.safe_load(quoted_)
+    assert {key: there[key] for key in ("extends", "layers")} == {
+        key: here[key] for key in ("extends", "layers")
+    }

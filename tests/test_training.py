@@ -128,13 +128,19 @@ def test_a_signal_saves_and_says_how_to_resume(
     output = tmp_path / "a run"
     command = [sys.executable, str(code / "train.py"), "--data", str(data)]
     command += ["--output", str(output), "--workers", "1", "--epochs", "100000"]
+    # Under nohup, where SIGHUP is ignored, training would rightly go on.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as train:
+        signal.signal(signal.SIGHUP, before)
         while train.poll() is None and not (output / "checkpoint.safetensors").exists():
             time.sleep(0.02)
         train.send_signal(number)
-        out, err = train.communicate(timeout=60)
+        try:
+            out, err = train.communicate(timeout=60)
+        finally:
+            train.kill()  # if it has not ended, as the test would wait for it
     assert train.returncode == 130, err
     assert "Traceback" not in err
     # The flags and the interpreter stay the same.
