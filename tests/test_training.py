@@ -128,12 +128,12 @@ def test_a_signal_saves_and_says_how_to_resume(
     output = tmp_path / "a run"
     command = [sys.executable, str(code / "train.py"), "--data", str(data)]
     command += ["--output", str(output), "--workers", "1", "--epochs", "100000"]
-    # Under nohup, where SIGHUP is ignored, training would rightly go on.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # What is ignored here, as by nohup or in a shell's background, is ignored there.
+    before = signal.signal(number, signal.SIG_DFL)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as train:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
         while train.poll() is None and not (output / "checkpoint.safetensors").exists():
             time.sleep(0.02)
         train.send_signal(number)
