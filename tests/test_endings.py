@@ -292,6 +292,7 @@ def test_a_launcher_may_show_each_process_a_gpu_of_its_own(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(devices, "probe", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda name: None)
     monkeypatch.setattr(parallel, "identity", lambda device: f"GPU-b {device}")
     monkeypatch.setattr(parallel, "rank", lambda: 1)
     monkeypatch.setattr(parallel, "all_gather", lambda its: [["GPU-a cuda:0"], *its])

@@ -42,7 +42,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
     path = tmp_path_factory.mktemp("model") / "rendered_norm.py"
-    path.write_text(environment.from_string(MODULE).render())
+    path.write_text(environment.from_string(MODULE).render(fused=True))
     module = import_file(path)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(

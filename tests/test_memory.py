@@ -292,6 +292,7 @@ def test_the_report_has_the_plan() -> None:
     held = memory.plan(program.placed)["gpu1"]
     assert content["devices"][1]["memory"] == {
         "weights": held.weights,
+        "buffers": 0,
         "gradients": held.weights,
         "optimizer": held.weights,
         "activations_training": 8 * held.saved.total(),

@@ -256,6 +256,7 @@ def test_each_process_takes_devices_of_its_own(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(parallel, "identity", str)
     monkeypatch.setattr(devices, "probe", lambda name: None)  # all work
+    monkeypatch.setattr(torch.cuda, "set_device", lambda name: None)
     monkeypatch.setattr(parallel, "rank", lambda: 1)
     monkeypatch.setattr(parallel, "all_gather", lambda items: items * 2)
     found = devices.choose_devices(names, ("gpu0", "gpu1"))

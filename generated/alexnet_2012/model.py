@@ -11,7 +11,6 @@ Generated from a spec by specgen: to change the network, edit the spec and build
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, Self
 
 import torch
@@ -196,8 +195,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return y, in the dtype and memory format of x."""
         x = torch.unflatten(x, 1, (self.groups, -1))  # a view: (N, groups, channels, *)
-        fuse = x.is_cuda and (torch.compiler.is_compiling() or _can_compile())
-        return _normalize(x, self, fuse).flatten(1, 2)
+        return _normalize(x, self).flatten(1, 2)
 
     def window(self, channels: int) -> Iterator[tuple[slice, slice]]:
         """Yield, for each offset in the window, channels and the ones they read."""
@@ -216,18 +214,14 @@ class LocalResponseNorm(nn.Module):
 class _Normalize(torch.autograd.Function):
     """The formula and its gradient, on (N, groups, channels, *).
 
-    Sums are in float32 or wider, without matrix products: neither autocast nor TF32
-    affects them. A CPU saves x, which a ReLU before it saves anyway, and the base, and
-    works in place, since new memory costs most. On CUDA, memory traffic does: with
-    `fuse` it saves only x, and a compiler writes one kernel each way.
+    Saves x, which a ReLU before it saves anyway, and the base of the power. Sums are in
+    float32 or wider, without matrix products: neither autocast nor TF32 affects them.
+    Steps are in place: on a CPU, new memory costs more than the arithmetic.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm, fuse: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, norm: LocalResponseNorm) -> Tensor:
         ctx.norm = norm
-        if fuse:
-            ctx.save_for_backward(x)
-            return _fused()(x.detach(), norm)
         dtype = torch.promote_types(x.dtype, torch.float32)
         base = torch.full_like(x, norm.k, dtype=dtype)
         scale = norm.alpha / norm.size
@@ -240,65 +234,19 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         # dx = g base^-beta - 2 alpha beta / size x (windowed sum of g x base^(-beta-1))
-        x, *saved = ctx.saved_tensors
+        x, base = ctx.saved_tensors
         norm = ctx.norm
-        if not saved:
-            return _fused()(x.detach(), norm, grad), None, None
-        (base,) = saved
         dx = norm.power(base).mul_(grad)
         term = (dx * x).div_(base)
         scale = -2 * norm.beta * norm.alpha / norm.size
         for at, seen in norm.window(x.shape[2]):
             dx[:, :, at].addcmul_(x[:, :, at], term[:, :, seen], value=scale)
-        return dx.to(x.dtype), None, None
+        return dx.to(x.dtype), None
 
 
-_normalize: Callable[[Tensor, LocalResponseNorm, bool], Tensor] = _Normalize.apply
-
-
-def _formula(x: Tensor, norm: LocalResponseNorm, grad: Tensor | None = None) -> Tensor:
-    """Return y for x, or dx for the gradient of y: all (N, groups, channels, *)."""
-    # As (N, *, groups, channels), in float32 or wider.
-    wide = x.movedim((1, 2), (-2, -1)).to(torch.promote_types(x.dtype, torch.float32))
-    base = norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
-    found = norm.power(base)
-    if grad is None:
-        found = wide * found  # laid out as its first operand
-    else:
-        found = grad.movedim((1, 2), (-2, -1)).to(wide.dtype) * found
-        sums = _window_sum(found * wide / base, norm.size)
-        found = -2 * norm.beta * norm.alpha / norm.size * wide * sums + found
-    return found.movedim((-2, -1), (1, 2)).to(x.dtype)
-
-
-def _window_sum(wide: Tensor, size: int) -> Tensor:
-    """Sum the `size` numbers around each one, along the last axis."""
-    padded, count = F.pad(wide, (size // 2, size // 2)), wide.shape[-1]
-    parts = (padded[..., start : start + count] for start in range(1, size))
-    return sum(parts, padded[..., :count])
-
-
-def _fused() -> Callable[..., Tensor]:
-    """Return the formula as one kernel; inside torch.compile it becomes one anyway."""
-    return _formula if torch.compiler.is_compiling() else _compile(_formula)
-
-
-@cache
-def _compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    # One kernel for all shapes; importing the compiler takes seconds.
-    return torch.compile(function, dynamic=True)
-
-
-@cache
-def _can_compile() -> bool:
-    """Return whether there is a compiler for CUDA: Triton, and what it needs."""
-    try:
-        _compile(torch.sin)(torch.ones(2, device="cuda"))
-    except Exception:  # each missing part raises its own
-        return False
-    return True
+_normalize: Callable[[Tensor, LocalResponseNorm], Tensor] = _Normalize.apply
 
 
 class SpatialResponseNorm(nn.Module):

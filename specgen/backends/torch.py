@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -55,9 +55,7 @@ FUNCTIONAL = "torch.nn.functional"  # imported as F
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
-        FUNCTIONAL: {"F"},
         "collections.abc": {"Callable", "Iterator"},
-        "functools": {"cache"},
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
@@ -76,6 +74,12 @@ HELPERS: dict[str, dict[str, set[str]]] = {
     },
     "StochasticDepth": {},
 }
+
+
+# With a kernel for CUDA, LocalResponseNorm needs these. A file that defines another
+# norm has none: it would be longer than people read.
+FUSED: dict[str, set[str]] = {FUNCTIONAL: {"F"}, "functools": {"cache"}}
+OTHER_NORM = "SpatialResponseNorm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def render(
         "comment": partial(_comment, source),
         "bracketed": bracketed,
         "moved": _moved,
+        "fused": _is_fused(net.helpers),
     }
     return {name: _template(name).render(values) for name in files}
 
@@ -243,6 +248,10 @@ def _names(devices: tuple[str, ...]) -> list[str]:
     return [line] if fits(line, 0) else ["DEVICES = (", *listed(quoted, 0), ")"]
 
 
+def _is_fused(helpers: Collection[str]) -> bool:
+    return "LocalResponseNorm" in helpers and OTHER_NORM not in helpers
+
+
 def _file(helper: str) -> str:
     """The template of a helper: its name in snake_case, with a leading underscore."""
     snake = re.sub("(?<!^)([A-Z])", r"_\1", helper).lower()
@@ -250,7 +259,7 @@ def _file(helper: str) -> str:
 
 
 def _imports(
-    defined: Iterable[str], *, split: bool, functional: bool, ordered: bool
+    defined: Collection[str], *, split: bool, functional: bool, ordered: bool
 ) -> list[str]:
     """Lines that import what the file needs, besides torch itself, sorted."""
     parts = [
@@ -258,6 +267,7 @@ def _imports(
         {"torch": {"Tensor", "nn"}},
         {"typing": {"Self"}},
         *(HELPERS[name] for name in defined),
+        FUSED if _is_fused(defined) else {},
     ]
     if split:
         parts.append({"collections.abc": {"Mapping"}, "typing": {"Any"}})
