@@ -40,7 +40,7 @@ class Forward:
         self._shapes = {share.name: share.shape for share in placed.shares()}
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
-        # mypy must be told the type of what is returned, if it is no tuple.
+        # mypy must be told the type of a single result.
         self._untyped = set(results) - known if len(results) == 1 else set()
         self._returned = False
         self._paragraphs: list[list[str]] = [[]]

@@ -242,14 +242,8 @@ class Softmax(Op):
         return x
 
     def part(self, share: range, x: Shape) -> Part:
-        if len(share) < x[0]:
-            raise Refusal(
-                "cannot-split",
-                "softmax needs all classes at once and cannot be split",
-                "op",
-                help="place it on one device",
-            )
-        return Part(self, (share,))
+        reason = "softmax needs all classes at once and cannot be split"
+        return self.undivided(share, x, reason)
 
     def torch(self, x: Shape) -> TorchForm:
         return TorchForm(Saved(output=True), function=Call("F.softmax", ("dim=1",)))

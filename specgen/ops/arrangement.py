@@ -181,14 +181,8 @@ class ChannelShuffle(Op):
         return x
 
     def part(self, share: range, x: Shape) -> Part:
-        if len(share) < x[0]:
-            raise Refusal(
-                "cannot-split",
-                "channel_shuffle takes channels from everywhere and cannot be split",
-                "op",
-                help="place it on one device",
-            )
-        return Part(self, (share,))
+        reason = "channel_shuffle takes channels from everywhere and cannot be split"
+        return self.undivided(share, x, reason)
 
     def torch(self, x: Shape) -> TorchForm:
         call = Call("nn.ChannelShuffle", (str(self.groups),), ("groups",))

@@ -254,6 +254,16 @@ class Op(Strict):
         """
         return Part(self, (share,) * len(xs))
 
+    def undivided(self, share: range, x: Shape, reason: str, field: str = "op") -> Part:
+        """The whole op, which no share can stand for.
+
+        Raises:
+            Refusal: it is a share of the channels (or features) of x.
+        """
+        if len(share) < x[0]:
+            raise Refusal("cannot-split", reason, field, help="place it on one device")
+        return Part(self, (share,))
+
     def torch(self, *xs: Any, **_: Any) -> TorchForm:
         raise NotImplementedError
 

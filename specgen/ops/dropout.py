@@ -11,7 +11,6 @@ from specgen.ops.base import (
     OnnxNode,
     Op,
     Part,
-    Refusal,
     Saved,
     Shape,
     TorchForm,
@@ -77,15 +76,10 @@ class StochasticDepth(Op):
     training_only: ClassVar[bool] = True
 
     def part(self, share: range, x: Shape) -> Part:
-        if self.p and len(share) < x[0]:
-            raise Refusal(
-                "cannot-split",
-                "stochastic_depth drops all channels of an image or none, and devices"
-                " draw by themselves",
-                "op",
-                help="place it on one device",
-            )
-        return Part(self, (share,))
+        if not self.p:
+            return Part(self, (share,))
+        reason = "stochastic_depth drops all channels of an image or none, and devices"
+        return self.undivided(share, x, f"{reason} draw by themselves")
 
     def torch(self, x: Shape) -> TorchForm:
         # A factor for each image.

@@ -68,14 +68,8 @@ class Linear(Weighted):
         if len(x) == 1:
             local = self.model_copy(update={"out_features": len(share)})
             return Part(local, (range(x[0]),))
-        if len(share) < x[0]:
-            raise Refusal(
-                "cannot-split",
-                "linear on the last axis cannot be split",
-                "axis",
-                help="place it on one device",
-            )
-        return Part(self, (share,))
+        reason = "linear on the last axis cannot be split"
+        return self.undivided(share, x, reason, "axis")
 
     def torch(self, x: Shape) -> TorchForm:
         args = (

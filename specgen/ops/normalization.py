@@ -172,15 +172,9 @@ class LayerNorm(Norm):
         return x
 
     def part(self, share: range, x: Shape) -> Part:
-        if len(share) < x[0]:
-            what = "all channels" if self.axis == "channels" else "the whole axis"
-            raise Refusal(
-                "cannot-split",
-                f"layer_norm needs {what} at once and cannot be split",
-                "op",
-                help="place it on one device",
-            )
-        return Part(self, (share,))
+        what = "all channels" if self.axis == "channels" else "the whole axis"
+        reason = f"layer_norm needs {what} at once and cannot be split"
+        return self.undivided(share, x, reason)
 
     def _size(self, x: Shape) -> int:
         return x[0] if self.axis == "channels" else x[-1]

@@ -248,9 +248,9 @@ def compile_network(net: nn.Module) -> nn.Module:
 def replicate(net: nn.Module, *, deterministic: bool = False) -> nn.Module:
     """Return the network with gradients that are averaged over processes.
 
-    If this must be `deterministic`, gradients always travel in the same groups. Else
-    these are formed anew after the first step, so also after a restart, and with them
-    changes the order in which processes are added up.
+    If `deterministic`, gradients always travel in the same groups. Otherwise torch
+    rebuilds the groups after the first step, and again after a restart, which changes
+    the order of the sums.
 
     Raises UserError if the processes cannot do that on their devices.
     """
