@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from specgen.compiler import Program, render
+from specgen.graph import tensor_name
 from specgen.ops.base import FLOAT32, volume
 from specgen.passes import cost
 from specgen.passes import placement as placing
@@ -214,6 +215,11 @@ def weights(program: Program) -> dict[str, Tensor]:
             std = (2 / volume(shape[1:])) ** 0.5 if len(shape) > 1 else 0.25
             values = torch.randn(shape, dtype=torch.float64, generator=draw)
             found[name] = values * std
+        for name, own in node.tensors().items():
+            if not own.learned:  # statistics: a mean of 0, a variance of 1, no batch
+                size = float(name.endswith("running_var"))
+                dtype = torch.float64 if own.shape else torch.int64
+                found[name] = torch.full(own.shape, size, dtype=dtype)
     return found
 
 
@@ -254,7 +260,7 @@ def check_parameters(
 ) -> None:
     """Every parameter is where its share is."""
     expected = {
-        f"{share.name}.{leaf}": names[share.device]
+        tensor_name(share.name, leaf): names[share.device]
         for share in program.placed.shares()
         for leaf in share.op.parameters(*share.input_shapes)
     }
