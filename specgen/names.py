@@ -46,9 +46,9 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
 AXES Any Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping OTHER_STARTS
-OUTPUTS OrderedDict SHARES START Self Sequence SpatialResponseNorm StochasticDepth
-SyncBatchNorm2d Tensor annotations cache cut_shares distributed exchange gather
-join_shares layer_scale nn once_differentiable torch
+OUTPUTS OrderedDict SHARES START Self SelfAttention Sequence SpatialResponseNorm
+StochasticDepth SyncBatchNorm2d Tensor annotations cache cut_shares distributed exchange
+gather join_shares nn once_differentiable parameter prepend torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 

@@ -246,7 +246,8 @@ def _returns(routine: Routine, rank: int) -> str:
     """The docstring of `forward`."""
     if len(routine.results) > 1:
         return "Return the share of each device."
-    return "Return maps (N, C, H, W)." if rank == 3 else "Return features (N, F)."
+    shapes = {1: "features (N, F)", 2: "tokens (N, L, E)", 3: "maps (N, C, H, W)"}
+    return f"Return {shapes.get(rank, 'values (N, *)')}."
 
 
 def _layers(unit: Unit) -> set[str]:

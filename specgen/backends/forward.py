@@ -215,18 +215,17 @@ def _chain(
     for layer in layers:
         share = layer.shares[number]
         form = share.form
+        leaf = share.name.rpartition(".")[2]
+        own = [attribute(leaf, "parameter")] if form.module else []
         match form.function:
             case Infix(sign):
-                leaf = share.name.rpartition(".")[2]
-                last = [attribute(leaf, "parameter")] if form.module else []
-                value = Joined(sign, (*inputs, *last))
+                value = Joined(sign, (*inputs, *own))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
-                value = Called(name, (joined, *args))
+                value = Called(name, (joined, *own, *args))
             case None if form.module:
-                own = bool(layer.node.tensors())
-                name = share.name if own else layer.node.name
-                value = Called(attribute(name.rpartition(".")[2]), (value,))
+                name = leaf if layer.node.tensors() else layer.node.leaf
+                value = Called(attribute(name), (value,))
         inputs = ()
     return value
 

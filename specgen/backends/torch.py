@@ -51,7 +51,7 @@ FILES = (
 
 FUNCTIONAL = "torch.nn.functional"  # imported as F
 
-# What the definition of a helper class imports, by module. The definition itself is a
+# What the definition of a helper imports, by module. The definition itself is a
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
@@ -60,7 +60,6 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "typing": {"Any"},
     },
     "LayerNorm2d": {},
-    "layer_scale": {},
     "SyncBatchNorm2d": {
         "torch": {"distributed"},
         "torch.autograd.function": {"once_differentiable"},
@@ -72,7 +71,10 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "SelfAttention": {FUNCTIONAL: {"F"}},
     "StochasticDepth": {},
+    "parameter": {},
+    "prepend": {},
 }
 
 
@@ -192,7 +194,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes if each.call]
     forms = [layer.node.form for layer in layers]
-    defined = sorted({form.helper for form in forms if form.helper})
+    defined = sorted({name for form in forms for name in form.helpers})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
     functional = softmax or any(each.functional for each in (forward, *inner))

@@ -88,8 +88,10 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
             parameters[share.device][name] += sum(map(volume, shapes.values()))
             saved = share.form.saved
             narrow = half and share.op.autocast == "bfloat16"
-            if narrow and (learns or saved.weight):
-                once[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+            for leaf, shape in shapes.items():
+                kept = leaf.endswith("weight") and (learns or leaf in saved.weights)
+                if narrow and kept:
+                    once[share.device][name] += BFLOAT16 * volume(shape)
             if learns or shapes:
                 once[share.device][name] += saved.once
             for own in share.tensors.values():
