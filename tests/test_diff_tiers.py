@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from specgen.backends import torch as backend
 from specgen.compiler import Program, compile_file, compile_read
+from specgen.diagnostics import Path as Keys
 from specgen.diagnostics import Span, SpecError
 from specgen.diff import Difference, Tier, compare
 from specgen.diff.markdown import markdown
@@ -48,7 +49,7 @@ def base(stem: str) -> Program:
 def compiled(edit: Edit) -> Program | None:
     """Compile an edit; None if it is refused."""
     # Without reading YAML, which takes longer than everything else.
-    top = {(): Span("net.yaml", 1, 1, 1, "")}
+    top: dict[Keys, Span] = {(): Span("net.yaml", 1, 1, 1, "")}
     try:
         return compile_read(Source(edit.data, {}, top, {}, {}), "net")
     except SpecError:
