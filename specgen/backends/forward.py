@@ -16,6 +16,7 @@ from specgen.backends.expression import (
     give_back,
 )
 from specgen.backends.layout import comments, enumeration
+from specgen.backends.parts import attribute
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
@@ -216,7 +217,7 @@ def _chain(
         share = layer.shares[number]
         form = share.form
         leaf = share.name.rpartition(".")[2]
-        own = [attribute(leaf, "parameter")] if form.module else []
+        own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
             case Infix(sign):
                 value = Joined(sign, (*inputs, *own))
@@ -236,13 +237,6 @@ def _is_typed(value: Expression) -> bool:
     A module's output may be anything, and so may be a sum with it.
     """
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
-
-
-def attribute(leaf: str, kind: str = "submodule") -> str:
-    """How a module names one of its parts."""
-    if leaf.isidentifier():
-        return f"self.{leaf}"
-    return f'self.get_{kind}("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

@@ -124,6 +124,13 @@ def structure(part: Part, roles: Mapping[str, str]) -> str:
     return f"{part.leaf} = {part.call}({names}; {on}; {items})"
 
 
+def attribute(leaf: str, *, parameter: bool = False) -> str:
+    """How a module names one of its parts; a number is a key of nn.ModuleDict."""
+    if leaf.isidentifier():
+        return f"self.{leaf}"
+    return f'self.get_parameter("{leaf}")' if parameter else f'self["{leaf}"]'
+
+
 def statements(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
     """The statements of a constructor that build its modules."""
     lines: list[str] = []
@@ -132,12 +139,11 @@ def statements(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
         if not part.leaf:
             continue
         value = construct(part, roles)
-        if part.leaf.isidentifier():
-            lines += assign(f"self.{part.leaf}", value, BODY, "")
-        else:
-            kind = "register_parameter" if part.parameter else "add_module"
-            named = Called(f"self.{kind}", (f'"{part.leaf}"', value))
+        if part.parameter and not part.leaf.isidentifier():
+            named = Called("self.register_parameter", (f'"{part.leaf}"', value))
             lines += statement(named, BODY)
+        else:
+            lines += assign(attribute(part.leaf), value, BODY, "")
     return lines
 
 

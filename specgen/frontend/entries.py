@@ -29,7 +29,12 @@ from specgen.frontend.layers import LAYERS
 from specgen.frontend.scan import cut, has_expressions, mark, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
-from specgen.names import attribute_problem, identifier_problem, part_problem
+from specgen.names import (
+    attribute_problem,
+    identifier_problem,
+    item_problem,
+    part_problem,
+)
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
 from specgen.spec.entries import (
@@ -204,6 +209,8 @@ class Reader:
             read = f"what the block {known.of} reads" if known.of else None
             read = read or "the image that the network reads"
             problem: str | None = f"{INPUT!r} already names {read}"
+        elif here[-1] == "name":
+            problem = item_problem(name)
         else:
             problem = attribute_problem(name) if len(path) == 1 else part_problem(name)
         if problem:

@@ -37,7 +37,7 @@ from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
 from specgen.frontend.scan import scan
 from specgen.graph import INPUT, Graph, Scope
-from specgen.names import part_problem
+from specgen.names import item_problem
 from specgen.spec import Input
 from specgen.spec.entries import FROM, USE, WITH
 
@@ -181,7 +181,7 @@ class Network:
             return str(within.number - 1)
         path = (*it.path, "names")
         name = compute_text(it.entry.names, path, self._names(each))
-        problem = part_problem(name)
+        problem = item_problem(name)
         if name in within.names:
             problem = f"two instances have the name {name}"
         if problem:
