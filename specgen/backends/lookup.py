@@ -9,7 +9,7 @@ from itertools import count, takewhile
 from specgen.backends.layout import INDENT, fits
 
 FEWEST = 3  # rows that are worth a comprehension
-INDEX = re.compile(r"(?<=\.)\d+(?=\.)")
+INDEX = re.compile(r"(?<=[._])\d+(?=\.)")
 
 
 def table(name: str, rows: Iterable[tuple[str, str]]) -> list[str]:
