@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from specgen.backends.arguments import Argument, from_call
-from specgen.backends.expression import Called, Expression, Repeated, assign, statement
+from specgen.backends.expression import (
+    Called,
+    Expression,
+    Numbered,
+    Repeated,
+    assign,
+    statement,
+)
 from specgen.backends.layout import INDENT, comments
 from specgen.graph import Placed, Scope
 from specgen.passes.routine import Routine
 
 BODY = 2 * len(INDENT)
 SEQUENTIAL, ORDERED = "nn.Sequential", "OrderedDict"
+INDEX = re.compile(r"(.*?)([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,17 @@ def construct(part: Part, roles: Mapping[str, str], keyword: str = "") -> Called
             count = len([*same])
             items.append(Repeated(value, count) if count > 1 else value)
     else:
-        named = [construct(item, roles, f"{item.leaf}=") for item in part.items]
-        items = [Called(ORDERED, tuple(named))]
+        items = [Called(ORDERED, _named(part.items, roles))]
     return Called(keyword + part.call, (*arguments, *items))
+
+
+def _named(items: Sequence[Part], roles: Mapping[str, str]) -> tuple[Expression, ...]:
+    """What makes an OrderedDict of items: a loop if they are numbered and equal."""
+    values = [construct(item, roles) for item in items]
+    first = INDEX.fullmatch(items[0].leaf)
+    if first and values.count(values[0]) == len(values) > 1:
+        name, start = first[1], int(first[2])
+        stop = start + len(items)
+        if [item.leaf for item in items] == [f"{name}{i}" for i in range(start, stop)]:
+            return (Numbered(name, values[0], start, stop),)
+    return tuple(construct(item, roles, f"{item.leaf}=") for item in items)
