@@ -62,7 +62,7 @@ class Forward:
                 previous = None
                 continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
-            begins = len(first.shares) > 1 and bool(first.node.parameters())
+            begins = len(first.shares) > 1 and bool(first.node.applied.parameters)
             if begins and first is not previous and not isinstance(step, Fetch):
                 self._paragraph()
             match step:
@@ -126,7 +126,7 @@ class Forward:
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.form.pad
+        pad = share.applied.form.pad
         assert pad, "it has been scheduled"
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
@@ -214,7 +214,7 @@ def _chain(
     inputs: Sequence[str] = operands
     for layer in layers:
         share = layer.shares[number]
-        form = share.form
+        form = share.applied.form
         match form.function:
             case Infix(sign):
                 leaf = share.name.rpartition(".")[2]
@@ -224,7 +224,7 @@ def _chain(
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
             case None if form.module:
-                own = bool(layer.node.tensors())
+                own = bool(layer.node.applied.tensors)
                 name = share.name if own else layer.node.name
                 value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()

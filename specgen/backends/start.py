@@ -51,7 +51,7 @@ def starts(nodes: Iterable[Node], default: Init) -> Starts:
     kinds: dict[str, None] = {}
     norms = False
     for node in nodes:
-        drawn = draws(node.op, node.x, default)
+        drawn = draws(node.applied.tensors, default)
         if _is_plain(drawn):
             bias = drawn.get("bias", Draw("constant", 0))
             numbers = [_number(drawn["weight"].size), _number(bias.size)]

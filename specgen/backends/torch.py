@@ -191,7 +191,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     forward = Forward(placed, routine)
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes if each.call]
-    forms = [layer.node.form for layer in layers]
+    forms = [layer.node.applied.form for layer in layers]
     defined = sorted({form.helper for form in forms if form.helper})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
@@ -221,16 +221,18 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         output_device=placed.layers[-1].shares[0].device,
         split=_split_table(split, placed.devices),
         split_about=_split_about(split),
-        batch_norm=max(node.least_images() for node in graph.nodes),
+        batch_norm=max(node.applied.least_images for node in graph.nodes),
         axes=[
             f'    "{name}": {own.cut},'
             for layer in split
             for name, own in layer.node.tensors().items()
             if own.cut
         ],
-        bare=any(node.name in node.tensors() for node in graph.nodes),
+        bare=any("" in node.applied.tensors for node in graph.nodes),
         copied=any(
-            own.cut is None for node in graph.nodes for own in node.tensors().values()
+            own.cut is None
+            for node in graph.nodes
+            for own in node.applied.tensors.values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
@@ -352,4 +354,4 @@ def _split_about(layers: list[Placed]) -> list[str]:
 
 
 def _weighted(layer: Placed) -> bool:
-    return bool(layer.node.tensors())
+    return bool(layer.node.applied.tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,12 +39,10 @@ class Init(Strict):
 DEFAULT_START: dict[str, Rule] = {"weight": "kaiming_normal", "bias": 0}
 
 
-def draws(op: Op, x: Shape, default: Init) -> dict[str, Draw]:
+def draws(tensors: Mapping[str, Owned], default: Init) -> dict[str, Draw]:
     """How each tensor of an op is filled, by leaf; `default` is the spec's `init`."""
     rules = DEFAULT_START | default.given()
-    return {
-        leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in op.tensors(x).items()
-    }
+    return {leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in tensors.items()}
 
 
 def used_defaults(layers: Iterable[Op]) -> set[str]:
