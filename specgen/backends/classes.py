@@ -273,7 +273,7 @@ def _called(unit: Unit) -> list[str]:
     calls = [part.call for part in flat(unit.parts)]
     for step in unit.routine.steps:
         for layer in step.layers if isinstance(step, Apply) else ():
-            form = layer.node.form
+            form = layer.node.applied.form
             function = form.item or form.function
             if not form.module and isinstance(function, Call):
                 calls.append(function.name)

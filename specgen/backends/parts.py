@@ -71,14 +71,15 @@ def modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
     """One module per share with parameters, else one for all shares."""
     said = layer.node.comments
     for share in layer.shares:
-        form = share.form
+        form = share.applied.form
         call = form.module or (form.item if listed else None)
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
-        own = bool(layer.node.tensors())
+        own = bool(layer.node.applied.tensors)
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
-        arguments = from_call(call.args, call.names, call.defaults)
+        usual = tuple(call.defaults.items())
+        arguments = from_call(call.args, call.names, usual)
         devices = (share.device,) if own else ()
         yield Part(
             layer.node.leaf,
@@ -111,11 +112,12 @@ def arguments_of(parts: Iterable[Part], above: str = "") -> Iterator[Argument]:
 
 def finished(part: Part) -> Part:
     """The part, with the class that its block has been given."""
-    items = tuple(map(finished, part.items))
     if part.unit:
         made = part.unit.arguments
         return replace(part, call=part.unit.name, arguments=made, unit=None)
-    return replace(part, items=items)
+    if part.items:
+        return replace(part, items=tuple(map(finished, part.items)))
+    return part
 
 
 def with_texts(part: Part, texts: Iterator[str]) -> Part:

@@ -176,7 +176,7 @@ def step(net: nn.Module, program: Program) -> Step:
     gradients = {}
     for layer in program.placed.layers:
         node = layer.node
-        for leaf, own in node.op.tensors(*node.input_shapes).items():
+        for leaf, own in node.applied.tensors.items():
             if own.learned:
                 shares = [tensor_name(share.name, leaf) for share in layer.shares]
                 parts = [_gradient(net, name) for name in shares]
