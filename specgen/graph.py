@@ -55,22 +55,16 @@ class Node:
         """How it appears in `model.py` where it is on one device."""
         return self.op.torch(*self.input_shapes)
 
+    @cached_property
     def tensors(self) -> Mapping[str, Owned]:
         """Whole tensors by state_dict key, e.g. `conv1.weight`."""
-        return self._tensors
-
-    def parameters(self) -> Mapping[str, Shape]:
-        """Shapes of the tensors that are learned, by state_dict key."""
-        return self._parameters
-
-    @cached_property
-    def _tensors(self) -> dict[str, Owned]:
         leaves = self.op.tensors(*self.input_shapes)
         return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
 
     @cached_property
-    def _parameters(self) -> dict[str, Shape]:
-        return {name: own.shape for name, own in self._tensors.items() if own.learned}
+    def parameters(self) -> Mapping[str, Shape]:
+        """Shapes of the tensors that are learned, by state_dict key."""
+        return {name: own.shape for name, own in self.tensors.items() if own.learned}
 
 
 def state_order(names: Iterable[str]) -> list[str]:
@@ -311,7 +305,7 @@ class PlacedGraph:
                 if not found.isdisjoint(piece.value for piece in move.pieces):
                     found.add(move.name)
             for share in layer.shares:
-                if layer.node.parameters() or not found.isdisjoint(share.inputs):
+                if layer.node.parameters or not found.isdisjoint(share.inputs):
                     found.add(share.name)
         return found
 

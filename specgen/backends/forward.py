@@ -63,7 +63,7 @@ class Forward:
                 previous = None
                 continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
-            begins = len(first.shares) > 1 and bool(first.node.parameters())
+            begins = len(first.shares) > 1 and bool(first.node.parameters)
             if begins and first is not previous and not isinstance(step, Fetch):
                 self._paragraph()
             match step:
@@ -225,7 +225,7 @@ def _chain(
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *args))
             case None if form.module:
-                own = bool(layer.node.tensors())
+                own = bool(layer.node.tensors)
                 name = share.name if own else layer.node.name
                 value = Called(attribute(name.rpartition(".")[2]), (value,))
         inputs = ()

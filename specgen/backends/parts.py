@@ -67,7 +67,7 @@ def modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
-        own = bool(layer.node.tensors())
+        own = bool(layer.node.tensors)
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
         arguments = from_call(call.args, call.names, call.defaults)
         devices = (share.device,) if own else ()

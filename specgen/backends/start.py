@@ -52,7 +52,7 @@ def starts(nodes: Iterable[Node], default: Init) -> Starts:
     for node in nodes:
         for leaf, draw in draws(node.op, node.x, default).items():
             key = tensor_name(node.name, leaf)
-            shape, one = node.tensors()[key].shape, key.endswith(ONE)
+            shape, one = node.tensors[key].shape, key.endswith(ONE)
             if len(shape) > 1 and draw == _by_rule(rule, shape):
                 drawn = True
             elif len(shape) <= 1 and draw == Draw("constant", one):

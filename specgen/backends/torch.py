@@ -199,7 +199,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     axes = [
         (name, str(own.cut))
         for layer in split
-        for name, own in layer.node.tensors().items()
+        for name, own in layer.node.tensors.items()
         if own.cut
     ]
     functional = softmax or any(each.functional for each in (forward, *inner))
@@ -230,9 +230,9 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split_about=_split_about(split),
         batch_norm=max(node.least_images() for node in graph.nodes),
         axes=table("AXES", axes) if axes else [],
-        bare=any(node.name in node.tensors() for node in graph.nodes),
+        bare=any(node.name in node.tensors for node in graph.nodes),
         copied=any(
-            own.cut is None for node in graph.nodes for own in node.tensors().values()
+            own.cut is None for node in graph.nodes for own in node.tensors.values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
@@ -357,4 +357,4 @@ def _split_about(layers: list[Placed]) -> list[str]:
 
 
 def _weighted(layer: Placed) -> bool:
-    return bool(layer.node.tensors())
+    return bool(layer.node.tensors)

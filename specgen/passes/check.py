@@ -70,7 +70,7 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
     """The loss and `probabilities` need one score per class at the end."""
     nodes = graph.nodes
-    if not any(node.parameters() for node in nodes):
+    if not any(node.parameters for node in nodes):
         message = "no layer has parameters, so there is nothing to train"
         yield Diagnostic("no-layers", message, ("layers",))
     if graph.has_probabilities and len(nodes) == 1:

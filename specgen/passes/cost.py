@@ -14,7 +14,7 @@ Edge = tuple[str, str, str]
 
 def parameters(graph: Graph) -> int:
     """Number of parameters of the whole network."""
-    return sum(volume(s) for node in graph.nodes for s in node.parameters().values())
+    return sum(volume(s) for node in graph.nodes for s in node.parameters.values())
 
 
 def macs(graph: Graph) -> int:
