@@ -59,14 +59,16 @@ class Node:
         """The last part of its name."""
         return self.name.rpartition(".")[2]
 
+    @property
     def tensors(self) -> dict[str, Owned]:
         """Whole tensors by state_dict key, e.g. `conv1.weight`."""
         leaves = self.applied.tensors
         return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
 
+    @property
     def parameters(self) -> dict[str, Shape]:
         """Shapes of the tensors that are learned, by state_dict key."""
-        return {name: own.shape for name, own in self.tensors().items() if own.learned}
+        return {name: own.shape for name, own in self.tensors.items() if own.learned}
 
 
 def state_order(names: Iterable[str]) -> list[str]:

@@ -192,7 +192,7 @@ def plan_layer(
     node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
 ) -> LayerPlan:
     """Plan one layer by itself; the devices in `local` read what they hold."""
-    tensors = node.tensors()
+    tensors = node.tensors
     return LayerPlan(
         name=node.name,
         op=node.op.op,

@@ -211,11 +211,11 @@ def weights(program: Program) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(1)
     found = {}
     for node in program.graph.nodes:
-        for name, shape in node.parameters().items():
+        for name, shape in node.parameters.items():
             std = (2 / volume(shape[1:])) ** 0.5 if len(shape) > 1 else 0.25
             values = torch.randn(shape, dtype=torch.float64, generator=draw)
             found[name] = values * std
-        for name, own in node.tensors().items():
+        for name, own in node.tensors.items():
             if not own.learned:  # statistics: a mean of 0, a variance of 1, no batch
                 size = float(name.endswith("running_var"))
                 dtype = torch.float64 if own.shape else torch.int64
