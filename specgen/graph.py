@@ -203,7 +203,10 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Channels (or features) `span` of a value on a device; called `value` there."""
+    """Channels (or features) `span` of a value on a device; called `value` there.
+
+    The images' device is empty: they are wherever the caller of `forward` has them.
+    """
 
     value: str
     device: str
@@ -285,6 +288,14 @@ class PlacedGraph:
     graph: Graph
     devices: tuple[str, ...]
     layers: tuple[Placed, ...]
+
+    def source(self, piece: Piece) -> str:
+        """The device that a piece comes from.
+
+        Images may come from anywhere. The generated scripts prepare them on the first
+        device, and so they are counted from there.
+        """
+        return piece.device or self.devices[0]
 
     def shares(self) -> Iterator[Share]:
         """Every share, in execution order."""

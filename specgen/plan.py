@@ -99,7 +99,7 @@ class Transfer:
         before: the layer that reads it.
         source: the device it comes from; `from` in JSON.
         target: the device it goes to; `to` in JSON.
-        bytes_per_image: forward, in float32. The input image is not counted.
+        bytes_per_image: forward, in float32. Images are on the first device at first.
         bytes_per_step: forward and backward over `Plan.images` images, in the precision
             of the recipe.
     """
