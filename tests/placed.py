@@ -276,7 +276,7 @@ def planned(
     A gradient goes back only to where there is a parameter to learn.
     """
     forward, backward = [], []
-    learning = program.placed.learning()
+    learning = program.placed.learning
     for layer in program.placed.layers:
         for move in layer.moves:
             pixels = volume(move.shape[1:])

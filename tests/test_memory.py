@@ -37,7 +37,7 @@ def check(program: Program, folder: Path, text: str | None = None) -> None:
     path.write_text(text or model_text(program))
     # One image of single pixels has no variance. Of one image, some channels lie in one
     # piece: a norm does not copy them, as it does of several.
-    least = max(node.least_images() for node in program.graph.nodes)
+    least = max(node.applied.least_images for node in program.graph.nodes)
     moves = [move for layer in program.placed.layers for move in layer.moves]
     least = max(least, 2 if any(move.local for move in moves) else 1)
     for images in (least, 3, 5):

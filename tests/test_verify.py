@@ -37,10 +37,10 @@ NAMES |= FUNCTION | TRAFFIC
 # What is edited in the model of two towers, and the checks that see it.
 FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "another seed": ("manual_seed(seed)", "manual_seed(seed + 1)", {START}),
-    "another standard deviation": ('"fc4": (0.5, 0)', '"fc4": (0.4, 0)', {START}),
+    "another standard deviation": ("((2 / fan_in)", "((1 / fan_in)", {START}),
     "another initial bias": (
-        '"conv3": (0.235702, 1)',
-        '"conv3": (0.235702, 0)',
+        '"conv3.bias": 1',
+        '"conv3.bias": 0',
         {START},
     ),
     "dropout twice": (

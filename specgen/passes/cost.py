@@ -14,20 +14,19 @@ Edge = tuple[str, str, str]
 
 def parameters(graph: Graph) -> int:
     """Number of parameters of the whole network."""
-    return sum(volume(s) for node in graph.nodes for s in node.parameters().values())
+    return sum(node.applied.parameters for node in graph.nodes)
 
 
 def macs(graph: Graph) -> int:
     """Multiply-accumulates per image, forward."""
-    return sum(node.op.macs(*node.input_shapes) for node in graph.nodes)
+    return sum(node.applied.macs for node in graph.nodes)
 
 
 def device_parameters(placed: PlacedGraph) -> dict[str, int]:
     """Number of parameters on each device; each is on exactly one."""
     held = dict.fromkeys(placed.devices, 0)
     for share in placed.shares():
-        learned = (own.shape for own in share.tensors.values() if own.learned)
-        held[share.device] += sum(map(volume, learned))
+        held[share.device] += share.applied.parameters
     return held
 
 
@@ -48,8 +47,8 @@ def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     A gradient comes back only to what depends on parameters; with autocast, that has
     half the size unless something in float32 has joined it.
     """
-    learning = placed.learning()
-    narrow = placed.narrow() if half else set()
+    learning = placed.learning
+    narrow = placed.narrow if half else set()
     edges: Counter[Edge] = Counter()
     for reader, piece, target, numbers in _copies(placed):
         item = BFLOAT16 if piece.value in narrow else FLOAT32
@@ -60,7 +59,7 @@ def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
 
 def gradients(placed: PlacedGraph) -> Counter[tuple[str, str]]:
     """Bytes per image, float32, that the backward pass sends from device to device."""
-    learning = placed.learning()
+    learning = placed.learning
     found: Counter[tuple[str, str]] = Counter()
     for _, piece, target, numbers in _copies(placed):
         if piece.value in learning:

@@ -78,21 +78,23 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     buffers: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     once: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
-    learning = placed.learning()
+    learning = placed.learning
     for layer in placed.layers:
         name = layer.node.name
         for share in layer.shares:
             learns = not learning.isdisjoint(share.inputs)
-            tensors = share.tensors.items()
+            tensors = share.applied.tensors.items()
             shapes = {leaf: own.shape for leaf, own in tensors if own.learned}
             parameters[share.device][name] += sum(map(volume, shapes.values()))
-            saved = share.form.saved
+            saved = share.applied.form.saved
             narrow = half and share.op.autocast == "bfloat16"
-            if narrow and (learns or saved.weight):
-                once[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+            for leaf, shape in shapes.items():
+                kept = leaf.endswith("weight") and (learns or leaf in saved.weights)
+                if narrow and kept:
+                    once[share.device][name] += BFLOAT16 * volume(shape)
             if learns or shapes:
                 once[share.device][name] += saved.once
-            for own in share.tensors.values():
+            for own in share.applied.tensors.values():
                 if not own.learned:  # a count has 64 bits
                     item = FLOAT32 if own.shape else INT64
                     buffers[share.device][name] += item * volume(own.shape)
