@@ -76,7 +76,7 @@ def export_with_specgen(weights: dict[str, Tensor], path: Path) -> None:
         (path.parent / name).mkdir()
         for file, content in files.items():
             (path.parent / name / file).write_bytes(content)
-    names = [name for node in program.graph.nodes for name in node.parameters()]
+    names = [name for node in program.graph.nodes for name in node.parameters]
     tensors = dict(zip(names, weights.values(), strict=True))
     checkpoint = path.with_suffix(".safetensors")
     safetensors.torch.save_file(

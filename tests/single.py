@@ -18,6 +18,7 @@ from specgen.backends import torch as backend
 from specgen.compiler import Program
 from specgen.diagnostics import Problems
 from specgen.graph import INPUT, Assignment, Graph, Node
+from specgen.ops.applied import Applied
 from specgen.ops.base import Op, Shape
 from specgen.passes.placement import on_one_device, place
 
@@ -59,7 +60,7 @@ def _chain(ops: Mapping[str, Op], x: Shape) -> Program:
     nodes: list[Node] = []
     shape, read = _image(x), INPUT
     for name, op in ops.items():
-        nodes.append(Node(name, op, (read,), (shape,), op.output(shape)))
+        nodes.append(Node(name, Applied(op, (shape,)), (read,)))
         shape, read = nodes[-1].shape, name
     graph = Graph(_image(x), tuple(nodes))
     return replace(_empty(), graph=graph, placed=on_one_device(graph))

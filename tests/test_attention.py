@@ -89,7 +89,7 @@ def test_it_has_the_keys_and_shapes_of_torchvisions() -> None:
     with torch.device("meta"):
         state = ViT(224, 768, 3072, 12, 12).state_dict()
     graph = compile_file(SPEC).graph
-    shapes = {k: own.shape for node in graph.nodes for k, own in node.tensors().items()}
+    shapes = {k: own.shape for node in graph.nodes for k, own in node.tensors.items()}
     assert state_order(shapes) == list(state)
     assert shapes == {key: tuple(tensor.shape) for key, tensor in state.items()}
     assert cost.parameters(graph) == 86_567_656
@@ -201,7 +201,7 @@ def test_dropout_is_for_training_only(tmp_path: Path) -> None:
 
 def test_it_starts_as_torchs_unless_the_spec_says_otherwise() -> None:
     op = OPS.validate_python({"op": "multi_head_attention", "num_heads": 2})
-    found = draws(op, (5, 12), Init())
+    found = draws(op.tensors((5, 12)), Init())
     bounds = {leaf: (draw.kind, draw.size) for leaf, draw in found.items()}
     assert bounds == {
         "in_proj_weight": ("uniform", round((6 / 48) ** 0.5, 6)),
@@ -209,14 +209,16 @@ def test_it_starts_as_torchs_unless_the_spec_says_otherwise() -> None:
         "out_proj.weight": ("uniform", round(12**-0.5, 6)),
         "out_proj.bias": ("constant", 0),
     }
-    said = draws(op, (5, 12), Init(weight="kaiming_normal", bias=1.0))
+    said = draws(op.tensors((5, 12)), Init(weight="kaiming_normal", bias=1.0))
     assert {draw.kind for draw in said.values()} == {"normal", "constant"}
     assert said["in_proj_bias"].size == said["out_proj.bias"].size == 1
 
 
 def test_positions_and_the_class_token_start_as_torchvisions() -> None:
     starts = {
-        name: draws(OPS.validate_python({"op": name}), (5, 12), Init(weight=3.0))[""]
+        name: draws(
+            OPS.validate_python({"op": name}).tensors((5, 12)), Init(weight=3.0)
+        )[""]
         for name in ("class_token", "position_embedding")
     }
     assert (starts["class_token"].kind, starts["class_token"].size) == ("constant", 0)

@@ -33,7 +33,7 @@ def feed(graph: Graph) -> dict[str, Array]:
     random = np.random.default_rng(0)
     shapes = {"input": (BATCH, *graph.input_shape)}
     for node in graph.nodes:
-        shapes |= {key: own.shape for key, own in node.tensors().items() if own.shape}
+        shapes |= {key: own.shape for key, own in node.tensors.items() if own.shape}
     arrays = {}
     for name, shape in shapes.items():
         array = random.standard_normal(shape, np.float32)

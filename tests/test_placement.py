@@ -141,16 +141,21 @@ def reads(node: Node, channel: int) -> range:
 
 
 def least_traffic(program: Program) -> dict[tuple[str, str, str], int]:
-    """Bytes per image over each edge: what is read but was not computed there."""
+    """Bytes per image over each edge: what is read but was not computed there.
+
+    The images are on the first device.
+    """
     least: dict[tuple[str, str, str], int] = {}
-    for before, layer in pairwise(program.placed.layers):
+    held = [(program.placed.devices[0], range(program.graph.input_shape[0]))]
+    for layer in program.placed.layers:
         for share in layer.shares:
             needed = {c for channel in share.span for c in reads(layer.node, channel)}
-            for piece in before.shares:
-                count = len(needed & {*piece.span}) * volume(layer.node.x[1:])
-                if count and piece.device != share.device:
-                    edge = (layer.node.name, piece.device, share.device)
+            for device, span in held:
+                count = len(needed & {*span}) * volume(layer.node.x[1:])
+                if count and device != share.device:
+                    edge = (layer.node.name, device, share.device)
                     least[edge] = FLOAT32 * count
+        held = [(share.device, share.span) for share in layer.shares]
     return least
 
 

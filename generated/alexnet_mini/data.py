@@ -92,16 +92,18 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
 
     (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in units of STD.
     """
-    device = images.device
-    top = draws.top.to(device, non_blocking=True)
-    left = draws.left.to(device, non_blocking=True)
+    # Found on the CPU; otherwise this would wait for the device.
+    flip = draws.flip.nonzero()[:, 0]
+    parts = draws.top, draws.left, flip, draws.color.flatten()
+    numbers = torch.cat(parts).to(images.device, non_blocking=True)  # in one copy
+    sizes = [len(part) for part in parts]
+    # float32 is exact for whole numbers like these.
+    top, left, flip, _ = numbers.long().split(sizes)
     x = _crops(statistics.mean.expand_as(images), top, left)
     torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
-    # Found on the CPU; otherwise this would wait for the device.
-    flip = draws.flip.nonzero()[:, 0].to(device, non_blocking=True)
     x[flip] = x[flip].flip(3)
-    color = draws.color.to(device, non_blocking=True)
-    x += (color @ statistics.colors)[:, :, None, None]
+    *_, color = numbers.split(sizes)
+    x += (color.view_as(draws.color) @ statistics.colors)[:, :, None, None]
     x /= STD
     return x
 

@@ -189,7 +189,7 @@ class Classes:
                 break
         return Class(
             name,
-            SEQUENTIAL if first.routine.sequence else "nn.Module",
+            _kind(first),
             _about(first.scope),
             bracketed("def __init__(", typed, ") -> None:", len(INDENT)),
             first.devices if first.moves else (),
@@ -207,6 +207,14 @@ class Classes:
             found, number = f"{name}{number}", number + 1
         self._taken.add(found)
         return found
+
+
+def _kind(unit: Unit) -> str:
+    """The class of torch that a class extends."""
+    if unit.routine.sequence:
+        return SEQUENTIAL
+    modules = (part.leaf for part in unit.parts if part.leaf and not part.parameter)
+    return "nn.Module" if all(map(str.isidentifier, modules)) else "nn.ModuleDict"
 
 
 def _built(parts: Sequence[Part], unit: Unit) -> list[str]:
@@ -265,7 +273,7 @@ def _called(unit: Unit) -> list[str]:
     calls = [part.call for part in flat(unit.parts)]
     for step in unit.routine.steps:
         for layer in step.layers if isinstance(step, Apply) else ():
-            form = layer.node.form
+            form = layer.node.applied.form
             function = form.item or form.function
             if not form.module and isinstance(function, Call):
                 calls.append(function.name)

@@ -16,6 +16,7 @@ from specgen.backends.expression import (
     give_back,
 )
 from specgen.backends.layout import comments, enumeration
+from specgen.backends.parts import attribute
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
@@ -62,7 +63,7 @@ class Forward:
                 previous = None
                 continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
-            begins = len(first.shares) > 1 and bool(first.node.parameters())
+            begins = len(first.shares) > 1 and bool(first.node.applied.parameters)
             if begins and first is not previous and not isinstance(step, Fetch):
                 self._paragraph()
             match step:
@@ -126,7 +127,7 @@ class Forward:
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.form.pad
+        pad = share.applied.form.pad
         assert pad, "it has been scheduled"
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
@@ -214,9 +215,9 @@ def _chain(
     inputs: Sequence[str] = operands
     for layer in layers:
         share = layer.shares[number]
-        form = share.form
+        form = share.applied.form
         leaf = share.name.rpartition(".")[2]
-        own = [attribute(leaf, "parameter")] if form.module else []
+        own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
             case Infix(sign):
                 value = Joined(sign, (*inputs, *own))
@@ -224,7 +225,7 @@ def _chain(
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
                 value = Called(name, (joined, *own, *args))
             case None if form.module:
-                name = leaf if layer.node.tensors() else layer.node.leaf
+                name = leaf if layer.node.applied.tensors else layer.node.leaf
                 value = Called(attribute(name), (value,))
         inputs = ()
     return value
@@ -236,13 +237,6 @@ def _is_typed(value: Expression) -> bool:
     A module's output may be anything, and so may be a sum with it.
     """
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
-
-
-def attribute(leaf: str, kind: str = "submodule") -> str:
-    """How a module names one of its parts."""
-    if leaf.isidentifier():
-        return f"self.{leaf}"
-    return f'self.get_{kind}("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

@@ -30,14 +30,14 @@ from specgen.frontend.computing import (
     compute_truth,
 )
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
-from specgen.frontend.entries import op_form
+from specgen.frontend.entries import Ops
 from specgen.frontend.expressions import Value
 from specgen.frontend.frame import Frame, Instance, called, numbers
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
 from specgen.frontend.scan import scan
 from specgen.graph import INPUT, Graph, Scope
-from specgen.names import part_problem
+from specgen.names import item_problem
 from specgen.spec import Input
 from specgen.spec.entries import FROM, USE, WITH
 
@@ -54,12 +54,14 @@ class Network:
     def __init__(
         self,
         size: Input | None,
+        ops: Ops,
         blocks: Mapping[str, Definition | None] | None,
         params: Mapping[str, Value],
         comments: Mapping[Path, tuple[str, ...]],
         problems: Problems,
     ) -> None:
         self.layers = Layers(size, problems)
+        self._ops = ops
         self._blocks = blocks or {}
         self._params = params
         self._comments = comments
@@ -181,7 +183,7 @@ class Network:
             return str(within.number - 1)
         path = (*it.path, "names")
         name = compute_text(it.entry.names, path, self._names(each))
-        problem = part_problem(name)
+        problem = item_problem(name)
         if name in within.names:
             problem = f"two instances have the name {name}"
         if problem:
@@ -222,7 +224,7 @@ class Network:
             self._put(it.name, it.entry, it.frame, changes.places(change))
             self._scan(change, it.frame)
             fields, names = changes.merged(body.fields, change), self._names(it.frame)
-            op = compute_as(op_form(), fields, it.path, names, self._problems)
+            op = compute_as(self._ops.read, fields, it.path, names, self._problems)
         comments = self._comments.get(it.entry.path, ())
         named = it.entry.sources is not None
         self.layers.add(it.name, op, it.reads, comments, named=named)

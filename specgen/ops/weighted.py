@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,11 +39,11 @@ class Init(Strict):
 DEFAULT_START: dict[str, Rule] = {"weight": "kaiming_normal", "bias": 0}
 
 
-def draws(op: Op, x: Shape, default: Init) -> dict[str, Draw]:
+def draws(tensors: Mapping[str, Owned], default: Init) -> dict[str, Draw]:
     """How each tensor of an op is filled, by leaf; `default` is the spec's `init`."""
     given = default.given()
     found = {}
-    for leaf, own in op.tensors(x).items():
+    for leaf, own in tensors.items():
         part = "bias" if leaf.endswith("bias") else "weight"  # of in_proj_bias, too
         rule = given.get(part, own.start.usual or DEFAULT_START[part])
         found[leaf] = own.start.draw(rule)

@@ -61,7 +61,7 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
     """Each group of a norm, for example, is an ONNX node."""
     steps = 0
     for node in graph.nodes:
-        steps += len(node.op.onnx(*node.input_shapes))
+        steps += len(node.applied.onnx)
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return
@@ -70,7 +70,7 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
     """The loss and `probabilities` need one score per class at the end."""
     nodes = graph.nodes
-    if not any(node.parameters() for node in nodes):
+    if not any(node.applied.parameters for node in nodes):
         message = "no layer has parameters, so there is nothing to train"
         yield Diagnostic("no-layers", message, ("layers",))
     if graph.has_probabilities and len(nodes) == 1:
@@ -104,7 +104,7 @@ def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
     part = -(-recipe.batch_size // passes)
     place = ("training", "accumulate" if passes > 1 else "batch_size")
     for node in graph.nodes:
-        if part < node.least_images():
+        if part < node.applied.least_images:
             message = f"{node.name} has no variance with one image at a time"
             help = "a batch norm of single pixels needs at least two images"
             yield Diagnostic("training-mismatch", message, place, help=help)

@@ -52,7 +52,7 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--steps", type=int, metavar="N", help="stop after N steps in total")
     help = "one for all, or one each [CUDA if available]"
     add("--devices", metavar="A,B", help=help)
-    help = "processes that decode images [one per core]"
+    help = "processes that read images [one per core]"
     add("--workers", type=int, metavar="N", help=help)
     add("--output", type=Path, metavar="DIR", help=f"[{folder}]")
     help = "resume from CHECKPOINT [the one in --output, if there is one]"
