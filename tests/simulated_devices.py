@@ -65,8 +65,8 @@ class Simulation:
         }
         batch = len(feed[IMAGES])
         for value in (*graph.value_info, *graph.output):
-            _, *dims = value.type.tensor_type.shape.dim
-            self.shapes[value.name] = (batch, *(dim.dim_value for dim in dims))
+            dims = value.type.tensor_type.shape.dim  # of the batch, it is a name
+            self.shapes[value.name] = tuple(dim.dim_value or batch for dim in dims)
         self.transfers: list[Transfer] = []
         for node in graph.node:
             self._run(node)
