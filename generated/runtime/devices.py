@@ -116,7 +116,7 @@ def send(device: torch.device, *tensors: Tensor) -> list[Tensor]:
     """
     parts = [tensor.numpy().tobytes() for tensor in tensors]
     packed = torch.from_numpy(np.frombuffer(bytearray().join(parts), np.uint8))
-    sent = packed.to(device, non_blocking=True).split([*map(len, parts)])
+    sent = torch.split(packed.to(device, non_blocking=True), [*map(len, parts)])
     return [
         part.view(tensor.dtype).view(tensor.shape)
         for part, tensor in zip(sent, tensors, strict=True)
