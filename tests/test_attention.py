@@ -16,8 +16,9 @@ from single import ONE, alone, built, run
 from strategies import OPS
 from torch import Tensor, nn
 
+from specgen.backends import torch as backend
 from specgen.compiler import Program, compile_file
-from specgen.diagnostics import Diagnostic
+from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import state_order
 from specgen.ops.weighted import Init, draws
 from specgen.passes import cost
@@ -163,6 +164,55 @@ def test_only_the_class_token_crosses_to_what_reads_it() -> None:
     )
     (edge,) = cost.traffic(program.placed).items()
     assert edge == (("first", "gpu0", "gpu1"), 4 * 24)
+
+
+def test_a_layer_called_layers_can_be_changed() -> None:
+    """A group has a key of that name, too."""
+    path = "encoder_layer_1.self_attention.num_heads=8"
+    graph = small(f"layers.encoder.layers.layers.{path}").graph
+    heads = [n.op.model_dump()["num_heads"] for n in graph.nodes if "self" in n.name]
+    assert heads == [3, 8]
+    with pytest.raises(SpecError) as caught:
+        small(f"layers.encoder.layers.{path}")
+    (found,) = caught.value.diagnostics
+    assert found.message == "there is no layer encoder_layer_1 to change"
+    help = "if it is in the layer called layers: layers.layers.encoder_layer_1"
+    assert found.help == help
+
+
+def test_a_new_layer_in_a_group_called_layers_goes_where_its_neighbors_are(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "net.yaml").write_text("""
+specgen: 1
+name: Net
+input: {channels: 3, height: 2, width: 2}
+layers:
+  outer:
+    layers:
+      layers:
+        layers:
+          conv: {op: conv2d, out_channels: 4, kernel_size: 1}
+          relu: {op: relu}
+  flat: {op: flatten}
+  fc: {op: linear, out_features: 3}
+placement:
+  devices: {gpu0: {}, gpu1: {}}
+  layers: {outer.layers.conv: gpu1, outer.layers.relu: gpu1, flat..fc: gpu0}
+""")
+    new = "layers.outer.layers.layers.layers.norm={op: batch_norm2d, after: conv}"
+    program = compile_file(tmp_path / "net.yaml", [new])
+    where = {share.name: share.device for share in program.placed.shares()}
+    assert where["outer.layers.norm"] == "gpu1"
+
+
+def test_biases_of_attention_are_spared_decay() -> None:
+    sets = ("training.optimizer.weight_decay=1e-4",)
+    program = small(*sets, "training.optimizer.decay_biases=false")
+    recipe = backend.render(
+        program.spec, program.source, program.stem, program.placed, ["recipe.py"]
+    )["recipe.py"]
+    assert recipe.count('name.endswith((".bias", ".in_proj_bias"))') == 2
 
 
 # --- the op
