@@ -20,6 +20,7 @@ from specgen.backends import torch as backend
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, SpecError
 from specgen.graph import state_order
+from specgen.ops.base import Op
 from specgen.ops.weighted import Init, draws
 from specgen.passes import cost
 from specgen.verify import verify
@@ -249,9 +250,9 @@ def test_dropout_is_for_training_only(tmp_path: Path) -> None:
     assert not torch.equal(run(net, x), run(net, x))
 
 
-def test_it_starts_as_torchs_unless_the_spec_says_otherwise() -> None:
-    op = OPS.validate_python({"op": "multi_head_attention", "num_heads": 2})
-    found = draws(op.tensors((5, 12)), Init())
+def test_it_starts_as_torchs_unless_it_says_otherwise() -> None:
+    tensors = attention().tensors((5, 12))
+    found = draws(tensors, Init(weight="kaiming_normal", bias=1.0))  # the spec's
     bounds = {leaf: (draw.kind, draw.size) for leaf, draw in found.items()}
     assert bounds == {
         "in_proj_weight": ("uniform", round((6 / 48) ** 0.5, 6)),
@@ -259,9 +260,28 @@ def test_it_starts_as_torchs_unless_the_spec_says_otherwise() -> None:
         "out_proj.weight": ("uniform", round(12**-0.5, 6)),
         "out_proj.bias": ("constant", 0),
     }
-    said = draws(op.tensors((5, 12)), Init(weight="kaiming_normal", bias=1.0))
-    assert {draw.kind for draw in said.values()} == {"normal", "constant"}
-    assert said["in_proj_bias"].size == said["out_proj.bias"].size == 1
+    own = attention(init={"weight": {"trunc_normal": {"std": 0.02}}, "bias": 0.5})
+    said = draws(own.tensors((5, 12)), Init()).values()
+    assert {(draw.kind, draw.size) for draw in said} == {
+        ("trunc_normal", 0.02),
+        ("constant", 0.5),
+    }
+
+
+def attention(**fields: Any) -> Op:
+    layer = {"op": "multi_head_attention", "num_heads": 2} | fields
+    return OPS.validate_python(layer)
+
+
+def test_an_init_that_only_attention_could_read_has_no_effect() -> None:
+    shaped = NET.replace("LAYER", "multi_head_attention, num_heads: 2")
+    stem = "  stem: {op: conv2d, out_channels: 12, kernel_size: 1}\n"
+    shaped = shaped.replace(stem, "").replace("shape: [12, -1]", "shape: [4, -1]")
+    last = "fc: {op: linear, out_features: 3, init: {weight: uniform, bias: 1}}"
+    shaped = shaped.replace("fc: {op: linear, out_features: 3}", last)
+    compile_text(shaped)
+    (found,) = refused(shaped + "init: {weight: uniform}\n")
+    assert found.message == "no layer uses this default weight"
 
 
 def test_positions_and_the_class_token_start_as_torchvisions() -> None:
