@@ -81,7 +81,8 @@ class MultiHeadAttention(Weighted):
         usual = ("xavier_uniform", "uniform")
         for (weight, bias), rows, rule in zip((IN, OUT), (3, 1), usual, strict=True):
             shape = (rows * size, size)
-            rules: dict[str, Rule] = {"weight": rule, "bias": 0} | self.init.given()
+            rules: dict[str, Rule] = {"weight": rule, "bias": 0}
+            rules |= self.init.given()
             found[weight] = Owned(shape, Start(rules["weight"], fans(shape)))
             if self.bias:
                 found[bias] = Owned(shape[:1], Start(rules["bias"], fans(shape)))
