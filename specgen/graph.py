@@ -281,13 +281,14 @@ class Placed:
     shares: tuple[Share, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PlacedGraph:
     """The network as devices run it. What is known of all of it is computed once."""
 
-    graph: Graph
+    # Ten thousand layers take long to hash, which a cache does at every look.
+    graph: Graph = field(hash=False)
     devices: tuple[str, ...]
-    layers: tuple[Placed, ...]
+    layers: tuple[Placed, ...] = field(hash=False)
 
     def source(self, piece: Piece) -> str:
         """The device that a piece comes from.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from runtime.dataset import Images
+from runtime.devices import send
 from runtime.survey import survey
 
 # Section 2: the shorter side scaled to 256, the center cut out.
@@ -95,16 +96,12 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
     """
     # Found on the CPU; otherwise this would wait for the device.
     flip = draws.flip.nonzero()[:, 0]
-    parts = draws.top, draws.left, flip, draws.color.flatten()
-    numbers = torch.cat(parts).to(images.device, non_blocking=True)  # in one copy
-    sizes = [len(part) for part in parts]
-    # float32 is exact for whole numbers like these.
-    top, left, flip, _ = numbers.long().split(sizes)
+    device = images.device
+    top, left, flip, color = send(device, draws.top, draws.left, flip, draws.color)
     x = _crops(statistics.mean.expand_as(images), top, left)
     torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
     x[flip] = x[flip].flip(3)
-    *_, color = numbers.split(sizes)
-    x += (color.view_as(draws.color) @ statistics.colors)[:, :, None, None]
+    x += (color @ statistics.colors)[:, :, None, None]
     return x
 
 
