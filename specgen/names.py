@@ -48,9 +48,9 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
 AXES Any CONSTANT Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping
-NORMAL OUTPUTS OrderedDict SHARES Self Sequence SpatialResponseNorm StochasticDepth
-SyncBatchNorm2d TRUNC_NORMAL Tensor UNIFORM annotations cache cut_shares distributed
-exchange gather join_shares layer_scale nn once_differentiable torch
+NORMAL OUTPUTS OrderedDict SHARES Self SelfAttention Sequence SpatialResponseNorm
+StochasticDepth SyncBatchNorm2d TRUNC_NORMAL Tensor UNIFORM annotations cache cut_shares
+distributed exchange gather join_shares nn once_differentiable parameter prepend torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 

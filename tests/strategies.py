@@ -8,7 +8,7 @@ from typing import Any
 
 from helpers import compile_data
 from hypothesis import strategies as st
-from op_examples import EXAMPLES
+from op_examples import ATTENTION, EXAMPLES
 from pydantic import TypeAdapter
 
 from specgen.diagnostics import SpecError
@@ -123,6 +123,11 @@ def others(x: Shape) -> st.SearchStrategy[Data]:
     return st.sampled_from([layer for layer in found if layer["op"] != "softmax"])
 
 
+def transformers() -> st.SearchStrategy[Data]:
+    """Draw an example of an op that only transformers have."""
+    return st.sampled_from([layer for layer, _ in ATTENTION if layer["op"] != "select"])
+
+
 def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Data]:
     """Draw a layer that can read x and gives something, but not too much."""
     return st.one_of(*layers).filter(
@@ -146,7 +151,15 @@ def networks(draw: st.DrawFn) -> Data:
     for _ in range(draw(st.integers(0, 3))):
         x = add(draw(fitting(x, convolutions(x))))
         x = add(draw(fitting(x, norms(x), pools(), others(x), others(x))))
-    x = add({"op": "flatten"})
+    if draw(st.booleans()):
+        x = add({"op": "flatten"})
+    else:
+        x = add({"op": "reshape", "shape": [x[0], -1]})
+        x = add({"op": "permute", "dims": [0, 2, 1]})
+        for _ in range(draw(st.integers(1, 3))):
+            x = add(draw(fitting(x, others(x), transformers())))
+        token = {"op": "select", "index": draw(st.integers(0, x[0] - 1))}
+        x = add(draw(st.sampled_from([token, {"op": "reshape", "shape": [-1]}])))
     for _ in range(draw(st.integers(0, 2))):
         x = add(draw(linears()))
         if draw(st.booleans()):

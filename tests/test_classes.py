@@ -209,3 +209,16 @@ def test_a_group_may_read_an_item_of_a_list() -> None:
 """
     text = code("  unit: {layers: {relu: {op: relu}}}", layers)
     assert "list_0: Tensor) -> Tensor" in text
+
+
+def test_uses_with_numbered_names_are_a_loop() -> None:
+    block = "  one: {params: {p: 0.1}, layers: {drop: {op: dropout2d, p: $p}}}\n"
+    same = "  body: {block: one, repeat: 4, names: %s$(index + 1)}\n"
+    loop = '(f"cell{i}", One()) for i in range(1, 5)'
+    assert f"nn.Sequential(OrderedDict({loop}))" in code(block, same % "cell")
+    for length in (20, 25, 35):  # the loop on one line, on two, on five
+        name = length * "a"
+        long = code(block.replace("one", name), same.replace("one", name) % name)
+        assert "for i in range(1, 5)" in long
+    other = same.replace("repeat: 4", "with: {p: $(0.1 * index)}, repeat: 4")
+    assert "for i in" not in code(block, other % "cell")

@@ -28,7 +28,7 @@ from strategies import Data, networks
 
 from specgen.compiler import render
 from specgen.runtime import onnx_export
-from specgen.runtime.errors import ExportError
+from specgen.runtime.errors import OTHER_CODE, ExportError
 
 
 @pytest.fixture
@@ -138,20 +138,22 @@ def test_it_needs_neither_torch_nor_specgen(exporter: Exporter) -> None:
     assert output.exists()
 
 
-def test_every_difference_to_another_network_is_named(exporter: Exporter) -> None:
+def test_every_kind_of_difference_to_another_network_is_named(
+    exporter: Exporter,
+) -> None:
     exporter.run()
     state = exporter.net.state_dict()
     del state["fc3.bias"]
     del state["conv1.weight"]
     state["conv2.weight"] = torch.zeros(4, 8, 5, 5)
-    state["fc4.weight"] = torch.zeros(2, 2)
+    state |= {f"fc{number}.weight": torch.zeros(2, 2) for number in range(4, 9)}
     exporter.save(state)
-    what = f"error: {exporter.checkpoint} is from another network"
     assert exporter.refusal().splitlines() == [
-        f"{what}: conv1.weight is missing",
-        f"{what}: fc3.bias is missing",
-        f"{what}: conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)",
-        f"{what}: fc4.weight is unknown",
+        f"error: {exporter.checkpoint} is from another network: "
+        "missing: conv1.weight, fc3.bias; "
+        "unexpected: fc4.weight, fc5.weight, fc6.weight and 2 more; "
+        "different: conv2.weight is 4x8x5x5 there and 4x8x3x3 here",
+        f"error: {OTHER_CODE}",
     ]
 
 
@@ -169,7 +171,10 @@ def test_weights_of_another_type_are_refused(
     exporter: Exporter, kind: torch.dtype, name: str
 ) -> None:
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.ones(2).to(kind)})
-    assert exporter.refusal().endswith(f"fc3.bias is of type {name}, not F32")
+    expected = (
+        f": different: fc3.bias is 2 {name} there and 2 here\nerror: {OTHER_CODE}"
+    )
+    assert exporter.refusal().endswith(expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -179,7 +184,7 @@ def test_weights_that_are_not_finite_are_refused(
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.tensor([1.0, value])})
     assert exporter.refusal() == (
         f"error: {exporter.checkpoint} is damaged: "
-        "fc3.bias has values that are not finite"
+        "values that are not finite in fc3.bias"
     )
 
 

@@ -170,6 +170,7 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
     ]
     edges = crossing(alexnet)
     assert edges == [
+        ("conv1", "gpu0", "gpu1", 4 * 3 * 224 * 224),  # the image
         ("conv3", "gpu0", "gpu1", 86_528),
         ("conv3", "gpu1", "gpu0", 86_528),
         ("fc6", "gpu0", "gpu1", 18_432),
@@ -178,7 +179,7 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
         ("fc7", "gpu1", "gpu0", 8_192),
         ("fc8", "gpu1", "gpu0", 8_192),
     ]
-    assert sum(count for *_, count in edges) == 234_496
+    assert sum(count for *_, count in edges) == 836_608
 
 
 def crossing(content: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -215,6 +216,7 @@ def test_traffic_of_four_devices_is_in_order() -> None:
     names = [f"gpu{index}" for index in range(4)]
     pairs = [(a, b) for a in names for b in names if a != b]
     assert edges == [
+        ("conv1", "gpu0", "gpu1", 602_112),
         ("conv3", "gpu0", "gpu1", 86_528),
         ("conv3", "gpu1", "gpu0", 86_528),
         *(("fc6", *pair, 18_432) for pair in pairs if pair[0] in ("gpu0", "gpu1")),
@@ -243,7 +245,7 @@ def test_table() -> None:
         "For 128 images at once, in float32.",
         "conv3 gpu0 gpu1 86,528",
         "gpu1 gpu0 86,528",
-        "total 234,496",
+        "total 836,608",
         "data size 256, crops of 224 x 224, flip, color noise 0.1",
         "training 90 epochs, batch 128, SGD, momentum 0.9, weight decay 0.0005",
         "rate 0.01, times 0.1 after 3 epochs without a new best, at most 3 times",
@@ -277,7 +279,7 @@ def test_table_of_four_devices_joins_equal_edges() -> None:
     assert "fc6 gpu0 gpu1..gpu3 3 x 18,432" in lines
     assert "gpu1 gpu0 gpu2 gpu3 3 x 18,432" in lines
     assert "fc7 16,781,312 28% 16,777,216 2% gpu0..gpu3" in lines
-    assert "total 345,088" in lines
+    assert "total 947,200" in lines
 
 
 WINDOWS = """

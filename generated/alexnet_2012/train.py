@@ -50,6 +50,7 @@ from runtime.dataset import open_data
 from runtime.devices import choose_devices, seed_dropout, set_up
 from runtime.evaluation import check_outputs, evaluate, tally
 from runtime.loading import Loader, to_device
+from runtime.output import open_output
 
 FOLDER = "runs/alexnet_2012"
 
@@ -71,7 +72,7 @@ def main() -> None:
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
 
     # Begin a run, or resume one from its checkpoint.
-    source = training.open_output(args, net)
+    source = open_output(args, net)
     if source:
         tensors, run = training.resume(
             source, args, Recipe(), SETTINGS, length_matters=False

@@ -50,7 +50,7 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     help = f"[{batch_size}]"
     add("--batch-size", type=int, default=batch_size, metavar="N", help=help)
     add("--devices", metavar="A,B", help="or one for all [CUDA if available]")
-    add("--workers", type=int, metavar="N", help="that decode images [one per core]")
+    add("--workers", type=int, metavar="N", help="that read images [one per core]")
     args = console.parse(parser)
     if args.workers is None:
         args.workers = default_workers()
@@ -58,7 +58,7 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
 
 
 def default_workers() -> int:
-    """Return how many processes decode images for this one: its share of the cores."""
+    """Return how many processes read images for this one: its share of the cores."""
     return max(1, (os.cpu_count() or 1) // parallel.local_world_size())
 
 

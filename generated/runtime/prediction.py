@@ -103,8 +103,9 @@ def open_onnx(
             scores = torch.from_numpy(answer)
         except Exception as error:
             raise CheckpointError(f"{path} cannot be run: {reason(error)}") from None
-        if scores.shape != (len(crops), outputs) or scores.dtype != torch.float32:
-            raise CheckpointError(f"{path} is from another network")
+        there = {"logits": checkpoint.describe(scores)}
+        here = {"logits": checkpoint.describe(torch.empty(len(crops), outputs))}
+        checkpoint.refuse_another_network(path, there, here)
         return scores
 
     return Network(logits, classes, torch.tensor(mean))

@@ -254,7 +254,8 @@ def _returns(routine: Routine, rank: int) -> str:
     """The docstring of `forward`."""
     if len(routine.results) > 1:
         return "Return the share of each device."
-    return "Return maps (N, C, H, W)." if rank == 3 else "Return features (N, F)."
+    shapes = {1: "features (N, F)", 2: "tokens (N, L, E)", 3: "maps (N, C, H, W)"}
+    return f"Return {shapes.get(rank, 'values (N, *)')}."
 
 
 def _layers(unit: Unit) -> set[str]:
@@ -272,7 +273,7 @@ def _called(unit: Unit) -> list[str]:
     calls = [part.call for part in flat(unit.parts)]
     for step in unit.routine.steps:
         for layer in step.layers if isinstance(step, Apply) else ():
-            form = layer.node.form
+            form = layer.node.applied.form
             function = form.item or form.function
             if not form.module and isinstance(function, Call):
                 calls.append(function.name)

@@ -63,7 +63,7 @@ class Forward:
                 previous = None
                 continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
-            begins = len(first.shares) > 1 and bool(first.node.parameters)
+            begins = len(first.shares) > 1 and bool(first.node.applied.parameters)
             if begins and first is not previous and not isinstance(step, Fetch):
                 self._paragraph()
             match step:
@@ -127,7 +127,7 @@ class Forward:
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.form.pad
+        pad = share.applied.form.pad
         assert pad, "it has been scheduled"
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
@@ -215,19 +215,18 @@ def _chain(
     inputs: Sequence[str] = operands
     for layer in layers:
         share = layer.shares[number]
-        form = share.form
+        form = share.applied.form
+        leaf = share.name.rpartition(".")[2]
+        own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
             case Infix(sign):
-                leaf = share.name.rpartition(".")[2]
-                last = [attribute(leaf, parameter=True)] if form.module else []
-                value = Joined(sign, (*inputs, *last))
+                value = Joined(sign, (*inputs, *own))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
-                value = Called(name, (joined, *args))
+                value = Called(name, (joined, *own, *args))
             case None if form.module:
-                own = bool(layer.node.tensors)
-                name = share.name if own else layer.node.name
-                value = Called(attribute(name.rpartition(".")[2]), (value,))
+                name = leaf if layer.node.applied.tensors else layer.node.leaf
+                value = Called(attribute(name), (value,))
         inputs = ()
     return value
 

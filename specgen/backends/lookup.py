@@ -9,7 +9,7 @@ from itertools import count, takewhile
 from specgen.backends.layout import INDENT, fits
 
 FEWEST = 3  # rows that are worth a comprehension
-INDEX = re.compile(r"(?<=\.)\d+(?=\.)")
+INDEX = re.compile(r"(?<=[._])\d+(?=\.)")
 
 
 def table(name: str, rows: Iterable[tuple[str, str]]) -> list[str]:
@@ -46,12 +46,14 @@ def _run(index: re.Match[str], rows: Mapping[str, str]) -> list[str]:
 def _comprehension(index: re.Match[str], length: int, value: str) -> list[str]:
     """Return the lines for a run of names; none if they are few, or too long."""
     first = int(index[0])
-    loop = f"range({f'{first}, ' if first else ''}{first + length})"
+    loop = f"for i in range({f'{first}, ' if first else ''}{first + length})"
     name = f"{index.string[: index.start()]}{{i}}{index.string[index.end() :]}"
-    item = f'f"{name}": {value} for i in {loop}'
+    item = f'f"{name}": {value}'
     if length < FEWEST or not fits(item, 2 * len(INDENT)):
         return []
-    line = f"{INDENT}**{{{item}}},"
+    line = f"{INDENT}**{{{item} {loop}}},"
     if fits(line, 0):
         return [line]
-    return [f"{INDENT}**{{", f"{2 * INDENT}{item}", f"{INDENT}}},"]
+    whole = f"{item} {loop}"
+    inside = [whole] if fits(whole, 2 * len(INDENT)) else [item, loop]
+    return [f"{INDENT}**{{", *(2 * INDENT + each for each in inside), f"{INDENT}}},"]

@@ -77,11 +77,12 @@ def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> 
 def _cut(source: str, start: int, stop: int, width: int, *, equal: bool) -> str:
     """What takes some channels of a tensor: one of `equal` parts, if they are that.
 
-    Then it is the same in all uses of a block, however wide they are. Backward, `chunk`
+    Then it is the same in all uses of a block, however wide they are. A single one is
+    not a part that grows with the width. Backward, `chunk`
     would fill its other parts with zeros on the wrong device when that is simulated.
     """
     size = stop - start
-    if equal and width % size == start % size == 0:
+    if equal and size > 1 and width % size == start % size == 0:
         count, index = width // size, start // size
         return f"torch.unflatten({source}, 1, ({count}, -1))[:, {index}]"
     return f"{source}[:, {start or ''}:{'' if stop == width else stop}]"

@@ -220,13 +220,22 @@ def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
 
 
 def _traffic(plan: Plan, *, details: bool) -> str:
-    note = "Forward pass, in float32; the backward pass moves as much again."
-    if details:
-        note = "In float32. Per image: forward; per step: forward and backward."
-        if plan.training.half:
-            note = "Per image: forward in float32; per step: both ways in bfloat16."
+    note = f"The images are on {plan.devices[0].name} at first."
+    if not details:
+        note += (
+            " Forward pass, in float32; the backward pass moves as much again, but for"
+            " the images."
+        )
+    elif plan.training.half:
+        note += (
+            " Per image: forward, in float32; per step: both ways, all but the images"
+            " in bfloat16."
+        )
+    else:
+        note += " In float32. Per image: forward; per step: forward and backward."
+    lines = textwrap.wrap(note, WIDTH)
     rows = traffic_rows(plan, details=details)
-    return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
+    return "\n".join([aligned(rows, "<<<>" + ">" * details), *lines])
 
 
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:

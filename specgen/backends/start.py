@@ -50,9 +50,10 @@ def starts(nodes: Iterable[Node], default: Init) -> Starts:
     rows: dict[str, list[tuple[str, str]]] = {}
     drawn = norms = False
     for node in nodes:
-        for leaf, draw in draws(node.op, node.x, default).items():
+        tensors = node.applied.tensors
+        for leaf, draw in draws(tensors, default).items():
             key = tensor_name(node.name, leaf)
-            shape, one = node.tensors[key].shape, key.endswith(ONE)
+            shape, one = tensors[leaf].shape, key.endswith(ONE)
             if len(shape) > 1 and draw == _by_rule(rule, shape):
                 drawn = True
             elif len(shape) <= 1 and draw == Draw("constant", one):

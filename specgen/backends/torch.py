@@ -52,7 +52,7 @@ FILES = (
 
 FUNCTIONAL = "torch.nn.functional"  # imported as F
 
-# What the definition of a helper class imports, by module. The definition itself is a
+# What the definition of a helper imports, by module. The definition itself is a
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
@@ -61,7 +61,6 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "typing": {"Any"},
     },
     "LayerNorm2d": {},
-    "layer_scale": {},
     "SyncBatchNorm2d": {
         "torch": {"distributed"},
         "torch.autograd.function": {"once_differentiable"},
@@ -73,7 +72,10 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "SelfAttention": {FUNCTIONAL: {"F"}},
     "StochasticDepth": {},
+    "parameter": {},
+    "prepend": {},
 }
 
 
@@ -192,8 +194,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     forward = Forward(placed, routine)
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes if each.call]
-    forms = [layer.node.form for layer in layers]
-    defined = sorted({form.helper for form in forms if form.helper})
+    forms = [layer.node.applied.form for layer in layers]
+    defined = sorted({name for form in forms for name in form.helpers})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
     axes = [
@@ -228,11 +230,13 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         output_device=placed.layers[-1].shares[0].device,
         split=_shares(split, placed.devices) if split else [],
         split_about=_split_about(split),
-        batch_norm=max(node.least_images() for node in graph.nodes),
+        batch_norm=max(node.applied.least_images for node in graph.nodes),
         axes=table("AXES", axes) if axes else [],
-        bare=any(node.name in node.tensors for node in graph.nodes),
+        bare=any("" in node.applied.tensors for node in graph.nodes),
         copied=any(
-            own.cut is None for node in graph.nodes for own in node.tensors.values()
+            own.cut is None
+            for node in graph.nodes
+            for own in node.applied.tensors.values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
@@ -357,4 +361,4 @@ def _split_about(layers: list[Placed]) -> list[str]:
 
 
 def _weighted(layer: Placed) -> bool:
-    return bool(layer.node.tensors)
+    return bool(layer.node.applied.tensors)

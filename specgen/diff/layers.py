@@ -179,7 +179,7 @@ class Layers:
 
         An `init` that depends on the size of a tensor counts as different.
         """
-        return draws(node.op, node.x, program.spec.init)
+        return draws(node.applied.tensors, program.spec.init)
 
 
 def _own_tier(node: Node) -> Tier:

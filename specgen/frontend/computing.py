@@ -98,15 +98,19 @@ def _evaluate(expression: Expression, path: Path, names: Names) -> Value:
 
 
 def compute_as(
-    form: Form[Any], value: Any, path: Path, names: Names, problems: Problems
+    read: Callable[[Any, Path, Problems], Any],
+    value: Any,
+    path: Path,
+    names: Names,
+    problems: Problems,
 ) -> Any:
-    """Return a value, computed and as its type, or None if it is malformed.
+    """Return a value, computed and read as its type, or None if it is malformed.
 
     Raises:
         Unknown: an expression has no value.
     """
     found = Problems()
-    known = validate(form, compute(value, path, names), path, found)
+    known = read(compute(value, path, names), path, found)
     for problem in found:
         written: Any = value
         for key in (problem.path or ())[len(path) :]:
@@ -136,14 +140,18 @@ def compute_count(value: Any, path: Path, names: Names, problems: Problems) -> i
     Raises:
         Unknown: that is wrong.
     """
-    count: int | None = compute_as(_count(), value, path, names, problems)
+    count: int | None = compute_as(_count, value, path, names, problems)
     if count is None:
         raise Unknown
     return count
 
 
+def _count(value: Any, path: Path, problems: Problems) -> int | None:
+    return validate(_count_form(), value, path, problems)
+
+
 @cache
-def _count() -> Form[int]:
+def _count_form() -> Form[int]:
     return Form(Count)
 
 

@@ -30,7 +30,7 @@ from specgen.frontend.computing import (
     compute_truth,
 )
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
-from specgen.frontend.entries import op_form
+from specgen.frontend.entries import Ops
 from specgen.frontend.expressions import Value
 from specgen.frontend.frame import Frame, Instance, called, numbers
 from specgen.frontend.known import Known
@@ -54,12 +54,14 @@ class Network:
     def __init__(
         self,
         size: Input | None,
+        ops: Ops,
         blocks: Mapping[str, Definition | None] | None,
         params: Mapping[str, Value],
         comments: Mapping[Path, tuple[str, ...]],
         problems: Problems,
     ) -> None:
         self.layers = Layers(size, problems)
+        self._ops = ops
         self._blocks = blocks or {}
         self._params = params
         self._comments = comments
@@ -223,7 +225,7 @@ class Network:
             self._put(it.name, it.entry, it.frame, changes.places(change))
             self._scan(change, it.frame)
             fields, names = changes.merged(body.fields, change), self._names(it.frame)
-            op = compute_as(op_form(), fields, it.path, names, self._problems)
+            op = compute_as(self._ops.read, fields, it.path, names, self._problems)
         comments = self._comments.get(it.entry.path, ())
         named = it.entry.sources is not None
         self.layers.add(it.name, op, it.reads, comments, named=named)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,12 +39,15 @@ class Init(Strict):
 DEFAULT_START: dict[str, Rule] = {"weight": "kaiming_normal", "bias": 0}
 
 
-def draws(op: Op, x: Shape, default: Init) -> dict[str, Draw]:
+def draws(tensors: Mapping[str, Owned], default: Init) -> dict[str, Draw]:
     """How each tensor of an op is filled, by leaf; `default` is the spec's `init`."""
-    rules = DEFAULT_START | default.given()
-    return {
-        leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in op.tensors(x).items()
-    }
+    given = default.given()
+    found = {}
+    for leaf, own in tensors.items():
+        part = "bias" if leaf.endswith("bias") else "weight"  # of in_proj_bias, too
+        rule = given.get(part, own.start.usual or DEFAULT_START[part])
+        found[leaf] = own.start.draw(rule)
+    return found
 
 
 def used_defaults(layers: Iterable[Op]) -> set[str]:
@@ -101,8 +104,12 @@ class Weighted(Op):
 
     def tensors(self, x: Shape) -> dict[str, Owned]:
         weight = self.weight(x)
-        fans = volume(weight[1:]), weight[0] * volume(weight[2:])
-        found = {"weight": Owned(weight, Start(self.init.weight, fans))}
+        found = {"weight": Owned(weight, Start(self.init.weight, fans(weight)))}
         if self.bias:
-            found["bias"] = Owned(weight[:1], Start(self.init.bias, fans))
+            found["bias"] = Owned(weight[:1], Start(self.init.bias, fans(weight)))
         return found
+
+
+def fans(weight: Shape) -> tuple[int, int]:
+    """Return how many values make an output, and how many outputs one is read for."""
+    return volume(weight[1:]), weight[0] * volume(weight[2:])

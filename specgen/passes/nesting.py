@@ -109,7 +109,7 @@ def _with_modules(placed: PlacedGraph) -> set[str]:
     """The scopes in which there are modules; the others need no code of their own."""
     found: set[str] = set()
     for layer in placed.layers:
-        if layer.node.form.module:
+        if layer.node.applied.form.module:
             found.update(around(layer.node.scope))
     return found
 
@@ -151,5 +151,5 @@ def _is_list(group: Item) -> bool:
 
 
 def _is_module(layer: Placed) -> bool:
-    form = layer.node.form
+    form = layer.node.applied.form
     return len(layer.shares) == 1 and not form.pad and bool(form.called or form.item)

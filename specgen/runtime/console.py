@@ -7,9 +7,11 @@ import contextlib
 import io
 import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import UserError
@@ -149,12 +151,32 @@ class Stream:
             raise UserError(f"cannot write the output: {error.strerror}") from None
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors look like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the usage, and exit with 2."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"error: {printable(message)}\n")
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose description is the first line of the script's docstring."""
-    return argparse.ArgumentParser(
+    return Parser(
+        prog=shlex.join([Path(sys.executable or "python").name, sys.argv[0]]),
         description=(doc or "").partition("\n")[0],
         epilog="Defaults are in brackets.",
     )
+
+
+def target(text: str) -> Path:
+    """Return the path of a file or folder to write, which `-` cannot be."""
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "- cannot be standard output here; for a file or folder of this name, "
+            "give ./-"
+        )
+    return Path(text)
 
 
 def parse(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from . import parallel
 from .errors import UserError
@@ -106,3 +107,17 @@ def seed_dropout(seed: int, step: int, devices: Sequence[torch.device]) -> None:
         if device.type == "cuda" and device != devices[0]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(own)
+
+
+def send(device: torch.device, *tensors: Tensor) -> list[Tensor]:
+    """Copy small tensors of the CPU to a device, all in one copy.
+
+    Those with the largest items come first: each must start at a multiple of its own.
+    """
+    parts = [tensor.numpy().tobytes() for tensor in tensors]
+    packed = torch.from_numpy(np.frombuffer(bytearray().join(parts), np.uint8))
+    sent = torch.split(packed.to(device, non_blocking=True), [*map(len, parts)])
+    return [
+        part.view(tensor.dtype).view(tensor.shape)
+        for part, tensor in zip(sent, tensors, strict=True)
+    ]

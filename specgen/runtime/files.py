@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .errors import CheckpointError
+
 try:
     import fcntl
 except ImportError:  # on Windows
@@ -59,6 +61,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; at any moment `path` is all of the old one or all of the new one.
+
+    Raises CheckpointError, with the reason, if it cannot be written.
+    """
+    try:
+        with atomic_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        kept = "; the one before is intact" if path.is_file() else ""
+        raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
