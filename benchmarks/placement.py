@@ -29,7 +29,12 @@ from specgen.diagnostics import Problems
 from specgen.graph import Assignment
 from specgen.passes import memory
 from specgen.passes.placement import place
+<<<<<<< HEAD
 from specgen.source import parse
+=======
+from specgen.passes.schedule import schedule
+from specgen.source import Source, parse
+>>>>>>> bytes
 
 GENERATED = Path(__file__).parent.parent / "generated"
 SIZES = ((125, 8), (250, 8), (500, 8), (1000, 8), (1000, 4), (1000, 2), (1000, 1))
@@ -111,7 +116,7 @@ def compiling(rounds: int) -> None:
             works: tuple[Callable[[], object], ...] = (
                 partial(place, program.graph, where(program), Problems()),
                 partial(memory.plan, program.placed),
-                partial(Forward, program.placed),
+                partial(Forward, program.placed, schedule(program.placed)),
                 partial(build, program),
             )
             print(f"{reads:12}{layers:6}{devices:9}", end="")
