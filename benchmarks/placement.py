@@ -29,12 +29,8 @@ from specgen.diagnostics import Problems
 from specgen.graph import Assignment
 from specgen.passes import memory
 from specgen.passes.placement import place
-<<<<<<< HEAD
-from specgen.source import parse
-=======
 from specgen.passes.schedule import schedule
-from specgen.source import Source, parse
->>>>>>> bytes
+from specgen.source import parse
 
 GENERATED = Path(__file__).parent.parent / "generated"
 SIZES = ((125, 8), (250, 8), (500, 8), (1000, 8), (1000, 4), (1000, 2), (1000, 1))
