@@ -37,7 +37,7 @@ from common import generated as modules
 from PIL import Image
 from torch import Tensor, nn
 
-model, train, data, recipe, dataset, loading, parallel, errors = modules(
+model, train, data, recipe, dataset, loading, devices, errors = modules(
     "alexnet_1gpu",
     "model",
     "train",
@@ -45,7 +45,7 @@ model, train, data, recipe, dataset, loading, parallel, errors = modules(
     "recipe",
     "runtime.dataset",
     "runtime.loading",
-    "runtime.parallel",
+    "runtime.devices",
     "runtime.errors",
 )
 
@@ -119,7 +119,7 @@ def generated(
     sgd = recipe.optimizer(net, RECIPE, fused)
     forward: Any = Bfloat16(net) if bf16 else net
     if compile:
-        forward = parallel.compile_network(forward)
+        forward = devices.compile_network(forward)
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def step() -> None:
@@ -188,7 +188,7 @@ def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Ti
 def compiles(device: str) -> bool:
     """Return whether `--compile` works on a device; if not, say why."""
     try:
-        parallel.compile_network(nn.Linear(1, 1).to(device))
+        devices.compile_network(nn.Linear(1, 1).to(device))
     except errors.UserError as error:
         print(error, file=sys.stderr)
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import lcm
 from typing import Any
 
@@ -183,10 +184,10 @@ def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
     )
     place = draw(where)
     layers = {}
-    for name in data["layers"]:
-        if draw(st.integers(0, 2)) == 0:
+    for node in compile_data(data).graph.nodes:
+        if draw(st.integers(0, 2)) == 2:  # the fewer changes, the simpler
             place = draw(where)
-        layers[name] = place
+        layers[node.name] = place
     return _repaired(data, layers, devices[0])
 
 
@@ -199,8 +200,10 @@ def _repaired(data: Data, layers: dict[str, Place], device: str) -> Data:
     try:
         compile_data(data | {"placement": placement})
     except SpecError as error:
-        blamed = {p.path[1] for p in error.diagnostics if p.path and "layers" in p.path}
-        if not blamed:
+        # A layer in a block has its place there; messages begin with its whole name.
+        words = [re.split("[: ]", each.message)[0] for each in error.diagnostics]
+        blamed = {name for name in words if name in layers}
+        if all(layers[name] == device for name in blamed):
             raise
         kept = {k: device if k in blamed else place for k, place in layers.items()}
         return _repaired(data, kept, device)

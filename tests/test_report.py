@@ -8,7 +8,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from branching import residual
 from helpers import ROOT, compile_text, spec_text
 
 from specgen import cli
@@ -366,15 +365,3 @@ def test_a_batch_that_no_spec_could_have(
         cli.main(["show", path, "--batch-size", images])
     _, said = capsys.readouterr()
     assert said.endswith(f"{images[:30]!r} is not a whole number from 1 to 1048576\n")
-
-
-def test_branches_have_a_column_of_what_is_read() -> None:
-    _, layers, *_ = report.table(residual((1, 1))).split("\n\n")
-    rows = {line.split()[0]: line for line in layers.splitlines()}
-    assert rows["layer"].endswith("  output  from")
-    assert "groups" not in rows["layer"]  # nothing is divided
-    assert "padding" in rows["layer"]
-    assert rows["layer1.0.add"].endswith("  bn2, maxpool")
-    assert rows["layer2.0.downsample.0"].endswith("  layer1.0.relu2")
-    assert rows["layer2.0.add"].endswith("  bn2, downsample.1")
-    assert rows["layer2.0.bn1"].endswith("  128 x 28 x 28")
