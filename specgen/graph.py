@@ -304,6 +304,11 @@ class PlacedGraph:
             yield from layer.shares
 
     @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shape of each share."""
+        return {share.name: share.shape for share in self.shares()}
+
+    @cached_property
     def wholes(self) -> Mapping[str, str]:
         """The value that each share and each move is a part or a copy of."""
         found = {INPUT: INPUT}
