@@ -242,7 +242,10 @@ def batch(program: Program, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def losses(program: Program, steps: int) -> Tensor:
-    """Train with momentum and weight decay, and return the loss of every step."""
+    """Train with momentum and weight decay, and return the loss of every step.
+
+    Gradients are clipped, or some networks would diverge, which multiplies rounding.
+    """
     net = exact(program, ["cpu"] * len(program.placed.devices))
     rule = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     found = []
@@ -251,6 +254,7 @@ def losses(program: Program, steps: int) -> Tensor:
         loss = F.cross_entropy(net(images), labels)
         rule.zero_grad()
         torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         rule.step()
         found.append(loss.detach())
     return torch.stack(found)

@@ -11,9 +11,7 @@ import pytest
 import torch
 from scripts import finished, generate, module, photos, refusal, run
 
-from specgen.runtime import parallel
 from specgen.runtime.dataset import SKIP
-from specgen.runtime.errors import UserError
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 
@@ -131,12 +129,6 @@ def test_a_number_out_of_range_is_refused(
     assert ended.err.endswith(expected)
 
 
-def test_several_processes_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    with pytest.raises(UserError, match="--compile works only in a single process"):
-        parallel.compile_network(torch.nn.Linear(1, 1))
-
-
 def test_a_network_that_cannot_be_compiled_is_refused(
     code: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +146,7 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     ("raised", "exit_code", "said"),
     [
         ("KeyboardInterrupt", 130, ""),
-        ("OSError(5, 'broken')", 1, "error: [Errno 5] broken"),
+        ("OSError(5, 'broken')", 1, "error: broken"),
     ],
 )
 def test_evaluate_ends_as_train_does(
@@ -163,7 +155,7 @@ def test_evaluate_ends_as_train_does(
     copy = shutil.copytree(code.parent, tmp_path / "copy")
     checkpoint = copy / "runtime" / "checkpoint.py"
     text = checkpoint.read_text()
-    head = "    if not path.is_file():\n"
+    head = '    require_file(path, "checkpoint")\n'
     assert text.count(head) == 1
     checkpoint.write_text(text.replace(head, f"    raise {raised}\n{head}"))
     ended = run(copy / code.name / "evaluate.py", tmp_path / "any", "--data", data)
