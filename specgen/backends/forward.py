@@ -38,8 +38,7 @@ class Forward:
         self.functional = False  # whether some call is of torch.nn.functional
         self._devices, self._shown = placed.devices, shown
         self._prefix = f"{routine.scope.path}." if routine.scope else ""
-        moves_and_shares = (e for p in placed.layers for e in (*p.moves, *p.shares))
-        self._shapes = {each.name: each.shape for each in moves_and_shares}
+        self._shapes = placed.shapes
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
         # mypy must be told the type of a single result.
