@@ -29,6 +29,7 @@ from specgen.diagnostics import Problems
 from specgen.graph import Assignment
 from specgen.passes import memory
 from specgen.passes.placement import place
+from specgen.passes.schedule import schedule
 from specgen.source import parse
 
 GENERATED = Path(__file__).parent.parent / "generated"
@@ -111,7 +112,7 @@ def compiling(rounds: int) -> None:
             works: tuple[Callable[[], object], ...] = (
                 partial(place, program.graph, where(program), Problems()),
                 partial(memory.plan, program.placed),
-                partial(Forward, program.placed),
+                partial(Forward, program.placed, schedule(program.placed)),
                 partial(build, program),
             )
             print(f"{reads:12}{layers:6}{devices:9}", end="")

@@ -60,7 +60,7 @@ def state(program: Program) -> dict[str, tuple[int, ...]]:
     return {
         name: shape
         for node in program.graph.nodes
-        for name, shape in node.parameters().items()
+        for name, shape in node.parameters.items()
     }
 
 

@@ -231,3 +231,11 @@ def test_names_of_parts_of_a_block(case: str) -> None:
     (found,) = refused(f"{text}{END}")
     assert found.message == message
     assert found.span
+
+
+def test_a_layer_called_like_the_image_hides_nothing_and_explains_nothing() -> None:
+    """What reads it reads something unknown, not the image."""
+    wide = CONV.replace("4", "6")
+    layers = f"  stem: {wide}\n  input: {{op: relu}}\n  two: {wide[:-1]}, groups: 2}}\n"
+    (found,) = refused(f"{HEAD}Net\nlayers:\n{layers}{END}")
+    assert found.message == "'input' already names the image that the network reads"

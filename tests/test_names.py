@@ -10,7 +10,7 @@ from helpers import ROOT, refused
 from specgen import names
 from specgen.backends.start import FILL
 from specgen.backends.torch import HELPERS
-from specgen.runtime import checkpoint, onnx_export
+from specgen.runtime import compare
 
 NET = """
 specgen: 1
@@ -25,8 +25,7 @@ data: {{size: 4}}
 
 def test_all_prefixes_of_tensors_that_are_not_weights_are_reserved() -> None:
     prefixes = {f"{part}." for part in names.CHECKPOINT_PARTS}
-    assert {checkpoint.VELOCITY, checkpoint.STATISTICS} == prefixes
-    assert set(onnx_export.OTHERS) == prefixes
+    assert {compare.VELOCITY, compare.STATISTICS} == prefixes
 
 
 @pytest.mark.parametrize("name", sorted(names.CHECKPOINT_PARTS))

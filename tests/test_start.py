@@ -149,7 +149,7 @@ layers:
 """
     program = compile_text(SPEC.partition("layers:")[0] + layers)
     module = load(program, tmp_path / "model.py")
-    learned = [name for node in program.graph.nodes for name in node.parameters()]
+    learned = [name for node in program.graph.nodes for name in node.parameters]
     biases = [name for name in learned if name.endswith("bias")][:-1]
     assert sorted(module.CONSTANT) == sorted(biases)
     assert {*module.CONSTANT.values()} == {0.5}

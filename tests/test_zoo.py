@@ -96,7 +96,7 @@ def reference() -> Path:
     return Path(folder)
 
 
-# Vision transformers are compared with modules of torch in test_attention.py.
+# Vision transformers are compared with modules of torch in test_vit.py.
 @pytest.mark.parametrize("name", sorted({*TORCHVISION} - {"vit_b_16"}))
 def test_it_computes_what_torchvisions_does(
     name: str, reference: Path, tmp_path: Path

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from specgen.backends.layout import INDENT, comments
+from specgen.backends.layout import INDENT, comments, fits
 from specgen.backends.lookup import table
 from specgen.graph import Node, tensor_name
 from specgen.ops.base import Shape, volume
@@ -29,6 +29,7 @@ TABLES = {
     "trunc_normal": "Standard deviations of normal distributions, cut at -2 and 2.",
     "uniform": "Bounds of uniform distributions around 0.",
 }
+DEPTH = 4 * len(INDENT)  # in a method, a loop and a branch
 FANS = {"fan_in": "whole[0].numel()", "fan_out": "whole[:, 0].numel()"}
 
 
@@ -65,7 +66,7 @@ def starts(nodes: Iterable[Node], default: Init) -> Starts:
     for kind in filter(rows.__contains__, FILL):
         sizes = kind.upper()
         tables += ["", *comments([TABLES[kind]], 0), *table(sizes, rows[kind])]
-        cases.append((f"name in {sizes}", [_fill(kind, f"{sizes}[name]")]))
+        cases.append((f"name in {sizes}", [*_look_up(kind, f"{sizes}[name]")]))
     if drawn:
         cases.append(("tensor.dim() > 1", [*_code(rule)]))
     body = [*_before(norms=norms), *_branches(cases)]
@@ -89,6 +90,14 @@ def _branches(cases: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
         yield f"{word} {condition}:"
         yield from (f"{INDENT}{line}" for line in lines)
         word = "elif"
+
+
+def _look_up(kind: str, size: str) -> Iterator[str]:
+    """Yield what draws a tensor by its table."""
+    if not fits(_fill(kind, size), DEPTH):
+        yield f"size = {size}"
+        size = "size"
+    yield _fill(kind, size)
 
 
 def _fill(kind: str, size: str) -> str:

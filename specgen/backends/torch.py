@@ -201,7 +201,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     axes = [
         (name, str(own.cut))
         for layer in split
-        for name, own in layer.node.tensors().items()
+        for name, own in layer.node.tensors.items()
         if own.cut
     ]
     functional = softmax or any(each.functional for each in (forward, *inner))

@@ -213,7 +213,8 @@ class Reader:
             here = (*path, key)
             name = key if isinstance(key, str) else None
             entry = self._entry(name, value, here, known)
-            if "." in str(entry.key):  # that would be a path
+            # That would be the image, or a path.
+            if entry.key == INPUT or "." in str(entry.key):
                 entry = replace(entry, body=None)
             if entry.key in names:
                 message = f"{entry.key} is given twice"

@@ -63,20 +63,19 @@ upsample: upsamplenearest upsamplebilinear
 """
 NO_OPS = """
 absval activityregularization adaptivemaxpool2dwithindices additiveattention affinegrid
-alphadropout argmax average batchreindex bias bidirectional bilinear
-binarycrossentropy binarycrossentropywithlogits bnll celu clip container convlstm2d
-convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot dropblock2d
-dummydata einsum einsumdense embed embedding embeddingbag exp featurealphadropout
+alphadropout argmax average batchreindex bias bidirectional bilinear binarycrossentropy
+binarycrossentropywithlogits bnll celu clip container convlstm2d convtbc
+cosinesimilarity crop cropping2d dataparallel deformconv2d dot dropblock2d dummydata
+einsum einsumdense embed embedding embeddingbag exp featurealphadropout
 featurepyramidnetwork filter fold fractionalmaxpool2d fractionalmaxpool2dwithindices
 frozenbatchnorm2d gaussiandropout gaussiannoise glu gridsample groupedmm gru
 gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col kldiv lambda
 lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
 masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mlp module
-mvn normalization normalize onehot pad
-pairwisedistance parameter patchembed pdist pixelshuffle pixelunshuffle power psroipool
-python recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase
-rnncellbase roialign roipool rrelu scale scaledgroupedmm scaledmm
-selu separableconv2d separableconvolution2d silence simplernn
+mvn normalization normalize onehot pad pairwisedistance parameter patchembed pdist
+pixelshuffle pixelunshuffle power psroipool python recurrent reduction repeatvector
+rescaling resizing rmsnorm rnn rnnbase rnncellbase roialign roipool rrelu scale
+scaledgroupedmm scaledmm selu separableconv2d separableconvolution2d silence simplernn
 slice softmin softshrink softsign spectralnormalization split spp squeezeexcitation
 subtract tanhshrink textvectorization threshold tile timedistributed transformer
 transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
@@ -224,12 +223,13 @@ KEY_HINTS = {
     "output": "an option of the generated train.py: --output",
 }
 NO_KEYS = """
-activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer bottom
-bottoms centered cropping cutmix cutout dampening dataformat dilation divisoroverride
-dtype earlystopping ema engine eps from: globalpooling gradientcheckpointing inbound
-inboundnodes inputs kernelconstraint kernelregularizer mixup nesterov paddingmode
-padmode parents randaugment randomerasing randomrotation reads recomputescalefactor
-returnindices rotation shear size source sources src trackrunningstats zoom
+activityregularizer addbiaskv addzeroattn affine amsgrad autoaugment beta1 beta2 betas
+biasregularizer bottom bottoms centered cropping cutmix cutout dampening dataformat
+dilation divisoroverride dtype earlystopping ema engine eps from: globalpooling
+gradientcheckpointing inbound inboundnodes inputs kernelconstraint kernelregularizer
+mixup nesterov paddingmode padmode parents randaugment randomerasing randomrotation
+reads recomputescalefactor returnindices rotation shear size source sources src
+trackrunningstats zoom
 """
 
 VALUES = """

@@ -220,7 +220,8 @@ class Network:
         """Add one layer."""
         op = body.op
         change = changes.mappings(it.change, self._problems)
-        if change or body.computed:
+        wrong = op is None and not body.computed
+        if not wrong and (change or body.computed):
             self._put(it.name, it.entry, it.frame, changes.places(change))
             self._scan(change, it.frame)
             fields, names = changes.merged(body.fields, change), self._names(it.frame)
@@ -347,7 +348,7 @@ class Network:
         self._problems.add(*unknown.problems)
         self._wired = False
         self.layers.add(it.name, None, it.reads)
-        return it.name
+        return UNKNOWN if it.name == INPUT else it.name
 
     def _sources(
         self, entry: Entry, frame: Frame, full: str, before: str

@@ -29,8 +29,8 @@ from specgen.ops.base import (
     volume,
 )
 from specgen.ops.linear import projection
-from specgen.ops.start import Normal, NormalDistribution, Start
-from specgen.ops.weighted import Weighted, fans
+from specgen.ops.start import Normal, NormalDistribution, Rule, Start
+from specgen.ops.weighted import Init, Weighted, fans
 from specgen.schema import Count, Figure, Strict
 
 IN, OUT = ("in_proj_weight", "in_proj_bias"), ("out_proj.weight", "out_proj.bias")
@@ -39,12 +39,12 @@ IN, OUT = ("in_proj_weight", "in_proj_bias"), ("out_proj.weight", "out_proj.bias
 class MultiHeadAttention(Weighted):
     """Each token reads all tokens (`torch.nn.MultiheadAttention` of x with itself).
 
-    Vaswani et al., "Attention Is All You Need", 2017. A weight starts as in PyTorch
-    unless the spec says otherwise.
+    Vaswani et al., "Attention Is All You Need", 2017.
     """
 
     op: Literal["multi_head_attention"]
     training_fields: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    spec_init: ClassVar[bool] = False
     num_heads: Annotated[
         Count, Field(description="equal parts of the features, which attend separately")
     ]
@@ -54,6 +54,14 @@ class MultiHeadAttention(Weighted):
             ge=0, lt=1, description="fraction of the weights of tokens that is zeroed"
         ),
     ] = 0.0
+
+    init: Annotated[
+        Init,
+        Field(
+            description="initial values of both matrices and both biases; by default,"
+            " PyTorch's"
+        ),
+    ] = Init()
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         if x[-1] % self.num_heads:
@@ -73,11 +81,11 @@ class MultiHeadAttention(Weighted):
         usual = ("xavier_uniform", "uniform")
         for (weight, bias), rows, rule in zip((IN, OUT), (3, 1), usual, strict=True):
             shape = (rows * size, size)
-            start = Start(self.init.weight, fans(shape), rule)
-            found[weight] = Owned(shape, start)
+            rules: dict[str, Rule] = {"weight": rule, "bias": 0}
+            rules |= self.init.given()
+            found[weight] = Owned(shape, Start(rules["weight"], fans(shape)))
             if self.bias:
-                start = Start(self.init.bias, fans(shape))
-                found[bias] = Owned(shape[:1], start)
+                found[bias] = Owned(shape[:1], Start(rules["bias"], fans(shape)))
         return found
 
     def macs(self, x: Shape) -> int:

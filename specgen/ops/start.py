@@ -129,12 +129,11 @@ class Start:
     """How a tensor starts; `rule` is None where the spec's `init` says it.
 
     `fans` are how many values make one output of the layer, and how many outputs one
-    value is read for. `usual` is the rule if the spec says nothing.
+    value is read for.
     """
 
     rule: Rule | None
     fans: tuple[int, int] = (1, 1)
-    usual: Rule | None = None
 
     def draw(self, default: Rule) -> Draw:
         """Return how to fill the tensor, where the spec's `init` says `default`."""

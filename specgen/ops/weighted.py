@@ -41,18 +41,13 @@ DEFAULT_START: dict[str, Rule] = {"weight": "kaiming_normal", "bias": 0}
 
 def draws(tensors: Mapping[str, Owned], default: Init) -> dict[str, Draw]:
     """How each tensor of an op is filled, by leaf; `default` is the spec's `init`."""
-    given = default.given()
-    found = {}
-    for leaf, own in tensors.items():
-        part = "bias" if leaf.endswith("bias") else "weight"  # of in_proj_bias, too
-        rule = given.get(part, own.start.usual or DEFAULT_START[part])
-        found[leaf] = own.start.draw(rule)
-    return found
+    rules = DEFAULT_START | default.given()
+    return {leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in tensors.items()}
 
 
 def used_defaults(layers: Iterable[Op]) -> set[str]:
     """The parts of the spec's `init` that some layer uses: weight, bias, or both."""
-    weighted = [op for op in layers if isinstance(op, Weighted)]
+    weighted = [op for op in layers if isinstance(op, Weighted) and op.spec_init]
     users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
     return {
         leaf
@@ -79,6 +74,8 @@ class Weighted(Op):
     """An op with a weight, whose first axis is the outputs, and perhaps a bias."""
 
     autocast: ClassVar[Autocast] = "bfloat16"
+    # Whether the spec's `init` is for it.
+    spec_init: ClassVar[bool] = True
     bias: Annotated[
         bool, Field(description="whether a learned value is added to each output")
     ] = True

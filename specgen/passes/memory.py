@@ -1,9 +1,10 @@
 """The memory that each device needs, known before it runs.
 
 Counted for torch on a CPU, and compared with it byte for byte in a test: in float32, or
-with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
-images on the device they come from, buffers that exist only while gradients are
-computed, and what libraries take for themselves.
+with autocast to bfloat16, which keeps a copy of each weight in that type. Images count
+on each device that reads them, for as long as `forward` or the backward pass holds
+them. Not counted: those that the caller keeps longer, buffers that exist only while
+gradients are computed, and what libraries take for themselves.
 """
 
 from __future__ import annotations

@@ -109,6 +109,20 @@ def seed_dropout(seed: int, step: int, devices: Sequence[torch.device]) -> None:
                 torch.cuda.manual_seed(own)
 
 
+def send(device: torch.device, *tensors: Tensor) -> list[Tensor]:
+    """Copy small tensors of the CPU to a device, all in one copy.
+
+    Those with the largest items come first: each must start at a multiple of its own.
+    """
+    parts = [tensor.numpy().tobytes() for tensor in tensors]
+    packed = torch.from_numpy(np.frombuffer(bytearray().join(parts), np.uint8))
+    sent = torch.split(packed.to(device, non_blocking=True), [*map(len, parts)])
+    return [
+        part.view(tensor.dtype).view(tensor.shape)
+        for part, tensor in zip(sent, tensors, strict=True)
+    ]
+
+
 class Compiled(nn.Module):
     """A compiled network. A share of a batch without images does not need that."""
 

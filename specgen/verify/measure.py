@@ -100,7 +100,7 @@ def draw_weights(net: nn.Module, program: Program) -> dict[str, Tensor]:
         weights[name] = values.to(tensor.dtype)
     with_weights(net.double(), weights)
     scale = net(images(program).double()).std().item()
-    last = [node.parameters() for node in program.graph.nodes if node.parameters()][-1:]
+    last = [node.parameters for node in program.graph.nodes if node.parameters][-1:]
     for name in chain.from_iterable(last):
         weights[name] /= scale or 1.0
     with_weights(net, weights)
