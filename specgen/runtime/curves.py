@@ -212,7 +212,7 @@ def main() -> None:
         picture = folder / PICTURE if len(args.runs) == 1 else Path(PICTURE)
     print(table(draw(args.runs, picture)))
     print("@: the epoch of the best value on the validation images")
-    print(f"curves in {picture}")
+    print(f"curves in {console.printable(str(picture))}")
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from . import parallel
+from . import console, parallel
 from .curves import METRICS, PICTURE
 from .errors import UserError
 from .files import amount, lock_folder
@@ -48,7 +48,8 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     if args.resume or exists:
         return source
     if args.resume is not None:
-        print(f"there is no checkpoint {path} yet: starting a new run")
+        missing = f"there is no checkpoint {console.printable(str(path))} yet"
+        print(f"{missing}: starting a new run")
     return None
 
 
