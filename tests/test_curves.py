@@ -162,6 +162,23 @@ def test_other_tables_are_refused(
     assert not (tmp_path / "curves.png").exists()
 
 
+@pytest.mark.parametrize("name", ["curves.svg", "curves", "-"])
+def test_a_picture_is_a_png_file(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = a_run(tmp_path / "run", [2.0])
+    monkeypatch.setattr(sys, "argv", ["runtime", str(run), "--picture", name])
+    with pytest.raises(SystemExit) as ended:
+        curves.main()
+    assert ended.value.code == 2
+    assert "error: argument --picture: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [run]
+
+
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.csv")
     with pytest.raises(CheckpointError, match="it is not a file"):

@@ -35,7 +35,8 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
         output.mkdir(parents=True, exist_ok=True)
         locked = lock_folder(output)
     except OSError as error:
-        reason = "it is a file" if output.is_file() else error.strerror
+        exists = output.exists() and not output.is_dir()
+        reason = "it is not a folder" if exists else error.strerror
         raise UserError(f"cannot write to {output}: {reason}") from None
     if not locked:
         raise UserError(f"another run writes to {output}")
