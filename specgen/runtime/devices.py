@@ -61,9 +61,9 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
     if len(chosen) == 1:
         chosen *= wanted
     if len(chosen) != wanted:
-        raise UserError(
-            f"--devices must name {wanted} devices, or one for all, not {names}"
-        )
+        several = f"{wanted} devices, or one for all"
+        right = several if wanted > 1 else "one device"
+        raise UserError(f"--devices must name {right}, not {names}")
     chosen = chosen[len(placed) * index :][: len(placed)]
     for name in dict.fromkeys(chosen):
         try:
