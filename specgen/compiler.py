@@ -103,18 +103,10 @@ def compile_read(source: Source, stem: str) -> Program:
     draft, placed = _compile(source, problems)
     if problems or source.problems:
         raise Unfinished(located(source, problems), draft, placed)
-    return _program(stem, source, draft, placed, problems)
-
-
-def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:
-    """Compile what was read.
-
-    Errors are added to `problems`; there is a program only if there are none.
-    """
-    draft, placed = _compile(source, problems)
-    if problems or source.problems:
-        return None
-    return _program(stem, source, draft, placed, problems)
+    assert draft, "what is unknown has been reported"
+    assert draft.graph, "what is unknown has been reported"
+    assert placed, "what is unknown has been reported"
+    return Program(stem, draft.spec(), source, draft.graph, placed, problems.places)
 
 
 def _compile(
@@ -143,19 +135,6 @@ def _compile(
     except TooManyProblems:
         return None, None
     return draft, placed if draft.network else None
-
-
-def _program(
-    stem: str,
-    source: Source,
-    draft: Draft | None,
-    placed: PlacedGraph | None,
-    problems: Problems,
-) -> Program:
-    assert draft, "what is unknown has been reported"
-    assert draft.graph, "what is unknown has been reported"
-    assert placed, "what is unknown has been reported"
-    return Program(stem, draft.spec(), source, draft.graph, placed, problems.places)
 
 
 def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:

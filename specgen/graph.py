@@ -59,14 +59,16 @@ class Node:
         """The last part of its name."""
         return self.name.rpartition(".")[2]
 
+    @property
     def tensors(self) -> dict[str, Owned]:
         """Whole tensors by state_dict key, e.g. `conv1.weight`."""
         leaves = self.applied.tensors
         return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
 
+    @property
     def parameters(self) -> dict[str, Shape]:
         """Shapes of the tensors that are learned, by state_dict key."""
-        return {name: own.shape for name, own in self.tensors().items() if own.learned}
+        return {name: own.shape for name, own in self.tensors.items() if own.learned}
 
 
 def state_order(names: Iterable[str]) -> list[str]:
@@ -201,7 +203,10 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Channels (or features) `span` of a value on a device; called `value` there."""
+    """Channels (or features) `span` of a value on a device; called `value` there.
+
+    The images' device is empty: they are wherever the caller of `forward` has them.
+    """
 
     value: str
     device: str
@@ -276,13 +281,22 @@ class Placed:
     shares: tuple[Share, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PlacedGraph:
     """The network as devices run it. What is known of all of it is computed once."""
 
-    graph: Graph
+    # Ten thousand layers take long to hash, which a cache does at every look.
+    graph: Graph = field(hash=False)
     devices: tuple[str, ...]
-    layers: tuple[Placed, ...]
+    layers: tuple[Placed, ...] = field(hash=False)
+
+    def source(self, piece: Piece) -> str:
+        """The device that a piece comes from.
+
+        Images may come from anywhere. The generated scripts prepare them on the first
+        device, and so they are counted from there.
+        """
+        return piece.device or self.devices[0]
 
     def shares(self) -> Iterator[Share]:
         """Every share, in execution order."""
@@ -291,8 +305,12 @@ class PlacedGraph:
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
-        """The shape of each share."""
-        return {share.name: share.shape for share in self.shares()}
+        """The shape of each share, and of what each move brings."""
+        found: dict[str, Shape] = {}
+        for layer in self.layers:
+            found.update((move.name, move.shape) for move in layer.moves)
+            found.update((share.name, share.shape) for share in layer.shares)
+        return found
 
     @cached_property
     def wholes(self) -> Mapping[str, str]:

@@ -128,6 +128,14 @@ def run(script: Path, *arguments: object) -> Ended:
     return Ended(code or 0, out.getvalue(), err.getvalue())
 
 
+def refusal(code: Path, *arguments: object) -> str:
+    """Return the sentences that train.py refuses with, and nothing else on stderr."""
+    ended = run(code / "train.py", *arguments)
+    assert ended.code == 1
+    assert all(line.startswith("error: ") for line in ended.err.splitlines())
+    return ended.err
+
+
 def read_run(checkpoint: Path) -> dict[str, Any]:
     """Return the state of the run in a checkpoint."""
     with safe_open(checkpoint, framework="pt") as file:

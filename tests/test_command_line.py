@@ -204,6 +204,34 @@ def test_a_draft_and_the_saved_spec(
     )
 
 
+def test_a_page_on_standard_output(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Path(MINI).absolute()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", str(spec), "-o", "./-"]) == 0
+    assert capfd.readouterr().out == "wrote -\n"
+    assert cli.main(["report", str(spec), "-o", "-"]) == 0
+    assert capfd.readouterr().out == Path("-").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (f"build {MINI} --output -", "argument --output: - is not a folder"),
+        (f"watch {MINI} --output -", "argument --output: - is not a folder"),
+        (f"compare {MINI} --build -", "argument --build: - is not a folder"),
+        ("sample-data -", "argument DIR: - is not a folder"),
+        ("new -", "a spec is a file like net.yaml, and not written to -"),
+    ],
+)
+def test_other_output_is_not_written_to_a_file_called_dash(
+    command: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in usage_error(command, capsys)
+    assert not Path("-").exists()
+
+
 def test_diff_has_the_warnings_of_the_change(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

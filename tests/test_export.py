@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ from strategies import Data, networks
 
 from specgen.compiler import render
 from specgen.runtime import onnx_export
-from specgen.runtime.errors import ExportError
+from specgen.runtime.errors import OTHER_CODE, ExportError
 
 
 @pytest.fixture
@@ -41,9 +42,16 @@ def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
     exporter.check()
     proto = onnx.load(exporter.output)
     assert (proto.ir_version, proto.opset_import[0].version) == (8, 17)
-    assert "LRN" not in {node.op_type for node in proto.graph.node}
+    ops = Counter(node.op_type for node in proto.graph.node)
+    assert ops.keys().isdisjoint({"LRN", "Split", "Concat"})
+    assert (ops["Pow"], ops["Sqrt"]) == (1, 2 * 2)  # of norm2, whose beta is unusual
     names = {name for node in proto.graph.node for name in (node.name, *node.output)}
-    assert len(names) == 2 * len(proto.graph.node) + 1  # the Split has two outputs
+    assert len(names) == 2 * len(proto.graph.node)
+    assert {value.name for value in proto.graph.value_info} <= names
+    parts = ("squares", "base", "root", "cube", "power")
+    assert {"/norm1", *(f"/norm1/{part}" for part in parts)} <= names
+    used = {name for node in proto.graph.node for name in node.input}
+    assert {tensor.name for tensor in proto.graph.initializer} <= used
 
 
 @settings(max_examples=40)
@@ -63,7 +71,7 @@ def test_a_structure_with_a_placement_can_be_exported(exporter: Exporter) -> Non
     written = onnx.load(exporter.output)
     assert len(written.configuration) == 1
     unannotated = {n.name for n in written.graph.node if not n.device_configurations}
-    assert {name.split("/")[1] for name in unannotated} == {"norm1", "norm2"}
+    assert {name.split("/")[1] for name in unannotated} == {"norm1", "norm2", "norm3"}
 
 
 def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:
@@ -138,20 +146,22 @@ def test_it_needs_neither_torch_nor_specgen(exporter: Exporter) -> None:
     assert output.exists()
 
 
-def test_every_difference_to_another_network_is_named(exporter: Exporter) -> None:
+def test_every_kind_of_difference_to_another_network_is_named(
+    exporter: Exporter,
+) -> None:
     exporter.run()
     state = exporter.net.state_dict()
     del state["fc3.bias"]
     del state["conv1.weight"]
     state["conv2.weight"] = torch.zeros(4, 8, 5, 5)
-    state["fc4.weight"] = torch.zeros(2, 2)
+    state |= {f"fc{number}.weight": torch.zeros(2, 2) for number in range(4, 9)}
     exporter.save(state)
-    what = f"error: {exporter.checkpoint} is from another network"
     assert exporter.refusal().splitlines() == [
-        f"{what}: conv1.weight is missing",
-        f"{what}: fc3.bias is missing",
-        f"{what}: conv2.weight is (4, 8, 5, 5), not (4, 8, 3, 3)",
-        f"{what}: fc4.weight is unknown",
+        f"error: {exporter.checkpoint} is from another network: "
+        "missing: conv1.weight, fc3.bias; "
+        "unexpected: fc4.weight, fc5.weight, fc6.weight, and 2 more; "
+        "different: conv2.weight is 4x8x5x5 there and 4x8x3x3 here",
+        f"error: {OTHER_CODE}",
     ]
 
 
@@ -169,7 +179,10 @@ def test_weights_of_another_type_are_refused(
     exporter: Exporter, kind: torch.dtype, name: str
 ) -> None:
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.ones(2).to(kind)})
-    assert exporter.refusal().endswith(f"fc3.bias is of type {name}, not F32")
+    expected = (
+        f": different: fc3.bias is 2 {name} there and 2 here\nerror: {OTHER_CODE}"
+    )
+    assert exporter.refusal().endswith(expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -179,11 +192,11 @@ def test_weights_that_are_not_finite_are_refused(
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.tensor([1.0, value])})
     assert exporter.refusal() == (
         f"error: {exporter.checkpoint} is damaged: "
-        "fc3.bias has values that are not finite"
+        "values that are not finite in fc3.bias"
     )
 
 
-NO_CLASSES = "is damaged: its classes are not a list of names"
+NO_CLASSES = "is damaged: its classes are not a list of different names"
 NO_DATA = "is damaged: it does not say how to prepare images"
 
 
@@ -195,7 +208,9 @@ NO_DATA = "is damaged: it does not say how to prepare images"
         ('{"data": {}}', [NO_CLASSES]),
         ('{"data": {}, "classes": {"cat": 0}}', [NO_CLASSES]),
         ('{"data": {}, "classes": ["cat", 1]}', [NO_CLASSES]),
-        ('{"data": [], "classes": []}', [NO_DATA]),
+        ('{"data": {}, "classes": ["cat", "cat"]}', [NO_CLASSES]),
+        ('{"data": {}, "classes": []}', [NO_CLASSES]),
+        ('{"data": [], "classes": ["cat"]}', [NO_DATA]),
         ('{"data": 1}', [NO_CLASSES, NO_DATA]),
         ("7", ["was not written by train.py"]),
     ],
@@ -221,7 +236,7 @@ def test_a_run_that_makes_no_sense_is_refused(
         ("run.safetensors", "run.safetensors is an input file: give another --output"),
         ("none/net.onnx", "cannot write none/net.onnx: No such file or directory"),
         ("export.py/a", "cannot write export.py/a: Not a directory"),
-        ("x" * 300, f"[Errno 36] File name too long: '{'x' * 300}'"),
+        ("x" * 300, f"File name too long: '{'x' * 300}'"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused(
@@ -263,7 +278,7 @@ def test_a_missing_structure_is_an_error(exporter: Exporter) -> None:
     structure.write_bytes(b"no protobuf")
     assert exporter.refusal().startswith(f"error: {structure} cannot be read: ")
     structure.unlink()
-    assert exporter.refusal() == f"error: there is no {structure}"
+    assert exporter.refusal() == f"error: there is no file {structure}"
 
 
 def test_a_damaged_checkpoint_is_an_error(exporter: Exporter) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from specgen.runtime import training
+from specgen.runtime import output as folder
 from specgen.runtime.errors import UserError
 
 NET = nn.Linear(999, 1000)  # checkpoints of 8 MB
@@ -21,7 +21,7 @@ Usage = namedtuple("Usage", "total used free")
 def open_output(output: Path, resume: str | Path | None = None) -> Path | None:
     resumed = None if resume is None else str(resume)
     args = argparse.Namespace(output=output, resume=resumed)
-    return training.open_output(args, NET)
+    return folder.open_output(args, NET)
 
 
 @pytest.mark.parametrize("resume", [None, ""])
@@ -34,7 +34,7 @@ def test_a_run_that_ended_while_the_folder_was_locked_is_not_lost(
         path.write_bytes(b"of the other run")
         return True
 
-    monkeypatch.setattr(training, "lock_folder", wait_and_lock)
+    monkeypatch.setattr(folder, "lock_folder", wait_and_lock)
     if resume is None:
         with pytest.raises(UserError, match=r"exists: give --resume, or another"):
             open_output(tmp_path)
@@ -45,7 +45,7 @@ def test_a_run_that_ended_while_the_folder_was_locked_is_not_lost(
 def test_a_folder_in_use_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "lock_folder", lambda _: False)
+    monkeypatch.setattr(folder, "lock_folder", lambda _: False)
     with pytest.raises(UserError, match="another run writes to"):
         open_output(tmp_path, "")
 
@@ -54,7 +54,7 @@ def test_a_run_that_is_refused_does_not_lock_out_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "checkpoint.safetensors").touch()
-    monkeypatch.setattr(training, "lock_folder", lambda _: pytest.fail("locked"))
+    monkeypatch.setattr(folder, "lock_folder", lambda _: pytest.fail("locked"))
     with pytest.raises(UserError, match=r"exists: give --resume, or another"):
         open_output(tmp_path)
 

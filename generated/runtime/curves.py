@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 
 from . import console
-from .checkpoint import write_file
 from .errors import CheckpointError
-from .files import open_file
+from .files import open_file, write_file
 
+METRICS = "metrics.csv"
 PICTURE = "curves.png"
 HEAD = ("run", "epochs", "loss", "top-1", "top-5", "images/s")
 
@@ -70,7 +70,7 @@ def read(path: Path, name: str) -> History:
 
 def find(runs: Sequence[Path]) -> list[History]:
     """Read the runs, which are folders or their metrics.csv."""
-    tables = [run / "metrics.csv" if run.is_dir() else run for run in runs]
+    tables = [run / METRICS if run.is_dir() else run for run in runs]
     folders = [table.absolute().parent for table in tables]
     count = Counter(folder.name for folder in folders)
     names = [
@@ -203,7 +203,7 @@ def main() -> None:
     help = "its folder, or its metrics.csv"
     add("runs", type=Path, nargs="+", metavar="RUN", help=help)
     help = f"file to write [{PICTURE}, in the run's folder, or here for several]"
-    add("--picture", type=Path, metavar="FILE", help=help)
+    add("--picture", type=console.target, metavar="FILE", help=help)
     args = parser.parse_args()
     picture: Path | None = args.picture
     if picture is None:
@@ -215,5 +215,6 @@ def main() -> None:
     print(f"curves in {picture}")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Draw them, and exit."""
     console.run(main)

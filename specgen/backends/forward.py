@@ -16,6 +16,7 @@ from specgen.backends.expression import (
     give_back,
 )
 from specgen.backends.layout import comments, enumeration
+from specgen.backends.parts import attribute
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
@@ -215,18 +216,17 @@ def _chain(
     for layer in layers:
         share = layer.shares[number]
         form = share.applied.form
+        leaf = share.name.rpartition(".")[2]
+        own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
             case Infix(sign):
-                leaf = share.name.rpartition(".")[2]
-                last = [attribute(leaf, "parameter")] if form.module else []
-                value = Joined(sign, (*inputs, *last))
+                value = Joined(sign, (*inputs, *own))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
-                value = Called(name, (joined, *args))
+                value = Called(name, (joined, *own, *args))
             case None if form.module:
-                own = bool(layer.node.applied.tensors)
-                name = share.name if own else layer.node.name
-                value = Called(attribute(name.rpartition(".")[2]), (value,))
+                name = leaf if layer.node.applied.tensors else layer.node.leaf
+                value = Called(attribute(name), (value,))
         inputs = ()
     return value
 
@@ -237,13 +237,6 @@ def _is_typed(value: Expression) -> bool:
     A module's output may be anything, and so may be a sum with it.
     """
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
-
-
-def attribute(leaf: str, kind: str = "submodule") -> str:
-    """How a module names one of its parts."""
-    if leaf.isidentifier():
-        return f"self.{leaf}"
-    return f'self.get_{kind}("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

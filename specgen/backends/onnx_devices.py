@@ -118,7 +118,7 @@ def _shardings(
     found = {tensor: split for node in nodes for tensor in node.output}
     for tensor in dict.fromkeys(reads):
         found[tensor] = _sharding(layer, on, [read == tensor for read in reads])
-    for key, own in layer.node.tensors().items():
+    for key, own in layer.node.tensors.items():
         found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
     shared = Sharding(on, 0, len(on))
     for step in layer.node.applied.onnx:

@@ -28,6 +28,7 @@ from specgen.backends.layout import (
     paragraph,
     sentences,
 )
+from specgen.backends.lookup import table
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.passes import cost
@@ -51,7 +52,7 @@ FILES = (
 
 FUNCTIONAL = "torch.nn.functional"  # imported as F
 
-# What the definition of a helper class imports, by module. The definition itself is a
+# What the definition of a helper imports, by module. The definition itself is a
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
@@ -60,7 +61,6 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "typing": {"Any"},
     },
     "LayerNorm2d": {},
-    "layer_scale": {},
     "SyncBatchNorm2d": {
         "torch": {"distributed"},
         "torch.autograd.function": {"once_differentiable"},
@@ -72,7 +72,10 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "SelfAttention": {FUNCTIONAL: {"F"}},
     "StochasticDepth": {},
+    "parameter": {},
+    "prepend": {},
 }
 
 
@@ -192,9 +195,15 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes if each.call]
     forms = [layer.node.applied.form for layer in layers]
-    defined = sorted({form.helper for form in forms if form.helper})
+    defined = sorted({name for form in forms for name in form.helpers})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
+    axes = [
+        (name, str(own.cut))
+        for layer in split
+        for name, own in layer.node.tensors.items()
+        if own.cut
+    ]
     functional = softmax or any(each.functional for each in (forward, *inner))
     imports = _imports(
         defined, split=bool(split), functional=functional, ordered=classes.ordered
@@ -219,15 +228,10 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         start=starts((layer.node for layer in layers), spec.init),
         forward=forward.lines,
         output_device=placed.layers[-1].shares[0].device,
-        split=_split_table(split, placed.devices),
+        split=_shares(split, placed.devices) if split else [],
         split_about=_split_about(split),
         batch_norm=max(node.applied.least_images for node in graph.nodes),
-        axes=[
-            f'    "{name}": {own.cut},'
-            for layer in split
-            for name, own in layer.node.tensors().items()
-            if own.cut
-        ],
+        axes=table("AXES", axes) if axes else [],
         bare=any("" in node.applied.tensors for node in graph.nodes),
         copied=any(
             own.cut is None
@@ -334,13 +338,16 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
-    """Entries of SHARES: a layer's name and the letters of its devices."""
+def _shares(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
+    """The table of the letters of each layer's devices."""
     letter = letters(devices)
-    return [
-        f'    "{layer.node.name}": "{"".join(letter[s.device] for s in layer.shares)}",'
-        for layer in layers
-    ]
+    return table(
+        "SHARES",
+        (
+            (each.node.name, f'"{"".join(letter[s.device] for s in each.shares)}"')
+            for each in layers
+        ),
+    )
 
 
 def _split_about(layers: list[Placed]) -> list[str]:

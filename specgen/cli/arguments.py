@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from specgen.diagnostics import Diagnostic
     from specgen.diff.revision import StandardInput
 
-STDIN = "-"
+DASH = "-"  # standard input, or output
 REVISION = "a spec: a file, REV:path of git, as in `git show`, or - for standard input"
 
 
@@ -84,7 +84,7 @@ def output(command: argparse.ArgumentParser) -> None:
     """Add the options of a build."""
     command.add_argument(
         "--output",
-        type=Path,
+        type=folder,
         default=Path("generated"),
         metavar="DIR",
         help="write into a folder in DIR named after the spec: DIR/alexnet for"
@@ -104,6 +104,14 @@ def pair(command: argparse.ArgumentParser, more: str) -> None:
     command.add_argument("other", nargs="?", metavar="B", help=f"the same; {more}")
     name(command)
     changes(command)
+
+
+def folder(text: str) -> Path:
+    """Return a folder to write, which `-` cannot be: that is standard output."""
+    if text == DASH:
+        message = "- is not a folder; for a folder of this name, give ./-"
+        raise argparse.ArgumentTypeError(message)
+    return Path(text)
 
 
 def form(command: argparse.ArgumentParser) -> None:
@@ -136,7 +144,7 @@ def given(options: argparse.Namespace) -> tuple[list[Path], dict[Path, bytes]]:
     stdin = standard_input(options, [str(spec) for spec in options.specs])
     if stdin is None:
         return build.expand(options.specs), {}
-    files = [stdin.file if str(spec) == STDIN else spec for spec in options.specs]
+    files = [stdin.file if str(spec) == DASH else spec for spec in options.specs]
     return build.expand(files), {stdin.file: stdin.text}
 
 
@@ -145,7 +153,7 @@ def standard_input(
 ) -> StandardInput | None:
     """Read standard input if one of the specs is `-`; --name says what it is."""
     name: Path | None = options.name
-    if (STDIN in specs) != (name is not None):
+    if (DASH in specs) != (name is not None):
         options.fail("- and --name FILE go together: FILE names what is read from -")
     if name is None:
         return None

@@ -44,7 +44,7 @@ def add(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--build",
-        type=Path,
+        type=arguments.folder,
         metavar="DIR",
         help="also build each variant, into a folder in DIR that is named after what it"
         " changes",

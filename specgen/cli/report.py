@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from specgen.cli import arguments
@@ -23,10 +24,10 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o",
         "--output",
-        type=Path,
         required=True,
         metavar="FILE",
-        help="the page to write, a single self-contained file: report.html",
+        help="the page to write, a single self-contained file: report.html; - is"
+        " standard output",
     )
 
 
@@ -45,8 +46,12 @@ def run(options: argparse.Namespace) -> int:
     programs = compile_all(specs, options.root, stdin)
     first, *others = zip(names, programs, strict=True)
     text = page(*first, *others)
-    _write(options.output, text.encode())
-    print(f"wrote {options.output}")
+    if options.output == arguments.DASH:
+        sys.stdout.buffer.write(text.encode())
+        return 0
+    path = Path(options.output)
+    _write(path, text.encode())
+    print(f"wrote {path}")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from specgen.cli import arguments
 from specgen.cli.terminal import Progress
@@ -13,7 +12,9 @@ EXAMPLES = (("sample-data shapes", "1,200 images in ten classes"),)
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    command.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    command.add_argument(
+        "folder", type=arguments.folder, metavar="DIR", help="a new folder"
+    )
     command.add_argument("--gray", action="store_true", help="in gray, not in color")
     arguments.quiet(command)
 

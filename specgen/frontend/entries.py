@@ -29,7 +29,12 @@ from specgen.frontend.layers import LAYERS
 from specgen.frontend.scan import cut, has_expressions, mark, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
-from specgen.names import attribute_problem, identifier_problem, part_problem
+from specgen.names import (
+    attribute_problem,
+    identifier_problem,
+    item_problem,
+    part_problem,
+)
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
 from specgen.spec.entries import (
@@ -208,7 +213,8 @@ class Reader:
             here = (*path, key)
             name = key if isinstance(key, str) else None
             entry = self._entry(name, value, here, known)
-            if "." in str(entry.key):  # that would be a path
+            # That would be the image, or a path.
+            if entry.key == INPUT or "." in str(entry.key):
                 entry = replace(entry, body=None)
             if entry.key in names:
                 message = f"{entry.key} is given twice"
@@ -225,6 +231,8 @@ class Reader:
             read = f"what the block {known.of} reads" if known.of else None
             read = read or "the image that the network reads"
             problem: str | None = f"{INPUT!r} already names {read}"
+        elif here[-1] == "name":
+            problem = item_problem(name)
         else:
             problem = attribute_problem(name) if len(path) == 1 else part_problem(name)
         if problem:

@@ -37,7 +37,7 @@ from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
 from specgen.frontend.scan import scan
 from specgen.graph import INPUT, Graph, Scope
-from specgen.names import part_problem
+from specgen.names import item_problem
 from specgen.spec import Input
 from specgen.spec.entries import FROM, USE, WITH
 
@@ -187,7 +187,7 @@ class Network:
             return str(within.number - 1)
         path = (*it.path, "names")
         name = compute_text(it.entry.names, path, self._names(each))
-        problem = part_problem(name)
+        problem = item_problem(name)
         if name in within.names:
             problem = f"two instances have the name {name}"
         if problem:
@@ -224,7 +224,8 @@ class Network:
         """Add one layer."""
         op = body.op
         change = changes.mappings(it.change, self._problems)
-        if change or body.computed:
+        wrong = op is None and not body.computed
+        if not wrong and (change or body.computed):
             self._put(it.name, it.entry, it.frame, changes.places(change))
             self._scan(change, it.frame)
             fields, names = changes.merged(body.fields, change), self._names(it.frame)
@@ -351,7 +352,7 @@ class Network:
         self._problems.add(*unknown.problems)
         self._wired = False
         self.layers.add(it.name, None, it.reads)
-        return it.name
+        return UNKNOWN if it.name == INPUT else it.name
 
     def _sources(
         self, entry: Entry, frame: Frame, full: str, before: str

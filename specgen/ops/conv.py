@@ -201,7 +201,7 @@ class Conv2d(Weighted):
         if not self.bias:
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
-        saved = Saved(input=True, weight=True)
+        saved = Saved(input=True, weights=("weight",))
         names = ("in_channels", "out_channels", "kernel_size")
         return TorchForm(
             saved, Call("nn.Conv2d", tuple(args), names, DEFAULTS), pad=zeros

@@ -71,7 +71,7 @@ class ResponseNorm(Op):
         """A class `name` that the generated file defines."""
         fields = [f"{key}={getattr(self, key)!r}" for key in ("alpha", "beta", "k")]
         return TorchForm(
-            saved, Call(name, (str(self.size), *fields, *more)), helper=name
+            saved, Call(name, (str(self.size), *fields, *more)), helpers=(name,)
         )
 
 

@@ -144,7 +144,7 @@ class ConvTranspose2d(Weighted):
                 args.append(f"{name}={py(value)}")
         if not self.bias:
             args.append("bias=False")
-        saved = Saved(input=True, weight=True)
+        saved = Saved(input=True, weights=("weight",))
         names = ("in_channels", "out_channels", "kernel_size")
         defaults = DEFAULTS | {"output_padding": "0"}
         call = Call("nn.ConvTranspose2d", tuple(args), names, defaults)

@@ -77,9 +77,10 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
         yield Diagnostic("no-layers", "nothing comes before the softmax", ("layers",))
     last = nodes[-1]
     if len(last.shape) != 1:
+        what = "tokens" if len(last.shape) == 2 else "maps"
         yield Diagnostic(
             "no-classes",
-            f"the network ends in maps {last.shape}, not in one score per class",
+            f"the network ends in {what} {last.shape}, not in one score per class",
             ("layers", last.name),
             help="end it with flatten, linear and softmax layers"
             if volume(last.shape[1:]) > 1

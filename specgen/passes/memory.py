@@ -1,9 +1,10 @@
 """The memory that each device needs, known before it runs.
 
 Counted for torch on a CPU, and compared with it byte for byte in a test: in float32, or
-with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
-images on the device they come from, buffers that exist only while gradients are
-computed, and what libraries take for themselves.
+with autocast to bfloat16, which keeps a copy of each weight in that type. Images count
+on each device that reads them, for as long as `forward` or the backward pass holds
+them. Not counted: those that the caller keeps longer, buffers that exist only while
+gradients are computed, and what libraries take for themselves.
 """
 
 from __future__ import annotations
@@ -90,8 +91,10 @@ def plan(placed: PlacedGraph, *, half: bool = False) -> Mapping[str, Memory]:
             parameters[share.device][name] += sum(map(volume, shapes.values()))
             saved = share.applied.form.saved
             narrow = half and share.op.autocast == "bfloat16"
-            if narrow and (learns or saved.weight):
-                once[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+            for leaf, shape in shapes.items():
+                kept = leaf.endswith("weight") and (learns or leaf in saved.weights)
+                if narrow and kept:
+                    once[share.device][name] += BFLOAT16 * volume(shape)
             if learns or shapes:
                 once[share.device][name] += saved.once
             for own in share.applied.tensors.values():

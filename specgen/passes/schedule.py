@@ -32,9 +32,8 @@ MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
 X = "x"
 TRUNK = ""
 # What a variable would hide.
-TAKEN = frozenset(
-    {X, *LETTERS, "self", "F", "nn", "torch", "gather", "exchange", *dir(builtins)}
-)
+WORDS = ("self", "F", "nn", "torch", "gather", "exchange", "prepend")
+TAKEN = frozenset({X, *LETTERS, *WORDS, *dir(builtins)})
 
 
 @lru_cache(maxsize=1)  # the plan and the backends ask for that of the same network

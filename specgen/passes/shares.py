@@ -43,7 +43,7 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
     """
     channels = node.shape[0]
     if channels % len(on):
-        what = "channels" if len(node.shape) == 3 else "features"
+        what = ("features", "tokens", "channels")[min(len(node.shape), 3) - 1]
         raise Refusal(
             "cannot-split",
             f"{channels} {what} cannot be shared equally by {len(on)} devices",

@@ -150,6 +150,8 @@ def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
     if first is None or PIXELS / spec.data.std < LARGE:
         return
     assert isinstance(first.op, Weighted)
+    if not first.op.spec_init:
+        return
     rules = DEFAULT_START | spec.init.given() | first.op.init.given()
     rule = name(rules["weight"])
     if rule in GAINS:
