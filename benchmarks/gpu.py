@@ -5,7 +5,8 @@
 
 It runs what is in generated/: build first. Checks come first (see gpu_checks.py), then
 images per second of a training step, with the same optimizer, labels and precision for
-all networks. Memory is compared with the plan only where specgen can be imported.
+all networks. It needs torch, numpy, pillow, tqdm, safetensors and matplotlib; specgen
+need not be there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gpu_checks as checks
+import gpu_profile
 import torch
 from common import GENERATED, alexnet, generated, torchvision_layers
 from torch import Tensor, nn
@@ -132,6 +134,16 @@ class Bench:
             times.append((time.perf_counter() - began) / repeat)
         return median(times)
 
+    def launching(self, step: Step) -> float:
+        """Return how long Python takes to launch a step that follows no other."""
+        times = []
+        for _ in range(5):
+            settle()
+            began = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - began)
+        return median(times)
+
 
 def channels_last(net: nn.Module) -> nn.Module:
     """Lay out the weights of a network as NHWC too."""
@@ -159,7 +171,7 @@ def correctness(bench: Bench) -> Iterator[checks.Finding]:
     count = bench.batches[0]
     yield checks.run(
         "memory is as planned but for named parts",
-        lambda: checks.memory_plan(gpu, count),
+        lambda: checks.memory_plan(bench.folders[bench.stem], gpu),
     )
     yield checks.run(
         "a step never waits for the device",
@@ -256,6 +268,32 @@ def speed(bench: Bench) -> Iterator[str]:
         yield "\nThere is one GPU: both towers ran on it, one after the other."
 
 
+def causes(bench: Bench) -> Iterator[str]:
+    """Yield what explains the figures: bytes, launches, and the longest operations."""
+    size = bench.data.HEIGHT, bench.data.WIDTH
+    moved = {
+        name: gpu_profile.traffic(net, size, bench.batches[-1])
+        for name, (net, _) in bench.networks().items()
+        if name in (BOTH, WITHOUT, OURS)
+    }
+    yield gpu_profile.compared(moved, BOTH)
+    for count in bench.batches:
+        net, nhwc = bench.networks()[OURS]
+        step = bench.step(net.to(bench.gpu), True, nhwc, count)
+        taken, launched = bench.seconds(step), bench.launching(step)
+        yield (
+            f"\nA step of {OURS} with {count} images, in bfloat16, takes "
+            f"{taken * 1e3:.2f} ms; Python takes {launched * 1e3:.2f} ms to launch it. "
+            "CUDA graphs save time only where that is as long as the step."
+        )
+    steps = {
+        name: bench.step(net.to(bench.gpu), True, nhwc, bench.batches[-1])
+        for name, (net, nhwc) in bench.networks().items()
+        if name in moved
+    }
+    yield from gpu_profile.operations(steps, gpu=not bench.dry)
+
+
 def target(at: str, whose: str, ratio: float, least: float) -> str:
     """Return whether a network, or its norms, are fast enough, as an item of a list."""
     met = "met" if ratio >= least else "**not met**"
@@ -318,6 +356,8 @@ def report(bench: Bench) -> Iterator[str]:
     yield "\n## Fast?\n"
     bench.devices.set_up()
     yield from speed(bench)
+    yield "\n## Why?\n"
+    yield from causes(bench)
     yield "\n## Waiting for data\n"
     yield from waiting(bench)
 

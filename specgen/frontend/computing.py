@@ -95,8 +95,8 @@ def _evaluate(expression: Expression, path: Path, names: Names) -> Value:
         found = expression.evaluate(names)
         return float(f"{found:.{DIGITS}g}") if isinstance(found, float) else found
     except ExpressionError as error:
-        found = Diagnostic("bad-expression", str(error), path, help=error.help)
-        raise Unknown(found) from None
+        problem = Diagnostic("bad-expression", str(error), path, help=error.help)
+        raise Unknown(problem) from None
 
 
 def compute_as(
