@@ -36,6 +36,8 @@ class Item:
 
     def needs(self) -> dict[str, None]:
         """What its moves read, and what it reads besides."""
+        if not self.moves:
+            return self.reads
         moved = self.moved
         found = {piece.value: None for _, move in self.moves for piece in move.pieces}
         found |= self.reads
