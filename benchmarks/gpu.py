@@ -350,11 +350,11 @@ def report(bench: Bench) -> Iterator[str]:
     cudnn: Any = torch.backends.cudnn
     found = f"{name}; {len(bench.gpus)} device(s); {versions}, cuDNN {cudnn.version()}"
     yield f"{found}; {date.today()}."
+    bench.devices.set_up()  # as train.py does
     yield "\n## Right?\n\n| check | passed | found |\n|---|---|---|"
     for finding in correctness(bench):
         yield finding.row()
     yield "\n## Fast?\n"
-    bench.devices.set_up()
     yield from speed(bench)
     yield "\n## Why?\n"
     yield from causes(bench)

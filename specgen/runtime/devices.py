@@ -145,4 +145,8 @@ def compile_network(net: nn.Module) -> nn.Module:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"--compile does not work here: {reason}") from None
+    # Several processes would compile the network in parts, to average the gradients of
+    # one part during the next. Not all versions of torch can do that with norms.
+    config: Any = torch._dynamo.config
+    config.optimize_ddp = False
     return Compiled(net)
