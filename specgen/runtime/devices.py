@@ -138,8 +138,14 @@ class Compiled(nn.Module):
 
 
 def compile_network(net: nn.Module) -> nn.Module:
-    """Return the network compiled. Raises UserError if that is not possible."""
+    """Return the network compiled. Raises UserError if that is not possible.
+
+    On a CPU, with torch 2.13, a step of AlexNet took 2% less, of ResNet-18 4% more, and
+    of alexnet_mini 27% more.
+    """
     device = next(net.parameters()).device
+    if device.type == "cpu":
+        print("compiling: this takes minutes, and on a CPU, steps are seldom faster")
     try:  # something small first: the network would fail late, with a long message
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except RuntimeError as error:

@@ -30,7 +30,7 @@ OWN = {"data", "devices", "output", "workers"}  # what may differ between proces
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network with torch.compile, which takes a minute [no]",
+    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
