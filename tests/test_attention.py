@@ -130,7 +130,7 @@ layers:
         ),
         (
             "select, index: 4",
-            "there is no token 4 of 4; they count from 0",
+            "there is no token 4: the last one is 3",
             "index",
             None,
         ),

@@ -316,15 +316,14 @@ def need_tokens(op: str, x: Shape) -> None:
         )
 
 
-def need_maps(op: str, x: Shape) -> None:
-    """Refuse anything but (channels, height, width)."""
+def need_maps(op: str, x: Shape, help: str = "make maps with a reshape") -> None:
+    """Refuse anything but (channels, height, width); `help` is for all but features."""
     if len(x) != 3:
-        flat, other = "place it before the flatten layer", "make maps with a reshape"
         raise Refusal(
             "shape-mismatch",
             f"{op} needs maps (channels, height, width), but its input is {x}",
             "op",
-            help=flat if len(x) == 1 else other,
+            help="place it before the flatten layer" if len(x) == 1 else help,
         )
 
 

@@ -113,7 +113,7 @@ class Chunk(Op):
         if self.index >= self.chunks:
             yield Diagnostic(
                 "out-of-range",
-                f"there is no part {self.index} of {self.chunks}; they count from 0",
+                f"there is no part {self.index}: the last one is {self.chunks - 1}",
                 ("index",),
             )
 
@@ -153,7 +153,7 @@ class Select(Op):
         if self.index >= x[0]:
             yield Diagnostic(
                 "out-of-range",
-                f"there is no token {self.index} of {x[0]}; they count from 0",
+                f"there is no token {self.index}: the last one is {x[0] - 1}",
                 ("index",),
             )
 

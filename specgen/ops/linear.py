@@ -123,7 +123,9 @@ class Flatten(Op):
     op: Literal["flatten"]
 
     def output(self, x: Shape) -> Shape:
-        need_maps(self.op, x)
+        need_maps(
+            self.op, x, "{op: reshape, shape: [-1]} also makes features of tokens"
+        )
         return (volume(x),)
 
     def part(self, share: range, x: Shape) -> Part:

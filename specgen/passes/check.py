@@ -77,14 +77,16 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
         yield Diagnostic("no-layers", "nothing comes before the softmax", ("layers",))
     last = nodes[-1]
     if len(last.shape) != 1:
-        what = "tokens" if len(last.shape) == 2 else "maps"
+        kinds = {2: ("tokens", "select"), 3: ("maps", "flatten")}
+        what, first = kinds.get(len(last.shape), ("values", "reshape"))
+        scores = first == "flatten" and volume(last.shape[1:]) == 1
         yield Diagnostic(
             "no-classes",
             f"the network ends in {what} {last.shape}, not in one score per class",
             ("layers", last.name),
-            help="end it with flatten, linear and softmax layers"
-            if volume(last.shape[1:]) > 1
-            else f"insert {{op: flatten}} after it: it has {last.shape[0]} scores",
+            help=f"insert {{op: flatten}} after it: it has {last.shape[0]} scores"
+            if scores
+            else f"end it with {first}, linear and softmax layers",
         )
     if last.shape == (1,):
         made = next((n for n in reversed(nodes) if isinstance(n.op, Weighted)), last)
