@@ -222,13 +222,13 @@ def _traffic(plan: Plan, *, details: bool) -> str:
     note = f"The images are on {plan.devices[0].name} at first."
     if not details:
         note += (
-            " Forward pass, in float32; the backward pass moves as much again, but for"
-            " the images."
+            " Forward pass, in float32; the backward pass moves as much again, except"
+            " for the images."
         )
     elif plan.training.half:
         note += (
-            " Per image: forward, in float32; per step: both ways, all but the images"
-            " in bfloat16."
+            " Per image: forward, in float32; per step: both ways, in bfloat16 except"
+            " for the images."
         )
     else:
         note += " In float32. Per image: forward; per step: forward and backward."
