@@ -26,8 +26,8 @@ class Drawn:
 class Frame:
     """Entries of a network, a block or a group, which are added one by one.
 
-    `block` has the params that the block around has so far; None at the top. What
-    `around` an optional group it reads may still need another reader.
+    `block` has the params that the block around has so far; None at the top. If
+    the group is optional, what it reads in the frame `around` needs another reader.
     """
 
     def __init__(
