@@ -57,7 +57,7 @@ def tags(annotation: Any) -> list[str]:
     return found
 
 
-def labelled(union: Any, label: Key) -> Any:
+def labeled(union: Any, label: Key) -> Any:
     """Return the member of a union that Pydantic calls by this label."""
     names = {_name(member): member for member in members(union)}
     fitting = [name for name in names if name in str(label)]

@@ -352,7 +352,7 @@ class Network:
         self._problems.add(*unknown.problems)
         self._wired = False
         self.layers.add(it.name, None, it.reads)
-        return UNKNOWN if it.name == INPUT else it.name
+        return UNKNOWN if it.name == INPUT else it.name  # INPUT means the image
 
     def _sources(
         self, entry: Entry, frame: Frame, full: str, before: str

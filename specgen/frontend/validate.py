@@ -32,7 +32,7 @@ from specgen.frontend.annotations import (
     Key,
     element,
     fields,
-    labelled,
+    labeled,
     members,
     plain,
     tagged,
@@ -250,7 +250,7 @@ def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
     for error in advanced:
         if error.rest:
             label, rest = error.rest[0], error.rest[1:]
-            inner = replace(error, rest=rest, type=labelled(error.type, label))
+            inner = replace(error, rest=rest, type=labeled(error.type, label))
             unions.setdefault(error.path, {}).setdefault(label, []).append(inner)
         elif error.kind != "missing" or error.path not in meant:
             found.append(_diagnostic(error))

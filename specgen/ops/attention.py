@@ -77,15 +77,22 @@ class MultiHeadAttention(Weighted):
         return x
 
     def tensors(self, x: Shape) -> dict[str, Owned]:
-        size, found = x[-1], {}
-        usual = ("xavier_uniform", "uniform")
-        for (weight, bias), rows, rule in zip((IN, OUT), (3, 1), usual, strict=True):
-            shape = (rows * size, size)
-            rules: dict[str, Rule] = {"weight": rule, "bias": 0}
-            rules |= self.init.given()
-            found[weight] = Owned(shape, Start(rules["weight"], fans(shape)))
-            if self.bias:
-                found[bias] = Owned(shape[:1], Start(rules["bias"], fans(shape)))
+        size = x[-1]
+        return {
+            **self._matrix(IN, (3 * size, size), "xavier_uniform"),
+            **self._matrix(OUT, (size, size), "uniform"),
+        }
+
+    def _matrix(
+        self, leaves: tuple[str, str], shape: Shape, usual: Rule
+    ) -> dict[str, Owned]:
+        """A matrix and perhaps its bias; PyTorch starts the matrix by `usual`."""
+        weight, bias = leaves
+        rules: dict[str, Rule] = {"weight": usual, "bias": 0}
+        rules |= self.init.given()
+        found = {weight: Owned(shape, Start(rules["weight"], fans(shape)))}
+        if self.bias:
+            found[bias] = Owned(shape[:1], Start(rules["bias"], fans(shape)))
         return found
 
     def macs(self, x: Shape) -> int:
