@@ -1,8 +1,10 @@
 """Read images from packed shards and JPEG files: images per second, with one worker.
 
 Both take turns, in one run, on the ImageNet samples in the folder SPECGEN_TEST_DATA.
-The ratio is the median over rounds; the goal is at least 5. The last column is what one
-thread augments per second.
+The ratio is the median over rounds; the goal is at least 5. Then comes what one thread
+augments per second. The last column is how many times longer small operations take, one
+after another like the launches of a training step, while packed images are read: what
+readers cost the thread that trains. It says nothing unless cores are free.
 
     SPECGEN_TEST_DATA=... python benchmarks/data.py --rounds 5
 """
@@ -45,6 +47,21 @@ def read(split: Any, times: int = 1) -> int:
     return sum(len(batch.images) for batch in loading.Loader(split, todo, workers=1))
 
 
+def launches(split: Any) -> float:
+    """Return how many times longer small operations take while others read."""
+    x = torch.ones(4096)  # two microseconds each, in which other threads may run
+
+    def launch() -> float:
+        start = time.perf_counter()
+        for _ in range(5_000):
+            torch.add(x, x)
+        return time.perf_counter() - start
+
+    todo = dataset.batches(len(split), BATCH_SIZE, seed=0) * 10
+    loader = loading.Loader(split, todo, workers=1)
+    return median(launch() for _ in loader) / median(launch() for _ in range(20))
+
+
 def rate(work: Callable[[], int]) -> float:
     """Return images per second."""
     start = time.perf_counter()
@@ -74,19 +91,21 @@ def main() -> None:
                 data.augment(batch.images, statistics, draws)
             return 4 * BATCH_SIZE
 
-        print("images/s  JPEG files  packed shards  ratio  augmentation")
+        print("images/s  JPEG files  packed shards  ratio  augmentation  launches")
         results = []
         for _ in range(rounds):
             slow, fast = rate(lambda: read(files)), rate(lambda: read(shards, 10))
-            results.append((slow, fast, fast / slow, rate(augment)))
+            figures = slow, fast, fast / slow, rate(augment), launches(shards)
+            results.append(figures)
             print_row("", results[-1])
         print_row("median", tuple(map(median, zip(*results, strict=True))))
 
 
 def print_row(title: str, figures: tuple[float, ...]) -> None:
     """Print one line of the table."""
-    slow, fast, ratio, augmented = figures
-    print(f"{title:8}  {slow:10.0f}  {fast:13.0f}  {ratio:5.1f}  {augmented:12.0f}")
+    slow, fast, ratio, augmented, longer = figures
+    row = f"{title:8}  {slow:10.0f}  {fast:13.0f}  {ratio:5.1f}  {augmented:12.0f}"
+    print(f"{row}  {longer:8.2f}")
 
 
 if __name__ == "__main__":

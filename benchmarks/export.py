@@ -12,7 +12,6 @@ which do not spin): on a shared machine they vary less.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import subprocess
 import sys
@@ -25,13 +24,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime as ort
-import safetensors.torch
 import torch
 from common import alexnet
 from torch import Tensor, nn
 
 from specgen import runtime_files
 from specgen.compiler import compile_file, render
+from specgen.runtime import checkpoint
 
 SPEC = Path(__file__).parent.parent / "specs" / "alexnet.yaml"
 NET = "alexnet"
@@ -76,16 +75,14 @@ def export_with_specgen(weights: dict[str, Tensor], path: Path) -> None:
         (path.parent / name).mkdir()
         for file, content in files.items():
             (path.parent / name / file).write_bytes(content)
-    names = [name for node in program.graph.nodes for name in node.parameters()]
+    names = [name for node in program.graph.nodes for name in node.parameters]
     tensors = dict(zip(names, weights.values(), strict=True))
-    checkpoint = path.with_suffix(".safetensors")
-    safetensors.torch.save_file(
-        tensors | {"data.mean": torch.zeros(3, 256, 256)},
-        checkpoint,
-        {"run": json.dumps({"classes": [], "data": {}})},
-    )
+    tensors["data.mean"] = torch.zeros(3, 256, 256)
+    run = checkpoint.Run(recipe={}, data={}, classes=[], bad={}, images=0)
+    saved = path.with_suffix(".safetensors")
+    checkpoint.save(saved, tensors, run)
     script = path.parent / NET / "export.py"
-    subprocess.run([sys.executable, str(script), str(checkpoint)], check=True)
+    subprocess.run([sys.executable, str(script), str(saved)], check=True)
 
 
 def session(path: Path, threads: int) -> ort.InferenceSession:

@@ -24,12 +24,13 @@ import torch
 import torch.nn.functional as F
 
 from specgen.backends.forward import Forward
-from specgen.compiler import Program, compile_source, render
+from specgen.compiler import Program, compile_read, render
 from specgen.diagnostics import Problems
 from specgen.graph import Assignment
 from specgen.passes import memory
 from specgen.passes.placement import place
-from specgen.source import Source, parse
+from specgen.passes.schedule import schedule
+from specgen.source import parse
 
 GENERATED = Path(__file__).parent.parent / "generated"
 SIZES = ((125, 8), (250, 8), (500, 8), (1000, 8), (1000, 4), (1000, 2), (1000, 1))
@@ -72,19 +73,12 @@ def chain(layers: int, devices: int, groups: int) -> Program:
             "layers": {"conv0..flat": "split", "fc..prob": "gpu0"},
         },
     }
-    return compiled(parse(json.dumps(data).encode(), "chain.yaml"))
-
-
-def compiled(source: Source) -> Program:
-    """Compile what is sound."""
-    program = compile_source(source, "chain", Problems())
-    assert program is not None
-    return program
+    return compile_read(parse(json.dumps(data).encode(), "chain.yaml"), "chain")
 
 
 def build(program: Program) -> None:
     """Compile again and generate every file, without reading the spec."""
-    render(compiled(program.source))
+    render(compile_read(program.source, "chain"))
 
 
 def where(program: Program) -> Assignment:
@@ -118,7 +112,7 @@ def compiling(rounds: int) -> None:
             works: tuple[Callable[[], object], ...] = (
                 partial(place, program.graph, where(program), Problems()),
                 partial(memory.plan, program.placed),
-                partial(Forward, program.placed),
+                partial(Forward, program.placed, schedule(program.placed)),
                 partial(build, program),
             )
             print(f"{reads:12}{layers:6}{devices:9}", end="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from specgen.diagnostics import (
@@ -28,7 +29,7 @@ from specgen.source import Source
 from specgen.spec import Spec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A compiled spec. `stem` names its folder and its ONNX graph.
 
@@ -42,7 +43,7 @@ class Program:
     placed: PlacedGraph
     places: Mapping[str, Place] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is legal but probably not intended, each with its place."""
         found = Problems(self.places)
@@ -102,18 +103,10 @@ def compile_read(source: Source, stem: str) -> Program:
     draft, placed = _compile(source, problems)
     if problems or source.problems:
         raise Unfinished(located(source, problems), draft, placed)
-    return _program(stem, source, draft, placed, problems)
-
-
-def compile_source(source: Source, stem: str, problems: Problems) -> Program | None:
-    """Compile what was read.
-
-    Errors are added to `problems`; there is a program only if there are none.
-    """
-    draft, placed = _compile(source, problems)
-    if problems or source.problems:
-        return None
-    return _program(stem, source, draft, placed, problems)
+    assert draft, "what is unknown has been reported"
+    assert draft.graph, "what is unknown has been reported"
+    assert placed, "what is unknown has been reported"
+    return Program(stem, draft.spec(), source, draft.graph, placed, problems.places)
 
 
 def _compile(
@@ -142,19 +135,6 @@ def _compile(
     except TooManyProblems:
         return None, None
     return draft, placed if draft.network else None
-
-
-def _program(
-    stem: str,
-    source: Source,
-    draft: Draft | None,
-    placed: PlacedGraph | None,
-    problems: Problems,
-) -> Program:
-    assert draft, "what is unknown has been reported"
-    assert draft.graph, "what is unknown has been reported"
-    assert placed, "what is unknown has been reported"
-    return Program(stem, draft.spec(), source, draft.graph, placed, problems.places)
 
 
 def render(program: Program, *, onnx_devices: bool = False) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from typing import NamedTuple
 
 from specgen.paint import BLUE, BOLD, CYAN, RED, YELLOW, Paint, plain
 
@@ -24,8 +25,7 @@ LIMITS = "specgen explain limits"
 LIMIT_HELP = f"this is a limit of specgen: see {LIMITS}"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of one source line: ``line`` and ``column`` count from 1.
 
     ``column`` and ``length`` are in characters; ``text`` is the whole line.

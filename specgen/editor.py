@@ -73,9 +73,8 @@ def json_schema() -> Schema:
     for name in ("Group", "Block"):
         definitions[name]["properties"][GROUP] |= LAYERS
         definitions[name].pop("required", None)
-    wiring = _wiring()
     for definition in (*ops, definitions["Group"], definitions["Use"]):
-        definition["properties"] |= wiring
+        definition["properties"] |= _wiring()
     sections["extends"] = {
         "type": "string",
         "description": "the spec that this one changes, relative to this file",
@@ -115,6 +114,8 @@ def _wiring() -> Schema:
 def _allow_expressions(schemas: Iterable[Schema], definitions: Schema) -> None:
     """Let fields, wherever they are, be expressions; `op` has its own place."""
     done: set[str] = set()
+    wiring = Wiring.model_fields.items()
+    without = {"op", *(field.alias or name for name, field in wiring)}
     waiting = list(schemas)
     while waiting:
         schema = waiting.pop()
@@ -123,17 +124,13 @@ def _allow_expressions(schemas: Iterable[Schema], definitions: Schema) -> None:
             done.add(name)
             waiting.append(definitions[name])
         if "items" in schema:
-            waiting.append(schema["items"])
             schema["items"] = _or_expression(schema["items"])
+            waiting.append(schema["items"]["else"])
         fields = schema.get("properties", {})
         for name, field in fields.items():
-            if (
-                name != "op"
-                and name not in Wiring.model_fields
-                and "const" not in field
-            ):
-                waiting.append(field)
+            if name not in without and "const" not in field:
                 fields[name] = _or_expression(field)
+                waiting.append(fields[name]["else"])
 
 
 def _or_expression(schema: Schema) -> Schema:

@@ -7,34 +7,47 @@ leave out the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from specgen.ops.base import Op, Owned, Shape, TorchForm
+from specgen.ops.applied import Applied
+from specgen.ops.base import Op, Owned, Shape
 
 INPUT = "input"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
-    """One layer: its op, its inputs and their shapes.
+    """One layer: its op, applied to inputs of known shapes.
 
     Its name is a path: the layer `conv1` in the scope `layer1.0` is `layer1.0.conv1`.
-    What its op says of these shapes is asked many times, and computed once.
     """
 
     name: str
-    op: Op
+    applied: Applied
     inputs: tuple[str, ...]
-    input_shapes: tuple[Shape, ...]
-    shape: Shape
     comments: tuple[str, ...] = ()
+
+    @property
+    def op(self) -> Op:
+        """Its op; `applied` has what the op says of the layer's inputs."""
+        return self.applied.op
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the inputs."""
+        return self.applied.input_shapes
 
     @property
     def x(self) -> Shape:
         """Shape of the first input."""
-        return self.input_shapes[0]
+        return self.applied.input_shapes[0]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the output."""
+        return self.applied.output
 
     @property
     def scope(self) -> str:
@@ -46,31 +59,16 @@ class Node:
         """The last part of its name."""
         return self.name.rpartition(".")[2]
 
-    def least_images(self) -> int:
-        """The fewest images of which it can take statistics; 0 if it takes none."""
-        return self.op.least_images(*self.input_shapes)
-
-    @cached_property
-    def form(self) -> TorchForm:
-        """How it appears in `model.py` where it is on one device."""
-        return self.op.torch(*self.input_shapes)
-
-    def tensors(self) -> Mapping[str, Owned]:
+    @property
+    def tensors(self) -> dict[str, Owned]:
         """Whole tensors by state_dict key, e.g. `conv1.weight`."""
-        return self._tensors
-
-    def parameters(self) -> Mapping[str, Shape]:
-        """Shapes of the tensors that are learned, by state_dict key."""
-        return self._parameters
-
-    @cached_property
-    def _tensors(self) -> dict[str, Owned]:
-        leaves = self.op.tensors(*self.input_shapes)
+        leaves = self.applied.tensors
         return {tensor_name(self.name, leaf): own for leaf, own in leaves.items()}
 
-    @cached_property
-    def _parameters(self) -> dict[str, Shape]:
-        return {name: own.shape for name, own in self._tensors.items() if own.learned}
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Shapes of the tensors that are learned, by state_dict key."""
+        return {name: own.shape for name, own in self.tensors.items() if own.learned}
 
 
 def state_order(names: Iterable[str]) -> list[str]:
@@ -150,10 +148,12 @@ class Graph:
             for name, shape in zip(node.inputs, node.input_shapes, strict=True):
                 assert name in shapes or name not in names, f"{name} comes too late"
                 assert shapes.get(name, shape) == shape, f"{name} has another shape"
-            assert node.scope in paths, f"{node.name} is in no scope"
-            left |= {path for path in around(here) if path not in around(node.scope)}
-            assert left.isdisjoint(around(node.scope)), f"{node.scope} is interrupted"
-            here = node.scope
+            if node.scope != here:
+                assert node.scope in paths, f"{node.name} is in no scope"
+                inside = around(node.scope)
+                left |= {path for path in around(here) if path not in inside}
+                assert left.isdisjoint(inside), f"{node.scope} is interrupted"
+                here = node.scope
             shapes[node.name] = node.shape
 
     @property
@@ -203,7 +203,10 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Channels (or features) `span` of a value on a device; called `value` there."""
+    """Channels (or features) `span` of a value on a device; called `value` there.
+
+    The images' device is empty: they are wherever the caller of `forward` has them.
+    """
 
     value: str
     device: str
@@ -238,32 +241,31 @@ class Move:
         return f"{self.name}@{self.device} = move({parts})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Share:
     """What one device computes of a layer: channels `span` of its output."""
 
     name: str
     device: str
-    op: Op
+    applied: Applied
     inputs: tuple[str, ...]
-    input_shapes: tuple[Shape, ...]
     shape: Shape
     span: range
 
     @property
+    def op(self) -> Op:
+        """Its op: the layer's, with fewer channels."""
+        return self.applied.op
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the inputs."""
+        return self.applied.input_shapes
+
+    @property
     def x(self) -> Shape:
         """Shape of the first input."""
-        return self.input_shapes[0]
-
-    @cached_property
-    def form(self) -> TorchForm:
-        """How it appears in `model.py`."""
-        return self.op.torch(*self.input_shapes)
-
-    @cached_property
-    def tensors(self) -> Mapping[str, Owned]:
-        """Its part of the layer's tensors, by leaf name."""
-        return self.op.tensors(*self.input_shapes)
+        return self.applied.input_shapes[0]
 
     def __str__(self) -> str:
         read = ", ".join(self.inputs)
@@ -279,28 +281,49 @@ class Placed:
     shares: tuple[Share, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlacedGraph:
-    """The network as devices run it."""
+    """The network as devices run it. What is known of all of it is computed once."""
 
-    graph: Graph
+    # A cached function hashes its argument at every call, and thousands of layers take
+    # long to hash.
+    graph: Graph = field(hash=False)
     devices: tuple[str, ...]
-    layers: tuple[Placed, ...]
+    layers: tuple[Placed, ...] = field(hash=False)
+
+    def source(self, piece: Piece) -> str:
+        """The device that a piece comes from.
+
+        Images may come from anywhere. The generated scripts prepare them on the first
+        device, and so they are counted from there.
+        """
+        return piece.device or self.devices[0]
 
     def shares(self) -> Iterator[Share]:
         """Every share, in execution order."""
         for layer in self.layers:
             yield from layer.shares
 
-    def wholes(self) -> dict[str, str]:
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shape of each share, and of what each move brings."""
+        found: dict[str, Shape] = {}
+        for layer in self.layers:
+            found.update((move.name, move.shape) for move in layer.moves)
+            found.update((share.name, share.shape) for share in layer.shares)
+        return found
+
+    @cached_property
+    def wholes(self) -> Mapping[str, str]:
         """The value that each share and each move is a part or a copy of."""
         found = {INPUT: INPUT}
         for layer in self.layers:
-            found |= {move.name: move.value for move in layer.moves}
-            found |= {share.name: layer.node.name for share in layer.shares}
+            found.update((move.name, move.value) for move in layer.moves)
+            found.update((share.name, layer.node.name) for share in layer.shares)
         return found
 
-    def learning(self) -> set[str]:
+    @cached_property
+    def learning(self) -> Set[str]:
         """The shares and moves that depend on parameters: gradients come back to them.
 
         One share of a concat may read only the image while another does not.
@@ -311,11 +334,12 @@ class PlacedGraph:
                 if not found.isdisjoint(piece.value for piece in move.pieces):
                     found.add(move.name)
             for share in layer.shares:
-                if layer.node.parameters() or not found.isdisjoint(share.inputs):
+                if layer.node.applied.parameters or not found.isdisjoint(share.inputs):
                     found.add(share.name)
         return found
 
-    def narrow(self) -> set[str]:
+    @cached_property
+    def narrow(self) -> Set[str]:
         """The shares and moves that autocast computes in half precision.
 
         Matrix products compute in it; what reads only such values keeps it.

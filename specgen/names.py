@@ -38,6 +38,8 @@ to_empty train training type xpu zero_grad
 MODULE_ATTRIBUTES = frozenset(MODULE_WORDS.split())
 # Those that only torch.nn.Sequential has: no item of one can have such a name.
 SEQUENTIAL_ATTRIBUTES = frozenset({"append", "extend", "insert", "pop"})
+# Those that only torch.nn.ModuleDict has: a list with numbers and names may be one.
+DICT_ATTRIBUTES = frozenset({"clear", "items", "keys", "pop", "update", "values"})
 
 # Prefixes of tensors in a checkpoint that are not weights: `data.mean`. A test compares
 # them with the code that writes and reads them, which may not import specgen.
@@ -45,10 +47,10 @@ CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
-AXES Any Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping OTHER_STARTS
-OUTPUTS OrderedDict SHARES START Self Sequence SpatialResponseNorm StochasticDepth
-SyncBatchNorm2d Tensor annotations cache cut_shares distributed exchange gather
-join_shares layer_scale nn once_differentiable torch
+AXES Any CONSTANT Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping
+NORMAL OUTPUTS OrderedDict SHARES Self SelfAttention Sequence SpatialResponseNorm
+StochasticDepth SyncBatchNorm2d TRUNC_NORMAL Tensor UNIFORM annotations cache cut_shares
+distributed exchange gather join_shares nn once_differentiable parameter prepend torch
 """
 GLOBALS = frozenset(GLOBAL_WORDS.split())
 
@@ -65,6 +67,13 @@ def part_problem(name: str) -> str | None:
     if name in MODULE_ATTRIBUTES:
         return f"{name!r} is already an attribute of torch modules"
     return identifier_problem(name)
+
+
+def item_problem(name: str) -> str | None:
+    """Why `name` cannot be that of an item of a list, or None."""
+    if name in DICT_ATTRIBUTES:
+        return f"{name!r} is already an attribute of torch.nn.ModuleDict"
+    return part_problem(name)
 
 
 def class_problem(name: str) -> str | None:

@@ -166,7 +166,7 @@ summary: A variant of {base.name}
 def _changes(program: Program, wanted: Wanted) -> Iterator[tuple[Key, int]]:
     """Yield the changes to a spec, by path."""
     spec = program.spec
-    last = [node for node in program.graph.nodes if node.parameters()][-1]
+    last = [node for node in program.graph.nodes if node.parameters][-1]
     if wanted.classes is not None and wanted.classes != last.shape[0]:
         fields = type(last.op).model_fields
         size = "out_features" if "out_features" in fields else "out_channels"

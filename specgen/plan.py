@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from specgen.graph import INPUT, Node, Placed, PlacedGraph
-from specgen.ops.base import Shape, Window, volume
+from specgen.ops.base import Shape, Window
 from specgen.passes import cost, memory
 from specgen.schema import readable
 from specgen.spec import Spec
@@ -99,7 +99,8 @@ class Transfer:
         before: the layer that reads it.
         source: the device it comes from; `from` in JSON.
         target: the device it goes to; `to` in JSON.
-        bytes_per_image: forward, in float32. The input image is not counted.
+        values: what is copied, whole or in part: outputs of layers, or `input`.
+        bytes_per_image: forward, in float32. Images are on the first device at first.
         bytes_per_step: forward and backward over `Plan.images` images, in the precision
             of the recipe.
     """
@@ -107,6 +108,7 @@ class Transfer:
     before: str
     source: str
     target: str
+    values: tuple[str, ...]
     bytes_per_image: int
     bytes_per_step: int
 
@@ -162,7 +164,7 @@ class Plan:
 
 def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Plan:
     """Plan a placed network, with memory and traffic for this many images at once."""
-    graph, training, wholes = placed.graph, spec.training, placed.wholes()
+    graph, training, wholes = placed.graph, spec.training, placed.wholes
     if images is None:
         images = -(-training.batch_size // training.accumulate)
     return Plan(
@@ -192,18 +194,18 @@ def plan_layer(
     node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
 ) -> LayerPlan:
     """Plan one layer by itself; the devices in `local` read what they hold."""
-    tensors = node.tensors()
+    tensors = node.tensors
     return LayerPlan(
         name=node.name,
         op=node.op.op,
         inputs=node.inputs,
         input_shapes=node.input_shapes,
         output_shape=node.shape,
-        window=node.op.window(*node.input_shapes),
+        window=node.applied.window,
         groups=getattr(node.op, "groups", None),
         tensors={key: own.shape for key, own in tensors.items()},
-        parameters=sum(volume(o.shape) for o in tensors.values() if o.learned),
-        macs=node.op.macs(*node.input_shapes),
+        parameters=node.applied.parameters,
+        macs=node.applied.macs,
         devices=tuple(devices),
         local=tuple(local),
     )
@@ -249,9 +251,9 @@ def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transf
         cost.traffic(placed).items(),
         key=lambda edge: (order[edge[0][0]], rank[edge[0][1]], rank[edge[0][2]]),
     )
-    for (before, source, target), count in edges:
-        both = images * step[before, source, target]
-        yield Transfer(before, source, target, count, both)
+    values = cost.crossing(placed)
+    for edge, count in edges:
+        yield Transfer(*edge, values[edge], count, images * step[edge])
 
 
 def images(plan: Plan) -> str:

@@ -40,12 +40,18 @@ def ranges(some: Sequence[str], order: Sequence[str], least: int = 3) -> list[st
 
 
 def aligned(rows: Sequence[Row], sides: str) -> str:
-    """Columns two spaces apart, each to its side (< or >); None is a rule."""
-    cells = [row for row in rows if row]
+    """Columns two spaces apart, each to its side (< or >); None is a rule.
+
+    A row of one cell is a line of text between the others.
+    """
+    cells = [row for row in rows if row and len(row) > 1]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
 
     def line(row: Sequence[str]) -> Iterator[str]:
+        if len(row) == 1:
+            yield row[0]
+            return
         for cell, width, side in zip(row, widths, sides, strict=True):
             yield f"{cell:{side}{width}}"
 

@@ -27,6 +27,7 @@ layers:
   norm1: {op: local_response_norm, size: 5, alpha: 0.5, k: 2, groups: 2}
   conv2: {op: conv2d, out_channels: 4, kernel_size: 3, bias: false}
   norm2: {op: local_response_norm, size: 3, alpha: 0.5, beta: 0.4}
+  norm3: {op: spatial_response_norm, size: 3, alpha: 0.5}
   flat: {op: flatten}
   fc3: {op: linear, out_features: 2}
   prob: {op: softmax}

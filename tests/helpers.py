@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from specgen import lock, runtime_files
-from specgen.compiler import Program, compile_source, render
-from specgen.diagnostics import Diagnostic, Problems, SpecError
-from specgen.frontend.validate import located
+from specgen.compiler import Program, compile_read, render
+from specgen.diagnostics import Diagnostic, SpecError
 from specgen.source import parse
 
 ROOT = Path(__file__).parent.parent
@@ -51,11 +50,7 @@ PLACEMENTS = {
 
 def compile_text(text: str, stem: str = "net") -> Program:
     """Compile a spec given as YAML text."""
-    source, problems = parse(text.encode(), f"{stem}.yaml"), Problems()
-    program = compile_source(source, stem, problems)
-    if program is None:
-        raise SpecError(located(source, problems))
-    return program
+    return compile_read(parse(text.encode(), f"{stem}.yaml"), stem)
 
 
 def compile_data(data: Mapping[str, Any], stem: str = "net") -> Program:

@@ -10,6 +10,9 @@ from helpers import ROOT
 
 PATHS = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / "tests" / "blocks.yaml"]
 SPECS = {path.name: path.read_text() for path in PATHS}
+# Networks of these are larger: fewer mutants take as long.
+ZOO = {path.name: path.read_text() for path in ROOT.glob("specs/zoo/*.yaml")}
+OF_ZOO = 1 / 16
 
 WORDS = """
 0 1 -1 2 3 7 64 1000 1048576 1048577 4294967296 9223372036854775807
@@ -139,9 +142,12 @@ def mutant(number: int) -> tuple[str, dict[str, str]]:
     draw = random.Random(number)
     name = draw.choice(sorted(SPECS))
     files = dict(SPECS)
+    if draw.random() < OF_ZOO:
+        name = draw.choice(sorted(ZOO))
+        files = {name: ZOO[name]}
     for _ in range(draw.choice([1, 1, 1, 2, 3, 6])):
         changed = name
-        if "extends: alexnet.yaml" in SPECS[name] and draw.random() < 0.5:
+        if "extends: alexnet.yaml" in files[name] and draw.random() < 0.5:
             changed = "alexnet.yaml"
         files[changed] = draw.choice(MUTATIONS)(draw, files[changed])
     return name, files

@@ -82,7 +82,7 @@ def _lists(data: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     for key, value in _items(data):
         here = (*path, key)
         if here[0] in ("layers", "blocks"):
-            if key == "layers":
+            if key == "layers" and path[-1:] != ("layers",):  # else an entry's name
                 yield here, value
             yield from _lists(value, here)
 

@@ -107,6 +107,21 @@ NORMS: list[Example] = [
     ({"op": "local_response_norm", "groups": 2} | LRN, MAPS),
     ({"op": "spatial_response_norm"} | LRN, MAPS),
 ]
+TOKENS: Shape = (5, 12)
+ATTENTION: list[Example] = [
+    ({"op": "multi_head_attention", "num_heads": 3}, TOKENS),
+    ({"op": "multi_head_attention", "num_heads": 1, "bias": False}, TOKENS),
+    ({"op": "multi_head_attention", "num_heads": 12}, (6, 12)),
+    ({"op": "multi_head_attention", "num_heads": 3, "dropout": 0.25}, TOKENS),
+    ({"op": "multi_head_attention", "num_heads": 1, "dropout": 0.5}, (2, 4)),
+    ({"op": "multi_head_attention", "num_heads": 2}, (1, 4)),
+    ({"op": "class_token"}, TOKENS),
+    ({"op": "class_token", "init": {"weight": {"trunc_normal": {"std": 0.5}}}}, (1, 4)),
+    ({"op": "position_embedding"}, TOKENS),
+    ({"op": "position_embedding", "init": {"weight": 0.5}}, (4, 3)),
+    ({"op": "select", "index": 0}, TOKENS),
+    ({"op": "select", "index": 4}, TOKENS),
+]
 FEATURE_OPS: list[Example] = [
     ({"op": "linear", "out_features": 6}, FEATURES),
     ({"op": "linear", "out_features": 7, "axis": "last"}, MAPS),
@@ -133,5 +148,6 @@ EXAMPLES = [
     *UPSAMPLING,
     *ARRANGEMENTS,
     *NORMS,
+    *ATTENTION,
     *FEATURE_OPS,
 ]

@@ -22,7 +22,7 @@ from specgen.ops.base import FLOAT32, volume
 from specgen.passes import cost
 from specgen.passes import placement as placing
 from specgen.spec import Device, Placement
-from specgen.verify.devices import CPU, Copy, Devices
+from specgen.verify.devices import Copy, Devices
 
 BATCH = 2
 
@@ -55,6 +55,7 @@ PLACEMENTS = {
     "one device": "{devices: {gpu0: {}}, layers: {conv1..prob: gpu0}}",
     "two towers": f"{{{_TWO}, layers: {{conv1..drop3: split, fc4..prob: gpu0}}}}",
     "layer ranges": f"{{{_TWO}, layers: {{conv1..pool2: gpu0, flat..prob: gpu1}}}}",
+    "images elsewhere": f"{{{_TWO}, layers: {{conv1..pool2: gpu1, flat..prob: gpu0}}}}",
     "there and back": f"""{{{_TWO}, layers:
         {{conv1..pool1: gpu0, conv2..relu3: gpu1, drop3..prob: gpu0}}}}""",
     "two, then four": f"""{{{_FOUR}, layers:
@@ -106,7 +107,7 @@ def module(text: str) -> Any:
 class Step:
     """What one training step gave; gradients and weights are whole.
 
-    `names` are the torch devices of the spec's, and of the images: "".
+    `names` are the torch devices of the spec's.
     """
 
     names: dict[str, str]
@@ -144,9 +145,8 @@ class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def bound(program: Program) -> dict[str, str]:
-    """A torch device for each of the spec's; the images come from the CPU."""
-    names = {d: f"cuda:{index}" for index, d in enumerate(program.placed.devices)}
-    return names | {"": CPU}
+    """A torch device for each of the spec's."""
+    return {d: f"cuda:{index}" for index, d in enumerate(program.placed.devices)}
 
 
 def step(
@@ -179,6 +179,7 @@ def step(
         optimizer = torch.optim.SGD(
             model.parameters(), lr=0.01, momentum=0.9, foreach=False
         )
+        images = images.to(names[program.placed.devices[0]])
         devices.copies.clear()
         logits = model(images)
         forward = devices.copies.copy()
@@ -211,11 +212,11 @@ def weights(program: Program) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(1)
     found = {}
     for node in program.graph.nodes:
-        for name, shape in node.parameters().items():
+        for name, shape in node.parameters.items():
             std = (2 / volume(shape[1:])) ** 0.5 if len(shape) > 1 else 0.25
             values = torch.randn(shape, dtype=torch.float64, generator=draw)
             found[name] = values * std
-        for name, own in node.tensors().items():
+        for name, own in node.tensors.items():
             if not own.learned:  # statistics: a mean of 0, a variance of 1, no batch
                 size = float(name.endswith("running_var"))
                 dtype = torch.float64 if own.shape else torch.int64
@@ -280,12 +281,13 @@ def planned(
     A gradient goes back only to where there is a parameter to learn.
     """
     forward, backward = [], []
-    learning = program.placed.learning()
+    learning = program.placed.learning
     for layer in program.placed.layers:
         for move in layer.moves:
             pixels = volume(move.shape[1:])
             for piece, read in zip(move.pieces, move.reads, strict=True):
-                source, target = names[piece.device], names[move.device]
+                source = names[piece.device or program.placed.devices[0]]
+                target = names[move.device]
                 count = BATCH * item * len(read) * pixels
                 if source != target:
                     forward.append(Copy(source, target, count))
@@ -307,7 +309,6 @@ def check_copies(program: Program, taken: Step, item: int = 4) -> None:
         reported[names[source], names[target]] += count
     measured: Counter[tuple[str, str]] = Counter()
     for copy in taken.forward:
-        if copy.source != CPU:
-            share = copy.bytes * FLOAT32 // (item * BATCH)
-            measured[copy.source, copy.target] += share
+        share = copy.bytes * FLOAT32 // (item * BATCH)
+        measured[copy.source, copy.target] += share
     assert measured == reported

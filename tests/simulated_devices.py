@@ -21,7 +21,8 @@ from onnx import NodeProto, helper, numpy_helper
 Array = NDArray[Any]
 Region = tuple[slice, ...]
 
-HOST = -1  # from where every device may load the images, parameters and constants
+HOST = -1  # from where every device may load parameters and constants
+IMAGES = "input"  # on the first device
 
 
 class SimulationError(Exception):
@@ -56,16 +57,16 @@ class Simulation:
         graph = model.graph
         constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
         self.shards = {
-            name: [Shard(HOST, tuple(slice(0, n) for n in array.shape), array)]
+            name: [Shard(0 if name == IMAGES else HOST, _all(array.shape), array)]
             for name, array in {**feed, **constants}.items()
         }
         self.shapes = {
             name: array.shape for name, array in {**feed, **constants}.items()
         }
-        batch = len(feed["input"])
+        batch = len(feed[IMAGES])
         for value in (*graph.value_info, *graph.output):
-            _, *dims = value.type.tensor_type.shape.dim
-            self.shapes[value.name] = (batch, *(dim.dim_value for dim in dims))
+            dims = value.type.tensor_type.shape.dim  # of the batch, it is a name
+            self.shapes[value.name] = tuple(dim.dim_value or batch for dim in dims)
         self.transfers: list[Transfer] = []
         for node in graph.node:
             self._run(node)
@@ -75,7 +76,7 @@ class Simulation:
         return self._read(tensor, self._everything(tensor), HOST, "")
 
     def _everything(self, tensor: str) -> Region:
-        return tuple(slice(0, length) for length in self.shapes[tensor])
+        return _all(self.shapes[tensor])
 
     def _run(self, node: NodeProto) -> None:
         (annotation,) = node.device_configurations
@@ -105,9 +106,9 @@ class Simulation:
                 )
                 continue
             inputs = [given[name] for name in node.input]
-            results = compute(node, inputs, len(outputs))
-            for name, array in zip(outputs, results, strict=True):
-                region = regions[name][device]
+            held = [regions[name][device] for name in outputs]
+            results = compute(node, inputs, held)
+            for name, array, region in zip(outputs, results, held, strict=True):
                 if array.shape != tuple(s.stop - s.start for s in region):
                     raise SimulationError(f"{node.name}: {name} is {array.shape}")
                 self.shards[name].append(Shard(device, region, array))
@@ -184,6 +185,10 @@ class Simulation:
         return result
 
 
+def _all(shape: Sequence[int]) -> Region:
+    return tuple(slice(0, length) for length in shape)
+
+
 def _within(part: Sequence[slice], region: Region) -> Region:
     return tuple(
         slice(p.start - r.start, p.stop - r.start)
@@ -191,20 +196,25 @@ def _within(part: Sequence[slice], region: Region) -> Region:
     )
 
 
-def compute(node: NodeProto, inputs: Sequence[Array], outputs: int) -> list[Array]:
-    """Run one node on a device's shards."""
+def compute(
+    node: NodeProto, inputs: Sequence[Array], outputs: Sequence[Region]
+) -> list[Array]:
+    """Run one node on a device's shards; its outputs are the device's regions."""
     local = NodeProto()
     local.CopyFrom(node)
     local.ClearField("device_configurations")
     local.name = ""
     local.input[:] = [f"x{index}" for index in range(len(inputs))]
-    local.output[:] = [f"y{index}" for index in range(outputs)]
+    local.output[:] = [f"y{index}" for index in range(len(outputs))]
     for attribute in local.attribute:
         if attribute.name == "group":  # this many of the groups are on this device
-            x, weight = inputs[0], inputs[1]
-            if x.shape[1] % weight.shape[1]:
+            x, weight = inputs[0], inputs[1]  # which has one group's channels on axis 1
+            transposed = node.op_type == "ConvTranspose"
+            made = outputs[0][1]
+            channels = made.stop - made.start if transposed else x.shape[1]
+            if channels % weight.shape[1]:
                 raise SimulationError(f"{node.name}: {x.shape} with {weight.shape}")
-            attribute.i = x.shape[1] // weight.shape[1]
+            attribute.i = channels // weight.shape[1]
     kinds = tuple((helper.np_dtype_to_tensor_dtype(x.dtype), x.ndim) for x in inputs)
     try:
         found: list[Array] = _session(local.SerializeToString(), kinds).run(

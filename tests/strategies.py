@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from math import lcm
 from typing import Any
 
 from helpers import compile_data
 from hypothesis import strategies as st
-from op_examples import EXAMPLES
+from op_examples import ATTENTION, EXAMPLES
 from pydantic import TypeAdapter
 
 from specgen.diagnostics import SpecError
@@ -122,6 +123,11 @@ def others(x: Shape) -> st.SearchStrategy[Data]:
     return st.sampled_from([layer for layer in found if layer["op"] != "softmax"])
 
 
+def transformers() -> st.SearchStrategy[Data]:
+    """Draw an example of an op that only transformers have."""
+    return st.sampled_from([layer for layer, _ in ATTENTION if layer["op"] != "select"])
+
+
 def fitting(x: Shape, *layers: st.SearchStrategy[Data]) -> st.SearchStrategy[Data]:
     """Draw a layer that can read x and gives something, but not too much."""
     return st.one_of(*layers).filter(
@@ -145,7 +151,15 @@ def networks(draw: st.DrawFn) -> Data:
     for _ in range(draw(st.integers(0, 3))):
         x = add(draw(fitting(x, convolutions(x))))
         x = add(draw(fitting(x, norms(x), pools(), others(x), others(x))))
-    x = add({"op": "flatten"})
+    if draw(st.booleans()):
+        x = add({"op": "flatten"})
+    else:
+        x = add({"op": "reshape", "shape": [x[0], -1]})
+        x = add({"op": "permute", "dims": [0, 2, 1]})
+        for _ in range(draw(st.integers(1, 3))):
+            x = add(draw(fitting(x, others(x), transformers())))
+        token = {"op": "select", "index": draw(st.integers(0, x[0] - 1))}
+        x = add(draw(st.sampled_from([token, {"op": "reshape", "shape": [-1]}])))
     for _ in range(draw(st.integers(0, 2))):
         x = add(draw(linears()))
         if draw(st.booleans()):
@@ -170,10 +184,10 @@ def placements(draw: st.DrawFn, data: Data, most: int = 4) -> Data:
     )
     place = draw(where)
     layers = {}
-    for name in data["layers"]:
-        if draw(st.integers(0, 2)) == 0:
+    for node in compile_data(data).graph.nodes:
+        if draw(st.integers(0, 2)) == 2:  # the fewer changes, the simpler
             place = draw(where)
-        layers[name] = place
+        layers[node.name] = place
     return _repaired(data, layers, devices[0])
 
 
@@ -186,8 +200,10 @@ def _repaired(data: Data, layers: dict[str, Place], device: str) -> Data:
     try:
         compile_data(data | {"placement": placement})
     except SpecError as error:
-        blamed = {p.path[1] for p in error.diagnostics if p.path and "layers" in p.path}
-        if not blamed:
+        # A layer in a block has its place there; messages begin with its whole name.
+        words = [re.split("[: ]", each.message)[0] for each in error.diagnostics]
+        blamed = {name for name in words if name in layers}
+        if all(layers[name] == device for name in blamed):
             raise
         kept = {k: device if k in blamed else place for k, place in layers.items()}
         return _repaired(data, kept, device)

@@ -343,7 +343,7 @@ def test_how_far_a_field_reaches(change: str, tier: Tier) -> None:
 def test_a_state_dict_begins_with_a_module_s_own_tensors(tmp_path: Path) -> None:
     norm = "norm1: {op: batch_norm2d}\n  scale1: {op: layer_scale}"
     program = compile_text(spec(norm))
-    names = [name for node in program.graph.nodes for name in node.tensors()]
+    names = [name for node in program.graph.nodes for name in node.tensors]
     net = load(program, tmp_path / "model.py").Net(["cpu"])
     assert list(net.state_dict()) == state_order(names) != names
     assert names.index("scale1") == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import compile_text
+from helpers import compile_text, refused
 
 from specgen.compiler import Program
 
@@ -252,7 +252,28 @@ def test_an_expression_anywhere_in_an_op() -> None:
     assert lines(program) == ["conv = conv2d(input) (4, 16, 16)"]
 
 
+def test_a_fraction_has_fifteen_digits() -> None:
+    """So that numbers in the generated code are as short as people write them."""
+    program = net(
+        "  a: {op: dropout, p: $(0.1 * 3)}\n  b: {op: dropout, p: $(1 / 3)}\n"
+    )
+    dropped = [node.op.model_dump()["p"] for node in program.graph.nodes[:2]]
+    assert dropped == [0.3, 0.333333333333333]
+
+
 def test_layers_that_share_a_definition_are_equal() -> None:
     program = net("  a: {layers: [{op: relu}], repeat: 3}\n")
     ops = [node.op for node in program.graph.nodes[:3]]
     assert ops[0] == ops[1] == ops[2]
+
+
+def test_what_is_wrong_in_a_block_stays_so_where_one_instance_is_changed() -> None:
+    text = f"""{HEAD}blocks:
+  conv:
+    params: {{out: 4}}
+    layers: [{{op: conv2d, out_channels: $ou', kernel_size: $out}}]
+layers:
+  x: {{block: conv, repeat: 2, "0": {{"0": {{stride: 2}}}}}}
+{END}"""
+    (found,) = refused(text)
+    assert (found.code, found.span and found.span.line) == ("bad-expression", 8)

@@ -143,6 +143,43 @@ def test_a_group_is_called_after_the_block_that_it_is_in() -> None:
     assert list(classes(code(blocks, "  a: {block: wide}\n"))) == ["Wide", "WideWide"]
 
 
+def test_a_class_of_a_group_is_not_called_like_a_block_that_has_it() -> None:
+    blocks = """\
+  unit:
+    params: {skips: false}
+    layers:
+      conv: {op: conv2d, out_channels: 4, kernel_size: 1}
+      skip:
+        when: $skips
+        layers:
+          norm: {op: batch_norm2d}
+          add: {op: add, from: [norm, input]}
+"""
+    layers = "  a: {block: unit}\n  b: {block: unit, with: {skips: true}}\n"
+    assert list(classes(code(blocks, layers))) == ["Unit", "UnitSkip", "UnitSkipGroup"]
+
+
+def test_classes_that_differ_only_in_a_list_are_called_after_a_param() -> None:
+    blocks = """\
+  unit:
+    params: {depth: 2, channels: }
+    layers:
+      inner:
+        layers:
+          - {op: conv2d, out_channels: $channels, kernel_size: 1}
+          - {op: conv2d, out_channels: $channels, kernel_size: 1, when: $(depth > 1)}
+          - {op: conv2d, out_channels: $channels, kernel_size: 1, when: $(depth > 2)}
+      add: {op: add, from: [inner, inner]}
+"""
+    layers = "".join(
+        f"  u{number}: {{block: unit, with: {{channels: {4 + number}{depth}}}}}\n"
+        for number, depth in enumerate(
+            [", depth: 1", "", ", depth: 3", "", ", depth: 1"]
+        )
+    )
+    assert list(classes(code(blocks, layers))) == ["UnitDepth1", "Unit", "UnitDepth3"]
+
+
 def test_a_long_name_of_a_block() -> None:
     name = "b" * 40
     blocks = f"""\
@@ -209,3 +246,16 @@ def test_a_group_may_read_an_item_of_a_list() -> None:
 """
     text = code("  unit: {layers: {relu: {op: relu}}}", layers)
     assert "list_0: Tensor) -> Tensor" in text
+
+
+def test_uses_with_numbered_names_are_a_loop() -> None:
+    block = "  one: {params: {p: 0.1}, layers: {drop: {op: dropout2d, p: $p}}}\n"
+    same = "  body: {block: one, repeat: 4, names: %s$(index + 1)}\n"
+    loop = '(f"cell{i}", One()) for i in range(1, 5)'
+    assert f"nn.Sequential(OrderedDict({loop}))" in code(block, same % "cell")
+    for length in (20, 25, 35):  # the loop on one line, on two, on five
+        name = length * "a"
+        long = code(block.replace("one", name), same.replace("one", name) % name)
+        assert "for i in range(1, 5)" in long
+    other = same.replace("repeat: 4", "with: {p: $(0.1 * index)}, repeat: 4")
+    assert "for i in" not in code(block, other % "cell")

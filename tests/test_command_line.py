@@ -222,11 +222,11 @@ def test_a_page_on_standard_output(
         (f"watch {MINI} --output -", "argument --output: - is not a folder"),
         (f"compare {MINI} --build -", "argument --build: - is not a folder"),
         ("sample-data -", "argument DIR: - is not a folder"),
-        ("new -", "a spec is a file like net.yaml, and not written to -"),
         ("new .yaml", "a spec is a file like net.yaml, not .yaml"),
         ("watch -", "standard input cannot be watched: give a file"),
         (f"build {MINI} --output ''", "argument --output: give the name of a folder"),
         (f"report {MINI} -o ''", "argument -o/--output: give the name of a file"),
+        ("new -", "a spec is a file like net.yaml: it cannot be written to -"),
     ],
 )
 def test_other_output_needs_a_name_that_is_not_a_dash(

@@ -22,6 +22,7 @@ from images_on_disk import (
     imported,
     make_tree,
 )
+from placed import Copies
 from pydantic import ValidationError
 
 from specgen.spec.data import Data, check
@@ -161,6 +162,19 @@ def test_augmentation_equals_that_of_single_images(
     for row in range(count):
         slow = slow_augment(images[row].numpy(), statistics, draws, row, std)
         assert out[row].numpy() == pytest.approx(slow, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["data", "plain"])
+def test_the_draws_of_a_step_are_copied_at_once(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    module = request.getfixturevalue(kind)
+    images = random_batch(3, 1).to("meta")
+    statistics = random_statistics(module, 1).to(images.device)
+    draws = module.draw(3, 1, 1)
+    with Copies() as log:
+        module.augment(images, statistics, draws)
+    assert len(log.copies) == 1
 
 
 @given(seed=st.integers(0, 2**63), step=st.integers(0, 2**63))

@@ -64,24 +64,6 @@ def test_what_torch_cannot_do_deterministically_is_an_error(
     assert not capsys.readouterr().err
 
 
-def test_gradients_travel_in_the_same_groups_after_a_restart(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[bool] = []
-
-    def wrap(net: torch.nn.Module, **options: Any) -> torch.nn.Module:
-        asked.append(options["find_unused_parameters"])
-        return net
-
-    monkeypatch.setattr(parallel, "DistributedDataParallel", wrap)
-    monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    monkeypatch.setattr(parallel, "all_gather", lambda items: items)
-    net = torch.nn.Linear(1, 1)
-    parallel.replicate(net)
-    parallel.replicate(net, deterministic=True)
-    assert asked == [False, True]
-
-
 class Cuda:
     """Stands in for torch.cuda; logs what streams do."""
 

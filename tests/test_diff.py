@@ -91,7 +91,7 @@ def test_devices_that_are_added_and_removed() -> None:
     )
     assert "gpu1, training 901.03 MiB -> none 128 images" in lines
     assert "solo, training none -> 1.71 GiB 128 images" in lines
-    assert "between devices 234,496 B -> 0 B -100.0% per image" in lines
+    assert "between devices 836,608 B -> 0 B -100.0% per image" in lines
     assert lines[2].startswith("placement.devices [gpu0, gpu1] -> [solo]")
 
 

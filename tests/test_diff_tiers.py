@@ -18,8 +18,9 @@ from strategies import Data, placed_networks
 from torch import Tensor, nn
 
 from specgen.backends import torch as backend
-from specgen.compiler import Program, compile_file, compile_source
-from specgen.diagnostics import Problems
+from specgen.compiler import Program, compile_file, compile_read
+from specgen.diagnostics import Path as Keys
+from specgen.diagnostics import Span, SpecError
 from specgen.diff import Difference, Tier, compare
 from specgen.diff.markdown import markdown
 from specgen.diff.text import text
@@ -48,14 +49,18 @@ def base(stem: str) -> Program:
 def compiled(edit: Edit) -> Program | None:
     """Compile an edit; None if it is refused."""
     # Without reading YAML, which takes longer than everything else.
-    return compile_source(Source(edit.data, {}, {}, {}, {}), "net", Problems())
+    top: dict[Keys, Span] = {(): Span("net.yaml", 1, 1, 1, "")}
+    try:
+        return compile_read(Source(edit.data, {}, top, {}, {}), "net")
+    except SpecError:
+        return None
 
 
 def state(program: Program) -> dict[str, tuple[int, ...]]:
     return {
         name: shape
         for node in program.graph.nodes
-        for name, shape in node.parameters().items()
+        for name, shape in node.parameters.items()
     }
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import finished, generate, photos, run
+from scripts import finished, generate, photos, rows, run
+from torch import nn
+
+from specgen.runtime import dataset, evaluation
 
 RECIPE = {"epochs": 1, "batch_size": 8, "optimizer": {"lr": 0.01}}
 
@@ -70,3 +74,39 @@ def test_both_forms_of_the_data_train_and_evaluate_the_same(
     }
     assert len(figures) == 1
     assert "12 images: loss" in figures.pop()
+
+
+@pytest.mark.parametrize(
+    ("flags", "stride", "dtype"),
+    [
+        ({}, 3, torch.float32),
+        ({"layout": torch.contiguous_format}, 1, torch.float32),
+        ({"precision": "bfloat16"}, 3, torch.bfloat16),
+    ],
+)
+def test_the_network_computes_as_in_training(
+    flags: dict[str, Any], stride: int, dtype: torch.dtype, data: Path
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 4, stride=4), nn.Flatten(), nn.Linear(108, 3))
+    seen = []
+    net[0].register_forward_hook(lambda _, args, y: seen.append((*args, y)))
+    images = dataset.open_split(data, "val", 24)
+    scores = evaluation.evaluate(
+        net, images, torch.zeros(3, 24, 24), lambda x, mean: [x - mean], 5, 0, **flags
+    )
+    assert scores.images == 12
+    assert len(seen) == 3
+    for x, y in seen:
+        assert (x.stride(3), y.dtype) == (stride, dtype)
+
+
+def test_train_and_evaluate_find_the_same_in_bfloat16(
+    data: Path, tmp_path: Path
+) -> None:
+    code = generate(tmp_path / "tiny", RECIPE | {"precision": "bfloat16"})
+    output = finished(code, data, tmp_path / "run")
+    last = rows(output)[-1]
+    loss, top1, top5 = (float(last[name]) for name in ("loss", "top1", "top5"))
+    ended = run(code / "evaluate.py", output / "checkpoint.safetensors", "--data", data)
+    said = f"12 images: loss {loss:.4f}, top-1 {top1:.4f}, top-5 {top5:.4f}\n"
+    assert ended.out.endswith(said), ended.err

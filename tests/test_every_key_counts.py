@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from specgen.compiler import compile_source
-from specgen.diagnostics import Problems
+from specgen.compiler import compile_read
+from specgen.diagnostics import SpecError
 from specgen.source import parse
 
 SOURCE = parse((Path(__file__).parent / "blocks.yaml").read_bytes(), "blocks.yaml")
@@ -54,10 +54,10 @@ def mutants() -> Iterator[tuple[Keys, Any, dict[str, Any]]]:
 
 def outcome(data: dict[str, Any]) -> object:
     """Return all that a spec defines, or which errors it has."""
-    problems = Problems()
-    program = compile_source(replace(SOURCE, data=data), "net", problems)
-    if program is None:
-        return tuple(problems)
+    try:
+        program = compile_read(replace(SOURCE, data=data), "net")
+    except SpecError as error:
+        return error.diagnostics
     written = {"params", "blocks", "layers", "placement"}
     others = {
         name: value for name, value in program.spec if name not in written

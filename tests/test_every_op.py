@@ -26,7 +26,10 @@ from specgen.ops.base import Op, Part, Refusal, Shape
 
 BATCH = 8
 # A share of these would need what other devices draw or compute.
-WHOLE = {"channel_shuffle", "layer_norm", "softmax", "stochastic_depth"}
+WHOLE = {
+    *("channel_shuffle", "class_token", "layer_norm", "multi_head_attention"),
+    *("select", "softmax", "stochastic_depth"),
+}
 
 
 def name(layer: Data) -> str:

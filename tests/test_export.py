@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,9 +42,16 @@ def test_the_file_computes_what_torch_does(exporter: Exporter) -> None:
     exporter.check()
     proto = onnx.load(exporter.output)
     assert (proto.ir_version, proto.opset_import[0].version) == (8, 17)
-    assert "LRN" not in {node.op_type for node in proto.graph.node}
+    ops = Counter(node.op_type for node in proto.graph.node)
+    assert ops.keys().isdisjoint({"LRN", "Split", "Concat"})
+    assert (ops["Pow"], ops["Sqrt"]) == (1, 2 * 2)  # of norm2, whose beta is unusual
     names = {name for node in proto.graph.node for name in (node.name, *node.output)}
-    assert len(names) == 2 * len(proto.graph.node) + 1  # the Split has two outputs
+    assert len(names) == 2 * len(proto.graph.node)
+    assert {value.name for value in proto.graph.value_info} <= names
+    parts = ("squares", "base", "root", "cube", "power")
+    assert {"/norm1", *(f"/norm1/{part}" for part in parts)} <= names
+    used = {name for node in proto.graph.node for name in node.input}
+    assert {tensor.name for tensor in proto.graph.initializer} <= used
 
 
 @settings(max_examples=40)
@@ -63,7 +71,7 @@ def test_a_structure_with_a_placement_can_be_exported(exporter: Exporter) -> Non
     written = onnx.load(exporter.output)
     assert len(written.configuration) == 1
     unannotated = {n.name for n in written.graph.node if not n.device_configurations}
-    assert {name.split("/")[1] for name in unannotated} == {"norm1", "norm2"}
+    assert {name.split("/")[1] for name in unannotated} == {"norm1", "norm2", "norm3"}
 
 
 def test_metadata_has_what_prediction_needs(exporter: Exporter) -> None:

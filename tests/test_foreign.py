@@ -65,6 +65,9 @@ def test_every_one_of_their_ops_has_an_answer(names: list[str]) -> None:
         ("Mish", "mish"),
         ("SpatialDropout2D", "dropout2d"),
         ("DropPath", "stochastic_depth"),
+        ("nn.MultiheadAttention", "multi_head_attention"),
+        ("pos_embed", "position_embedding"),
+        ("cls_token", "class_token"),
     ],
 )
 def test_our_name(word: str, ours: str) -> None:
@@ -105,6 +108,7 @@ def test_a_new_op_is_called_by_its_name() -> None:
         (nn.Softplus, "softplus"),
         (nn.Flatten, "flatten"),
         (nn.Softmax, "softmax"),
+        (nn.MultiheadAttention, "multi_head_attention"),
     ],
 )
 def test_every_argument_of_a_module_of_torch_has_an_answer(

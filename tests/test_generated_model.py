@@ -55,8 +55,8 @@ def check_any_network(data: Data, path: Path) -> None:
     module = load(program, path)
     net = module.Net(["cpu"] * len(program.placed.devices), seed=3).eval()
     nodes = program.graph.nodes
-    planned = {k: own.shape for node in nodes for k, own in node.tensors().items()}
-    learned = [volume(x) for node in nodes for x in node.parameters().values()]
+    planned = {k: own.shape for node in nodes for k, own in node.tensors.items()}
+    learned = [volume(x) for node in nodes for x in node.parameters.values()]
     state = net.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     assert shapes == planned

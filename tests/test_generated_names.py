@@ -95,6 +95,16 @@ layers:
               - {{op: multiply, from: ["0", "0"]}}
           - {{op: add, from: ["0", "1"]}}
 """,
+    "numbers_and_names_in_a_list": f"""Net
+layers:
+  list:
+    layers:
+      - {CONV}
+      - {{op: relu, name: act}}
+      - {{op: layer_scale}}
+      - {CONV[:-1]}, name: last}}
+      - {{op: add, from: [last, act]}}
+""",
     "a_list_of_functions": """Net
 blocks:
   acts: {layers: [{op: leaky_relu, negative_slope: 0.3}, {op: elu}]}
@@ -111,6 +121,22 @@ blocks:
       {"e" * 40}: {{op: concat, from: [{"b" * 40}, {"d" * 40}]}}
 layers:
   {"f" * 30}: {{block: {"a" * 40}}}
+""",
+    "long_paths": f"""Net
+{TWO}{"g" * 40}..t: split, flat..fc: gpu1}}}}
+layers:
+  {"g" * 40}:
+    layers:
+      {"h" * 40}:
+        repeat: 3
+        layers:
+          {"i" * 39}: {CONV[:-1]}, init: {{weight: {{normal: {{std: 0.5}}}}, bias: 1}}}}
+  g:
+    repeat: 4
+    layers:
+      {"h" * 35}:
+        layers: [{{op: conv2d, out_channels: 4, kernel_size: 1, init: {{bias: 0.125}}}}]
+  t: {{op: conv_transpose2d, out_channels: 4, kernel_size: 2}}
 """,
     "a_block_that_moves": f"""Net
 {TWO}stem: split, b.n: gpu1, b.sum: gpu0, c: split, flat..fc: gpu1}}}}
@@ -146,9 +172,25 @@ def public(found: Iterable[str]) -> set[str]:
     return {name for name in found if not name.startswith("_")}
 
 
-def test_the_list_of_names_of_sequential() -> None:
-    found = public(dir(nn.Sequential)) - public(dir(nn.Module))
-    assert found == names.SEQUENTIAL_ATTRIBUTES
+@pytest.mark.parametrize(
+    ("container", "known"),
+    [
+        (nn.Sequential, names.SEQUENTIAL_ATTRIBUTES),
+        (nn.ModuleDict, names.DICT_ATTRIBUTES),
+    ],
+)
+def test_the_list_of_names_of_a_container(container: type, known: set[str]) -> None:
+    assert public(dir(container)) - public(dir(nn.Module)) == known
+
+
+@pytest.mark.parametrize("key", ["name: pop", "repeat: 1, names: pop"])
+def test_an_item_called_like_a_method_of_its_list(key: str) -> None:
+    items = f"- {CONV}\n      - {{op: relu, {key}}}\n      - {{op: relu}}"
+    text = f"{HEAD}Net\nlayers:\n  list:\n    layers:\n      {items}\n{END}"
+    found = refused(text)[0]
+    assert found.message == "'pop' is already an attribute of torch.nn.ModuleDict"
+    assert found.span
+    assert found.span.line == 8
 
 
 @pytest.mark.parametrize(
@@ -189,3 +231,11 @@ def test_names_of_parts_of_a_block(case: str) -> None:
     (found,) = refused(f"{text}{END}")
     assert found.message == message
     assert found.span
+
+
+def test_a_layer_called_like_the_image_hides_nothing_and_explains_nothing() -> None:
+    """What reads it reads something unknown, not the image."""
+    wide = CONV.replace("4", "6")
+    layers = f"  stem: {wide}\n  input: {{op: relu}}\n  two: {wide[:-1]}, groups: 2}}\n"
+    (found,) = refused(f"{HEAD}Net\nlayers:\n{layers}{END}")
+    assert found.message == "'input' already names the image that the network reads"

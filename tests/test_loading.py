@@ -1,4 +1,4 @@
-"""Batches from processes that decode, and what becomes of those processes."""
+"""Batches from processes that read, and what becomes of those processes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from deadly import DeadlyImage
 from helpers import ROOT
 from images_on_disk import SIZE, make_tree, picture
 
-from specgen.runtime import dataset, loading
+from specgen.runtime import dataset, loading, workers
 from specgen.runtime.dataset import Images
 from specgen.runtime.errors import DataError
 from specgen.runtime.images import ImageFile
@@ -52,10 +54,11 @@ def process(worker: Worker) -> subprocess.Popen[bytes]:
     return worker._process
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("count", "sockets"), [(1, True), (3, True), (2, False)])
 def test_order_and_pixels_are_the_same_without_workers(
-    count: int, train: Images, monkeypatch: pytest.MonkeyPatch
+    count: int, sockets: bool, train: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(workers, "SOCKETS", sockets)  # there are none on Windows
     monkeypatch.setattr(loading, "CHUNK", 2)  # of batches of up to 5, and of none
     todo = [*dataset.batches(len(train), 5, seed=1), [], [3], [4, 4]]
     picture(50, 900, 700).save(train.root / train.samples[todo[0][0]][0], "PNG")
@@ -97,6 +100,43 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(
     assert f"while reading '{train.root}/train/" in str(caught.value)
     assert worker._process.poll() == -number
     assert loading.idle == []
+
+
+@pytest.mark.parametrize("sockets", [True, False])
+def test_the_image_that_killed_it_is_named(
+    sockets: bool, train: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "SOCKETS", sockets)
+    good = train.source(train.samples[0][0])
+    out = np.empty((4, *train.shape), np.uint8)
+    with pytest.raises(DataError, match=r"signal 11 .* while reading 'deadly'"):
+        Worker().read([good, good, DeadlyImage("deadly"), good], out)
+
+
+def test_the_pixels_of_a_request_arrive_in_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (worker,) = lent(1)
+    spied = Spied(worker._socket)
+    monkeypatch.setattr(worker, "_socket", spied)
+    picture(1).save(tmp_path / "a.png")
+    out = np.empty((16, 3, 256, 256), np.uint8)  # much more than a socket holds
+    sources = [ImageFile(str(tmp_path / "a.png"))] * 15 + [ImageFile("nowhere")]
+    reasons = worker.read(sources, out)
+    assert reasons == [None] * 15 + ["No such file or directory"]
+    assert spied.received == [out.nbytes, 0]
+    assert (out[:15] == out[0]).all()
+
+
+class Spied:
+    """A socket that notes what it receives."""
+
+    def __init__(self, socket: Any) -> None:
+        self.socket, self.received = socket, list[int]()
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.received.append(self.socket.recv_into(*arguments))
+        return self.received[-1]
 
 
 def test_no_worker_outlives_an_abandoned_loop(train: Images) -> None:
@@ -154,7 +194,7 @@ def test_a_process_that_cannot_start_gives_a_sentence(
     with pytest.raises(DataError) as caught:
         list(Loader(train, [[0]], 2))
     assert str(caught.value) == (
-        "cannot start a process to decode images (Resource temporarily unavailable): "
+        "cannot start a process to read images (Resource temporarily unavailable): "
         "try fewer --workers"
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from helpers import refused
+from helpers import ROOT, refused
 
 from specgen import names
+from specgen.backends.start import FILL
 from specgen.backends.torch import HELPERS
 from specgen.runtime import compare
 
@@ -35,10 +35,13 @@ def test_a_layer_cannot_have_the_name_of_a_checkpoint_part(name: str) -> None:
 
 
 def test_all_that_generated_modules_import_or_define_is_reserved() -> None:
-    template = Path(__file__).parent.parent / "templates" / "model.py.j2"
+    template = ROOT / "templates" / "model.py.j2"
     defined = r"^(?:def )?([A-Za-z]\w*)(?: = |\()"
     found = {*HELPERS, "OrderedDict"}
     found |= {*re.findall(defined, template.read_text(), re.MULTILINE)}
+    backend = ROOT / "specgen" / "backends" / "torch.py"
+    found |= {*re.findall(r'table\(\s*"(\w+)"', backend.read_text())}
+    found |= {kind.upper() for kind in FILL}  # tables of initial values
     for needs in HELPERS.values():
         found |= {name for imported in needs.values() for name in imported}
     assert {"AXES", "SHARES", "gather", "LayerNorm2d", "distributed"} <= found

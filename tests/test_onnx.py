@@ -59,7 +59,10 @@ def check(graph: Graph) -> onnx.ModelProto:
     theirs = shapes((*inferred.graph.value_info, *inferred.graph.output))
     if "Resize" in {node.op_type for node in model.graph.node}:
         # Onnx multiplies all sizes by the scales, and then does not know the batch.
-        theirs = {name: ("N", *shape[1:]) for name, shape in theirs.items()}
+        theirs = {
+            name: ("N", *shape[1:]) if isinstance(shape[0], str) else shape
+            for name, shape in theirs.items()
+        }
     assert ours == theirs
     return model
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import ROOT
 from safetensors.torch import load_file
 from scripts import LAYERS, TWO_DEVICES, Ended, generate, photos, rows
 from torch import distributed, nn
@@ -60,10 +61,17 @@ def alone(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def train(
     processes: int, code: Path, data: Path, output: Path, *flags: str, **accidents: str
 ) -> list[Ended]:
-    """Train in float64, as torchrun starts it; return how each process ended."""
+    """Train in float64; return how each process ended."""
     script = Path(__file__).with_name("train_exactly.py")
     command = [sys.executable, str(script), str(code), "--data", str(data)]
     command += ["--output", str(output), "--workers", "0", "--devices", "cpu", *flags]
+    return launch(processes, command, accidents)
+
+
+def launch(
+    processes: int, command: list[str], environment: dict[str, str]
+) -> list[Ended]:
+    """Run a command as torchrun does; return how each process ended."""
     # As with torchrun, the store is not in a process that may be killed.
     tcp_store: Any = distributed.TCPStore  # type: ignore[attr-defined]
     store = tcp_store("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -79,7 +87,7 @@ def train(
             # If a connection ends, torch's C++ side may log a warning of its own.
             | {"TORCH_CPP_LOG_LEVEL": "ERROR"}
             | (together if processes > 1 else {})
-            | accidents,
+            | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -192,6 +200,21 @@ def test_they_end_cleanly(again: int, code: Path, data: Path, tmp_path: Path) ->
     # If the group is destroyed before DistributedDataParallel, one in five aborts.
     for ended in train(2, code, data, tmp_path, "--steps", "2"):
         assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_compiled_network_learns_the_same_in_two_processes(
+    code: Path, data: Path, alone: Path, tmp_path: Path
+) -> None:
+    for ended in train(2, code, data, tmp_path, "--compile"):
+        assert (ended.code, ended.err) == (0, "")
+    assert_same_run(tmp_path, alone)
+
+
+def test_deterministic_averages_do_not_depend_on_groups() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("averaging.py"))]
+    first, *others = launch(3, command, {"PYTHONPATH": str(ROOT)})
+    assert first == Ended(0, "14 of 14 are the same\n", "")  # and no warning
+    assert others == [Ended(0, "", "")] * 2
 
 
 def test_dropout_differs_between_processes_and_repeats(

@@ -29,9 +29,10 @@ from specgen.graph import Node
 from specgen.names import LONGEST
 from specgen.ops.activation import Softmax
 from specgen.ops.arrangement import Permute, Reshape
+from specgen.ops.attention import ClassToken, MultiHeadAttention
 from specgen.ops.base import FLOAT32, volume
 from specgen.ops.conv import Conv2d
-from specgen.ops.join import Chunk
+from specgen.ops.join import Chunk, Select
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm
 from specgen.ops.upsampling import ConvTranspose2d
@@ -118,8 +119,12 @@ def reads(node: Node, channel: int) -> range:
         case Conv2d(groups=groups) | ConvTranspose2d(groups=groups):
             group = channel * groups // node.shape[0]
             return range(group * inputs // groups, (group + 1) * inputs // groups)
-        case Linear() | Softmax():
+        case Linear(axis=None) | Softmax() | MultiHeadAttention():
             return range(inputs)
+        case ClassToken():
+            return range(channel - 1, channel) if channel else range(0)
+        case Select(index=index):
+            return range(index, index + 1)
         case Flatten():
             channel //= volume(node.x[1:])
         case Reshape():
@@ -136,16 +141,21 @@ def reads(node: Node, channel: int) -> range:
 
 
 def least_traffic(program: Program) -> dict[tuple[str, str, str], int]:
-    """Bytes per image over each edge: what is read but was not computed there."""
+    """Bytes per image over each edge: what is read but was not computed there.
+
+    The images are on the first device.
+    """
     least: dict[tuple[str, str, str], int] = {}
-    for before, layer in pairwise(program.placed.layers):
+    held = [(program.placed.devices[0], range(program.graph.input_shape[0]))]
+    for layer in program.placed.layers:
         for share in layer.shares:
             needed = {c for channel in share.span for c in reads(layer.node, channel)}
-            for piece in before.shares:
-                count = len(needed & {*piece.span}) * volume(layer.node.x[1:])
-                if count and piece.device != share.device:
-                    edge = (layer.node.name, piece.device, share.device)
+            for device, span in held:
+                count = len(needed & {*span}) * volume(layer.node.x[1:])
+                if count and device != share.device:
+                    edge = (layer.node.name, device, share.device)
                     least[edge] = FLOAT32 * count
+        held = [(share.device, share.span) for share in layer.shares]
     return least
 
 
@@ -156,6 +166,11 @@ def test_any_placement_is_the_same_function_or_an_error(data: Data) -> None:
     assert cost.traffic(program.placed) == least_traffic(program)
     check_same_function(program)
     found, alone = losses(program, 20), losses(on_one_device(program), 20)
+    if "multi_head_attention" in {node.op.op for node in program.graph.nodes}:
+        # Once it makes them explode, each step multiplies rounding errors, too.
+        kept = (alone > 1e3).cumsum(0) == 0
+        assert kept[0]
+        found, alone = found[kept], alone[kept]
     torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
 
 

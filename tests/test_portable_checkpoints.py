@@ -87,7 +87,7 @@ def test_a_checkpoint_has_a_whole_tensor_and_its_velocity_for_each_parameter(
     handed_on: list[Path],
 ) -> None:
     graph = spec(STEMS[0], small=True).graph
-    whole = {k: v for node in graph.nodes for k, v in node.parameters().items()}
+    whole = {k: v for node in graph.nodes for k, v in node.parameters.items()}
     whole |= {f"momentum_buffer.{name}": shape for name, shape in whole.items()}
     for path in handed_on:
         found = {name: tuple(x.shape) for name, x in load_file(path).items()}

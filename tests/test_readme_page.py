@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from specgen.api import load
 from specgen.compiler import compile_file, render
+from specgen.ops.base import FLOAT32
 
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"^```(yaml|python)\n(.*?)^```$", re.M | re.S)
@@ -58,3 +60,21 @@ def test_an_overlay_is_quoted_with_what_it_changes() -> None:
     assert {key: there[key] for key in ("extends", "layers")} == {
         key: here[key] for key in ("extends", "layers")
     }
+
+
+def test_the_figures_for_choosing_a_placement_are_those_of_the_plan() -> None:
+    batch = 128
+    towers = load(ROOT / "specs" / "alexnet.yaml").plan(batch_size=batch)
+    alone = load(ROOT / "specs" / "alexnet_1gpu.yaml").plan()
+    step = sum(edge.bytes_per_step for edge in towers.traffic)
+    image = next(e.bytes_per_image for e in towers.traffic if e.before == "conv1")
+    sent = FLOAT32 * alone.parameters  # by each of two: 2 (2 - 1) / 2 of all gradients
+    text = " ".join((ROOT / "README.md").read_text().split())
+    for figure in (
+        f"moves {step // batch:,} bytes per image and step",
+        f"a copy of the image to the second device, {image:,} bytes",
+        f"{step / 1e6:.0f} MB for a batch of {batch}",
+        f"send {sent / 1e6:.0f} MB each, {2 * sent / 1e6:.0f} MB together",
+        f"move less up to a batch of {2 * sent * batch // step}.",
+    ):
+        assert figure in text, figure

@@ -11,9 +11,7 @@ import pytest
 import torch
 from scripts import finished, generate, module, photos, refusal, run
 
-from specgen.runtime import parallel
 from specgen.runtime.dataset import SKIP
-from specgen.runtime.errors import UserError
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 
@@ -130,12 +128,6 @@ def test_a_number_out_of_range_is_refused(
     }[flag]
     expected = f"error: {flag} cannot be {value}, only {least} to {most}\n"
     assert ended.err.endswith(expected)
-
-
-def test_several_processes_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    with pytest.raises(UserError, match="--compile works only in a single process"):
-        parallel.compile_network(torch.nn.Linear(1, 1))
 
 
 def test_a_network_that_cannot_be_compiled_is_refused(

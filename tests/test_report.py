@@ -8,7 +8,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from branching import residual
 from helpers import ROOT, compile_text, spec_text
 
 from specgen import cli
@@ -80,6 +79,7 @@ def test_keys_and_order(alexnet: dict[str, Any]) -> None:
         "before",
         "from",
         "to",
+        "values",
         "bytes_per_image",
         "bytes_per_step",
     ]
@@ -171,6 +171,7 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
     ]
     edges = crossing(alexnet)
     assert edges == [
+        ("conv1", "gpu0", "gpu1", 4 * 3 * 224 * 224),  # the image
         ("conv3", "gpu0", "gpu1", 86_528),
         ("conv3", "gpu1", "gpu0", 86_528),
         ("fc6", "gpu0", "gpu1", 18_432),
@@ -179,7 +180,7 @@ def test_towers_and_traffic(alexnet: dict[str, Any]) -> None:
         ("fc7", "gpu1", "gpu0", 8_192),
         ("fc8", "gpu1", "gpu0", 8_192),
     ]
-    assert sum(count for *_, count in edges) == 234_496
+    assert sum(count for *_, count in edges) == 836_608
 
 
 def crossing(content: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -216,6 +217,7 @@ def test_traffic_of_four_devices_is_in_order() -> None:
     names = [f"gpu{index}" for index in range(4)]
     pairs = [(a, b) for a in names for b in names if a != b]
     assert edges == [
+        ("conv1", "gpu0", "gpu1", 602_112),
         ("conv3", "gpu0", "gpu1", 86_528),
         ("conv3", "gpu1", "gpu0", 86_528),
         *(("fc6", *pair, 18_432) for pair in pairs if pair[0] in ("gpu0", "gpu1")),
@@ -244,7 +246,7 @@ def test_table() -> None:
         "For 128 images at once, in float32.",
         "conv3 gpu0 gpu1 86,528",
         "gpu1 gpu0 86,528",
-        "total 234,496",
+        "total 836,608",
         "data size 256, crops of 224 x 224, flip, color noise 0.1",
         "training 90 epochs, batch 128, SGD, momentum 0.9, weight decay 0.0005",
         "rate 0.01, times 0.1 after 3 epochs without a new best, at most 3 times",
@@ -278,7 +280,7 @@ def test_table_of_four_devices_joins_equal_edges() -> None:
     assert "fc6 gpu0 gpu1..gpu3 3 x 18,432" in lines
     assert "gpu1 gpu0 gpu2 gpu3 3 x 18,432" in lines
     assert "fc7 16,781,312 28% 16,777,216 2% gpu0..gpu3" in lines
-    assert "total 345,088" in lines
+    assert "total 947,200" in lines
 
 
 WINDOWS = """
@@ -364,15 +366,3 @@ def test_a_batch_that_no_spec_could_have(
         cli.main(["show", path, "--batch-size", images])
     _, said = capsys.readouterr()
     assert said.endswith(f"{images[:30]!r} is not a whole number from 1 to 1048576\n")
-
-
-def test_branches_have_a_column_of_what_is_read() -> None:
-    _, layers, *_ = report.table(residual((1, 1))).split("\n\n")
-    rows = {line.split()[0]: line for line in layers.splitlines()}
-    assert rows["layer"].endswith("  output  from")
-    assert "groups" not in rows["layer"]  # nothing is divided
-    assert "padding" in rows["layer"]
-    assert rows["layer1.0.add"].endswith("  bn2, maxpool")
-    assert rows["layer2.0.downsample.0"].endswith("  layer1.0.relu2")
-    assert rows["layer2.0.add"].endswith("  bn2, downsample.1")
-    assert rows["layer2.0.bn1"].endswith("  128 x 28 x 28")

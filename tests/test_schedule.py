@@ -55,7 +55,7 @@ def test_a_statement_begins_with_what_moves_and_with_parameters() -> None:
     for step in steps:
         if isinstance(step, Apply):
             assert len(step.layers) <= MOST_CALLS
-            assert not any(layer.node.parameters() for layer in step.layers[1:])
+            assert not any(layer.node.parameters for layer in step.layers[1:])
             assert not any(layer.moves for layer in step.layers[1:])
     moving = [step.layer.node.name for step in steps if isinstance(step, Fetch)]
     assert moving == ["conv1", "fc3", "fc4", "prob"]

@@ -89,7 +89,7 @@ EDITS = {
     "the size of the image": Edit(
         "height: 224, width: 224",
         "height: 192, width: 192",
-        {"model": 26, "data": 2, "picture": 104, "readme": 52, "graph": 52},
+        {"model": 26, "data": 2, "picture": 108, "readme": 54, "graph": 52},
     ),
     "the number of classes": Edit(
         "out_features: 1000",
@@ -139,7 +139,7 @@ EDITS = {
     "layers no longer split": Edit(
         SPLIT,
         SPLIT.replace("split", "gpu1"),
-        {"model": 151, "train": 4, "picture": 84, "readme": 14},
+        {"model": 151, "train": 4, "picture": 86, "readme": 14},
     ),
     "the epochs": Edit("epochs: 90", "epochs: 60", {"recipe": 2, "readme": 2}),
     "the rate": Edit("lr: 0.01", "lr: 0.02", {"recipe": 2, "readme": 2}),
@@ -147,7 +147,7 @@ EDITS = {
     "the batch": Edit(
         "batch_size: 128",
         "batch_size: 64",
-        {"recipe": 2, "picture": 6, "readme": 24},
+        {"recipe": 2, "picture": 6, "readme": 26},
     ),
     "the decay": Edit(
         "weight_decay: 5e-4", "weight_decay: 1e-4", {"recipe": 2, "readme": 2}
@@ -155,7 +155,7 @@ EDITS = {
     "the schedule": Edit(
         PLATEAU, "    kind: cosine\n", {"recipe": 22, "train": 4, "readme": 6}
     ),
-    "flips": Edit("flip: true", "flip: false", {"data": 9, "readme": 2}),
+    "flips": Edit("flip: true", "flip: false", {"data": 11, "readme": 2}),
 }
 
 

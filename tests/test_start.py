@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import compile_text, load, refused
+from placed import model_text
 from torch import Generator, Tensor
 from torch.nn import init
 
@@ -40,15 +41,13 @@ placement:
 FAN_IN, FAN_OUT = 1 * 9, 6 * 9  # as torch counts for a weight (6, 1, 3, 3)
 
 
-def test_start_has_the_numbers_of_the_spec(tmp_path: Path) -> None:
+def test_what_starts_otherwise_is_in_tables(tmp_path: Path) -> None:
     module = load(compile_text(SPEC), tmp_path / "model.py")
-    assert module.START["conv"] == (
-        pytest.approx((2 / 27) ** 0.5, abs=1e-6),
-        1234567.25,
-    )
-    assert module.START["fc"] == (0.123456789012, 0)
+    assert module.CONSTANT == {"conv.bias": 1234567.25}
+    assert module.NORMAL == {"fc.weight": 0.123456789012}
     net = module.Net(["cpu"])
     assert torch.equal(net.conv.bias, torch.full((4,), 1234567.25))
+    assert not net.fc.bias.any()
     assert net.fc.weight.std().item() == pytest.approx(0.1235, rel=0.1)
 
 
@@ -58,8 +57,9 @@ def relu(function: Callable[..., Tensor], mode: str) -> Callable[..., Tensor]:
     )
 
 
-def within(bound: float) -> Callable[..., Tensor]:
-    return lambda x, generator: init.uniform_(x, -bound, bound, generator)
+def within_fan_out(x: Tensor, generator: Generator) -> Tensor:
+    bound = 1 / math.sqrt(x[:, 0].numel())
+    return init.uniform_(x, -bound, bound, generator)
 
 
 RULES: dict[str, Callable[[Tensor, Generator], Tensor]] = {
@@ -78,7 +78,7 @@ RULES: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "uniform": lambda x, generator: init.kaiming_uniform_(
         x, a=math.sqrt(5), generator=generator
     ),
-    "{uniform: {mode: fan_out}}": within(1 / math.sqrt(FAN_OUT)),
+    "{uniform: {mode: fan_out}}": within_fan_out,
     "0.25": lambda x, _: init.constant_(x, 0.25),
     "0": lambda x, _: init.zeros_(x),
 }
@@ -124,13 +124,44 @@ def test_a_bias_has_the_fan_of_its_weight(
     torch.testing.assert_close(net.conv.bias.data, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_starts_otherwise_is_said_by_itself(tmp_path: Path) -> None:
-    module = load(
-        compile_text(GROUPED.replace("INIT", "{weight: 0}").replace("PLACE", "")),
-        tmp_path / "model.py",
-    )
-    assert list(module.START) == ["fc"]
-    assert module.OTHER_STARTS == {"conv.weight": ("constant", 0)}
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_of_the_spec_is_for_all_layers(rule: str, tmp_path: Path) -> None:
+    init = f"init: {{weight: {rule}}}"
+    text = GROUPED.replace("INIT", "{}").replace("PLACE", init)
+    module = load(compile_text(text), tmp_path / "model.py")
+    generator = torch.Generator().manual_seed(0)
+    net = module.Net(["cpu"])
+    for weight in (net.conv.weight, net.fc.weight):
+        expected = RULES[rule](torch.empty_like(weight), generator)
+        torch.testing.assert_close(weight.data, expected, rtol=1e-5, atol=1e-5)
+    assert not {"NORMAL", "UNIFORM", "TRUNC_NORMAL", "CONSTANT"} & {*vars(module)}
+
+
+def test_a_table_is_short_where_layers_repeat(tmp_path: Path) -> None:
+    conv = "{op: conv2d, out_channels: 3, kernel_size: 1, init: {bias: 0.5}}"
+    layers = f"""\
+layers:
+  stem: {conv}
+  many: {{repeat: 12, layers: [{{layers: {{a: {conv}, b: {conv}}}}}]}}
+  few: {{layers: [{{op: relu}}, {conv}, {conv}, {{op: relu}}, {conv}]}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 2}}
+"""
+    program = compile_text(SPEC.partition("layers:")[0] + layers)
+    module = load(program, tmp_path / "model.py")
+    learned = [name for node in program.graph.nodes for name in node.parameters]
+    biases = [name for name in learned if name.endswith("bias")][:-1]
+    assert sorted(module.CONSTANT) == sorted(biases)
+    assert {*module.CONSTANT.values()} == {0.5}
+    table = model_text(program).partition("CONSTANT = {\n")[2].partition("}\n\n")[0]
+    assert [line.strip() for line in table.splitlines()] == [
+        '"stem.bias": 0.5,',
+        '**{f"many.{i}.0.a.bias": 0.5 for i in range(12)},',
+        '**{f"many.{i}.0.b.bias": 0.5 for i in range(12)},',
+        '"few.1.bias": 0.5,',
+        '"few.2.bias": 0.5,',
+        '"few.4.bias": 0.5,',
+    ]
 
 
 @pytest.mark.parametrize(

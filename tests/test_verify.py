@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from strategies import Data, placed_networks
 from specgen import verify as package
 from specgen.compiler import Program, compile_file, render
 from specgen.diagnostics import SpecError
+from specgen.graph import PlacedGraph
+from specgen.ops.base import FLOAT32
+from specgen.passes import cost
 from specgen.verify import Check, as_data, table, verify
 from specgen.verify.check import first_difference
 
@@ -37,10 +41,10 @@ NAMES |= FUNCTION | TRAFFIC
 # What is edited in the model of two towers, and the checks that see it.
 FAULTS: dict[str, tuple[str, str, set[str]]] = {
     "another seed": ("manual_seed(seed)", "manual_seed(seed + 1)", {START}),
-    "another standard deviation": ('"fc4": (0.5, 0)', '"fc4": (0.4, 0)', {START}),
+    "another standard deviation": ("((2 / fan_in)", "((1 / fan_in)", {START}),
     "another initial bias": (
-        '"conv3": (0.235702, 1)',
-        '"conv3": (0.235702, 0)',
+        '"conv3.bias": 1',
+        '"conv3.bias": 0',
         {START},
     ),
     "dropout twice": (
@@ -126,6 +130,11 @@ FAULTS: dict[str, tuple[str, str, set[str]]] = {
         "        a.detach().to(self.gpu1)\n        a = self.conv2a(a)",
         {"traffic forward"},
     ),
+    "an image sent twice": (
+        "x.to(self.gpu1)",
+        "x.to(self.gpu1).to(self.gpu0).to(self.gpu1)",
+        {"traffic forward"},
+    ),
 }
 
 
@@ -155,6 +164,20 @@ def test_every_check_has_a_fault() -> None:
     assert failed(checks) == set()
     seen = set().union(*(names for _, _, names in FAULTS.values()))
     assert seen | {"shapes in ONNX"} == NAMES
+
+
+def test_a_plan_without_the_copy_of_the_image_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def activations(placed: PlacedGraph) -> Counter[cost.Edge]:
+        return Counter({e: n for e, n in counted(placed).items() if e[0] != "conv1"})
+
+    counted = cost.traffic
+    monkeypatch.setattr(cost, "traffic", activations)
+    (wrong,) = (check for check in verify(towers("two")) if not check.ok)
+    assert wrong.name == "traffic forward"
+    copied = wrong.measured["conv1: gpu0 -> gpu1"]
+    assert copied == FLOAT32 * 3 * 12 * 12
 
 
 def onnx_faults() -> dict[str, bytes]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from specgen.backends.layout import comments
 from specgen.backends.prose import prose, width
-from specgen.compiler import compile_source, render
-from specgen.diagnostics import Path, Problems
+from specgen.compiler import compile_read, render
+from specgen.diagnostics import Path
 from specgen.names import LONGEST, attribute_problem
 from specgen.source import Source
 
@@ -242,9 +242,7 @@ def paths(data: Data, above: Path = ()) -> list[Path]:
 def python(data: Data, comments: Comments) -> dict[str, str]:
     """Return the generated Python files."""
     source = Source(data, {}, {}, comments, {})
-    program = compile_source(source, "net", Problems())
-    assert program
-    files = render(program)
+    files = render(compile_read(source, "net"))
     return {name: text.decode() for name, text in files.items() if name.endswith(".py")}
 
 

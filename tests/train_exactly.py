@@ -7,6 +7,7 @@ and SECOND_FLAGS are for the second process only.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -21,6 +22,9 @@ Function = Callable[..., Any]
 def main() -> None:
     sys.path.insert(0, sys.argv.pop(1))
     torch.set_default_dtype(torch.float64)
+    # All of torch.compile but its last part, which takes half a minute here.
+    compiler: Any = torch
+    compiler.compile = functools.partial(torch.compile, backend="aot_eager")
     train: Any = importlib.import_module("train")
     augment, center_crop = train.augment, train.center_crop
     train.augment = lambda *its: augment(*its).double()

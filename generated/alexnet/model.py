@@ -21,16 +21,13 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 1000
 
-# Initial values of each layer: standard deviation of the weights, and the bias.
-START = {
-    "conv1": (0.01, 0),
-    "conv2": (0.01, 1),
-    "conv3": (0.01, 0),
-    "conv4": (0.01, 1),
-    "conv5": (0.01, 1),
-    "fc6": (0.01, 1),
-    "fc7": (0.01, 1),
-    "fc8": (0.01, 0),
+# Tensors that start as a constant.
+CONSTANT = {
+    "conv2.bias": 1,
+    "conv4.bias": 1,
+    "conv5.bias": 1,
+    "fc6.bias": 1,
+    "fc7.bias": 1,
 }
 
 # Layers that are split along the first axis of their parameters, and the letters of
@@ -104,11 +101,11 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
         for name, tensor in tensors.items():
-            layer, _, leaf = name.rpartition(".")
-            std, bias = START[layer]
-            whole = torch.full_like(tensor, bias, device="cpu")
-            if leaf == "weight":
-                whole.normal_(0, std, generator=generator)
+            whole = torch.zeros_like(tensor, device="cpu")
+            if name in CONSTANT:
+                whole.fill_(CONSTANT[name])
+            elif tensor.dim() > 1:
+                whole.normal_(0, 0.01, generator=generator)
             tensors[name] = whole
         self.load_state_dict(tensors)
 

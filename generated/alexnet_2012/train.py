@@ -11,23 +11,23 @@ that was stopped and resumed ends with the same weights as one that was not: bit
 on CPUs, and with --deterministic also on CUDA.
 """
 
-from __future__ import annotations
+import signal
+
+# Until everything is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import os
-import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Threads that spin while waiting take time from the processes that decode images.
+# Threads that spin while waiting take time from the processes that read images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU, new memory in small pages took a seventh of a step: ask for huge pages.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Until everything is imported, Ctrl-C ends this without a traceback.
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +47,10 @@ from data import (
 from recipe import Recipe, learning_rate, optimizer, update
 from runtime import parallel, state, training
 from runtime.dataset import open_data
-from runtime.devices import choose_devices, seed_dropout, set_up
+from runtime.devices import choose_devices, compile_network, seed_dropout, set_up
 from runtime.evaluation import check_outputs, evaluate, tally
 from runtime.loading import Loader, to_device
+from runtime.output import open_output
 
 FOLDER = "runs/alexnet_2012"
 
@@ -66,12 +67,12 @@ def main() -> None:
     seed = args.given.get("seed", Recipe.seed)
     net = model.AlexNet(devices, seed)
     sgd = optimizer(net, Recipe(), args.fused)
-    learner = parallel.compile_network(net) if args.compile else net
+    learner = compile_network(net) if args.compile else net
     replica = parallel.replicate(learner, deterministic=args.deterministic)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
 
     # Begin a run, or resume one from its checkpoint.
-    source = training.open_output(args, net)
+    source = open_output(args, net)
     if source:
         tensors, run = training.resume(
             source, args, Recipe(), SETTINGS, length_matters=False
@@ -88,7 +89,7 @@ def main() -> None:
     session = training.Session(args, run)
     parts = net, sgd, statistics._asdict(), center_crop
     contents = partial(state.collect, *parts, model.join_shares)
-    if run.step == 0:
+    if run.step == 0 or args.resume:  # which may be from another folder
         session.save(contents)  # fails now rather than in an hour
 
     while session.has_more():
@@ -118,7 +119,13 @@ def main() -> None:
         began = time.monotonic()
         mean = statistics.mean
         scores = evaluate(
-            net, val_set, mean, center_crop, recipe.batch_size, args.workers
+            net,
+            val_set,
+            mean,
+            center_crop,
+            recipe.batch_size,
+            args.workers,
+            layout=layout,
         )
         if session.end_epoch(scores, began):
             session.save(contents)

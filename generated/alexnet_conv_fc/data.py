@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from runtime.dataset import Images
+from runtime.devices import send
 from runtime.survey import survey
 
 # Section 2: the shorter side scaled to 256, the center cut out.
@@ -93,15 +94,13 @@ def augment(images: Tensor, statistics: Statistics, draws: Draws) -> Tensor:
 
     (N, 3, SIZE, SIZE) uint8 -> (N, 3, HEIGHT, WIDTH) float32, in gray levels.
     """
+    # Found on the CPU; otherwise this would wait for the device.
+    flip = draws.flip.nonzero()[:, 0]
     device = images.device
-    top = draws.top.to(device, non_blocking=True)
-    left = draws.left.to(device, non_blocking=True)
+    top, left, flip, color = send(device, draws.top, draws.left, flip, draws.color)
     x = _crops(statistics.mean.expand_as(images), top, left)
     torch.sub(_crops(images, top, left), x, out=x)  # on a CPU, new memory is the cost
-    # Found on the CPU; otherwise this would wait for the device.
-    flip = draws.flip.nonzero()[:, 0].to(device, non_blocking=True)
     x[flip] = x[flip].flip(3)
-    color = draws.color.to(device, non_blocking=True)
     x += (color @ statistics.colors)[:, :, None, None]
     return x
 

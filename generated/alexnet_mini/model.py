@@ -21,16 +21,9 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 10
 
-# Initial values of each layer: standard deviation of the weights, and the bias.
-START = {
-    "conv1": (0.116642, 0),
-    "conv2": (0.057735, 0),
-    "conv3": (0.048113, 0),
-    "conv4": (0.058926, 0),
-    "conv5": (0.058926, 0),
-    "fc6": (0.072169, 0),
-    "fc7": (0.088388, 0),
-    "fc8": (0.01, 0),
+# Tensors that are drawn with a standard deviation of their own.
+NORMAL = {
+    "fc8.weight": 0.01,
 }
 
 # Layers that are split along the first axis of their parameters, and the letters of
@@ -101,10 +94,12 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
         for name, tensor in tensors.items():
-            layer, _, leaf = name.rpartition(".")
-            std, bias = START[layer]
-            whole = torch.full_like(tensor, bias, device="cpu")
-            if leaf == "weight":
+            whole = torch.zeros_like(tensor, device="cpu")
+            if name in NORMAL:
+                whole.normal_(0, NORMAL[name], generator=generator)
+            elif tensor.dim() > 1:
+                fan_in = whole[0].numel()
+                std = round((2 / fan_in) ** 0.5, 6)  # kaiming_normal
                 whole.normal_(0, std, generator=generator)
             tensors[name] = whole
         self.load_state_dict(tensors)

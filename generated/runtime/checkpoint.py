@@ -19,15 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from . import compare
 from .checksums import check_tensors, checksum, read_run, write_run
+from .compare import STATISTICS, VELOCITY, shorten
 from .console import readable
-from .errors import CheckpointError
-from .files import atomic_write
-
-# Prefixes of the names of tensors that are not weights.
-VELOCITY = "momentum_buffer."
-STATISTICS = "data."
-
+from .errors import OTHER_CODE, CheckpointError
+from .files import require_file, write_file
 
 Split = Literal["train", "val"]
 
@@ -74,28 +71,12 @@ def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
     write_file(path, safetensors.torch.save(saved, metadata))
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file; at any moment `path` is all of the old one or all of the new one.
-
-    Raises CheckpointError, with the reason, if it cannot be written.
-    """
-    try:
-        with atomic_write(path) as file:
-            file.write(content)
-    except OSError as error:
-        kept = "; the one before is intact" if path.is_file() else ""
-        raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
-
-
 def load(path: Path) -> tuple[dict[str, Tensor], Run]:
     """Return the tensors of a checkpoint, and the state of its run.
 
     Raises CheckpointError if it is missing or damaged, or was not written by train.py.
     """
-    if not path.is_file():
-        if path.exists():
-            raise CheckpointError(f"{path} is not a file")
-        raise CheckpointError(f"there is no checkpoint {path}")
+    require_file(path, "checkpoint")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             run, checksums = read_run(file.metadata())
@@ -106,16 +87,21 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     kinds = get_type_hints(Run)
-    if not isinstance(run, dict) or run.keys() != kinds.keys():
-        raise CheckpointError(f"{path} was not written by this train.py")
+    if run.keys() != kinds.keys():
+        parts = [f"without {name}" for name in kinds if name not in run]
+        parts += [f"with {readable(name)}" for name in run if name not in kinds]
+        what = f"{path} was written by another version of train.py"
+        raise CheckpointError(f"{what}: {shorten(parts)}", OTHER_CODE)
     wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
+    wrong += [] if compare.are_classes(run["classes"]) else ["classes"]
     if wrong or len(run["sums"]) != 4:
         name = wrong[0] if wrong else "sums"
         value = json.dumps(run[name])[:40]  # ASCII, so without escape sequences
         raise CheckpointError(f"{path} is damaged: its {name} cannot be {value}")
     arrays = {name: as_bytes(tensor) for name, tensor in tensors.items()}
-    if problems := check_tensors(arrays, checksums):
-        raise CheckpointError(f"{path} is damaged: {problems[0]}")
+    if damaged := check_tensors(arrays, checksums):
+        names = shorten([readable(name) for name in damaged])
+        raise CheckpointError(f"{path} is damaged: wrong checksums of {names}")
     return tensors, Run(**run)
 
 
@@ -154,16 +140,19 @@ def restore(
     """Load the tensors of `net` among `tensors`, whatever its placement.
 
     Raises CheckpointError unless the tensors, read from `path`, are those of a run of
-    this network with `statistics` of these shapes.
+    this network with `statistics` of these shapes, and finite.
     """
     weights = net.state_dict(keep_vars=True)
     here = {name: describe(weight) for name, weight in weights.items()}
     learned = [name for name, weight in weights.items() if weight.requires_grad]
     here |= {VELOCITY + name: here[name] for name in learned}
     for name, shape in statistics.items():
-        here[STATISTICS + name] = describe(torch.empty(shape, dtype=torch.float32))
+        here[STATISTICS + name] = describe(torch.empty(shape))
     there = {name: describe(tensor) for name, tensor in tensors.items()}
-    refuse_differences(f"{path} is from another network", there, here)
+    refuse_another_network(path, there, here)
+    if bad := [name for name in here if not tensors[name].isfinite().all()]:
+        what = f"{path} is damaged: values that are not finite in {shorten(bad)}"
+        raise CheckpointError(what)
     net.load_state_dict({name: tensors[name] for name in weights})
 
 
@@ -182,37 +171,50 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def describe(tensor: Tensor) -> str:
-    """Return shape and type as text, like 96x3x11x11, or 96x3x11x11 float16."""
-    shape = "x".join(map(str, tensor.shape)) or "one number"
-    if tensor.dtype == torch.float32:
-        return shape
-    return f"{shape} {tensor.dtype}".replace("torch.", "")
+    """Return shape and type as text."""
+    return compare.describe(tensor.shape, str(tensor.dtype).removeprefix("torch."))
+
+
+def refuse_another_network(
+    path: Path, there: Mapping[str, str], here: Mapping[str, str]
+) -> None:
+    """Raise CheckpointError if the tensors of a file, as text, are not those here."""
+    if different := compare.tensor_differences(there, here):
+        what = f"{path} is from another network"
+        raise CheckpointError(f"{what}: {different}", OTHER_CODE)
 
 
 def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
     """Raise CheckpointError unless checkpoint and data have the same classes."""
     if there != here:
-        lost = ", ".join(repr(name) for name in there if name not in here) or "none"
-        new = ", ".join(repr(name) for name in here if name not in there) or "none"
+        lost = shorten([repr(name) for name in there if name not in here]) or "none"
+        new = shorten([repr(name) for name in here if name not in there]) or "none"
         raise CheckpointError(
-            "the classes of the checkpoint and of the data differ:  "
-            f"missing now {lost}, new {new}"
+            "the classes of the checkpoint and of the data differ: "
+            f"missing now {lost}, new {new}",
+            "give the data that it was trained with",
         )
 
 
 def refuse_differences(
-    what: str, there: Mapping[str, Any], here: Mapping[str, Any]
+    what: str,
+    there: Mapping[str, Any],
+    here: Mapping[str, Any],
+    advice: str = OTHER_CODE,
 ) -> None:
-    """Raise CheckpointError with `what` and the differences, if there are any."""
-    here = json.loads(json.dumps(here))  # as in a checkpoint: lists, not tuples
+    """Raise CheckpointError with `what`, the differences and advice, if they differ."""
     differences = [
         f"{readable(name)} is {show(there, name)} there and {show(here, name)} here"
-        for name in {**here, **there}
-        if there.get(name) != here.get(name)
+        for name in differing(there, here)
     ]
     if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise CheckpointError(f"{what}: {', '.join(differences[:3])}{more}")
+        raise CheckpointError(f"{what}: {shorten(differences)}", advice)
+
+
+def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return the names of values that differ. Those from `there` were read as JSON."""
+    here = json.loads(json.dumps(here))  # lists, not tuples
+    return [n for n in {**here, **there} if there.get(n) != here.get(n)]
 
 
 def show(values: Mapping[str, Any], name: str) -> str:

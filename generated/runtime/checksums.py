@@ -17,7 +17,9 @@ def write_run(run: Mapping[str, Any], checksums: Mapping[str, int]) -> dict[str,
     return {"run": f"{text}\n{zlib.crc32(text.encode())}"}
 
 
-def read_run(metadata: Mapping[str, str] | None) -> tuple[Any, dict[str, Any]]:
+def read_run(
+    metadata: Mapping[str, str] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the state of a run, as JSON data, and the checksums of its tensors.
 
     Raises KeyError if train.py did not write it, and ValueError if it is damaged.
@@ -42,9 +44,9 @@ def checksum(array: NDArray[Any]) -> int:
 def check_tensors(
     tensors: Mapping[str, NDArray[Any]], checksums: Mapping[str, int]
 ) -> list[str]:
-    """Return what is wrong with tensors that have these checksums."""
+    """Return the names of tensors that do not have these checksums."""
     return [
-        f"{name} is damaged"
+        name
         for name, array in tensors.items()
         if checksums.get(name) != checksum(array)
     ]

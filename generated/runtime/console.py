@@ -7,9 +7,12 @@ import contextlib
 import io
 import math
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import UserError
@@ -37,7 +40,9 @@ def run(main: Callable[[], None]) -> None:
 
 def explain(error: Exception) -> str:
     """Return what is wrong, one line per problem."""
-    lines = error.args if isinstance(error, UserError) else [str(error)]
+    lines: Sequence[str] = error.args
+    if not isinstance(error, UserError):  # an OSError, whose number says nothing
+        lines = [re.sub(r"^\[\w+ \d+\] ", "", str(error))]
     return "\n".join(f"error: {printable(str(line))}" for line in lines)
 
 
@@ -149,12 +154,32 @@ class Stream:
             raise UserError(f"cannot write the output: {error.strerror}") from None
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors look like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the usage, and exit with 2."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"error: {printable(message)}\n")
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose description is the first line of the script's docstring."""
-    return argparse.ArgumentParser(
+    return Parser(
+        prog=shlex.join([Path(sys.executable or "python").name, sys.argv[0]]),
         description=(doc or "").partition("\n")[0],
         epilog="Defaults are in brackets.",
     )
+
+
+def target(text: str) -> Path:
+    """Return the path of a file or folder to write, which `-` cannot be."""
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "- cannot be standard output here; for a file or folder of this name, "
+            "give ./-"
+        )
+    return Path(text)
 
 
 def parse(

@@ -9,6 +9,7 @@ folder.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import math
@@ -23,10 +24,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 
 from . import console
-from .checkpoint import write_file
 from .errors import CheckpointError
-from .files import open_file
+from .files import open_file, write_file
 
+METRICS = "metrics.csv"
 PICTURE = "curves.png"
 HEAD = ("run", "epochs", "loss", "top-1", "top-5", "images/s")
 
@@ -70,7 +71,7 @@ def read(path: Path, name: str) -> History:
 
 def find(runs: Sequence[Path]) -> list[History]:
     """Read the runs, which are folders or their metrics.csv."""
-    tables = [run / "metrics.csv" if run.is_dir() else run for run in runs]
+    tables = [run / METRICS if run.is_dir() else run for run in runs]
     folders = [table.absolute().parent for table in tables]
     count = Counter(folder.name for folder in folders)
     names = [
@@ -196,6 +197,15 @@ def table(histories: Sequence[History]) -> str:
     return "\n".join("  ".join(line) for line in lines)
 
 
+def picture_file(text: str) -> Path:
+    """Return the path of the picture, which can only be a PNG file."""
+    path = console.target(text)
+    if path.suffix.lower() != ".png":
+        message = f"a picture is a file like {PICTURE}, not {path}"
+        raise argparse.ArgumentTypeError(message)
+    return path
+
+
 def main() -> None:
     """Draw the curves of the given runs."""
     parser = console.parser("Draw the curves of runs, and print the best of each.")
@@ -203,7 +213,7 @@ def main() -> None:
     help = "its folder, or its metrics.csv"
     add("runs", type=Path, nargs="+", metavar="RUN", help=help)
     help = f"file to write [{PICTURE}, in the run's folder, or here for several]"
-    add("--picture", type=Path, metavar="FILE", help=help)
+    add("--picture", type=picture_file, metavar="FILE", help=help)
     args = parser.parse_args()
     picture: Path | None = args.picture
     if picture is None:
@@ -212,8 +222,9 @@ def main() -> None:
         picture = folder / PICTURE if len(args.runs) == 1 else Path(PICTURE)
     print(table(draw(args.runs, picture)))
     print("@: the epoch of the best value on the validation images")
-    print(f"curves in {picture}")
+    print(f"curves in {console.printable(str(picture))}")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Draw them, and exit."""
     console.run(main)

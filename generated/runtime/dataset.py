@@ -28,8 +28,6 @@ SKIP = "give --bad-images skip to leave them out"
 class Images:
     """The images of one split, in a fixed order: each has a name and a label."""
 
-    decodes: bool  # whether the images must be decoded
-
     def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
         self.root, self.split = root, split
         self.shape = channels, size, size  # of an image
@@ -69,8 +67,6 @@ class ImageFolder(Images):
     Names are in Unicode's composed form (NFC), whatever form the file system keeps.
     """
 
-    decodes = True
-
     def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
         super().__init__(root, split, size, channels)
         self.on_disk: dict[str, str] = {}  # names that are different on disk
@@ -99,7 +95,12 @@ class ImageFolder(Images):
     def _visible(self, folder: Path) -> dict[str, str]:
         """Return the entries that are not hidden, by their names in NFC, sorted."""
         entries: dict[str, str] = {}
-        for entry in os.listdir(folder):
+        listed: list[str] = []
+        try:
+            listed = os.listdir(folder)
+        except OSError as error:
+            self.problems.append(f"cannot read {str(folder)!r}: {error.strerror}")
+        for entry in listed:
             if entry.startswith("."):
                 continue
             name = normalize("NFC", entry)
@@ -119,8 +120,6 @@ class ImageFolder(Images):
 
 class PackedImages(Images):
     """The same images, decoded, as pack.py stored them: see shards."""
-
-    decodes = False
 
     def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
         super().__init__(root, split, size, channels)

@@ -28,6 +28,11 @@ ADVICE = (
 )
 
 
+OTHER_CODE = (
+    "use the code that it was trained with, or train this network from the start"
+)
+
+
 class ExportError(UserError):
     """A checkpoint that cannot be exported."""
 

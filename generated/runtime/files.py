@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .errors import CheckpointError
+
 try:
     import fcntl
 except ImportError:  # on Windows
@@ -40,6 +42,16 @@ def open_file(path: Path, buffering: int = -1) -> BinaryIO:
     return file
 
 
+def require_file(path: Path, what: str) -> None:
+    """Raise CheckpointError, with the reason, unless this file can be read."""
+    try:
+        open_file(path).close()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no {what} {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name once it is completely on disk.
@@ -59,6 +71,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; at any moment `path` is all of the old one or all of the new one.
+
+    Raises CheckpointError, with the reason, if it cannot be written.
+    """
+    try:
+        with atomic_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        kept = "; the one before is intact" if path.is_file() else ""
+        raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:

@@ -1,4 +1,4 @@
-"""Batches of images, read ahead by threads and their decoding processes."""
+"""Batches of images, read ahead by processes."""
 
 from __future__ import annotations
 
@@ -107,17 +107,14 @@ class Loader:
         chunks = sum(math.ceil(len(batch) / CHUNK) for batch in self.batches)
         count = min(self.workers, max(chunks, 1))
         threads = stack.enter_context(ThreadPoolExecutor(count))
-        if self.images.decodes:
-            readers = [worker.read for worker in stack.enter_context(lend(count))]
-        else:
-            readers = [read_here] * count
+        free = list(stack.enter_context(lend(count)))
 
         def read(sources: Sequence[Source], out: Pixels) -> Reasons:
-            reader = readers.pop()  # there are as many as threads
+            worker = free.pop()  # there are as many as threads
             try:
-                return reader(sources, out)
+                return worker.read(sources, out)
             finally:
-                readers.append(reader)
+                free.append(worker)
 
         return lambda sources, out: threads.submit(read, sources, out).result
 
@@ -125,6 +122,7 @@ class Loader:
         samples = [self.images.samples[index] for index in indices]
         sources = [self.images.source(name) for name, _ in samples]
         shape = len(samples), *self.images.shape
+        # Pinning takes long, so torch keeps pinned memory for the batches that follow.
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
         out = pixels.numpy()
         parts = [

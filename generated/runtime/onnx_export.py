@@ -26,16 +26,22 @@ from safetensors import SafetensorError, safe_open
 
 from . import console
 from .checksums import check_tensors, read_run
-from .console import readable
-from .errors import ExportError
-from .files import atomic_write, exclusive
+from .compare import (
+    STATISTICS,
+    VELOCITY,
+    are_classes,
+    describe,
+    shorten,
+    tensor_differences,
+)
+from .errors import OTHER_CODE, ExportError
+from .files import atomic_write, exclusive, require_file
 from .onnx_norms import decompose_norms
 from .onnx_seal import seal
 
 Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
-OTHERS = ("momentum_buffer.", "data.")  # as in checkpoint.py, which imports torch
 COUNT = ".num_batches_tracked"  # of a batch norm; only training reads it
 LARGE = 64 * 2**20  # bytes; weights of this size or more get their own file
 PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapped
@@ -45,10 +51,10 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     """Export as the command line says; `structure` is the network's model.onnx."""
     parser = console.parser(doc)
     parser.add_argument("checkpoint", type=Path, help="a file that train.py wrote")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="[CHECKPOINT.onnx]")
+    help = "[CHECKPOINT.onnx]"
+    parser.add_argument("--output", type=console.target, metavar="FILE", help=help)
     args = console.parse(parser)
-    if not args.checkpoint.is_file():
-        raise ExportError(f"there is no checkpoint {args.checkpoint}")
+    require_file(args.checkpoint, "checkpoint")
     output = args.output or args.checkpoint.with_suffix(".onnx")
     check_output(output, args.checkpoint, structure)
     model = load_structure(structure)
@@ -59,7 +65,7 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     helper.set_model_props(model, metadata)
     decompose_norms(model.graph)
     save(output, model, weights)
-    print(f"wrote {output}")
+    print(f"wrote {console.printable(str(output))}")
 
 
 def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
@@ -74,8 +80,7 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
 
 def load_structure(path: Path) -> onnx.ModelProto:
     """Return model.onnx. Raises ExportError if it cannot be read."""
-    if not path.is_file():
-        raise ExportError(f"there is no {path}")
+    require_file(path, "file")
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf's, which onnx does not name
@@ -102,59 +107,46 @@ def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, st
         with safe_open(path, framework="numpy") as file:
             run, checksums = read_run(file.metadata())
             names = file.keys()
-            found = {
-                name: file.get_slice(name)
-                for name in names
-                if name in wanted
-                or not (name.startswith(OTHERS) or name.endswith(COUNT))
-            }
-            refuse(f"{path} is from another network", differences(found, wanted))
+            found = {name: file.get_slice(name) for name in names}
+            if different := differences(found, wanted):
+                what = f"{path} is from another network"
+                raise ExportError(f"{what}: {different}", OTHER_CODE)
             tensors = {name: file.get_tensor(name) for name in wanted}
     except KeyError:
         raise ExportError(f"{path} was not written by train.py") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from None
-    problems = check_tensors(tensors, checksums)
-    refuse(f"{path} is damaged", problems or damage(run, tensors))
+    if problems := damage(run, tensors, checksums):
+        raise ExportError(*(f"{path} is damaged: {problem}" for problem in problems))
     mean = b64encode(tensors.pop("data.mean").tobytes()).decode()
     metadata = {name: json.dumps(run[name]) for name in ("classes", "data")}
     return tensors, metadata | {"mean": mean}
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> list[str]:
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Shape]) -> str:
     """Return what keeps the tensors of a file from being float32 of these shapes."""
-    problems = [f"{name} is missing" for name in wanted if name not in found]
-    for name, tensor in found.items():
-        shape, kind = tuple(tensor.get_shape()), tensor.get_dtype()
-        if name not in wanted:
-            problems.append(f"{readable(name)} is unknown")
-        elif shape != wanted[name]:
-            problems.append(f"{name} is {shape}, not {wanted[name]}")
-        elif kind != "F32":
-            problems.append(f"{name} is of type {kind}, not F32")
-    return problems
+    there = {
+        name: describe(tensor.get_shape(), tensor.get_dtype())
+        for name, tensor in found.items()
+        if name in wanted
+        or (not name.startswith((VELOCITY, STATISTICS)) and not name.endswith(COUNT))
+    }
+    return tensor_differences(there, {k: describe(v, "F32") for k, v in wanted.items()})
 
 
-def damage(run: Any, tensors: Weights) -> list[str]:
+def damage(
+    run: Mapping[str, Any], tensors: Weights, checksums: Mapping[str, int]
+) -> list[str]:
     """Return what train.py would not have written."""
-    problems = [
-        f"{name} has values that are not finite"
-        for name, array in tensors.items()
-        if not np.isfinite(array).all()
-    ]
-    run = run if isinstance(run, dict) else {}
-    classes, data = run.get("classes"), run.get("data")
-    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
-        problems.append("its classes are not a list of names")
-    if not isinstance(data, dict):
+    if wrong := check_tensors(tensors, checksums):
+        return [f"wrong checksums of {shorten(wrong)}"]
+    bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+    problems = [f"values that are not finite in {shorten(bad)}"] if bad else []
+    if not are_classes(run.get("classes")):
+        problems.append("its classes are not a list of different names")
+    if not isinstance(run.get("data"), dict):
         problems.append("it does not say how to prepare images")
     return problems
-
-
-def refuse(what: str, problems: list[str]) -> None:
-    """Raise ExportError if there are problems."""
-    if problems:
-        raise ExportError(*(f"{what}: {problem}" for problem in problems))
 
 
 def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:

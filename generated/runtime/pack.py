@@ -36,7 +36,7 @@ def main(doc: str | None, size: int, channels: int = 3) -> None:
     add(
         "source", metavar="DIR", type=Path, help="has train/<class>/* and val/<class>/*"
     )
-    add("out", metavar="OUT", type=Path, help="folder to write")
+    add("out", metavar="OUT", type=console.target, help="folder to write")
     help = "processes that decode images [one per core]"
     add("--workers", type=int, default=os.cpu_count() or 1, help=help)
     help = "what to do about images that cannot be read [fail]"

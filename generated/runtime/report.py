@@ -21,7 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import parallel
-from .checkpoint import Row, Split, write_file
+from .checkpoint import Row, Split
+from .files import write_file
 
 LINE_SECONDS = 20  # between lines of progress, where there is no terminal for a bar
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import checkpoint
+from .compare import STATISTICS, VELOCITY
 from .errors import ADVICE, DivergedError
 from .evaluation import Crops
 
@@ -32,8 +33,8 @@ def collect(
     check_network(net, crops, statistics["mean"])
     return {
         **net.state_dict(),
-        **checkpoint.prefixed(checkpoint.VELOCITY, join(velocities(net, sgd))),
-        **checkpoint.prefixed(checkpoint.STATISTICS, statistics),
+        **checkpoint.prefixed(VELOCITY, join(velocities(net, sgd))),
+        **checkpoint.prefixed(STATISTICS, statistics),
     }
 
 
@@ -51,10 +52,10 @@ def restore(
     which the tensors are from, is from another network.
     """
     checkpoint.restore(net, tensors, shapes, path)
-    velocity = cut(checkpoint.part(tensors, checkpoint.VELOCITY))
+    velocity = cut(checkpoint.part(tensors, VELOCITY))
     for name, tensor in velocities(net, sgd).items():
         tensor.copy_(velocity[name])
-    return checkpoint.part(tensors, checkpoint.STATISTICS)
+    return checkpoint.part(tensors, STATISTICS)
 
 
 def velocities(net: nn.Module, sgd: torch.optim.SGD) -> dict[str, Tensor]:

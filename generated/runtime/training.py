@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,25 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
 from .dataset import SKIP, Images, batches, fingerprint
-from .errors import ADVICE, CheckpointError, DataError, DivergedError, UserError
+from .errors import ADVICE, CheckpointError, DataError, DivergedError
 from .evaluation import Scores, default_workers
-from .files import amount, lock_folder
 from .images import explain
 from .loading import Batch
+from .output import CHECKPOINT
 
-METRICS = "metrics.csv"
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
 OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network with torch.compile, which takes a minute [no]",
+    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
@@ -52,9 +49,9 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--steps", type=int, metavar="N", help="stop after N steps in total")
     help = "one for all, or one each [CUDA if available]"
     add("--devices", metavar="A,B", help=help)
-    help = "processes that decode images [one per core]"
+    help = "processes that read images [one per core]"
     add("--workers", type=int, metavar="N", help=help)
-    add("--output", type=Path, metavar="DIR", help=f"[{folder}]")
+    add("--output", type=console.target, metavar="DIR", help=f"[{folder}]")
     help = "resume from CHECKPOINT [the one in --output, if there is one]"
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
@@ -91,63 +88,6 @@ def check_agreement(args: argparse.Namespace, train: Images, val: Images) -> Non
     flags = {name: vars(args)[name] for name in sorted(vars(args).keys() - OWN)}
     if not parallel.all_equal((flags, fingerprint(train, val))):
         raise DataError("the processes were started with different flags or images")
-
-
-@parallel.rank_zero_only
-def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
-    """Lock the output folder; return the checkpoint to resume from, if there is one.
-
-    Raises UserError if another run writes there, if it has a checkpoint that the user
-    did not ask to resume from, or if it has no room for those of `net`.
-    """
-    output: Path = args.output
-    path = output / "checkpoint.safetensors"
-    source = Path(args.resume or path)
-    resumes = args.resume is not None and os.path.realpath(source) == os.path.realpath(
-        path
-    )
-    try:
-        _has_checkpoint(path, resumes)  # what is refused must not lock others out
-        output.mkdir(parents=True, exist_ok=True)
-        locked = lock_folder(output)
-    except OSError as error:
-        reason = "it is a file" if output.is_file() else error.strerror
-        raise UserError(f"cannot write to {output}: {reason}") from None
-    if not locked:
-        raise UserError(f"another run writes to {output}")
-    # Once more: until it was locked, another run could still write one.
-    exists = _has_checkpoint(path, resumes)
-    for name in (path.name, METRICS, curves.PICTURE):
-        if (output / name).is_dir():
-            raise UserError(f"{output / name} is a folder: move it elsewhere")
-    check_space(output, net, copies=1 if exists else 2)
-    if args.resume or exists:
-        return source
-    if args.resume is not None:
-        print(f"there is no checkpoint {path} yet: starting a new run")
-    return None
-
-
-def _has_checkpoint(path: Path, resumes: bool) -> bool:
-    """Whether there is a checkpoint. Raises UserError if the run would replace it."""
-    exists = path.exists()
-    if exists and not resumes:
-        raise UserError(f"{path} exists: give --resume, or another --output")
-    return exists
-
-
-def check_space(output: Path, net: nn.Module, copies: int) -> None:
-    """Refuse a disk without room for two checkpoints: the last one and the next one."""
-    weights = sum(weight.nbytes for weight in net.parameters())
-    buffers = sum(buffer.nbytes for buffer in net.buffers())
-    size = 2 * weights + buffers  # with velocities
-    free = shutil.disk_usage(output).free
-    if free < copies * size:
-        have = f"{output} has {amount(free)} free"
-        raise UserError(
-            f"{have}, and checkpoints need {amount(copies * size)}: "
-            f"one takes {amount(size)}, and is kept until the next is written"
-        )
 
 
 def begin(
@@ -194,13 +134,12 @@ def resume(
     kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
     here = asdict(replace(recipe, **(kept | args.given)))
     free = ["lr"] if length_matters else ["epochs", "lr"]
-    changed = {name: here[name] for name in free if name in kept}
-    checkpoint.refuse_differences(
-        f"{path} is from another recipe", there | changed, here
-    )
-    print(f"resuming after step {run.step} of {path}")
-    if here["lr"] != there["lr"]:
-        print(f"the learning rate changes from {there['lr']:g} to {here['lr']:g}")
+    there = there | {name: here[name] for name in free if name in kept}
+    advice = keep_recipe(checkpoint.differing(there, here), args.given)
+    checkpoint.refuse_differences(f"{path} is from another recipe", there, here, advice)
+    print(f"resuming after step {run.step} of {console.printable(str(path))}")
+    if here["lr"] != run.recipe["lr"]:
+        print(f"the learning rate changes from {run.recipe['lr']:g} to {here['lr']:g}")
     elif here["lr"] != recipe.lr:
         print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
@@ -210,13 +149,30 @@ def resume(
     return tensors, run
 
 
+def keep_recipe(changed: list[str], given: Mapping[str, Any]) -> str:
+    """Return how to resume a run of whose recipe these values were changed.
+
+    Those that were `given` were changed by flags.
+    """
+    flags = [f"--{name.replace('_', '-')}" for name in changed if name in given]
+    parts = [f"without {' and '.join(flags)}"] if flags else []
+    if len(flags) < len(changed):
+        parts.append("with the recipe.py that it began with")
+    reason = ""
+    if "--epochs" in flags:
+        reason = "a cosine schedule depends on the number of epochs from the start: "
+    resume = f"resume {' and '.join(parts)}"
+    return f"{reason}{resume}, or start a new run with another --output"
+
+
 def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     """Return the images that the run began with; name those left out."""
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
         print(f"left out {console.printable(problem)}")
     if run.bad:
-        print(f"{len(run.bad)} images are left out; {run.images} remain for training")
+        left_out = "1 image is" if len(run.bad) == 1 else f"{len(run.bad)} images are"
+        print(f"{left_out} left out; {run.images} remain for training")
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
@@ -262,8 +218,8 @@ class Session:
         self.last = min(steps, args.steps or sys.maxsize)
         self.args = args
         self.output: Path = args.output
-        self.path = self.output / "checkpoint.safetensors"
-        self.metrics = self.output / METRICS
+        self.path = self.output / CHECKPOINT
+        self.metrics = self.output / curves.METRICS
         self.cut_short = False
         self.rows = run.history  # of metrics.csv
         self.signaled = parallel.catch_signals()
@@ -374,7 +330,8 @@ class Session:
             picture = self.output / curves.PICTURE
             parallel.rank_zero_only(curves.draw)([self.metrics], picture)
             drawn = f"curves in {picture}"
-        print(f"checkpoint in {self.path}, metrics in {self.metrics}, {drawn}")
+        where = f"checkpoint in {self.path}, metrics in {self.metrics}, {drawn}"
+        print(console.printable(where))
         if self.stopped():
             # All flags as they were; of two --resume the last one counts.
             again = [*parallel.launch_command(), *sys.argv]

@@ -7,6 +7,7 @@ import keyword
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from specgen.names import GLOBALS
 
@@ -91,18 +92,20 @@ def parametrize(
     return Parameters(signature, given, written)
 
 
+@lru_cache(maxsize=1024)  # most layers are equal
 def from_call(
-    args: Sequence[str], names: Sequence[str], defaults: Mapping[str, str]
+    args: Sequence[str], names: Sequence[str], defaults: Sequence[tuple[str, str]]
 ) -> tuple[Argument, ...]:
     """Return the arguments of a call, those left at their defaults included."""
     given = dict(arg.split("=", 1) for arg in args if _is_keyword(arg))
     positional = [arg for arg in args if not _is_keyword(arg)]
+    usual = dict(defaults)
     found = [
         Argument(names[i] if i < len(names) else f"value{i}", arg, True)
         for i, arg in enumerate(positional)
     ]
-    for name in {**defaults, **given}:
-        default = defaults.get(name)
+    for name in usual | given:
+        default = usual.get(name)
         text = given.get(name, default or "")
         found.append(Argument(name, text, default=default))
     return tuple(found)

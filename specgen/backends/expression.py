@@ -8,7 +8,7 @@ from typing import Union
 
 from specgen.backends.layout import INDENT, fits
 
-Expression = Union[str, "Called", "Joined", "Several", "Repeated"]
+Expression = Union[str, "Called", "Joined", "Several", "Repeated", "Numbered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Joined:
 class Several:
     """`(first, second)`."""
 
-    items: tuple[str, ...]
+    items: tuple[Expression, ...]
 
     def __str__(self) -> str:
-        return f"({', '.join(self.items)})"
+        return f"({', '.join(map(str, self.items))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,29 @@ class Repeated:
     def loop(self) -> str:
         """What follows the value."""
         return f"for _ in range({self.count})"
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """`(f"name_{i}", value) for i in range(start, stop)`; `name` is without the i."""
+
+    name: str
+    value: Called
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"{self.pair} {self.loop}"
+
+    @property
+    def pair(self) -> Several:
+        """A name and its value."""
+        return Several((f'f"{self.name}{{i}}"', self.value))
+
+    @property
+    def loop(self) -> str:
+        """What follows the pair."""
+        return f"for i in range({f'{self.start}, ' if self.start else ''}{self.stop})"
 
 
 def statement(value: Expression, indent: int) -> list[str]:
@@ -101,12 +124,14 @@ def _lines(before: str, value: Expression, after: str, indent: int) -> list[str]
                 f"{pad}){after}",
             ]
         case Several(items):
-            lines = [f"{' ' * inner}{item}," for item in items]
+            lines = [line for item in items for line in _lines("", item, ",", inner)]
             return [f"{pad}{before}(", *lines, f"{pad}){after}"]
         case Repeated(repeated):
             lines = _lines("", repeated, "", inner)
             loop = f"{' ' * inner}{value.loop}"
             return [f"{pad}{before}*(", *lines, loop, f"{pad}){after}"]
+        case Numbered():
+            return [*_lines("", value.pair, "", indent), f"{pad}{value.loop}"]
         case Joined() if before or after:
             return [f"{pad}{before}(", *_operands(value, inner), f"{pad}){after}"]
         case Joined():

@@ -16,6 +16,7 @@ from specgen.backends.expression import (
     give_back,
 )
 from specgen.backends.layout import comments, enumeration
+from specgen.backends.parts import attribute
 from specgen.graph import INPUT, Placed, PlacedGraph
 from specgen.ops.base import Call, Infix, Shape
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run
@@ -37,7 +38,7 @@ class Forward:
         self.functional = False  # whether some call is of torch.nn.functional
         self._devices, self._shown = placed.devices, shown
         self._prefix = f"{routine.scope.path}." if routine.scope else ""
-        self._shapes = {share.name: share.shape for share in placed.shares()}
+        self._shapes = placed.shapes
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
         # mypy must be told the type of a single result.
@@ -62,7 +63,7 @@ class Forward:
                 previous = None
                 continue
             first = step.layers[0] if isinstance(step, Apply) else step.layer
-            begins = len(first.shares) > 1 and bool(first.node.parameters())
+            begins = len(first.shares) > 1 and bool(first.node.applied.parameters)
             if begins and first is not previous and not isinstance(step, Fetch):
                 self._paragraph()
             match step:
@@ -126,7 +127,7 @@ class Forward:
     def _pad(self, step: Pad) -> None:
         """Add zeros to the input of each share."""
         share = step.layer.shares[0]
-        pad = share.form.pad
+        pad = share.applied.form.pad
         assert pad, "it has been scheduled"
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
@@ -214,19 +215,18 @@ def _chain(
     inputs: Sequence[str] = operands
     for layer in layers:
         share = layer.shares[number]
-        form = share.form
+        form = share.applied.form
+        leaf = share.name.rpartition(".")[2]
+        own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
             case Infix(sign):
-                leaf = share.name.rpartition(".")[2]
-                last = [attribute(leaf, "parameter")] if form.module else []
-                value = Joined(sign, (*inputs, *last))
+                value = Joined(sign, (*inputs, *own))
             case Call(name, args):
                 joined = Several(tuple(inputs)) if len(inputs) > 1 else value
-                value = Called(name, (joined, *args))
+                value = Called(name, (joined, *own, *args))
             case None if form.module:
-                own = bool(layer.node.tensors())
-                name = share.name if own else layer.node.name
-                value = Called(attribute(name.rpartition(".")[2]), (value,))
+                name = leaf if layer.node.applied.tensors else layer.node.leaf
+                value = Called(attribute(name), (value,))
         inputs = ()
     return value
 
@@ -237,13 +237,6 @@ def _is_typed(value: Expression) -> bool:
     A module's output may be anything, and so may be a sum with it.
     """
     return isinstance(value, Called) and value.name.startswith(("F.", "torch."))
-
-
-def attribute(leaf: str, kind: str = "submodule") -> str:
-    """How a module names one of its parts."""
-    if leaf.isidentifier():
-        return f"self.{leaf}"
-    return f'self.get_{kind}("{leaf}")'
 
 
 def _shape(shape: Shape) -> str:

@@ -18,8 +18,8 @@ INDENT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
-    """Moves `parts`, expressions of the variables `sources`, to the target.
+class Fetched:
+    """What a variable gets: `parts`, expressions of the variables `sources`, joined.
 
     `to` is the device, or None if the only part is already on it. `origins` are the
     devices of the parts.
@@ -44,7 +44,7 @@ class Fetch:
         return len(self.parts) > 1
 
 
-def fetches(step: routine.Fetch, row: Sequence[tuple[str, str]]) -> list[Fetch]:
+def fetches(step: routine.Fetch, row: Sequence[tuple[str, str]]) -> list[Fetched]:
     """What is needed to give each variable of a row its value."""
     moves = {move.name: move for move in step.moves}
     found = []
@@ -54,11 +54,11 @@ def fetches(step: routine.Fetch, row: Sequence[tuple[str, str]]) -> list[Fetch]:
             found.append(_fetch(target, moves[value], step.held, alone=alone))
         else:
             source = step.held[value]
-            found.append(Fetch(target, (source,), (source,), None))
+            found.append(Fetched(target, (source,), (source,), None))
     return found
 
 
-def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> Fetch:
+def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> Fetched:
     """What brings a move to the target; `alone` if its layer is on one device."""
     sources = tuple(held[piece.value] for piece in move.pieces)
     parts = []
@@ -71,23 +71,25 @@ def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> 
         parts.append(part)
     to = None if move.local else move.device
     origins = tuple(piece.device for piece in move.pieces)
-    return Fetch(target, tuple(parts), sources, to, origins)
+    return Fetched(target, tuple(parts), sources, to, origins)
 
 
 def _cut(source: str, start: int, stop: int, width: int, *, equal: bool) -> str:
     """What takes some channels of a tensor: one of `equal` parts, if they are that.
 
-    Then it is the same in all uses of a block, however wide they are. Backward, `chunk`
-    would fill its other parts with zeros on the wrong device when that is simulated.
+    Parts are the same text in all uses of a block, however wide they are. A single
+    channel does not grow with the width, so it is a slice. `chunk` would do for parts,
+    but where devices are simulated, its backward pass fills the others with zeros on
+    the wrong device.
     """
     size = stop - start
-    if equal and width % size == start % size == 0:
+    if equal and size > 1 and width % size == start % size == 0:
         count, index = width // size, start // size
         return f"torch.unflatten({source}, 1, ({count}, -1))[:, {index}]"
     return f"{source}[:, {start or ''}:{'' if stop == width else stop}]"
 
 
-def statements(found: Sequence[Fetch], shape: str) -> list[str]:
+def statements(found: Sequence[Fetched], shape: str) -> list[str]:
     """Return the lines; the common shape of all targets is shown once."""
     groups = _groups(found)
     if not any(map(_is_exchange, groups)) and fits(_line(found), INDENT, shape):
@@ -99,18 +101,18 @@ def statements(found: Sequence[Fetch], shape: str) -> list[str]:
     return lines
 
 
-def helpers(found: Sequence[Fetch]) -> set[str]:
+def helpers(found: Sequence[Fetched]) -> set[str]:
     """Names of the functions that `statements` calls."""
     exchange = {"exchange"} if any(map(_is_exchange, _groups(found))) else set()
     gather = {"gather"} if any(fetch.joins for fetch in found) else set()
     return exchange | gather
 
 
-def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
+def _groups(found: Sequence[Fetched]) -> list[list[Fetched]]:
     """Split where nothing later reads a target of anything earlier."""
     if _is_exchange(found):
         return [list(found)]
-    groups: list[list[Fetch]] = []
+    groups: list[list[Fetched]] = []
     for fetch in found:
         first = 0
         while first < len(groups) and not any(
@@ -121,7 +123,7 @@ def _groups(found: Sequence[Fetch]) -> list[list[Fetch]]:
     return groups
 
 
-def _is_exchange(group: Sequence[Fetch]) -> bool:
+def _is_exchange(group: Sequence[Fetched]) -> bool:
     """Whether several devices exchange everything they have."""
     first, everyone = group[0], tuple(fetch.to for fetch in group)
     return all(
@@ -132,7 +134,7 @@ def _is_exchange(group: Sequence[Fetch]) -> bool:
     )
 
 
-def _statement(group: Sequence[Fetch], shape: str) -> list[str]:
+def _statement(group: Sequence[Fetched], shape: str) -> list[str]:
     targets = [fetch.target for fetch in group]
     start = f"{', '.join(targets)} = "
     if _is_exchange(group):
@@ -149,7 +151,7 @@ def _statement(group: Sequence[Fetch], shape: str) -> list[str]:
     return [*lines, f"{' ' * INDENT})" + (f"  # {shape}" if shape else "")]
 
 
-def _line(group: Sequence[Fetch]) -> str:
+def _line(group: Sequence[Fetched]) -> str:
     targets = ", ".join(fetch.target for fetch in group)
     calls = (fetch.call for fetch in group)
     values = (before + ", ".join(items) + after for before, items, after in calls)

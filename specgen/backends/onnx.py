@@ -9,7 +9,8 @@ The file has the logical graph, so every placement gives the same file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import onnx
@@ -55,12 +56,10 @@ def build(graph: Graph, name: str) -> onnx.ModelProto:
     proto.input.append(_batch(INPUT, graph.input_shape))
     tensors = tensor_names(graph)
     for node in graph.nodes:
-        read = {
-            name for step in node.op.onnx(*node.input_shapes) for name in step.inputs
-        }
-        for leaf, shape in node.op.shapes(*node.input_shapes).items():
+        read = {name for step in node.applied.onnx for name in step.inputs}
+        for leaf, own in node.applied.tensors.items():
             if leaf in read:
-                proto.input.append(_tensor(tensor_name(node.name, leaf), shape))
+                proto.input.append(_tensor(tensor_name(node.name, leaf), own.shape))
         output = tensors[node.name]
         _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
@@ -88,9 +87,7 @@ def tensor_names(graph: Graph) -> dict[str, str]:
     layer whose name is that of its parameter.
     """
     tensors = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
-    own = [
-        node.name for node in graph.nodes if "" in node.op.shapes(*node.input_shapes)
-    ]
+    own = [node.name for node in graph.nodes if "" in node.applied.tensors]
     tensors |= {name: f"{name}.output" for name in own}
     tensors |= {name: f"{name}.output" for name in (LOGITS, PROB) if name in tensors}
     last = graph.nodes[-1]
@@ -106,7 +103,7 @@ def _write_layer(
     known = {f"x{index}": tensor for index, tensor in enumerate(reads)}
     if len(reads) == 1:
         known = {"x": reads[0]}
-    for step in layer.op.onnx(*layer.input_shapes):
+    for step in layer.applied.onnx:
         inputs = [
             known.get(name) or tensor_name(layer.name, name) for name in step.inputs
         ]
@@ -118,26 +115,33 @@ def _write_layer(
             proto.value_info.extend(info(tensor, step.shape) for tensor in outputs)
         for leaf, value in step.constants.items():
             proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
-        proto.node.append(_node(step.op_type, inputs, outputs, name, step.attributes))
+        proto.node.add(
+            op_type=step.op_type,
+            input=inputs,
+            output=outputs,
+            name=name,
+            domain="",  # the parser writes it, too, so the text form gives equal bytes
+            attribute=[_attribute(*item) for item in sorted(step.attributes.items())],
+        )
 
 
-def _node(
-    op_type: str,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    name: str,
-    attributes: Mapping[str, Any],
-) -> onnx.NodeProto:
-    # The parser writes the empty domain, too, so the text form gives equal bytes.
-    return helper.make_node(op_type, inputs, outputs, name, domain="", **attributes)
+# Messages are copied into those around them, and most layers have the same ones.
+@lru_cache(maxsize=1024, typed=True)
+def _attribute(name: str, value: Any) -> onnx.AttributeProto:
+    return helper.make_attribute(name, value)
+
+
+@lru_cache(maxsize=1024)
+def _type(shape: tuple[int | str, ...]) -> onnx.TypeProto:
+    return helper.make_tensor_type_proto(TensorProto.FLOAT, shape)
 
 
 def _batch(name: str, shape: Shape) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, (BATCH, *shape))
+    return onnx.ValueInfoProto(name=name, type=_type((BATCH, *shape)))
 
 
 def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    return onnx.ValueInfoProto(name=name, type=_type(shape))
 
 
 def _constant(name: str, value: Constant) -> onnx.TensorProto:

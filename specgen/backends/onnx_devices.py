@@ -118,10 +118,10 @@ def _shardings(
     found = {tensor: split for node in nodes for tensor in node.output}
     for tensor in dict.fromkeys(reads):
         found[tensor] = _sharding(layer, on, [read == tensor for read in reads])
-    for key, own in layer.node.tensors().items():
+    for key, own in layer.node.tensors.items():
         found[key] = Sharding(on, own.cut or 0, 1 if own.cut is None else len(on))
     shared = Sharding(on, 0, len(on))
-    for step in layer.node.op.onnx(*layer.node.input_shapes):
+    for step in layer.node.applied.onnx:
         constants = step.constants if step.op_type != "Resize" else {}  # its scales
         vectors = [leaf for leaf, value in constants.items() if _is_vector(value)]
         vectors += [] if step.per_image else step.results
@@ -144,7 +144,7 @@ def _sharding(layer: Placed, on: Sequence[int], which: Sequence[bool]) -> Shardi
     node = layer.node
     parts: dict[tuple[int, range], None] = {}
     for device, share in zip(on, layer.shares, strict=True):
-        reads = node.op.part(share.span, *node.input_shapes).reads
+        reads = node.applied.part(share.span)[1]
         own = [read for read, mine in zip(reads, which, strict=True) if mine and read]
         parts |= dict.fromkeys((device, read) for read in own)
     devices = list(dict.fromkeys(device for device, _ in parts))

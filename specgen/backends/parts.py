@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from specgen.backends.arguments import Argument, from_call
-from specgen.backends.expression import Called, Expression, Repeated, assign, statement
+from specgen.backends.expression import (
+    Called,
+    Expression,
+    Numbered,
+    Repeated,
+    assign,
+    statement,
+)
 from specgen.backends.layout import INDENT, comments
 from specgen.graph import Placed, Scope
 from specgen.passes.routine import Routine
 
 BODY = 2 * len(INDENT)
 SEQUENTIAL, ORDERED = "nn.Sequential", "OrderedDict"
+INDEX = re.compile(r"(.*?)([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +71,15 @@ def modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
     """One module per share with parameters, else one for all shares."""
     said = layer.node.comments
     for share in layer.shares:
-        form = share.form
+        form = share.applied.form
         call = form.module or (form.item if listed else None)
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
-        own = bool(layer.node.tensors())
+        own = bool(layer.node.applied.tensors)
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
-        arguments = from_call(call.args, call.names, call.defaults)
+        usual = tuple(call.defaults.items())
+        arguments = from_call(call.args, call.names, usual)
         devices = (share.device,) if own else ()
         yield Part(
             layer.node.leaf,
@@ -102,11 +112,12 @@ def arguments_of(parts: Iterable[Part], above: str = "") -> Iterator[Argument]:
 
 def finished(part: Part) -> Part:
     """The part, with the class that its block has been given."""
-    items = tuple(map(finished, part.items))
     if part.unit:
         made = part.unit.arguments
         return replace(part, call=part.unit.name, arguments=made, unit=None)
-    return replace(part, items=items)
+    if part.items:
+        return replace(part, items=tuple(map(finished, part.items)))
+    return part
 
 
 def with_texts(part: Part, texts: Iterator[str]) -> Part:
@@ -124,6 +135,13 @@ def structure(part: Part, roles: Mapping[str, str]) -> str:
     return f"{part.leaf} = {part.call}({names}; {on}; {items})"
 
 
+def attribute(leaf: str, *, parameter: bool = False) -> str:
+    """How a module names one of its parts; a number is a key of nn.ModuleDict."""
+    if leaf.isidentifier():
+        return f"self.{leaf}"
+    return f'self.get_parameter("{leaf}")' if parameter else f'self["{leaf}"]'
+
+
 def statements(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
     """The statements of a constructor that build its modules."""
     lines: list[str] = []
@@ -132,12 +150,11 @@ def statements(parts: Iterable[Part], roles: Mapping[str, str]) -> list[str]:
         if not part.leaf:
             continue
         value = construct(part, roles)
-        if part.leaf.isidentifier():
-            lines += assign(f"self.{part.leaf}", value, BODY, "")
-        else:
-            kind = "register_parameter" if part.parameter else "add_module"
-            named = Called(f"self.{kind}", (f'"{part.leaf}"', value))
+        if part.parameter and not part.leaf.isidentifier():
+            named = Called("self.register_parameter", (f'"{part.leaf}"', value))
             lines += statement(named, BODY)
+        else:
+            lines += assign(attribute(part.leaf), value, BODY, "")
     return lines
 
 
@@ -158,6 +175,17 @@ def construct(part: Part, roles: Mapping[str, str], keyword: str = "") -> Called
             count = len([*same])
             items.append(Repeated(value, count) if count > 1 else value)
     else:
-        named = [construct(item, roles, f"{item.leaf}=") for item in part.items]
-        items = [Called(ORDERED, tuple(named))]
+        items = [Called(ORDERED, _named(part.items, roles))]
     return Called(keyword + part.call, (*arguments, *items))
+
+
+def _named(items: Sequence[Part], roles: Mapping[str, str]) -> tuple[Expression, ...]:
+    """What makes an OrderedDict of items: a loop if they are numbered and equal."""
+    values = [construct(item, roles) for item in items]
+    first = INDEX.fullmatch(items[0].leaf)
+    if first and values.count(values[0]) == len(values) > 1:
+        name, start = first[1], int(first[2])
+        stop = start + len(items)
+        if [item.leaf for item in items] == [f"{name}{i}" for i in range(start, stop)]:
+            return (Numbered(name, values[0], start, stop),)
+    return tuple(construct(item, roles, f"{item.leaf}=") for item in items)

@@ -138,7 +138,11 @@ def _traffic(plan: Plan) -> Iterator[str]:
         names = [code(name) if name else "" for name in (before, source, target)]
         cells.append((*names, *counts))
     cells[-1] = ("**total**", "", "", *(f"**{n}**" for n in cells[-1][3:]))
-    yield "What is copied from device to device before a layer runs:"
+    first = code(plan.devices[0].name)
+    yield (
+        "What is copied from device to device before a layer runs, if the images are on"
+        f" {first} at first:"
+    )
     yield table(head, "<<<>>", cells)
 
 

@@ -6,9 +6,10 @@ Everything fits in 80 columns unless a spec has very long names.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, groupby
 
+from specgen.backends.outline import outline
 from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
 from specgen.ops.base import Shape
@@ -79,8 +80,25 @@ def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
         shape = dimensions(layer.output_shape)
         rows.append((layer.name, layer.op, *window_cells(layer), shape, *source))
     used = [any(cells) for cells in zip(*rows[1:], strict=True)]
-    head, *others = [tuple(compress(row, used)) for row in rows]
-    return aligned([head, None, *others], "".join(compress("<<>>>>><", used)))
+    head, first, *others = [tuple(compress(row, used)) for row in rows]
+    sides = "".join(compress("<<>>>>><", used))
+    whole = aligned([head, None, first, *_outlined(others)], sides)
+    if not more or max(map(len, whole.splitlines())) <= WIDTH:
+        return whole
+    narrow: list[Row] = [head[:-1], None, first[:-1]]
+    for row in _outlined(others):
+        narrow.append(row if len(row) == 1 else row[:-1])
+        if len(row) > 1 and row[-1]:
+            indent = " " * (len(row[0]) - len(row[0].lstrip()) + 2)
+            narrow.append([f"{indent}from {row[-1]}"])
+    return aligned(narrow, sides[:-1])
+
+
+def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Yield the rows of layers, their names as an outline."""
+    by_name = {name: row for name, *row in rows}
+    for text, name in outline(by_name):
+        yield [text, *by_name[name]] if name else [text]
 
 
 def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]:
@@ -106,17 +124,18 @@ def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
     """A row for each layer that costs something."""
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
-    rows: list[Row] = [("layer", "parameters", "", "MACs", "", "devices"), None]
+    columns = 6 if devices else 5
+    heads = ("layer", "parameters", "", "MACs", "", "devices")[:columns]
+    rows = []
     for layer in layers:
         if layer.parameters or layer.macs:
             learned = with_share(layer.parameters, parameters)
             work = with_share(layer.macs, macs)
             on = " ".join(ranges(layer.devices, devices))
-            rows.append((layer.name, *learned, *work, on))
-    rows += [None, ("total", f"{parameters:,}", "", f"{macs:,}", "", "")]
-    if not devices:
-        rows = [row and row[:-1] for row in rows]
-    return aligned(rows, "<>>>><"[: 6 if devices else 5])
+            rows.append((layer.name, *learned, *work, on)[:columns])
+    total = ("total", f"{parameters:,}", "", f"{macs:,}", "", "")[:columns]
+    table: list[Row] = [heads, None, *_outlined(rows), None, total]
+    return aligned(table, "<>>>><"[:columns])
 
 
 def _devices(plan: Plan) -> str:
@@ -200,13 +219,22 @@ def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
 
 
 def _traffic(plan: Plan, *, details: bool) -> str:
-    note = "Forward pass, in float32; the backward pass moves as much again."
-    if details:
-        note = "In float32. Per image: forward; per step: forward and backward."
-        if plan.training.half:
-            note = "Per image: forward in float32; per step: both ways in bfloat16."
+    note = f"The images are on {plan.devices[0].name} at first."
+    if not details:
+        note += (
+            " Forward pass, in float32; the backward pass moves as much again, but for"
+            " the images."
+        )
+    elif plan.training.half:
+        note += (
+            " Per image: forward, in float32; per step: both ways, all but the images"
+            " in bfloat16."
+        )
+    else:
+        note += " In float32. Per image: forward; per step: forward and backward."
+    lines = textwrap.wrap(note, WIDTH)
     rows = traffic_rows(plan, details=details)
-    return f"{aligned(rows, '<<<>' + '>' * details)}\n{note}"
+    return "\n".join([aligned(rows, "<<<>" + ">" * details), *lines])
 
 
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:

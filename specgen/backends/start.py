@@ -1,78 +1,145 @@
-"""The tables of initial values in model.py.
+"""How tensors start: what reset_parameters does with each, and what it looks up.
 
-START has the layers whose weights are drawn from a normal distribution and whose biases
-are equal; OTHER_STARTS has single tensors. What neither names starts as norms do: at 0,
-with a weight and a variance of 1.
+Weights are drawn by one rule, the spec's. Norms start with a weight and a variance of
+1, and all else with 0. What starts otherwise is in a table for its distribution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from specgen.backends.layout import bracketed, comments
+from specgen.backends.layout import INDENT, comments, fits
+from specgen.backends.lookup import table
 from specgen.graph import Node, tensor_name
-from specgen.ops.start import Draw
-from specgen.ops.weighted import Init, draws
+from specgen.ops.base import Shape, volume
+from specgen.ops.start import GAINS, BiasDistribution, Draw, Fan, Rule, Start, name
+from specgen.ops.weighted import DEFAULT_START, Init, draws
 
-ONE = ("weight", "running_var")
-SIZES = {
-    "normal": "the standard deviation of a normal distribution",
-    "trunc_normal": "the standard deviation of a normal distribution cut at -2 and 2",
-    "uniform": "the bound of a uniform distribution around 0",
-    "constant": "the value of all elements",
+ONE = (".weight", ".running_var")  # of norms
+FILL = {
+    "constant": "whole.fill_({size})",
+    "normal": "whole.normal_(0, {size}, generator=generator)",
+    "trunc_normal": "nn.init.trunc_normal_(whole, std={size}, generator=generator)",
+    "uniform": "whole.uniform_(-{size}, {size}, generator=generator)",
 }
+TABLES = {
+    "constant": "Tensors that start as a constant.",
+    "normal": "Tensors that are drawn with a standard deviation of their own.",
+    "trunc_normal": "Standard deviations of normal distributions, cut at -2 and 2.",
+    "uniform": "Bounds of uniform distributions around 0.",
+}
+DEPTH = 4 * len(INDENT)  # in a method, a loop and a branch
+FANS = {"fan_in": "whole[0].numel()", "fan_out": "whole[:, 0].numel()"}
 
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """Lines of both tables, and what is in them.
+    """Lines of the tables, and of what is done with each tensor.
 
-    `kinds` are those of OTHER_STARTS, and `norms` says whether some tensors are in
-    neither.
+    `random` says whether anything is drawn.
     """
 
-    layers: list[str]
-    others: list[str]
-    others_about: list[str]
-    kinds: set[str]
-    norms: bool
-
-    @property
-    def random(self) -> bool:
-        """Whether anything is drawn."""
-        return bool(self.layers or self.kinds - {"constant"})
+    tables: list[str]
+    body: list[str]
+    random: bool
 
 
 def starts(nodes: Iterable[Node], default: Init) -> Starts:
     """Return how the tensors of these layers start; `default` is the spec's `init`."""
-    layers: list[str] = []
-    others: list[str] = []
-    kinds: dict[str, None] = {}
-    norms = False
+    rule: Rule = (DEFAULT_START | default.given())["weight"]
+    rows: dict[str, list[tuple[str, str]]] = {}
+    drawn = norms = False
     for node in nodes:
-        drawn = draws(node.op, node.x, default)
-        if _is_plain(drawn):
-            bias = drawn.get("bias", Draw("constant", 0))
-            numbers = [_number(drawn["weight"].size), _number(bias.size)]
-            layers += bracketed(f'"{node.name}": (', numbers, "),", 4)
-            continue
-        for leaf, draw in drawn.items():
-            name = tensor_name(node.name, leaf)
-            if draw == Draw("constant", name.rpartition(".")[2] in ONE):
-                norms = True
-                continue
-            kinds[draw.kind] = None
-            items = [f'"{draw.kind}"', _number(draw.size)]
-            others += bracketed(f'"{name}": (', items, "),", 4)
-    about = f"Tensors that start otherwise: {'; '.join(SIZES[kind] for kind in kinds)}."
-    return Starts(layers, others, comments([about], 0), {*kinds}, norms)
+        tensors = node.applied.tensors
+        for leaf, draw in draws(tensors, default).items():
+            key = tensor_name(node.name, leaf)
+            shape, one = tensors[leaf].shape, key.endswith(ONE)
+            if len(shape) > 1 and draw == _by_rule(rule, shape):
+                drawn = True
+            elif len(shape) <= 1 and draw == Draw("constant", one):
+                norms |= one
+            else:
+                rows.setdefault(draw.kind, []).append((key, _number(draw.size)))
+    tables: list[str] = []
+    cases = []
+    for kind in filter(rows.__contains__, FILL):
+        sizes = kind.upper()
+        tables += ["", *comments([TABLES[kind]], 0), *table(sizes, rows[kind])]
+        cases.append((f"name in {sizes}", [*_look_up(kind, f"{sizes}[name]")]))
+    if drawn:
+        cases.append(("tensor.dim() > 1", [*_code(rule)]))
+    body = [*_before(norms=norms), *_branches(cases)]
+    is_random = drawn and not isinstance(rule, int | float)
+    return Starts(tables[1:], body, is_random or bool(rows.keys() - {"constant"}))
 
 
-def _is_plain(drawn: dict[str, Draw]) -> bool:
-    """Whether the layer is one of START."""
-    kinds = {leaf: draw.kind for leaf, draw in drawn.items()}
-    return kinds.pop("weight", "") == "normal" and kinds in ({}, {"bias": "constant"})
+def _before(*, norms: bool) -> Iterator[str]:
+    """Yield what gives each tensor its usual values."""
+    if norms:
+        ends = ", ".join(f'"{end}"' for end in ONE)
+        yield f"one = name.endswith(({ends}))  # norms do not start at 0"
+        yield 'whole = torch.full_like(tensor, one, device="cpu")'
+    else:
+        yield 'whole = torch.zeros_like(tensor, device="cpu")'
+
+
+def _branches(cases: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
+    word = "if"
+    for condition, lines in cases:
+        yield f"{word} {condition}:"
+        yield from (f"{INDENT}{line}" for line in lines)
+        word = "elif"
+
+
+def _look_up(kind: str, size: str) -> Iterator[str]:
+    """Yield what draws a tensor by its table."""
+    if not fits(_fill(kind, size), DEPTH):
+        yield f"size = {size}"
+        size = "size"
+    yield _fill(kind, size)
+
+
+def _fill(kind: str, size: str) -> str:
+    return FILL[kind].format(size=size)
+
+
+def _by_rule(rule: Rule, shape: Shape) -> Draw:
+    """How `_code` draws a weight of this shape."""
+    fans = volume(shape[1:]), shape[0] * volume(shape[2:])
+    found = Start(rule, fans).draw(rule)
+    if fan := _fan(rule):
+        size = {"fan_in": fans[0], "fan_out": fans[1], "fans": sum(fans)}[fan]
+        return Draw(found.kind, round((_numerator(rule) / size) ** 0.5, 6))
+    return found
+
+
+def _code(rule: Rule) -> Iterator[str]:
+    """Yield what draws a weight."""
+    found = Start(rule).draw(rule)
+    if not (fan := _fan(rule)):
+        yield _fill(found.kind, _number(found.size))
+        return
+    size = "bound" if found.kind == "uniform" else "std"
+    yield f"{fan} = {FANS.get(fan) or ' + '.join(FANS.values())}"
+    yield f"{size} = round(({_numerator(rule)} / {fan}) ** 0.5, 6)  # {name(rule)}"
+    yield _fill(found.kind, size)
+
+
+def _fan(rule: Rule) -> str:
+    """Which of its fans a rule divides by; empty if it gives a size."""
+    if isinstance(rule, BiasDistribution):
+        given = getattr(rule, name(rule))
+        return given.mode if isinstance(given, Fan) else ""
+    if isinstance(rule, str):
+        return "fans" if rule.startswith("xavier") else "fan_in"
+    return ""
+
+
+def _numerator(rule: Rule) -> int:
+    """A uniform distribution has a third of its bound's square as the variance."""
+    gain = GAINS[name(rule)]
+    return round(3 * gain if name(rule).endswith("uniform") else gain)
 
 
 def _number(value: float) -> str:

@@ -28,6 +28,7 @@ from specgen.backends.layout import (
     paragraph,
     sentences,
 )
+from specgen.backends.lookup import table
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.passes import cost
@@ -51,7 +52,7 @@ FILES = (
 
 FUNCTIONAL = "torch.nn.functional"  # imported as F
 
-# What the definition of a helper class imports, by module. The definition itself is a
+# What the definition of a helper imports, by module. The definition itself is a
 # template: that of LocalResponseNorm is _local_response_norm.py.j2.
 HELPERS: dict[str, dict[str, set[str]]] = {
     "LocalResponseNorm": {
@@ -60,7 +61,6 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "typing": {"Any"},
     },
     "LayerNorm2d": {},
-    "layer_scale": {},
     "SyncBatchNorm2d": {
         "torch": {"distributed"},
         "torch.autograd.function": {"once_differentiable"},
@@ -72,7 +72,10 @@ HELPERS: dict[str, dict[str, set[str]]] = {
         "torch.autograd.function": {"once_differentiable"},
         "typing": {"Any"},
     },
+    "SelfAttention": {FUNCTIONAL: {"F"}},
     "StochasticDepth": {},
+    "parameter": {},
+    "prepend": {},
 }
 
 
@@ -110,6 +113,7 @@ class Net:
     axes: list[str]
     copied: bool
     bare: bool
+    biases: str  # how their names end
     batch_norm: int
     softmax: bool
     softmax_comments: list[str]
@@ -191,10 +195,16 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     forward = Forward(placed, routine)
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes if each.call]
-    forms = [layer.node.form for layer in layers]
-    defined = sorted({form.helper for form in forms if form.helper})
+    forms = [layer.node.applied.form for layer in layers]
+    defined = sorted({name for form in forms for name in form.helpers})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
+    axes = [
+        (name, str(own.cut))
+        for layer in split
+        for name, own in layer.node.tensors.items()
+        if own.cut
+    ]
     functional = softmax or any(each.functional for each in (forward, *inner))
     imports = _imports(
         defined, split=bool(split), functional=functional, ordered=classes.ordered
@@ -219,18 +229,16 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         start=starts((layer.node for layer in layers), spec.init),
         forward=forward.lines,
         output_device=placed.layers[-1].shares[0].device,
-        split=_split_table(split, placed.devices),
+        split=_shares(split, placed.devices) if split else [],
         split_about=_split_about(split),
-        batch_norm=max(node.least_images() for node in graph.nodes),
-        axes=[
-            f'    "{name}": {own.cut},'
-            for layer in split
-            for name, own in layer.node.tensors().items()
-            if own.cut
-        ],
-        bare=any(node.name in node.tensors() for node in graph.nodes),
+        batch_norm=max(node.applied.least_images for node in graph.nodes),
+        axes=table("AXES", axes) if axes else [],
+        bare=any("" in node.applied.tensors for node in graph.nodes),
+        biases=_biases(graph),
         copied=any(
-            own.cut is None for node in graph.nodes for own in node.tensors().values()
+            own.cut is None
+            for node in graph.nodes
+            for own in node.applied.tensors.values()
         ),
         softmax=softmax,
         softmax_comments=comments(graph.nodes[-1].comments, 8) if softmax else [],
@@ -332,13 +340,26 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _split_table(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
-    """Entries of SHARES: a layer's name and the letters of its devices."""
+def _biases(graph: Graph) -> str:
+    """What the names of biases end with, for `str.endswith`."""
+    leaves = {leaf for node in graph.nodes for leaf in node.applied.tensors}
+    found = {
+        f'".{leaf.rpartition(".")[2]}"' for leaf in leaves if leaf.endswith("bias")
+    }
+    ends = sorted(found | {'".bias"'})
+    return ends[0] if len(ends) == 1 else f"({', '.join(ends)})"
+
+
+def _shares(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:
+    """The table of the letters of each layer's devices."""
     letter = letters(devices)
-    return [
-        f'    "{layer.node.name}": "{"".join(letter[s.device] for s in layer.shares)}",'
-        for layer in layers
-    ]
+    return table(
+        "SHARES",
+        (
+            (each.node.name, f'"{"".join(letter[s.device] for s in each.shares)}"')
+            for each in layers
+        ),
+    )
 
 
 def _split_about(layers: list[Placed]) -> list[str]:
@@ -352,4 +373,4 @@ def _split_about(layers: list[Placed]) -> list[str]:
 
 
 def _weighted(layer: Placed) -> bool:
-    return bool(layer.node.tensors())
+    return bool(layer.node.applied.tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from specgen.compiler import Program
@@ -22,8 +22,8 @@ from specgen.diff.placement import placement_changes
 from specgen.diff.tiers import Tier
 from specgen.diff.values import differing
 from specgen.frontend.merge import BASED_ON
+from specgen.graph import around
 from specgen.plan import LayerPlan, Plan, make_plan
-from specgen.source import Source
 
 TEXTS = ("name", "summary", "reference")
 
@@ -37,6 +37,8 @@ def compare(old: Program, new: Program) -> Difference:
         key=lambda change: _order(change.path, old, new),
     )
     checkpoint = _checkpoint(*plans, matching)
+    scopes = (*old.graph.scopes, *new.graph.scopes)
+    uses = {scope.path: scope.block for scope in scopes if scope.block}
     return Difference(
         tier=max([_whole(old, new, checkpoint), *(change.tier for change in found)]),
         changes=tuple(
@@ -45,7 +47,8 @@ def compare(old: Program, new: Program) -> Difference:
                 change.tier,
                 change.before,
                 change.after,
-                _place(change.path, new.source, old.source),
+                _place(change.path, new, old),
+                *_use(change.path, uses),
             )
             for change in found
         ),
@@ -121,6 +124,15 @@ def _order(path: Path, old: Program, new: Program) -> tuple[int, float, str]:
     return section, -0.5, ""
 
 
+def _use(path: Path, uses: Mapping[str, str]) -> tuple[str, str]:
+    """Return the innermost use of a block that a layer is in, and the block's name."""
+    if path[0] == "layers" and len(path) > 1:
+        for use in around(str(path[1])):
+            if use in uses:
+                return use, uses[use]
+    return "", ""
+
+
 def _index(layers: Sequence[str], name: str) -> int | None:
     """Return where a layer is, or the first of a group."""
     inside = f"{name}."
@@ -128,18 +140,26 @@ def _index(layers: Sequence[str], name: str) -> int | None:
     return next(found, None)
 
 
-def _place(path: Path, *sources: Source) -> str:
-    """Return the place in the first of the sources whose file, not an option, has it.
+def _place(path: Path, *programs: Program) -> str:
+    """Return the place in the first of the specs whose file, not an option, has it.
 
     A path that no file has gets the place of its nearest ancestor.
     """
-    while path:
-        for source in sources:
-            span = source.keys.get(path) or source.values.get(path)
-            if span and not span.file.startswith("--set "):
+    paths = [_written(path, program) for program in programs]
+    while any(paths):
+        for at, program in zip(paths, programs, strict=True):
+            span = program.source.keys.get(at) or program.source.values.get(at)
+            if at and span and not span.file.startswith("--set "):
                 return f"{span.file}:{span.line}"
-        path = path[:-1]
+        paths = [at[:-1] for at in paths]
     return ""
+
+
+def _written(path: Path, program: Program) -> Path:
+    """Return where a layer is written that is in a group or a block."""
+    name = str(path[1]) if path[0] == "layers" and len(path) > 1 else ""
+    place = program.places.get(name)
+    return place.of(path[2:]) if place else path
 
 
 def _figures(old: Plan, new: Plan) -> Iterator[Figure]:
@@ -178,8 +198,7 @@ def _checkpoint(old: Plan, new: Plan, matching: Matching) -> CheckpointChange:
     for name, layer in after.items():
         known = before[new_names[name]] if name in new_names else None
         for tensor, shape in layer.tensors.items():
-            leaf = tensor.removeprefix(f"{name}.")
-            was = f"{known.name}.{leaf}" if known else ""
+            was = f"{known.name}{tensor.removeprefix(name)}" if known else ""
             if known is None or was not in known.tensors:
                 missing.append(tensor)
                 continue

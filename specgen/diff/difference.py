@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from specgen.diff.tiers import Tier
@@ -20,6 +20,8 @@ class Change:
         before: the old value as plain data; None if there was none.
         after: the new one.
         place: where the spec says so, as `file:line`; "" if it does not.
+        use: the path of the use of a block that it is in; "" if it is in none.
+        block: the name of that block.
     """
 
     path: str
@@ -27,6 +29,8 @@ class Change:
     before: Any
     after: Any
     place: str = ""
+    use: str = ""
+    block: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,17 @@ class Difference:
     checkpoint: CheckpointChange
     budgets: Mapping[str, int]
 
+    def grouped(self) -> list[Change]:
+        """Return the changes, furthest first: one for equal ones in uses of a block."""
+        groups: dict[Any, list[Change]] = {}
+        for index, change in enumerate(self.changes):
+            inside = change.path.removeprefix(f"layers.{change.use}.")
+            values = repr((change.before, change.after))
+            key = (change.tier, change.block, inside, values) if change.use else index
+            groups.setdefault(key, []).append(change)
+        found = (_merged(group) for group in groups.values())
+        return sorted(found, key=lambda change: -change.tier)
+
     def as_json(self) -> dict[str, Any]:
         """Return `{"tier", "changes", "figures", "checkpoint"}` for JSON."""
         checkpoint = self.checkpoint
@@ -138,7 +153,18 @@ class Difference:
         return text(self)
 
     def _repr_markdown_(self) -> str:
-        """Return HTML for a notebook."""
+        """Return Markdown for a notebook."""
         from specgen.diff.markdown import markdown
 
         return markdown(self)
+
+
+def _merged(group: list[Change]) -> Change:
+    """Return one change for the same one in several uses of a block."""
+    first, last = group[0], group[-1]
+    if len(group) == 1:
+        return first
+    inside = first.path.removeprefix(f"layers.{first.use}.")
+    which = f"{first.use} {'and' if len(group) == 2 else 'to'} {last.use}"
+    path = f"{which} ({len(group)} uses of {first.block}): {inside}"
+    return replace(first, path=path)

@@ -39,7 +39,7 @@ def computed(graph: Graph, numbers: dict[Meaning, int]) -> int:
         if node.op.training_only:
             values[node.name] = inputs[0]
             continue
-        key = (meaning(node.op, node.x), inputs, tuple(node.tensors()))
+        key = (meaning(node.op, node.x), inputs, tuple(node.tensors))
         values[node.name] = numbers.setdefault(key, len(numbers))
         if not node.op.after_logits:
             logits = values[node.name]

@@ -94,7 +94,7 @@ class Layers:
         """Compare a layer that both networks have."""
         own: set[int] = set()
         if old.name != new.name:
-            tier = Tier.CHECKPOINT if old.tensors() else Tier.SAME
+            tier = Tier.CHECKPOINT if old.tensors else Tier.SAME
             self._add(("layers", old.name), old.name, new.name, tier)
         if new.name in self._matching.moved:
             tier = Tier.RECIPE if new.op.training_only else Tier.FUNCTION
@@ -179,7 +179,7 @@ class Layers:
 
         An `init` that depends on the size of a tensor counts as different.
         """
-        return draws(node.op, node.x, program.spec.init)
+        return draws(node.applied.tensors, program.spec.init)
 
 
 def _own_tier(node: Node) -> Tier:
@@ -188,7 +188,7 @@ def _own_tier(node: Node) -> Tier:
         return Tier.RECIPE
     if node.op.after_logits:
         return Tier.INTERFACE
-    return Tier.CHECKPOINT if node.tensors() else Tier.FUNCTION
+    return Tier.CHECKPOINT if node.tensors else Tier.FUNCTION
 
 
 def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:

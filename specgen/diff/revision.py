@@ -201,13 +201,13 @@ def _renamed(diagnostic: Diagnostic, root: Path, revision: str) -> Diagnostic:
     return replace(
         diagnostic,
         message=_name(diagnostic.message, root, revision),
-        span=span and replace(span, file=_name(span.file, root, revision)),
+        span=span and span._replace(file=_name(span.file, root, revision)),
     )
 
 
 def _renamed_source(source: Source, root: Path, revision: str) -> Source:
     def named(span: Span) -> Span:
-        return replace(span, file=_name(span.file, root, revision))
+        return span._replace(file=_name(span.file, root, revision))
 
     return replace(
         source,

@@ -36,9 +36,8 @@ def text(difference: Difference, *, color: bool = False) -> str:
     """Return the difference as text, without a newline at the end."""
     paint = painted if color else plain
     paragraphs = [_head(difference, paint)]
-    groups = groupby(sorted(difference.changes, key=_rank), _rank)
-    for index, (rank, group) in enumerate(groups):
-        tier = Tier(-rank)
+    groups = groupby(difference.grouped(), lambda change: change.tier)
+    for index, (tier, group) in enumerate(groups):
         if index or tier != difference.tier:
             note = " (no effect on the network)" if tier == Tier.SAME else ""
             paragraphs.append(f"{_tier(tier, paint)}{note}:")
@@ -56,7 +55,7 @@ def summary(difference: Difference) -> str:
     """Return the changes and what they do to the figures, on one line."""
     shown = [
         f"{printable(c.path)} {short(value(c.before))} -> {short(value(c.after))}"
-        for c in sorted(difference.changes, key=_rank)
+        for c in difference.grouped()
     ]
     if (more := len(shown) - FEW) > 0:
         shown[FEW:] = [f"{more} more"]
@@ -66,10 +65,6 @@ def summary(difference: Difference) -> str:
         if percent
     ]
     return ", ".join(shown) or "no differences"
-
-
-def _rank(change: Change) -> int:
-    return -change.tier
 
 
 def _tier(tier: Tier, paint: Paint) -> str:

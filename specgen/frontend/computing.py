@@ -21,6 +21,7 @@ from specgen.ops.base import Shape
 from specgen.schema import Count
 
 AXES = ("channels", "height", "width")
+DIGITS = 15  # that a float always has: 0.1 * 3 is 0.3, not 0.30000000000000004
 WHOLE = "// divides whole numbers, and round(...) gives one"
 
 
@@ -91,22 +92,27 @@ def compute_text(text: str, path: Path, names: Names) -> str:
 def _evaluate(expression: Expression, path: Path, names: Names) -> Value:
     names.spend(1 + expression.size // 2)
     try:
-        return expression.evaluate(names)
+        found = expression.evaluate(names)
+        return float(f"{found:.{DIGITS}g}") if isinstance(found, float) else found
     except ExpressionError as error:
-        found = Diagnostic("bad-expression", str(error), path, help=error.help)
-        raise Unknown(found) from None
+        problem = Diagnostic("bad-expression", str(error), path, help=error.help)
+        raise Unknown(problem) from None
 
 
 def compute_as(
-    form: Form[Any], value: Any, path: Path, names: Names, problems: Problems
+    read: Callable[[Any, Path, Problems], Any],
+    value: Any,
+    path: Path,
+    names: Names,
+    problems: Problems,
 ) -> Any:
-    """Return a value, computed and as its type, or None if it is malformed.
+    """Return a value, computed and read as its type, or None if it is malformed.
 
     Raises:
         Unknown: an expression has no value.
     """
     found = Problems()
-    known = validate(form, compute(value, path, names), path, found)
+    known = read(compute(value, path, names), path, found)
     for problem in found:
         written: Any = value
         for key in (problem.path or ())[len(path) :]:
@@ -136,14 +142,18 @@ def compute_count(value: Any, path: Path, names: Names, problems: Problems) -> i
     Raises:
         Unknown: that is wrong.
     """
-    count: int | None = compute_as(_count(), value, path, names, problems)
+    count: int | None = compute_as(_count, value, path, names, problems)
     if count is None:
         raise Unknown
     return count
 
 
+def _count(value: Any, path: Path, problems: Problems) -> int | None:
+    return validate(_count_form(), value, path, problems)
+
+
 @cache
-def _count() -> Form[int]:
+def _count_form() -> Form[int]:
     return Form(Count)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems
 from specgen.frontend.definitions import BLOCKS, PARAMS
-from specgen.frontend.entries import Reader
+from specgen.frontend.entries import Ops, Reader
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
 from specgen.frontend.network import Network
@@ -118,7 +118,8 @@ def _network(
     problems: Problems,
 ) -> Network:
     """Return the layers that the sections define."""
-    reader = Reader(unread, problems)
+    ops = Ops()
+    reader = Reader(ops, unread, problems)
     before = len(problems)
     known = Known({}, incomplete=sections[PARAMS] is None)
     params = reader.params(sections[PARAMS] or {}, known)
@@ -127,7 +128,7 @@ def _network(
     entries = None if layers is None else reader.entries(layers, (LAYERS,), known)
     if entries and len(problems) == before and not unread:
         reader.check_used(known)
-    network = Network(sections["input"], blocks, params, source.comments, problems)
+    network = Network(sections["input"], ops, blocks, params, source.comments, problems)
     network.expand(entries or ())
     if entries and not network.layers.ops:
         message = "`when` leaves out every layer"

@@ -29,7 +29,12 @@ from specgen.frontend.layers import LAYERS
 from specgen.frontend.scan import cut, has_expressions, mark, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
-from specgen.names import attribute_problem, identifier_problem, part_problem
+from specgen.names import (
+    attribute_problem,
+    identifier_problem,
+    item_problem,
+    part_problem,
+)
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
 from specgen.spec.entries import (
@@ -62,11 +67,32 @@ def _form(model: type[Any]) -> Form[Any]:
     return Form(model)
 
 
+class Ops:
+    """Reads the fields of layers as ops. Equal fields are one op, and read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Op] = {}
+
+    def read(
+        self, fields: Mapping[str, Any], path: Path, problems: Problems
+    ) -> Op | None:
+        """Return the op, or None if it is malformed, which is reported."""
+        text = repr(fields)
+        if op := self._known.get(text):
+            return op
+        before = len(problems)
+        found: Op | None = validate(op_form(), fields, path, problems)
+        if found and len(problems) == before:
+            self._known[text] = found
+        return found
+
+
 class Reader:
     """Reads definitions; `unread` are places where the source has stand-ins."""
 
-    def __init__(self, unread: Iterable[Path], problems: Problems) -> None:
+    def __init__(self, ops: Ops, unread: Iterable[Path], problems: Problems) -> None:
         self.problems = problems
+        self._ops = ops
         self._exact = set(unread)
         self._above = {p[:end] for p in self._exact for end in range(1, len(p) + 1)}
         # By block, or None for the network, the blocks that it uses.
@@ -187,7 +213,8 @@ class Reader:
             here = (*path, key)
             name = key if isinstance(key, str) else None
             entry = self._entry(name, value, here, known)
-            if "." in str(entry.key):  # that would be a path
+            # That would be the image, or a path.
+            if entry.key == INPUT or "." in str(entry.key):
                 entry = replace(entry, body=None)
             if entry.key in names:
                 message = f"{entry.key} is given twice"
@@ -204,6 +231,8 @@ class Reader:
             read = f"what the block {known.of} reads" if known.of else None
             read = read or "the image that the network reads"
             problem: str | None = f"{INPUT!r} already names {read}"
+        elif here[-1] == "name":
+            problem = item_problem(name)
         else:
             problem = attribute_problem(name) if len(path) == 1 else part_problem(name)
         if problem:
@@ -309,7 +338,7 @@ class Reader:
         if is_computed := has_expressions(fields):
             sound = self._scan(fields, path, known)
         else:
-            op = validate(op_form(), fields, path, self.problems)
+            op = self._ops.read(fields, path, self.problems)
             sound = op is not None
         if not sound or path in self._above:
             return Fields(fields, None, computed=False)

@@ -29,6 +29,7 @@ reshape: view unflatten
 permute: transpose
 channel_shuffle: nativechannelshuffle shufflechannel
 identity: linearactivation noop
+select: selecttoken tokenselection
 softmax: softmax2d softmaxwithloss logsoftmax
 batch_norm2d: batchnorm batchnormalization bn spatialbatchnormalization lazybatchnorm2d
 add: eltwise sum addition residual shortcut elementwise
@@ -49,6 +50,10 @@ softplus: softrelu
 mish:
 prelu: parametricrelu
 layer_scale: layerscale
+multi_head_attention: multiheadattention multiheadattentionforward attention mha
+multi_head_attention: selfattention multiheadselfattention scaleddotproductattention
+class_token: cls clstoken
+position_embedding: posembedding posembed positionalembedding learnedpositionalembedding
 group_norm: groupnormalization
 layer_norm: layernormalization layernorm2d
 instance_norm2d: instancenorm instancenormalization
@@ -58,20 +63,19 @@ upsample: upsamplenearest upsamplebilinear
 """
 NO_OPS = """
 absval activityregularization adaptivemaxpool2dwithindices additiveattention affinegrid
-alphadropout argmax attention average batchreindex bias bidirectional bilinear
-binarycrossentropy binarycrossentropywithlogits bnll celu clip container convlstm2d
-convtbc cosinesimilarity crop cropping2d dataparallel deformconv2d dot dropblock2d
-dummydata einsum einsumdense embed embedding embeddingbag exp featurealphadropout
+alphadropout argmax average batchreindex bias bidirectional bilinear binarycrossentropy
+binarycrossentropywithlogits bnll celu clip container convlstm2d convtbc
+cosinesimilarity crop cropping2d dataparallel deformconv2d dot dropblock2d dummydata
+einsum einsumdense embed embedding embeddingbag exp featurealphadropout
 featurepyramidnetwork filter fold fractionalmaxpool2d fractionalmaxpool2dwithindices
 frozenbatchnorm2d gaussiandropout gaussiannoise glu gridsample groupedmm gru
 gumbelsoftmax hardshrink hardtanh hdf5data hdf5output im2col kldiv lambda
 lazyconvtranspose2d lazyinstancenorm2d linearcrossentropy log logsigmoid lppool2d lstm
 masking maximum maxout maxpool2dwithindices maxunpool2d memorydata minimum mlp module
-multiheadattention multiheadattentionforward mvn normalization normalize onehot pad
-pairwisedistance parameter patchembed pdist pixelshuffle pixelunshuffle power psroipool
-python recurrent reduction repeatvector rescaling resizing rmsnorm rnn rnnbase
-rnncellbase roialign roipool rrelu scale scaledgroupedmm scaledmm
-scaleddotproductattention selu separableconv2d separableconvolution2d silence simplernn
+mvn normalization normalize onehot pad pairwisedistance parameter patchembed pdist
+pixelshuffle pixelunshuffle power psroipool python recurrent reduction repeatvector
+rescaling resizing rmsnorm rnn rnnbase rnncellbase roialign roipool rrelu scale
+scaledgroupedmm scaledmm selu separableconv2d separableconvolution2d silence simplernn
 slice softmin softshrink softsign spectralnormalization split spp squeezeexcitation
 subtract tanhshrink textvectorization threshold tile timedistributed transformer
 transformerdecoder transformerdecoderlayer transformerencoder transformerencoderlayer
@@ -125,6 +129,9 @@ output_size: outputshape outsize
 scale_factor: scales scale upsamplingratio
 mode: interpolation
 groups: group ngroup ngroups numgroups
+num_heads: heads nhead nheads numhead
+dropout: attentiondropout attndrop attndropout dropoutp
+index: token position
 bias: usebias biasterm withbias hasbias
 init: kernelinitializer weightinitializer weightfiller weightinit
 init: biasfiller biasinitializer
@@ -178,6 +185,8 @@ KEY_HINTS = {
     "inchannels": "it is inferred from the previous layer: leave it out",
     "infeatures": "it is inferred from the previous layer: leave it out",
     "inputchannels": "it is inferred from the previous layer: leave it out",
+    "embeddim": "it is inferred from the previous layer: leave it out",
+    "hiddendim": "it is inferred from the previous layer: leave it out",
     "inputdim": "it is inferred from the previous layer: leave it out",
     "numinput": "it is inferred from the previous layer: leave it out",
     "numfeatures": "it is inferred from the previous layer: leave it out",
@@ -190,6 +199,10 @@ KEY_HINTS = {
     "inplace": "generated code does not need it: leave it out",
     "device": "the placement section says where layers run",
     "name": "a layer's key is its name",
+    "batchfirst": "the images are always first: leave it out",
+    "kdim": "tokens attend to themselves: leave it out",
+    "vdim": "tokens attend to themselves: leave it out",
+    "needweights": "the weights are never returned: leave it out",
     "startdim": "it is always 1: leave it out",
     "enddim": "it is always -1: leave it out",
     "dim": "it is always 1: leave it out",
@@ -210,12 +223,13 @@ KEY_HINTS = {
     "output": "an option of the generated train.py: --output",
 }
 NO_KEYS = """
-activityregularizer affine amsgrad autoaugment beta1 beta2 betas biasregularizer bottom
-bottoms centered cropping cutmix cutout dampening dataformat dilation divisoroverride
-dtype earlystopping ema engine eps from: globalpooling gradientcheckpointing inbound
-inboundnodes inputs kernelconstraint kernelregularizer mixup nesterov paddingmode
-padmode parents randaugment randomerasing randomrotation reads recomputescalefactor
-returnindices rotation shear size source sources src trackrunningstats zoom
+activityregularizer addbiaskv addzeroattn affine amsgrad autoaugment beta1 beta2 betas
+biasregularizer bottom bottoms centered cropping cutmix cutout dampening dataformat
+dilation divisoroverride dtype earlystopping ema engine eps from: globalpooling
+gradientcheckpointing inbound inboundnodes inputs kernelconstraint kernelregularizer
+mixup nesterov paddingmode padmode parents randaugment randomerasing randomrotation
+reads recomputescalefactor returnindices rotation shear size source sources src
+trackrunningstats zoom
 """
 
 VALUES = """

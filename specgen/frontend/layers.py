@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from specgen.diagnostics import LIMIT_HELP, Diagnostic, Path, Problems
 from specgen.graph import INPUT, Graph, Node, Scope
+from specgen.ops.applied import Applied
 from specgen.ops.base import Op, Refusal, Shape, volume
 from specgen.spec import Input
 from specgen.spec.entries import FROM
 
 LAYERS = "layers"
+Shapes = tuple[Shape, ...]
 UNKNOWN = ""  # what a layer reads if that is wrong
 MOST_NAMED = 3  # layers in an error, besides the first
 # Values in one tensor, of one image: 4 TiB. With a batch, bytes still fit in 64 bits.
@@ -30,6 +32,9 @@ class Layers:
         self.shapes: dict[str, Shape] = {}
         self.order: list[str] = []
         self._nodes: list[Node] = []
+        # Sound layers, by op and shapes. What is equal may be written differently, so
+        # an op counts as itself.
+        self._sound: dict[tuple[int, Shapes | None], Applied] = {}
         self._problems = problems
         if size:
             image = (size.channels, size.height, size.width)
@@ -56,39 +61,59 @@ class Layers:
         self.order.append(name)
         if op is None:
             return
+        xs = None
+        if all(read in self.shapes for read in reads):
+            xs = tuple(self.shapes[read] for read in reads)
+        applied = self._sound.get((id(op), xs))
+        if applied is None:
+            applied = self._check(name, op, reads, xs, named=named)
+        if applied:
+            self._sound[id(op), xs] = applied
+            self.shapes[name] = applied.output
+            self._nodes.append(Node(name, applied, reads, comments))
+
+    def _check(
+        self,
+        name: str,
+        op: Op,
+        reads: tuple[str, ...],
+        xs: Shapes | None,
+        *,
+        named: bool,
+    ) -> Applied | None:
+        """Say what is wrong with a layer; if nothing is, return what it is."""
         found = list(op.check_fields())
         miscounted: list[Diagnostic] = []
         if UNKNOWN not in reads:
             miscounted += _check_count(op, len(reads), FROM if named else "op")
-        if not miscounted and all(read in self.shapes for read in reads):
-            xs = tuple(self.shapes[read] for read in reads)
-            if shape := self._output(name, op, reads, xs):
-                self.shapes[name] = shape
+        applied = None
+        if xs is not None and not miscounted:
+            applied = Applied(op, xs)
+            if self._has_output(name, applied, reads):
+                self.shapes[name] = applied.output
                 found += op.check(*xs)
-                if not found:
-                    self._nodes.append(Node(name, op, reads, xs, shape, comments))
+            else:
+                applied = None
         self._problems.add(*_of_layer(name, [*found, *miscounted]))
+        return None if found else applied
 
-    def _output(
-        self, name: str, op: Op, reads: tuple[str, ...], xs: tuple[Shape, ...]
-    ) -> Shape | None:
-        """Return the shape of a layer's output, if there is one."""
+    def _has_output(self, name: str, applied: Applied, reads: tuple[str, ...]) -> bool:
+        """Tell whether a layer has an output; say why if it has none."""
         try:
-            shape = op.output(*xs)
+            shape = applied.output
         except Refusal as refusal:
             refused = refusal.diagnostic
             if len(reads) > 1:
-                message = f"{refused.message}, but {_listed(reads, xs)}"
-                refused = replace(refused, message=message)
+                listed = _listed(reads, applied.input_shapes)
+                refused = replace(refused, message=f"{refused.message}, but {listed}")
             self._problems.add(*_of_layer(name, [refused]))
-            return None
+            return False
         tensors = {"the output": shape} | {
-            f"the {leaf}": whole for leaf, whole in op.shapes(*xs).items()
+            f"the {leaf}": own.shape for leaf, own in applied.tensors.items()
         }
-        if found := list(_of_layer(name, _too_large(tensors, ()))):
-            self._problems.add(*found)
-            return None
-        return shape
+        found = list(_of_layer(name, _too_large(tensors, ())))
+        self._problems.add(*found)
+        return not found
 
 
 def _listed(reads: Iterable[str], xs: Iterable[Shape]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 from specgen.diagnostics import (
@@ -187,6 +186,8 @@ class Merge:
         known = fields.keys() & {"op", "after"} and fields.keys() & set(KINDS)
         if not known:
             default = "a new layer needs op, and after: NAME to say where it goes"
+            if LAYERS[0] in layers:
+                default = f"if it is in the layer called layers: layers.layers.{name}"
             self._missing("new-layer", "to change", path, layers, top, default)
             return
         after: Any = fields.get("after")
@@ -250,9 +251,9 @@ class Merge:
         """Return what paths of these layers begin with, if that is one thing."""
         data: Any = self.data
         prefix = ""
-        for section, name in pairwise(path):
+        for index, section in enumerate(path[:-1]):
             data = data.get(section) if isinstance(data, dict) else None
-            if name == LAYERS[0] and section != LAYERS[0]:
+            if index % 2:  # the others are `layers`
                 if not isinstance(data, dict) or "repeat" in data:
                     return None
                 prefix += f"{section}."

@@ -30,14 +30,14 @@ from specgen.frontend.computing import (
     compute_truth,
 )
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
-from specgen.frontend.entries import op_form
+from specgen.frontend.entries import Ops
 from specgen.frontend.expressions import Value
 from specgen.frontend.frame import Frame, Instance, called, numbers
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
 from specgen.frontend.scan import scan
 from specgen.graph import INPUT, Graph, Scope
-from specgen.names import part_problem
+from specgen.names import item_problem
 from specgen.spec import Input
 from specgen.spec.entries import FROM, USE, WITH
 
@@ -54,12 +54,14 @@ class Network:
     def __init__(
         self,
         size: Input | None,
+        ops: Ops,
         blocks: Mapping[str, Definition | None] | None,
         params: Mapping[str, Value],
         comments: Mapping[Path, tuple[str, ...]],
         problems: Problems,
     ) -> None:
         self.layers = Layers(size, problems)
+        self._ops = ops
         self._blocks = blocks or {}
         self._params = params
         self._comments = comments
@@ -116,8 +118,7 @@ class Network:
         inside = changes.inside(change, name)
         it = Instance(entry, full, reads, frame, inside)
         try:
-            names = self._names(frame)
-            if not compute_truth(entry.when, (*it.path, "when"), names):
+            if entry.when is not True and not self._is_there(it):
                 value = reads[0]
                 if not is_item:
                     self.left_out[full] = len(self.layers.order)
@@ -133,6 +134,11 @@ class Network:
         taken.add(name)
         frame.names[name] = value
         return value
+
+    def _is_there(self, it: Instance) -> bool:
+        """Compute `when`."""
+        path, names = (*it.path, "when"), self._names(it.frame)
+        return compute_truth(it.entry.when, path, names)
 
     def _repeated(self, it: Instance) -> str:
         """Add the instances of an entry with a name, in a scope of that name."""
@@ -181,7 +187,7 @@ class Network:
             return str(within.number - 1)
         path = (*it.path, "names")
         name = compute_text(it.entry.names, path, self._names(each))
-        problem = part_problem(name)
+        problem = item_problem(name)
         if name in within.names:
             problem = f"two instances have the name {name}"
         if problem:
@@ -218,11 +224,12 @@ class Network:
         """Add one layer."""
         op = body.op
         change = changes.mappings(it.change, self._problems)
-        if change or body.computed:
+        wrong = op is None and not body.computed
+        if not wrong and (change or body.computed):
             self._put(it.name, it.entry, it.frame, changes.places(change))
             self._scan(change, it.frame)
             fields, names = changes.merged(body.fields, change), self._names(it.frame)
-            op = compute_as(op_form(), fields, it.path, names, self._problems)
+            op = compute_as(self._ops.read, fields, it.path, names, self._problems)
         comments = self._comments.get(it.entry.path, ())
         named = it.entry.sources is not None
         self.layers.add(it.name, op, it.reads, comments, named=named)
@@ -345,7 +352,7 @@ class Network:
         self._problems.add(*unknown.problems)
         self._wired = False
         self.layers.add(it.name, None, it.reads)
-        return it.name
+        return UNKNOWN if it.name == INPUT else it.name
 
     def _sources(
         self, entry: Entry, frame: Frame, full: str, before: str

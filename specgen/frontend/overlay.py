@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -69,20 +69,26 @@ def read(
     except SpecError as error:
         problems = [problem for source in chain for problem in source.problems]
         raise SpecError(in_order([*error.diagnostics, *problems])) from None
-    merge = Merge(chain.pop())
-    for overlay in reversed(chain):
-        merge.overlay(overlay)
-    return merge.result()
+    base, *overlays = reversed(chain)
+    return _merged(base, overlays) if overlays else base
 
 
 def change(source: Source, sets: Sequence[str]) -> Source:
-    """Return a copy of a spec that was read, changed by the options."""
+    """Return a spec that was read as the options change it; it stays as it is."""
     options, problems = read_options(sets)
-    merge = Merge(replace(source, data=deepcopy(source.data)))
     if options:
-        merge.overlay(_one_overlay(options))
-    merge.problems += problems
-    return replace(merge.result(), options=tuple(sets))
+        copied = replace(source, data=deepcopy(source.data))
+        source = _merged(copied, [_one_overlay(options)])
+    found = in_order([*source.problems, *problems])
+    return replace(source, problems=found, options=tuple(sets))
+
+
+def _merged(base: Source, overlays: Iterable[Source]) -> Source:
+    """Merge overlays into a base, whose data is changed."""
+    merge = Merge(base)
+    for overlay in overlays:
+        merge.overlay(overlay)
+    return merge.result()
 
 
 # --- files

@@ -22,9 +22,14 @@ from specgen.ops.activation import (
     Tanh,
 )
 from specgen.ops.arrangement import ChannelShuffle, Identity, Permute, Reshape
+from specgen.ops.attention import (
+    ClassToken,
+    MultiHeadAttention,
+    PositionEmbedding,
+)
 from specgen.ops.conv import Conv2d
 from specgen.ops.dropout import Dropout, Dropout2d, StochasticDepth
-from specgen.ops.join import Add, Chunk, Concat, Multiply
+from specgen.ops.join import Add, Chunk, Concat, Multiply, Select
 from specgen.ops.linear import Flatten, Linear
 from specgen.ops.norm import LocalResponseNorm, SpatialResponseNorm
 from specgen.ops.normalization import BatchNorm2d, GroupNorm, LayerNorm
@@ -50,6 +55,9 @@ AnyOp = Annotated[
     | Mish
     | Prelu
     | LayerScale
+    | MultiHeadAttention
+    | ClassToken
+    | PositionEmbedding
     | BatchNorm2d
     | LayerNorm
     | GroupNorm
@@ -72,6 +80,7 @@ AnyOp = Annotated[
     | Multiply
     | Concat
     | Chunk
+    | Select
     | Softmax,
     Field(discriminator="op"),
 ]

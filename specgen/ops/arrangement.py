@@ -88,7 +88,7 @@ class Reshape(Op):
                 "op",
                 help="place it on one device",
             )
-        local = self.model_copy(update={"shape": (len(share), *self.shape[1:])})
+        local = self.changed(shape=(len(share), *self.shape[1:]))
         return Part(local, (range(start // read, stop // read),))
 
     def torch(self, x: Shape) -> TorchForm:
@@ -96,7 +96,8 @@ class Reshape(Op):
         return TorchForm(Saved(view=True), function=shape)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        shape = {"shape": (0, *self.output(x))}  # 0: as in x, the batch
+        # 0: as in x, the batch; -1: the rest, also where a device has a share of it.
+        shape = {"shape": (0, -1, *self.output(x)[1:])}
         return [OnnxNode("Reshape", ("x", "shape"), constants=shape)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
@@ -83,10 +83,10 @@ class Saved:
 
     Besides the input, the output and parameters, `other` counts bytes per image, and
     `values` counts values of the input's type; `once` counts bytes for all images
-    together. `weight`: the weight is kept even if the input needs no gradient. `view`:
-    the output shares the input's memory. `packed`: an input that is some channels of
-    another tensor is copied first. `scratch` is not saved: bytes per image that the op
-    needs only while it computes.
+    together. `weights` are kept even if the input needs no gradient. `view`: the output
+    shares the input's memory. `packed`: an input that is some channels of another
+    tensor is copied first. `scratch` is not saved: bytes per image that the op needs
+    only while it computes; below 0, if inference needs less than what training saves.
     """
 
     input: bool = False
@@ -94,7 +94,7 @@ class Saved:
     other: int = 0
     values: int = 0
     once: int = 0
-    weight: bool = False
+    weights: tuple[str, ...] = ()
     view: bool = False
     packed: bool = False
     scratch: int = 0
@@ -105,19 +105,19 @@ class TorchForm:
     """How an op appears in `model.py`.
 
     `module` is built in `__init__` and called in `forward`; without one, `function` is
-    applied in `forward`. With both, what is built is a parameter, the last input of the
-    function. Without either, what the op reads is what it gives. `pad` is
+    applied in `forward`. With both, what is built is a parameter, which follows the
+    inputs of the function. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
-    argument; what is saved as the input is then the padded one. `helper` names a class
-    that the file must define. `item` is the module in a list of modules, for an op that
-    is otherwise a function.
+    argument; what is saved as the input is then the padded one. `helpers` are classes
+    and functions that the file must define. `item` is the module in a list of modules,
+    for an op that is otherwise a function.
     """
 
     saved: Saved
     module: Call | None = None
     function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
-    helper: str | None = None
+    helpers: tuple[str, ...] = ()
     item: Call | None = None
 
     @property
@@ -254,15 +254,21 @@ class Op(Strict):
         """
         return Part(self, (share,) * len(xs))
 
+    def changed(self, **fields: object) -> Self:
+        """The op with other values of some fields; itself if they are the same."""
+        if all(getattr(self, name) == value for name, value in fields.items()):
+            return self
+        return self.model_copy(update=fields)
+
     def undivided(self, share: range, x: Shape, reason: str, field: str = "op") -> Part:
         """The whole op, which no share can stand for.
 
         Raises:
-            Refusal: it is a share of the channels (or features) of x.
+            Refusal: it is a share of the output.
         """
-        if len(share) < x[0]:
+        if len(share) < self.output(x)[0]:
             raise Refusal("cannot-split", reason, field, help="place it on one device")
-        return Part(self, (share,))
+        return Part(self, (range(x[0]),))
 
     def torch(self, *xs: Any, **_: Any) -> TorchForm:
         raise NotImplementedError
@@ -299,14 +305,26 @@ def check_division(
         )
 
 
+def need_tokens(op: str, x: Shape) -> None:
+    """Refuse anything but (tokens, features)."""
+    if len(x) != 2:
+        raise Refusal(
+            "shape-mismatch",
+            f"{op} needs tokens (tokens, features), but its input is {x}",
+            "op",
+            help="make them from maps: a reshape to (C, -1), then a permute",
+        )
+
+
 def need_maps(op: str, x: Shape) -> None:
     """Refuse anything but (channels, height, width)."""
     if len(x) != 3:
+        flat, other = "place it before the flatten layer", "make maps with a reshape"
         raise Refusal(
             "shape-mismatch",
             f"{op} needs maps (channels, height, width), but its input is {x}",
             "op",
-            help="place it before the flatten layer",
+            help=flat if len(x) == 1 else other,
         )
 
 

@@ -183,7 +183,7 @@ class Conv2d(Weighted):
                 f" or a multiple of {devices}",
             )
         groups = last - first + 1 if self.groups > 1 else 1
-        local = self.model_copy(update={"out_channels": len(share), "groups": groups})
+        local = self.changed(out_channels=len(share), groups=groups)
         return Part(local, (range(first * read, (last + 1) * read),))
 
     def torch(self, x: Shape) -> TorchForm:
@@ -201,7 +201,7 @@ class Conv2d(Weighted):
         if not self.bias:
             args.append("bias=False")
         zeros = None if symmetric else (pad.left, pad.right, pad.top, pad.bottom)
-        saved = Saved(input=True, weight=True)
+        saved = Saved(input=True, weights=("weight",))
         names = ("in_channels", "out_channels", "kernel_size")
         return TorchForm(
             saved, Call("nn.Conv2d", tuple(args), names, DEFAULTS), pad=zeros

@@ -85,7 +85,7 @@ class StochasticDepth(Op):
         # A factor for each image.
         saved = Saved(values=1 if self.p else 0, view=not self.p)
         name = "StochasticDepth"
-        return TorchForm(saved, Call(name, (repr(self.p),), ("p",)), helper=name)
+        return TorchForm(saved, Call(name, (repr(self.p),), ("p",)), helpers=(name,))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Identity")]

@@ -20,6 +20,7 @@ from specgen.ops.base import (
     Shape,
     TorchForm,
     check_division,
+    need_tokens,
     volume,
 )
 from specgen.schema import Count
@@ -138,6 +139,43 @@ class Chunk(Op):
             "axes": (1,),
         }
         return [OnnxNode("Slice", ("x", *ends), constants=ends)]
+
+
+class Select(Op):
+    """One of the tokens, or rows: its features (`torch.select`, dim=1)."""
+
+    op: Literal["select"]
+    index: Annotated[
+        int, Field(ge=0, le=2**20, description="which one, counted from 0")
+    ]
+
+    def check(self, x: Shape) -> Iterator[Diagnostic]:
+        if self.index >= x[0]:
+            yield Diagnostic(
+                "out-of-range",
+                f"there is no token {self.index} of {x[0]}; they count from 0",
+                ("index",),
+            )
+
+    def output(self, x: Shape) -> Shape:
+        need_tokens(self.op, x)
+        return x[1:]
+
+    def part(self, share: range, x: Shape) -> Part:
+        whole = self.undivided(share, x, "select takes one token and cannot be split")
+        return Part(whole.op, (range(self.index, self.index + 1),))
+
+    def torch(self, x: Shape) -> TorchForm:
+        # It reads no other token.
+        squeeze = Call("torch.squeeze", ("1",))
+        return TorchForm(Saved(view=True), function=squeeze)
+
+    def onnx(self, x: Shape) -> list[OnnxNode]:
+        ends = {"starts": (self.index,), "ends": (self.index + 1,), "axes": (1,)}
+        return [
+            OnnxNode("Slice", ("x", *ends), {}, ends, "token", (1, *x[1:])),
+            OnnxNode("Squeeze", ("token", "axis"), constants={"axis": (1,)}),
+        ]
 
 
 def _pairwise(op_type: str, xs: Sequence[Shape], shape: Shape) -> list[OnnxNode]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -50,11 +50,14 @@ class Linear(Weighted):
 
     def output(self, x: Shape) -> Shape:
         if len(x) != 1 and self.axis is None:
+            other = "{op: flatten} before it"
+            if len(x) == 2:
+                other = "{op: select, index: 0} before it, or write axis: last"
             raise Refusal(
                 "shape-mismatch",
                 f"linear needs features, but its input is {x}",
                 "op",
-                help="insert a layer {op: flatten} before it",
+                help=f"insert a layer {other}",
             )
         return (*x[:-1], self.out_features)
 
@@ -66,7 +69,7 @@ class Linear(Weighted):
 
     def part(self, share: range, x: Shape) -> Part:
         if len(x) == 1:
-            local = self.model_copy(update={"out_features": len(share)})
+            local = self.changed(out_features=len(share))
             return Part(local, (range(x[0]),))
         reason = "linear on the last axis cannot be split"
         return self.undivided(share, x, reason, "axis")
@@ -84,21 +87,34 @@ class Linear(Weighted):
     def onnx(self, x: Shape) -> list[OnnxNode]:
         if len(x) == 1:
             return [OnnxNode("Gemm", ("x", *self.parameters(x)), {"transB": 1})]
-        product = OnnxNode("MatMul", ("x", "turned"))
-        if self.bias:
-            product = replace(product, name="product", shape=self.output(x))
-        return [
-            OnnxNode(
-                "Transpose",
-                ("weight",),
-                {"perm": (1, 0)},
-                name="turned",
-                shape=self.weight(x)[::-1],
-                per_image=False,
-            ),
-            product,
-            *([OnnxNode("Add", ("product", "bias"))] if self.bias else []),
-        ]
+        return projection("x", self.shapes(x), self.output(x))
+
+
+def projection(
+    read: str, tensors: Mapping[str, Shape], shape: Shape, name: str = ""
+) -> list[OnnxNode]:
+    """Multiply the last axis of `read` by a weight, and add a bias if there is one.
+
+    `tensors` are the shapes of these two. The result has `shape`, and `name` within the
+    layer.
+    """
+    weight, *biases = tensors
+    turned, product = f"{weight}_turned", f"{weight}_product"
+    result = OnnxNode("MatMul", (read, turned), name=name, shape=shape)
+    nodes = [
+        OnnxNode(
+            "Transpose",
+            (weight,),
+            {"perm": (1, 0)},
+            name=turned,
+            shape=tensors[weight][::-1],
+            per_image=False,
+        ),
+        replace(result, name=product) if biases else result,
+    ]
+    for bias in biases:
+        nodes.append(OnnxNode("Add", (product, bias), name=name, shape=shape))
+    return nodes
 
 
 class Flatten(Op):

@@ -71,7 +71,7 @@ class ResponseNorm(Op):
         """A class `name` that the generated file defines."""
         fields = [f"{key}={getattr(self, key)!r}" for key in ("alpha", "beta", "k")]
         return TorchForm(
-            saved, Call(name, (str(self.size), *fields, *more)), helper=name
+            saved, Call(name, (str(self.size), *fields, *more)), helpers=(name,)
         )
 
 
@@ -113,7 +113,7 @@ class LocalResponseNorm(ResponseNorm):
                 help=f"with groups: {x[0] // len(share)} each share is normalized"
                 " separately (a different function), or place the layer on one device",
             )
-        return Part(self.model_copy(update={"groups": len(share) // group}), (share,))
+        return Part(self.changed(groups=len(share) // group), (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         saved = self._saved(x)

@@ -73,12 +73,12 @@ class Prelu(Op):
                 " the layer on one device",
             )
         count = 1 if self.num_parameters == 1 else len(share)
-        return Part(self.model_copy(update={"num_parameters": count}), (share,))
+        return Part(self.changed(num_parameters=count), (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         args = () if self.num_parameters == 1 else (str(self.num_parameters),)
         call = Call("nn.PReLU", args, ("num_parameters",), {"num_parameters": "1"})
-        return TorchForm(Saved(input=True, weight=True), call)
+        return TorchForm(Saved(input=True, weights=(WEIGHT,)), call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         if self.num_parameters == 1 or len(x) == 1:
@@ -109,9 +109,9 @@ class LayerScale(Op):
     def torch(self, x: Shape) -> TorchForm:
         return TorchForm(
             Saved(input=True),
-            Call("layer_scale", (str(x[0]),), ("channels",)),
+            Call("parameter", (str(x[0]), "1", "1"), ("channels",)),
             Infix("*"),
-            helper="layer_scale",
+            helpers=("parameter",),
         )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -21,6 +21,12 @@ class Normal(Strict):
     std: Annotated[Positive, Field(description="standard deviation")]
 
 
+TruncNormal = Annotated[
+    Normal | None,
+    Field(description="a normal distribution cut at -2 and 2: {std: 0.02}"),
+]
+
+
 class Fan(Strict):
     """What the scale is made for: the values forward, or the gradients backward."""
 
@@ -32,20 +38,16 @@ class Fan(Strict):
     ] = "fan_in"
 
 
-class BiasDistribution(Strict):
-    """A distribution of biases; `uniform` is that of torch's own layers."""
+class OneDistribution(Strict):
+    """A distribution by its name in torch.nn.init."""
 
     normal: Annotated[
         Normal | None,
         Field(description="draw from a normal distribution: {std: 0.01}"),
     ] = None
-    uniform: Annotated[
-        Fan | None,
-        Field(description="draw from within 1 / sqrt(fan) of 0: {mode: fan_out}"),
-    ] = None
 
     @model_validator(mode="after")
-    def _one(self) -> BiasDistribution:
+    def _one(self) -> Self:
         if (count := len(self.model_fields_set)) != 1:
             code, names = (
                 "bad-value" if count else "missing-key",
@@ -56,13 +58,25 @@ class BiasDistribution(Strict):
         return self
 
 
-class Distribution(BiasDistribution):
-    """A distribution of weights, by its name in torch.nn.init."""
+class BiasDistribution(OneDistribution):
+    """A distribution of biases; `uniform` is that of torch's own layers."""
 
-    trunc_normal: Annotated[
-        Normal | None,
-        Field(description="a normal distribution cut at -2 and 2: {std: 0.02}"),
+    uniform: Annotated[
+        Fan | None,
+        Field(description="draw from within 1 / sqrt(fan) of 0: {mode: fan_out}"),
     ] = None
+
+
+class NormalDistribution(OneDistribution):
+    """A distribution of values that no layer's outputs are sums of."""
+
+    trunc_normal: TruncNormal = None
+
+
+class Distribution(BiasDistribution):
+    """A distribution of weights."""
+
+    trunc_normal: TruncNormal = None
     kaiming_normal: Annotated[
         Fan | None,
         Field(description="a standard deviation of sqrt(2 / fan): {mode: fan_out}"),
@@ -95,7 +109,7 @@ WeightRule = (
     | Figure
 )
 BiasRule = Figure | Literal["uniform"] | BiasDistribution
-Rule = BiasDistribution | str | float
+Rule = OneDistribution | str | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +140,9 @@ class Start:
         rule = default if self.rule is None else self.rule
         if isinstance(rule, int | float):
             return Draw("constant", rule)
-        if isinstance(rule, BiasDistribution) and rule.normal:
+        if isinstance(rule, OneDistribution) and rule.normal:
             return Draw("normal", rule.normal.std)
-        if isinstance(rule, Distribution) and rule.trunc_normal:
+        if isinstance(rule, Distribution | NormalDistribution) and rule.trunc_normal:
             return Draw("trunc_normal", rule.trunc_normal.std)
         variance = GAINS[name(rule)] / self._fan(rule)
         uniform = name(rule).endswith("uniform")
@@ -136,8 +150,8 @@ class Start:
         # Six digits read well, and are close enough.
         return Draw("uniform" if uniform else "normal", round(size, 6))
 
-    def _fan(self, rule: BiasDistribution | str) -> int:
-        if isinstance(rule, BiasDistribution):
+    def _fan(self, rule: OneDistribution | str) -> int:
+        if isinstance(rule, OneDistribution):
             fan: Fan = getattr(rule, name(rule))
             return self.fans[fan.mode == "fan_out"]
         return sum(self.fans) if rule.startswith("xavier") else self.fans[0]
@@ -147,7 +161,7 @@ def name(rule: Rule) -> str:
     """Return the name of a rule; that of a number is constant."""
     if isinstance(rule, str):
         return rule
-    if isinstance(rule, BiasDistribution):
+    if isinstance(rule, OneDistribution):
         return next(iter(rule.model_fields_set))
     return "constant"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,17 +39,15 @@ class Init(Strict):
 DEFAULT_START: dict[str, Rule] = {"weight": "kaiming_normal", "bias": 0}
 
 
-def draws(op: Op, x: Shape, default: Init) -> dict[str, Draw]:
+def draws(tensors: Mapping[str, Owned], default: Init) -> dict[str, Draw]:
     """How each tensor of an op is filled, by leaf; `default` is the spec's `init`."""
     rules = DEFAULT_START | default.given()
-    return {
-        leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in op.tensors(x).items()
-    }
+    return {leaf: own.start.draw(rules.get(leaf, 0)) for leaf, own in tensors.items()}
 
 
 def used_defaults(layers: Iterable[Op]) -> set[str]:
     """The parts of the spec's `init` that some layer uses: weight, bias, or both."""
-    weighted = [op for op in layers if isinstance(op, Weighted)]
+    weighted = [op for op in layers if isinstance(op, Weighted) and op.spec_init]
     users = {"weight": weighted, "bias": [op for op in weighted if op.bias]}
     return {
         leaf
@@ -76,6 +74,8 @@ class Weighted(Op):
     """An op with a weight, whose first axis is the outputs, and perhaps a bias."""
 
     autocast: ClassVar[Autocast] = "bfloat16"
+    # Whether the spec's `init` is for it.
+    spec_init: ClassVar[bool] = True
     bias: Annotated[
         bool, Field(description="whether a learned value is added to each output")
     ] = True
@@ -101,8 +101,12 @@ class Weighted(Op):
 
     def tensors(self, x: Shape) -> dict[str, Owned]:
         weight = self.weight(x)
-        fans = volume(weight[1:]), weight[0] * volume(weight[2:])
-        found = {"weight": Owned(weight, Start(self.init.weight, fans))}
+        found = {"weight": Owned(weight, Start(self.init.weight, fans(weight)))}
         if self.bias:
-            found["bias"] = Owned(weight[:1], Start(self.init.bias, fans))
+            found["bias"] = Owned(weight[:1], Start(self.init.bias, fans(weight)))
         return found
+
+
+def fans(weight: Shape) -> tuple[int, int]:
+    """Return how many values make an output, and how many outputs one is read for."""
+    return volume(weight[1:]), weight[0] * volume(weight[2:])

@@ -198,7 +198,7 @@ def _changes(difference: Difference) -> list[Sequence[str]]:
             str(change.tier),
             printable(change.place),
         )
-        for change in sorted(difference.changes, key=lambda change: -change.tier)
+        for change in difference.grouped()
     ]
 
 

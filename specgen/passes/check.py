@@ -61,7 +61,7 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
     """Each group of a norm, for example, is an ONNX node."""
     steps = 0
     for node in graph.nodes:
-        steps += len(node.op.onnx(*node.input_shapes))
+        steps += len(node.applied.onnx)
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return
@@ -70,16 +70,17 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
     """The loss and `probabilities` need one score per class at the end."""
     nodes = graph.nodes
-    if not any(node.parameters() for node in nodes):
+    if not any(node.applied.parameters for node in nodes):
         message = "no layer has parameters, so there is nothing to train"
         yield Diagnostic("no-layers", message, ("layers",))
     if graph.has_probabilities and len(nodes) == 1:
         yield Diagnostic("no-layers", "nothing comes before the softmax", ("layers",))
     last = nodes[-1]
     if len(last.shape) != 1:
+        what = "tokens" if len(last.shape) == 2 else "maps"
         yield Diagnostic(
             "no-classes",
-            f"the network ends in maps {last.shape}, not in one score per class",
+            f"the network ends in {what} {last.shape}, not in one score per class",
             ("layers", last.name),
             help="end it with flatten, linear and softmax layers"
             if volume(last.shape[1:]) > 1
@@ -103,7 +104,7 @@ def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
     part = -(-recipe.batch_size // passes)
     place = ("training", "accumulate" if passes > 1 else "batch_size")
     for node in graph.nodes:
-        if part < node.least_images():
+        if part < node.applied.least_images:
             message = f"{node.name} has no variance with one image at a time"
             help = "a batch norm of single pixels needs at least two images"
             yield Diagnostic("training-mismatch", message, place, help=help)

@@ -1,16 +1,18 @@
 """The memory that each device needs, known before it runs.
 
 Counted for torch on a CPU, and compared with it byte for byte in a test: in float32, or
-with autocast to bfloat16, which keeps a copy of each weight in that type. Not counted:
-images on the device they come from, buffers that exist only while gradients are
-computed, and what libraries take for themselves.
+with autocast to bfloat16, which keeps a copy of each weight in that type. Images count
+on each device that reads them, for as long as `forward` or the backward pass holds
+them. Not counted: those that the caller keeps longer, buffers that exist only while
+gradients are computed, and what libraries take for themselves.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from specgen.graph import PlacedGraph
@@ -73,26 +75,29 @@ class Memory:
         return Counter(sizes) + self.buffers + self.once + saved
 
 
-def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
+@lru_cache(maxsize=1)  # budgets and the plan ask for that of the same network
+def plan(placed: PlacedGraph, *, half: bool = False) -> Mapping[str, Memory]:
     """Return the memory of each device; `half` if training uses autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     buffers: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     once: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
-    learning = placed.learning()
+    learning = placed.learning
     for layer in placed.layers:
         name = layer.node.name
         for share in layer.shares:
             learns = not learning.isdisjoint(share.inputs)
-            tensors = share.tensors.items()
+            tensors = share.applied.tensors.items()
             shapes = {leaf: own.shape for leaf, own in tensors if own.learned}
             parameters[share.device][name] += sum(map(volume, shapes.values()))
-            saved = share.form.saved
+            saved = share.applied.form.saved
             narrow = half and share.op.autocast == "bfloat16"
-            if narrow and (learns or saved.weight):
-                once[share.device][name] += BFLOAT16 * volume(shapes["weight"])
+            for leaf, shape in shapes.items():
+                kept = leaf.endswith("weight") and (learns or leaf in saved.weights)
+                if narrow and kept:
+                    once[share.device][name] += BFLOAT16 * volume(shape)
             if learns or shapes:
                 once[share.device][name] += saved.once
-            for own in share.tensors.values():
+            for own in share.applied.tensors.values():
                 if not own.learned:  # a count has 64 bits
                     item = FLOAT32 if own.shape else INT64
                     buffers[share.device][name] += item * volume(own.shape)

@@ -49,7 +49,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
             parts = cut(node, on, letter)
         except Refusal as refusal:
             # Layers after a refused one would repeat its error.
-            if node.parameters() or on != refused:
+            if node.applied.parameters or on != refused:
                 problems.add(_blame(node, refusal.diagnostic, where.origins))
             refused = on
             continue
@@ -127,9 +127,11 @@ class _Names:
 
     def check(self, node: Node, parts: Sequence[Cut], problems: Problems) -> None:
         """Report the names of a layer's shares that the model cannot have."""
+        if len(parts) < 2 or not node.applied.tensors:
+            return  # nothing has the name of a share
         if attribute_problem(node.name.rpartition(".")[2]):
             return  # that is reported, and its shares would only repeat it
-        for part in parts if len(parts) > 1 and node.tensors() else ():
+        for part in parts:
             also = f"{node.name} on {part.device}"
             leaf, own = part.name.rpartition(".")[2], self._places[node.name]
             if place := self._places.get(part.name):

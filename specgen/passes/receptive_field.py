@@ -45,7 +45,7 @@ def last_map(graph: Graph) -> LastMap:
     last, shape = INPUT, graph.input_shape
     for node in graph.nodes:
         if len(node.shape) == 3 and found.keys() >= {*node.inputs}:
-            window = node.op.window(*node.input_shapes) or PIXEL
+            window = node.applied.window or PIXEL
             rows, columns = (
                 _extent([found[name][axis] for name in node.inputs], window, axis)
                 for axis in (0, 1)

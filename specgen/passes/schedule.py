@@ -18,10 +18,11 @@ from __future__ import annotations
 import builtins
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import zip_longest
 
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
-from specgen.names import end_of_path
+from specgen.names import GLOBALS, end_of_path
 from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run, Step
@@ -31,11 +32,10 @@ MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
 X = "x"
 TRUNK = ""
 # What a variable would hide.
-TAKEN = frozenset(
-    {X, *LETTERS, "self", "F", "nn", "torch", "gather", "exchange", *dir(builtins)}
-)
+TAKEN = GLOBALS.union({X, *LETTERS, "self"}, dir(builtins))
 
 
+@lru_cache(maxsize=1)  # the plan and the backends ask for that of the same network
 def schedule(placed: PlacedGraph) -> Routine:
     """Return what `forward` does; it gives the logits.
 
@@ -52,7 +52,7 @@ class _Values:
     def __init__(self, placed: PlacedGraph) -> None:
         self.letter = letters(placed.devices)
         self.device = {INPUT: ""}
-        self.of = placed.wholes()
+        self.of = placed.wholes
         self.shared: set[str] = set()  # those that are for one of several shares
         for layer in placed.layers:
             made = {move.name: move.device for move in layer.moves}
@@ -149,9 +149,9 @@ class _Writer:
             node.inputs == (before.node.name,)
             and [share.inputs[0] for share in item.layer.shares] == made
             and all(self._readers[value] == 1 for value in made)
-            and not node.op.macs(*node.input_shapes)
-            and not node.form.pad
-            and not isinstance(node.form.function, Infix)
+            and not node.applied.macs
+            and not node.applied.form.pad
+            and not isinstance(node.applied.form.function, Infix)
             and len(self._growing) < MOST_CALLS
         )
 
@@ -229,14 +229,13 @@ class _Writer:
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
         assert item.scope
-        inputs, rank = [*_arguments(item.scope)], [*self._values.letter]
+        inputs = {value: rank for rank, value in enumerate(_arguments(item.scope))}
+        devices = {name: rank for rank, name in enumerate(self._values.letter)}
         arguments = sorted(
             item.reads,
             key=lambda value: (
-                inputs.index(self._values.of[value]),
-                rank.index(self._values.device[value])
-                if self._values.device[value]
-                else 0,
+                inputs[self._values.of[value]],
+                devices.get(self._values.device[value], 0),
             ),
         )
         wanted = [value for value in item.makes if value in self._last]
@@ -263,7 +262,7 @@ class _Writer:
             self._values.on(track, share.device if several else None)
             for share in layer.shares
         )
-        if layer.node.form.pad:
+        if layer.node.applied.form.pad:
             self._steps.append(Pad(layer, tuple(x for (x,) in operands), variables))
             operands = tuple((variable,) for variable in variables)
         if not self._growing:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from specgen.graph import Move, Node, Piece, Placed, Share
-from specgen.ops.base import Part, Refusal, divisors
+from specgen.ops.applied import Applied, Reads
+from specgen.ops.base import Refusal, divisors
 
 # x is the tensor on a single device, l and o look like 1 and 0. With more letters, an
 # exchange among all devices would not fit on a line.
@@ -29,7 +30,8 @@ class Cut:
 
     name: str
     device: str
-    part: Part
+    applied: Applied
+    reads: Reads
     span: range
 
 
@@ -41,7 +43,7 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
     """
     channels = node.shape[0]
     if channels % len(on):
-        what = "channels" if len(node.shape) == 3 else "features"
+        what = ("features", "tokens", "channels")[min(len(node.shape), 3) - 1]
         raise Refusal(
             "cannot-split",
             f"{channels} {what} cannot be shared equally by {len(on)} devices",
@@ -52,7 +54,7 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
     for index, device in enumerate(on):
         span = range(index * size, (index + 1) * size)
         name = node.name + (letter[device] if len(on) > 1 else "")
-        cuts.append(Cut(name, device, node.op.part(span, *node.input_shapes), span))
+        cuts.append(Cut(name, device, *node.applied.part(span), span))
     return cuts
 
 
@@ -68,19 +70,17 @@ def connect(node: Node, cuts: Sequence[Cut], layouts: Layouts) -> Placed:
     moves: list[Move] = []
     shares = []
     for it in cuts:
-        sources, shapes = [], []
+        sources = []
         views: dict[tuple[str, range], Piece] = {}
-        for index, (value, reads) in enumerate(
-            zip(node.inputs, it.part.reads, strict=True)
-        ):
+        for index, (value, reads) in enumerate(zip(node.inputs, it.reads, strict=True)):
             if reads is None:
                 continue
-            shape = (len(reads), *node.input_shapes[index][1:])
             found = _cover(reads, layouts[value], it.device)
             piece = views.get((value, reads), found[0][0])
             if piece.device != it.device or piece.span != reads:
                 name = f"{it.name}.input" + (str(index) if node.inputs[1:] else "")
                 pieces, parts = zip(*found, strict=True)
+                shape = (len(reads), *node.input_shapes[index][1:])
                 moves.append(Move(name, it.device, value, pieces, parts, shape))
                 piece = Piece(name, it.device, reads)
                 if moves[-1].local:  # that costs nothing; another layer has its own
@@ -88,10 +88,9 @@ def connect(node: Node, cuts: Sequence[Cut], layouts: Layouts) -> Placed:
                 else:
                     layouts[value].append(piece)
             sources.append(piece.value)
-            shapes.append(shape)
         shape = (len(it.span), *node.shape[1:])
-        inputs = (tuple(sources), tuple(shapes))
-        shares.append(Share(it.name, it.device, it.part.op, *inputs, shape, it.span))
+        share = Share(it.name, it.device, it.applied, tuple(sources), shape, it.span)
+        shares.append(share)
     layouts[node.name] = [Piece(s.name, s.device, s.span) for s in shares]
     return Placed(node, tuple(moves), tuple(shares))
 

@@ -55,8 +55,8 @@ class _Run:
     def __init__(self, placed: PlacedGraph, *, training: bool, half: bool) -> None:
         self.storages: dict[str, list[Storage]] = {name: [] for name in placed.devices}
         self._training = training
-        self._learning = placed.learning() if training else set()
-        self._narrow = placed.narrow() if half else set()
+        self._learning = placed.learning if training else set()
+        self._narrow = placed.narrow if half else set()
         self._step = 0
         self._of = {INPUT: Storage(INPUT, 0, 0, 0)}  # by value
         self._padded: dict[str, Storage] = {}  # inputs, by share
@@ -139,7 +139,7 @@ class _Run:
     def _run(self, layer: Placed, share: Share) -> Storage:
         """Run one share; return its output."""
         self._step += 1
-        form = share.form
+        form = share.applied.form
         if isinstance(form.function, Infix) and not form.module:
             return self._fold(layer, share, form.saved)
         saved = form.saved
@@ -214,7 +214,7 @@ class _Run:
 
 def _padded(share: Share) -> int:
     """Number of values that a share reads, with the zeros that `forward` adds."""
-    pad = share.form.pad
+    pad = share.applied.form.pad
     if not pad:
         return volume(share.x)
     left, right, top, bottom = pad

@@ -26,7 +26,7 @@ MOST_UNREAD = 1 / 5
 def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
     """Yield the warnings about a sound spec, by path."""
     for node in graph.nodes:
-        if window := node.op.window(*node.input_shapes):
+        if window := node.applied.window:
             yield from _unread(node, window)
     yield from _last_dropout(graph)
     yield from _groups(placed)
@@ -119,7 +119,7 @@ def _biases(graph: Graph) -> Iterator[Diagnostic]:
     nodes = {node.name: node for node in graph.nodes}
     for node in graph.nodes:
         after = [nodes[name] for name in readers[node.name]]
-        norms = [reader for reader in after if reader.least_images()]
+        norms = [reader for reader in after if reader.applied.least_images]
         biased = isinstance(node.op, Weighted) and node.op.bias
         if biased and norms and len(norms) == len(after):
             key = "bias" if "bias" in node.op.model_fields_set else "op"
@@ -132,7 +132,7 @@ def _biases(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def _partial_statistics(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
-    norms = [node.name for node in graph.nodes if node.least_images()]
+    norms = [node.name for node in graph.nodes if node.applied.least_images]
     passes, size = spec.training.accumulate, spec.training.batch_size
     if norms and passes > 1:
         more = f" and {len(norms) - 1} more" if norms[1:] else ""
@@ -150,6 +150,8 @@ def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
     if first is None or PIXELS / spec.data.std < LARGE:
         return
     assert isinstance(first.op, Weighted)
+    if not first.op.spec_init:
+        return
     rules = DEFAULT_START | spec.init.given() | first.op.init.given()
     rule = name(rules["weight"])
     if rule in GAINS:

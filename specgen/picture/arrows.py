@@ -43,17 +43,18 @@ def incoming(row: Row, column: int) -> Iterator[str]:
     if (
         len(edges) > MOST_CURVES
         and all_to_all(edges)
-        and not any(way.skips for way in here if way.fetched)
+        and not any(way.skips or way.source == IMAGE for way in here if way.fetched)
     ):
         yield from _bus(row, [way for way in here if way.fetched])
         here = [way for way in here if not way.fetched]
     end = row.x(column) - row.block(column).half - 3
     for way in here:
         x, y, *turns = _begin(row, way)
-        if way.fetched and way.skips:  # until here it may be one with others
+        if way.fetched and (way.skips or way.source == IMAGE):
+            # Until here it may be one with others.
             path = _path(x, y, turns, row.gutter(column), row.x(column))
             yield f'<path class="a" d="{path}"/>'
-            x, y, turns = row.gutter(column), row.track(way.source, way.start), []
+            x, y, turns = row.gutter(column), turns[-1][1] if turns else y, []
         turns.append((row.gutter(column), _arrival(row, way)))
         kind, head = ("x", "xh") if way.fetched else ("a", "ah")
         path = _path(x, y, turns, end, row.x(column))

@@ -48,7 +48,8 @@ def _into(stages: Sequence[Stage], index: int) -> Iterator[Way]:
     known = {(way.source, way.end) for way in copied}
     for source in stage.reads:
         if source == IMAGE:
-            yield from (Way(IMAGE, index, name, name) for name in stage.devices)
+            has = (name for name in stage.devices if (IMAGE, name) not in known)
+            yield from (Way(IMAGE, index, name, name) for name in has)
             continue
         held = stages[source].devices
         for name in stage.head.local:
@@ -66,7 +67,7 @@ def _origin(stages: Sequence[Stage], stage: Stage, device: str) -> int:
         for column in stage.reads
         if column != IMAGE and device in stages[column].devices
     ]
-    return max(on or stage.reads)
+    return max(on, default=IMAGE if IMAGE in stage.reads else max(stage.reads))
 
 
 def tracks(found: Sequence[Way], columns: range) -> dict[int, int]:

@@ -28,8 +28,6 @@ SKIP = "give --bad-images skip to leave them out"
 class Images:
     """The images of one split, in a fixed order: each has a name and a label."""
 
-    decodes: bool  # whether the images must be decoded
-
     def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
         self.root, self.split = root, split
         self.shape = channels, size, size  # of an image
@@ -68,8 +66,6 @@ class ImageFolder(Images):
 
     Names are in Unicode's composed form (NFC), whatever form the file system keeps.
     """
-
-    decodes = True
 
     def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
         super().__init__(root, split, size, channels)
@@ -124,8 +120,6 @@ class ImageFolder(Images):
 
 class PackedImages(Images):
     """The same images, decoded, as pack.py stored them: see shards."""
-
-    decodes = False
 
     def __init__(self, root: Path, split: str, size: int, channels: int) -> None:
         super().__init__(root, split, size, channels)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from . import parallel
 from .errors import UserError
@@ -106,3 +107,52 @@ def seed_dropout(seed: int, step: int, devices: Sequence[torch.device]) -> None:
         if device.type == "cuda" and device != devices[0]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(own)
+
+
+def send(device: torch.device, *tensors: Tensor) -> list[Tensor]:
+    """Copy small tensors of the CPU to a device, all in one copy.
+
+    Those with the largest items come first: each must start at a multiple of its own.
+    """
+    parts = [tensor.numpy().tobytes() for tensor in tensors]
+    packed = torch.from_numpy(np.frombuffer(bytearray().join(parts), np.uint8))
+    sent = torch.split(packed.to(device, non_blocking=True), [*map(len, parts)])
+    return [
+        part.view(tensor.dtype).view(tensor.shape)
+        for part, tensor in zip(sent, tensors, strict=True)
+    ]
+
+
+class Compiled(nn.Module):
+    """A compiled network. A share of a batch without images does not need that."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.compiled = torch.compile(net)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the network."""
+        found: Tensor = self.compiled(x) if len(x) else self.net(x)
+        return found
+
+
+def compile_network(net: nn.Module) -> nn.Module:
+    """Return the network compiled. Raises UserError if that is not possible.
+
+    On a CPU, with torch 2.13, a step of AlexNet took 2% less, of ResNet-18 4% more, and
+    of alexnet_mini 27% more.
+    """
+    device = next(net.parameters()).device
+    if device.type == "cpu":
+        print("compiling: this takes minutes, and on a CPU, steps are seldom faster")
+    try:  # something small first: the network would fail late, with a long message
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"--compile does not work here: {reason}") from None
+    # Several processes would compile the network in parts, to average the gradients of
+    # one part during the next. Not all versions of torch can do that with norms.
+    config: Any = torch._dynamo.config
+    config.optimize_ddp = False
+    return Compiled(net)

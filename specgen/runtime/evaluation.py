@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +51,7 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     help = f"[{batch_size}]"
     add("--batch-size", type=int, default=batch_size, metavar="N", help=help)
     add("--devices", metavar="A,B", help="or one for all [CUDA if available]")
-    add("--workers", type=int, metavar="N", help="that decode images [one per core]")
+    add("--workers", type=int, metavar="N", help="that read images [one per core]")
     args = console.parse(parser)
     if args.workers is None:
         args.workers = default_workers()
@@ -58,7 +59,7 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
 
 
 def default_workers() -> int:
-    """Return how many processes decode images for this one: its share of the cores."""
+    """Return how many processes read images for this one: its share of the cores."""
     return max(1, (os.cpu_count() or 1) // parallel.local_world_size())
 
 
@@ -97,14 +98,28 @@ def evaluate(
     crops: Crops,
     batch_size: int,
     workers: int,
+    *,
+    layout: torch.memory_format = torch.channels_last,
+    precision: str = "float32",
 ) -> Scores:
     """Return the scores of the network, its probabilities averaged over the crops.
 
     Crops are made on the device of `mean`. An image that cannot be read is named and
-    left out. Several processes divide up the batches.
+    left out. Several processes divide up the batches. `layout` and `precision` are as
+    in training; devices of several types compute in float32.
     """
     net.eval()
     share_statistics(net)
+    half: Any = contextlib.nullcontext()
+    if precision != "float32" and len({w.device.type for w in net.parameters()}) == 1:
+        half = torch.autocast(mean.device.type, getattr(torch, precision))
+
+    def log_softmax(x: Tensor) -> Tensor:
+        with half:
+            logits = net(x.contiguous(memory_format=layout))
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        return F.log_softmax(logits, 1, dtype=wide)
+
     top = min(5, len(images.classes))
     sums = torch.zeros(4, dtype=torch.float64)
     problems: list[str] = []
@@ -116,9 +131,7 @@ def evaluate(
     for batch in bar:
         problems += explain(batch.bad)
         # The logarithm of the mean softmax, which may be too small for float32.
-        logs = torch.stack(
-            [F.log_softmax(net(x), 1) for x in crops(batch.images, mean)]
-        )
+        logs = torch.stack([log_softmax(x) for x in crops(batch.images, mean)])
         scores = logs.logsumexp(0) - math.log(len(logs))
         labels = batch.labels.to(scores.device, non_blocking=True)
         loss = F.nll_loss(scores, labels, reduction="sum")

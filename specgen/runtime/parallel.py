@@ -27,6 +27,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
+from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from . import console
@@ -232,25 +233,12 @@ def _is_first(store: Any, without: bool) -> bool:
         return without
 
 
-def compile_network(net: nn.Module) -> nn.Module:
-    """Return the network compiled. Raises UserError if that is not possible."""
-    if world_size() > 1:  # their shares of a batch change in size, down to none
-        raise UserError("--compile works only in a single process")
-    device = next(net.parameters()).device
-    try:  # something small first: the network would fail late, with a long message
-        torch.compile(torch.sin)(torch.ones(2, device=device))
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"--compile does not work here: {reason}") from None
-    return cast(nn.Module, torch.compile(net))
-
-
 def replicate(net: nn.Module, *, deterministic: bool = False) -> nn.Module:
     """Return the network with gradients that are averaged over processes.
 
-    If `deterministic`, gradients always travel in the same groups. Otherwise torch
-    rebuilds the groups after the first step, and again after a restart, which changes
-    the order of the sums.
+    torch averages them in groups that it rebuilds after the first step, and again after
+    a restart, which changes the order of sums. If `deterministic`, each is averaged by
+    itself.
 
     Raises UserError if the processes cannot do that on their devices.
     """
@@ -266,11 +254,27 @@ def replicate(net: nn.Module, *, deterministic: bool = False) -> nn.Module:
         raise UserError(
             "two processes cannot share a GPU: start fewer, or see --devices"
         )
-    return DistributedDataParallel(
-        net,
-        gradient_as_bucket_view=True,
-        find_unused_parameters=deterministic,  # which keeps the groups
-    )
+    replica = DistributedDataParallel(net, gradient_as_bucket_view=True)
+    if deterministic:
+        replica.register_comm_hook(None, lambda _, bucket: _average_each(bucket))
+    return replica
+
+
+def _average_each(bucket: Any) -> Future[Tensor]:
+    """Average each gradient of a group by itself."""
+    works = [
+        distributed.all_reduce(gradient.div_(world_size()), async_op=True)
+        for gradient in bucket.gradients()
+    ]
+    buffer: Tensor = bucket.buffer()  # of all these gradients
+
+    def averaged(_: Any) -> Tensor:
+        for work in works[:-1]:
+            work.wait()
+        return buffer
+
+    future: Future[Tensor] = works[-1].get_future().then(averaged)
+    return future
 
 
 def accumulate(net: nn.Module, parts: Iterable[T]) -> Iterator[T]:

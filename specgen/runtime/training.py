@@ -30,7 +30,7 @@ OWN = {"data", "devices", "output", "workers"}  # what may differ between proces
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network with torch.compile, which takes a minute [no]",
+    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
@@ -49,7 +49,7 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--steps", type=int, metavar="N", help="stop after N steps in total")
     help = "one for all, or one each [CUDA if available]"
     add("--devices", metavar="A,B", help=help)
-    help = "processes that decode images [one per core]"
+    help = "processes that read images [one per core]"
     add("--workers", type=int, metavar="N", help=help)
     add("--output", type=console.target, metavar="DIR", help=f"[{folder}]")
     help = "resume from CHECKPOINT [the one in --output, if there is one]"

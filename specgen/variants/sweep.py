@@ -125,7 +125,7 @@ def _check_path(path: str, text: str) -> None:
             replace(
                 found,
                 code="bad-sweep",
-                span=found.span and replace(found.span, file=_file(text), text=text),
+                span=found.span and found.span._replace(file=_file(text), text=text),
             )
             for found in error.diagnostics
         ) from None

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from specgen.compiler import Program
-from specgen.graph import PlacedGraph, tensor_name
+from specgen.graph import PlacedGraph, around, tensor_name
 
 IMAGES = 2  # a single image could not show that images are mixed up
 STATISTICS = 8  # images: over two values, a normalized one would always be 1 or -1
@@ -99,7 +100,7 @@ def draw_weights(net: nn.Module, program: Program) -> dict[str, Tensor]:
         weights[name] = values.to(tensor.dtype)
     with_weights(net.double(), weights)
     scale = net(images(program).double()).std().item()
-    last = [node.parameters() for node in program.graph.nodes if node.parameters()][-1:]
+    last = [node.parameters for node in program.graph.nodes if node.parameters][-1:]
     for name in chain.from_iterable(last):
         weights[name] /= scale or 1.0
     with_weights(net, weights)
@@ -131,14 +132,19 @@ def observe(net: nn.Module, program: Program) -> Seen:
             if layer in watched:
                 hook = watch(layer)
                 stack.callback(module.register_forward_hook(hook).remove)
+        # On a CPU, FlopCounterMode counts only this form of attention.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         counter = stack.enter_context(FlopCounterMode(display=False))
         outputs = {"logits": net(images(program))}
     costs = counter.get_flop_counts()
+    multiply = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    paths = [name for name, each in net.named_modules() if isinstance(each, multiply)]
+    # A module that is only a part of a layer stands for all of the layer.
+    owners = (next((p for p in around(n) if p in layers), n) for n in paths)
     flops: Counter[str] = Counter()
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            ops = costs.get(f"{type(net).__name__}.{name}", {})
-            flops[layers.get(name, name)] += sum(ops.values()) // IMAGES
+    for name in dict.fromkeys(owners):
+        ops = costs.get(f"{type(net).__name__}.{name}", {})
+        flops[layers.get(name, name)] += sum(ops.values()) // IMAGES
     if program.graph.has_probabilities:
         outputs["prob"] = net.probabilities(images(program))  # type: ignore[operator]
     shapes = {
@@ -171,7 +177,7 @@ def step(net: nn.Module, program: Program) -> Step:
     gradients = {}
     for layer in program.placed.layers:
         node = layer.node
-        for leaf, own in node.op.tensors(*node.input_shapes).items():
+        for leaf, own in node.applied.tensors.items():
             if own.learned:
                 shares = [tensor_name(share.name, leaf) for share in layer.shares]
                 parts = [_gradient(net, name) for name in shares]

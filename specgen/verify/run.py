@@ -138,7 +138,7 @@ def _modules(program: Program) -> list[str]:
     found = []
     for routine, step in walk(schedule(program.placed)):
         for layer in step.layers if isinstance(step, Apply) else ():
-            form = layer.node.form
+            form = layer.node.applied.form
             if form.called or (routine.sequence and form.item):
                 found.append(layer.node.name)
     return found

@@ -22,7 +22,7 @@ class Traffic(NamedTuple):
     """Parameters by device, and bytes per image by edge: `conv3: gpu0 -> gpu1`.
 
     A copy of the forward pass is for the layer that the schedule has in its place. The
-    backward pass has no such order.
+    backward pass has no such order. The image is on the first device at first.
     """
 
     parameters: dict[str, int]
@@ -34,21 +34,20 @@ def travel(path: Path, program: Program) -> Traffic:
     """Run one image forward and backward; an op on values of two devices raises."""
     placed = program.placed
     bound = {device: f"cuda:{index}" for index, device in enumerate(placed.devices)}
-    logical = {real: device for device, real in bound.items()}
+    logical = {CPU: CPU} | {real: device for device, real in bound.items()}
     with Devices() as devices:
         net = network(path, program.spec.name)(list(bound.values()), seed=0).eval()
         held = Counter(dict.fromkeys(placed.devices, 0))
         for parameter in net.parameters():
-            real = label(parameter)
-            held[logical.get(real, real)] += parameter.numel()
+            held[logical[label(parameter)]] += parameter.numel()
+        image = images(program, 1).to(bound[placed.devices[0]])
         devices.copies.clear()
-        logits = net(images(program, 1))
+        logits = net(image)
         planned = _planned(program)
         forward: Counter[str] = Counter()
         for copy in devices.copies:
-            if copy.source != CPU:
-                edge = f"{logical[copy.source]} -> {logical[copy.target]}"
-                forward[f"{next(planned, OUTPUT)}: {edge}"] += copy.bytes
+            edge = f"{logical[copy.source]} -> {logical[copy.target]}"
+            forward[f"{next(planned, OUTPUT)}: {edge}"] += copy.bytes
         devices.copies.clear()
         if logits.requires_grad:  # a network may have no parameters
             torch.autograd.backward(logits.sum())
@@ -65,5 +64,5 @@ def _planned(program: Program) -> Iterator[str]:
             continue
         for move in step.moves:
             for piece in move.pieces:
-                if piece.device not in ("", move.device):
+                if program.placed.source(piece) != move.device:
                     yield step.layer.node.name

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import yaml
@@ -139,8 +138,7 @@ class Reader:
         data: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key_span = self._event_span(event)
-            numbers = start.flow_style and self._second_number(data, key_span)
-            key = self._key(event, path, key_span, numbers or None)
+            key = self._key(event, path, key_span, data if start.flow_style else {})
             here = (*path, key)
             if key in data:
                 first = self.keys[here]
@@ -167,7 +165,7 @@ class Reader:
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             here, span = (*path, len(data)), self._event_span(event)
             dash = span.text[: span.column - 1].rstrip(" ")
-            above = self._comments_above(replace(span, column=len(dash)))
+            above = self._comments_above(span._replace(column=len(dash)))
             if above and dash.strip(" ") == "-":
                 self.comments[here] = above
             data.append(self._value(event, here, span))
@@ -193,7 +191,7 @@ class Reader:
         second = key.text[start:end]
         return f"two numbers need brackets: {short(name)}: [{first}, {second}]"
 
-    def _key(self, event: Any, path: Path, span: Span, help: str | None = None) -> str:
+    def _key(self, event: Any, path: Path, span: Span, before: dict[str, Any]) -> str:
         """Read a key; the text of one that is not a string stands in for it."""
         if not isinstance(event, yaml.ScalarEvent):
             here = (*path, "")
@@ -214,6 +212,7 @@ class Reader:
                 help="write the keys out, or base the spec on another with extends",
             )
         elif not isinstance(key, str):
+            help = self._second_number(before, span)
             self._error(
                 "non-string-key",
                 f"a key must be a string, but {short(text) or 'an empty key'} is not",

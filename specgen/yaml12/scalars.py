@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from math import isinf
 
 from specgen.diagnostics import Diagnostic, Span
@@ -30,6 +31,7 @@ FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
+@lru_cache(maxsize=1024)  # most words are in a spec many times
 def scalar(text: str) -> str | int | float | bool | None:
     """Return the value of a plain scalar in the YAML 1.2 core schema.
 

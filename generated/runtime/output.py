@@ -1,0 +1,76 @@
+"""The folder that a run writes to: one run at a time, and no run over another."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from . import console, parallel
+from .curves import METRICS, PICTURE
+from .errors import UserError
+from .files import amount, lock_folder
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@parallel.rank_zero_only
+def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
+    """Lock the output folder; return the checkpoint to resume from, if there is one.
+
+    Raises UserError if another run writes there, if it has a checkpoint that the user
+    did not ask to resume from, or if it has no room for those of `net`.
+    """
+    output: Path = args.output
+    path = output / CHECKPOINT
+    source = Path(args.resume or path)
+    resumes = args.resume is not None and os.path.realpath(source) == os.path.realpath(
+        path
+    )
+    try:
+        _has_checkpoint(path, resumes)  # what is refused must not lock others out
+        output.mkdir(parents=True, exist_ok=True)
+        locked = lock_folder(output)
+    except OSError as error:
+        exists = output.exists() and not output.is_dir()
+        reason = "it is not a folder" if exists else error.strerror
+        raise UserError(f"cannot write to {output}: {reason}") from None
+    if not locked:
+        raise UserError(f"another run writes to {output}")
+    # Once more: until it was locked, another run could still write one.
+    exists = _has_checkpoint(path, resumes)
+    for name in (path.name, METRICS, PICTURE):
+        if (output / name).is_dir():
+            raise UserError(f"{output / name} is a folder: move it elsewhere")
+    check_space(output, net, copies=1 if exists else 2)
+    if args.resume or exists:
+        return source
+    if args.resume is not None:
+        missing = f"there is no checkpoint {console.printable(str(path))} yet"
+        print(f"{missing}: starting a new run")
+    return None
+
+
+def _has_checkpoint(path: Path, resumes: bool) -> bool:
+    """Whether there is a checkpoint. Raises UserError if the run would replace it."""
+    exists = path.exists()
+    if exists and not resumes:
+        raise UserError(f"{path} exists: give --resume, or another --output")
+    return exists
+
+
+def check_space(output: Path, net: nn.Module, copies: int) -> None:
+    """Refuse a disk without room for two checkpoints: the last one and the next one."""
+    weights = sum(weight.nbytes for weight in net.parameters())
+    buffers = sum(buffer.nbytes for buffer in net.buffers())
+    size = 2 * weights + buffers  # with velocities
+    free = shutil.disk_usage(output).free
+    if free < copies * size:
+        have = f"{output} has {amount(free)} free"
+        raise UserError(
+            f"{have}, and checkpoints need {amount(copies * size)}: "
+            f"one takes {amount(size)}, and is kept until the next is written"
+        )

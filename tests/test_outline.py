@@ -1,0 +1,81 @@
+"""What `show` prints of blocks and groups: an outline that fits a terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from branching import residual
+from helpers import ROOT, compile_text
+from test_report import table
+
+from specgen.backends import report
+from specgen.backends.outline import outline
+from specgen.compiler import compile_file
+
+
+def test_an_outline_has_each_scope_once() -> None:
+    names = ["a", "b.0.x", "b.0.c.0", "b.0.c.1.y", "b.0.z", "b.1.x", "d.e", "f"]
+    lines = [*outline(names)]
+    assert [line.text for line in lines] == [
+        "a",
+        "b.0",
+        "  x",
+        "  c",
+        "    0",
+        "    1",
+        "      y",
+        "  z",
+        "b.1",
+        "  x",
+        "d",
+        "  e",
+        "f",
+    ]
+    assert [line.name for line in lines if line.name] == names
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("specs/zoo/*.yaml")), ids=str)
+def test_every_network_of_the_zoo_fits_a_terminal(path: Path) -> None:
+    lines = table(compile_file(path)).splitlines()
+    # A layer four levels deep, with a long name.
+    widest = 83 if path.stem == "convnext_tiny" else 80
+    assert max(map(len, lines[1:])) <= widest
+
+
+def test_blocks_are_an_outline_with_lines_of_what_is_read() -> None:
+    _, layers, costs, *_ = report.table(residual((1, 1))).split("\n\n")
+    head, *lines = layers.splitlines()
+    assert "groups" not in head  # nothing is divided
+    assert "padding" in head
+    words = [re.sub(r"(?<=\S) +", " ", line) for line in lines]
+    start = words.index("layer2.0")
+    assert words[start - 3 : start + 12] == [
+        "  add add 64 x 56 x 56",
+        "    from bn2, maxpool",
+        "  relu2 relu 64 x 56 x 56",
+        "layer2.0",
+        "  conv1 conv2d 3 1 1 128 x 28 x 28",
+        "  bn1 batch_norm2d 128 x 28 x 28",
+        "  relu1 relu 128 x 28 x 28",
+        "  conv2 conv2d 3 1 1 128 x 28 x 28",
+        "  bn2 batch_norm2d 128 x 28 x 28",
+        "  downsample",
+        "    0 conv2d 3 1 1 128 x 28 x 28",
+        "      from layer1.0.relu2",
+        "    1 batch_norm2d 128 x 28 x 28",
+        "  add add 128 x 28 x 28",
+        "    from bn2, downsample.1",
+    ]
+    assert "  downsample" in costs.splitlines()
+
+
+def test_a_column_of_what_is_read_where_it_has_room() -> None:
+    text = "layers: {flat: {op: flatten}, sum: {op: add, from: [flat, flat]}"
+    text += ", fc: {op: linear, out_features: 2}}"
+    head = "specgen: 1\nname: Net\ninput: {channels: 3, height: 2, width: 2}\n"
+    _, layers, *_ = table(compile_text(head + text)).split("\n\n")
+    ends = [line.split("  ")[-1] for line in layers.splitlines()]
+    assert ends[0] == "from"
+    assert ends[4] == "flat, flat"
