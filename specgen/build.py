@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -46,7 +47,8 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     specs: dict[Path, Path] = {}
     for path in paths:
         for spec in _specs(path, problems) if path.is_dir() else [path]:
-            specs.setdefault(Path(spec).resolve(), spec)
+            # Unlike `resolve`, this survives a link that leads to itself.
+            specs.setdefault(Path(os.path.realpath(spec)), spec)
     if problems:
         raise SpecError(problems)
     return list(specs.values())
@@ -219,7 +221,12 @@ def _specs(folder: Path, problems: list[Diagnostic]) -> Iterator[Path]:
         problems.append(Diagnostic("cannot-read", message))
         return
     found = [n for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
-    yield from (folder / name for name in found)
+    for path in (folder / name for name in found):
+        if path.exists() and not path.is_file():  # reading a pipe would wait
+            message = f"{path} is not a file"
+            problems.append(Diagnostic("cannot-read", message))
+        else:
+            yield path
     if not found:
         message = f"there are no specs in {folder}"
         cure = "a spec is a YAML file, such as alexnet.yaml"

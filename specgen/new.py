@@ -16,6 +16,7 @@ from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.diagnostics import Path as Key
 from specgen.frontend.resolved import resolved
 from specgen.names import class_problem
+from specgen.yaml12.scalars import NULL
 
 LARGEST = 224  # of the sizes that are chosen automatically: larger ones take long
 SAMPLE = 200  # images whose size is looked at
@@ -210,7 +211,7 @@ def _quoted(text: str) -> str:
 def _class_name(stem: str) -> str:
     words = re.findall(r"[A-Za-z][a-z0-9]*|[0-9]+", stem)
     name = "".join(word[:1].upper() + word[1:] for word in words)
-    return "Net" if class_problem(name) else name
+    return "Net" if class_problem(name) or name in NULL else name
 
 
 def _sample(classes: list[Path], *, required: bool) -> list[tuple[int, bool]]:

@@ -97,6 +97,21 @@ def test_a_folder_without_specs(
     assert state() == {}
 
 
+def test_pipes_and_links_to_themselves_are_no_specs(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo("specs/pipe.yaml")
+    assert run("specs") == 1
+    assert (
+        "error[cannot-read]: specs/pipe.yaml is not a file" in capsys.readouterr().err
+    )
+    Path("specs/pipe.yaml").unlink()
+    Path("specs/loop.yaml").symlink_to("loop.yaml")
+    assert run("specs") == 1
+    assert "cannot read specs/loop.yaml: too many levels" in capsys.readouterr().err
+    assert not Path("generated").exists()
+
+
 @pytest.mark.parametrize("other", ["other/one.yaml", "specs/one.yml", "other/ONE.yaml"])
 def test_two_specs_with_one_name_at_once(
     here: Path, other: str, capsys: pytest.CaptureFixture[str]

@@ -222,10 +222,14 @@ def test_a_page_on_standard_output(
         (f"watch {MINI} --output -", "argument --output: - is not a folder"),
         (f"compare {MINI} --build -", "argument --build: - is not a folder"),
         ("sample-data -", "argument DIR: - is not a folder"),
+        ("new .yaml", "a spec is a file like net.yaml, not .yaml"),
+        ("watch -", "standard input cannot be watched: give a file"),
+        (f"build {MINI} --output ''", "argument --output: give the name of a folder"),
+        (f"report {MINI} -o ''", "argument -o/--output: give the name of a file"),
         ("new -", "a spec is a file like net.yaml: it cannot be written to -"),
     ],
 )
-def test_other_output_is_not_written_to_a_file_called_dash(
+def test_other_output_needs_a_name_that_is_not_a_dash(
     command: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in usage_error(command, capsys)

@@ -67,6 +67,12 @@ def test_from_nothing_for_any_size(size: int) -> None:
     assert max(map(len, Path("a.yaml").read_text().splitlines())) <= 88
 
 
+@pytest.mark.parametrize("stem", ["null", "NULL", "true", "none", "1e5", "nan"])
+def test_any_name_of_a_file_gives_a_class(stem: str) -> None:
+    assert cli.main(["new", f"{stem}.yaml"]) == 0
+    assert compile_file(Path(f"{stem}.yaml")).spec.name.isidentifier()
+
+
 @pytest.mark.parametrize("name", new.shipped())
 def test_a_copy_is_the_same_network_by_itself(name: str) -> None:
     original = new.shipped()[name]

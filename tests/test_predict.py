@@ -291,9 +291,8 @@ def damage(path: Path) -> None:
 
 def change(path: Path) -> None:
     onnx.save(onnx.load(path), path)
-    path.write_bytes(
-        path.read_bytes() + onnx.ModelProto(domain="x").SerializeToString()
-    )
+    more = onnx.ModelProto(domain="x").SerializeToString()
+    path.write_bytes(path.read_bytes() + more)
 
 
 def narrow(path: Path) -> None:

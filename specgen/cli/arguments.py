@@ -108,6 +108,8 @@ def pair(command: argparse.ArgumentParser, more: str) -> None:
 
 def folder(text: str) -> Path:
     """Return a folder to write, which `-` cannot be: that is standard output."""
+    if not text:
+        raise argparse.ArgumentTypeError("give the name of a folder")
     if text == DASH:
         message = "- is not a folder; for a folder of this name, give ./-"
         raise argparse.ArgumentTypeError(message)

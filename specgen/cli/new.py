@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
     if str(path) == arguments.DASH:
         options.fail("a spec is a file like net.yaml: it cannot be written to -")
     if path.suffix not in (".yaml", ".yml"):
-        options.fail(f"a spec is a file like {path.stem or 'net'}.yaml, not {path}")
+        stem = "net" if path.stem.startswith(".") else path.stem or "net"
+        options.fail(f"a spec is a file like {stem}.yaml, not {path}")
     wanted = new.Wanted(options.classes, options.size)
     base: str | None = options.base
     if options.data:  # a base has its own sizes

@@ -24,11 +24,18 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o",
         "--output",
+        type=_page,
         required=True,
         metavar="FILE",
         help="the page to write, a single self-contained file: report.html; - is"
         " standard output",
     )
+
+
+def _page(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("give the name of a file")
+    return text
 
 
 def run(options: argparse.Namespace) -> int:

@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     """Build until Ctrl-C; a spec with errors leaves its folder unchanged."""
     from specgen.watch import Watch
 
+    if arguments.DASH in map(str, options.specs):
+        options.fail("standard input cannot be watched: give a file")
     page = _serve(options) if options.serve or options.port else None
     watch = Watch(options.specs)
     last: dict[Path, Program] = {}

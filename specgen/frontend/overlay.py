@@ -127,7 +127,7 @@ def _chain(
 
 def _project(folder: FilePath) -> FilePath:
     """Return the nearest parent folder of a project, or else the folder itself."""
-    folder = folder.resolve()
+    folder = FilePath(os.path.realpath(folder))
     for parent in (folder, *folder.parents):
         if any((parent / mark).exists() for mark in PROJECT):
             return parent
