@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from specgen.backends.arguments import parametrize
 from specgen.backends.expression import Called, statement
@@ -36,6 +37,7 @@ from specgen.names import LONGEST, class_problem, end_of_path
 from specgen.ops.base import Call
 from specgen.passes.routine import Apply, Fetch, Routine, Run
 
+T = TypeVar("T")
 LONG = 32  # of a class: with a longer name, calls need several lines
 
 
@@ -151,8 +153,8 @@ class Classes:
                 unit.name = name if len(name) <= LONG else base + own
                 if not unit.scope.block and unit.name in self._reserved:
                     unit.name += "Group"
-        for alike in _grouped((kind[0] for kind in kinds), _name).values():
-            _distinguish([kind for kind in kinds if kind[0] in alike])
+        for same in _grouped(kinds, lambda kind: kind[0].name).values():
+            _distinguish(same)
         for kind in kinds:
             first = kind[0]
             split = first.scope.block and len(first.routine.results) > 1
@@ -280,10 +282,6 @@ def _own(unit: Unit, common: Collection[str]) -> str:
     return _capwords(next(own, ""))
 
 
-def _name(unit: Unit) -> str:
-    return unit.name
-
-
 def _distinguish(kinds: Sequence[Sequence[Unit]]) -> None:
     """Add a param to names that are the same, unless it has its default: Expand1."""
     scope = kinds[0][0].scope
@@ -315,10 +313,8 @@ def _capwords(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in words)
 
 
-def _grouped(
-    units: Iterable[Unit], key: Callable[[Unit], str]
-) -> dict[str, list[Unit]]:
-    found: dict[str, list[Unit]] = {}
-    for unit in units:
-        found.setdefault(key(unit), []).append(unit)
+def _grouped(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
     return found
