@@ -46,7 +46,7 @@ WITHOUT, THEIRS, OURS = (
     "AlexNet, nn.LocalResponseNorm",
     "AlexNet",
 )
-TOWERS = "AlexNet as two towers"
+TOWERS, COMPILED = "AlexNet as two towers", "AlexNet, --compile"
 
 
 class Precise(nn.Module):
@@ -101,16 +101,27 @@ class Bench:
         else:
             towers = self.folders["alexnet"].build(self.gpus[:2])
             found[TOWERS] = (towers, True)
+            found[COMPILED] = (ours.build(self.gpus[:1]), True)
         return found
 
-    def step(self, net: nn.Module, bf16: bool, nhwc: bool, count: int) -> Step:
+    def step(
+        self,
+        net: nn.Module,
+        bf16: bool,
+        nhwc: bool,
+        count: int,
+        *,
+        compile: bool = False,
+    ) -> Step:
         """Return a step of training on `count` images that are on the device."""
         x = torch.randn(count, 3, self.data.HEIGHT, self.data.WIDTH, device=self.gpu)
         labels = torch.randint(1000, (count,), device=self.gpu)
         labels %= 10 if self.dry else 1000
         layout = torch.channels_last if nhwc else torch.contiguous_format
         sgd = self.recipe.optimizer(net, self.defaults, True)
-        forward = Precise(net.train(), bf16)
+        net.train()
+        learner = self.devices.compile_network(net) if compile else net
+        forward = Precise(learner, bf16)
 
         def step() -> None:
             laid_out = x.contiguous(memory_format=layout)  # of every new batch
@@ -155,8 +166,8 @@ def channels_last(net: nn.Module) -> nn.Module:
 
 def settle() -> None:
     """Wait for what CUDA still has to do."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    for index in range(torch.cuda.device_count()):
+        torch.cuda.synchronize(index)
 
 
 def correctness(bench: Bench) -> Iterator[checks.Finding]:
@@ -246,7 +257,11 @@ def speed(bench: Bench) -> Iterator[str]:
             found: dict[str, float] = {}
             for row, (net, nhwc) in bench.networks().items():
                 net.to(bench.gpu) if row != TOWERS else net
-                step = bench.step(net, bf16, nhwc, count)
+                compile = row == COMPILED
+                try:
+                    step = bench.step(net, bf16, nhwc, count, compile=compile)
+                except bench.devices.UserError:  # there is no compiler
+                    continue
                 found[row] = count / bench.seconds(step)
                 peak = peaks[0 if bf16 else 1] if peaks else None
                 ours = peak is not None and row in (OURS, TOWERS)
@@ -300,6 +315,34 @@ def target(at: str, whose: str, ratio: float, least: float) -> str:
     return f"- {at}: {ratio:.2f} of {whose} speed; target {least}: {met}"
 
 
+def exchanging(bench: Bench) -> Iterator[str]:
+    """Yield how long the exchange before conv3 takes, with and without more streams."""
+    if len(bench.gpus) < 2:
+        yield "Not measured: this needs two GPUs."
+        return
+    count, model = bench.batches[-1], bench.folders["alexnet"].model
+    devices = [torch.device(name) for name in bench.gpus[:2]]
+    shares = [torch.randn(count, 128, 13, 13, device=device) for device in devices]
+    streams = [torch.cuda.Stream(d) for d in devices]  # type: ignore[no-untyped-call]
+
+    def at_once() -> None:
+        sent = []
+        for share, stream, to in zip(shares, streams, devices[::-1], strict=True):
+            stream.wait_stream(torch.cuda.current_stream(share.device))
+            with torch.cuda.stream(stream):  # of the source; the target's is as before
+                sent.append(share.to(to))
+        for share, other in zip(shares, sent[::-1], strict=True):
+            torch.cat([share, other], dim=1)
+
+    in_turn = bench.seconds(lambda: model.exchange(*shares))
+    both = bench.seconds(at_once)
+    yield (
+        f"Between two GPUs, each sends {shares[0].nbytes / 1e6:.1f} MB to the other: "
+        f"{in_turn * 1e3:.2f} ms as generated, {both * 1e3:.2f} ms with a stream for "
+        "each direction."
+    )
+
+
 def waiting(bench: Bench) -> Iterator[str]:
     """Yield how much of the time of training from packed shards is spent waiting."""
     count, steps = bench.batches[-1], 2 if bench.dry else 60
@@ -350,14 +393,16 @@ def report(bench: Bench) -> Iterator[str]:
     cudnn: Any = torch.backends.cudnn
     found = f"{name}; {len(bench.gpus)} device(s); {versions}, cuDNN {cudnn.version()}"
     yield f"{found}; {date.today()}."
+    bench.devices.set_up()  # as train.py does
     yield "\n## Right?\n\n| check | passed | found |\n|---|---|---|"
     for finding in correctness(bench):
         yield finding.row()
     yield "\n## Fast?\n"
-    bench.devices.set_up()
     yield from speed(bench)
     yield "\n## Why?\n"
     yield from causes(bench)
+    yield "\n## Exchange\n"
+    yield from exchanging(bench)
     yield "\n## Waiting for data\n"
     yield from waiting(bench)
 

@@ -17,6 +17,7 @@ bytes, without the allocator's rounding:
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,6 +101,7 @@ def measure(
 
     `images` returns a batch on the device. With `half`, autocast computes in bfloat16.
     """
+    gc.collect()  # what others have left would go in between
     before = requested("current")
     net = build()
     velocity = [torch.zeros_like(weight) for weight in net.parameters()]

@@ -1,4 +1,4 @@
-"""How `specgen build` grows with a network: chains, and ResNet-1001.
+"""How `specgen build` grows with a network: chains, groups, and ResNet-1001.
 
     python benchmarks/scale.py [--rounds 3]
 
@@ -91,6 +91,15 @@ def chain(count: int) -> str:
     return CHAIN.format(layers="\n".join(lines))
 
 
+def groups(count: int) -> str:
+    """Return a spec with this many groups, of which each has a class of its own."""
+    conv = "{op: conv2d, out_channels: 8, kernel_size: 3, padding: 1}"
+    inner = f"a: {conv}, b: {{op: relu}}, c: {{op: relu, from: a}}"
+    group = f"{{layers: {{{inner}, d: {{op: add, from: [b, c]}}}}}}"
+    lines = (f"  group{index}: {group}" for index in range(count))
+    return CHAIN.format(layers="\n".join(lines))
+
+
 def build(spec: Path, output: Path) -> Cost:
     """Build a spec in a process of its own."""
     command = [sys.executable, "-m", "specgen", "build", "--quiet", str(spec)]
@@ -108,6 +117,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     layers = {f"a chain of {n:,}": n for n in (10, 1_000, 10_000)}
     texts = {name: chain(count) for name, count in layers.items()}
+    texts["2,500 groups"], layers["2,500 groups"] = groups(2_500), 4 * 2_500 + 3
     texts["ResNet-1001"], layers["ResNet-1001"] = RESNET, 3 * 111 * 11 + 2 + 7
     best: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as name:

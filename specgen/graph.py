@@ -31,7 +31,7 @@ class Node:
 
     @property
     def op(self) -> Op:
-        """Its op, of which `applied` says what it is here."""
+        """Its op; `applied` has what the op says of the layer's inputs."""
         return self.applied.op
 
     @property
@@ -285,7 +285,8 @@ class Placed:
 class PlacedGraph:
     """The network as devices run it. What is known of all of it is computed once."""
 
-    # Ten thousand layers take long to hash, which a cache does at every look.
+    # A cached function hashes its argument at every call, and thousands of layers take
+    # long to hash.
     graph: Graph = field(hash=False)
     devices: tuple[str, ...]
     layers: tuple[Placed, ...] = field(hash=False)

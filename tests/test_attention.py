@@ -162,7 +162,7 @@ def test_what_needs_tokens(layer: str) -> None:
     assert found.message == (
         f"one: {name} needs tokens (tokens, features), but its input is (12, 2, 2)"
     )
-    assert found.help == "make them of maps: a reshape to (C, -1), then a permute"
+    assert found.help == "make them from maps: a reshape to (C, -1), then a permute"
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_a_page_on_standard_output(
         (f"watch {MINI} --output -", "argument --output: - is not a folder"),
         (f"compare {MINI} --build -", "argument --build: - is not a folder"),
         ("sample-data -", "argument DIR: - is not a folder"),
-        ("new -", "a spec is a file like net.yaml, and not written to -"),
+        ("new -", "a spec is a file like net.yaml: it cannot be written to -"),
     ],
 )
 def test_other_output_is_not_written_to_a_file_called_dash(

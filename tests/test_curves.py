@@ -108,6 +108,18 @@ def test_one_run_is_drawn_next_to_its_table(
         (run / "curves.png").unlink()
 
 
+def test_a_path_cannot_control_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(tmp_path / "x\x1b[31m\nerror: all is lost", [2.0])
+    monkeypatch.setattr(sys, "argv", ["runtime", str(run)])
+    curves.main()
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.splitlines())
+    assert rf"curves in {tmp_path}/x\x1b[31m\nerror: all is lost/curves.png" in out
+    assert (run / "curves.png").exists()
+
+
 def test_runs_with_one_name_are_called_by_their_paths(tmp_path: Path) -> None:
     folders = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "x\x1b[31m"]
     histories = curves.find([a_run(folder, [2.0]) for folder in folders])
@@ -148,6 +160,23 @@ def test_other_tables_are_refused(
     with pytest.raises(SystemExit, match=f"error: .*{expected}"):
         console.run(curves.main)
     assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("name", ["curves.svg", "curves", "-"])
+def test_a_picture_is_a_png_file(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = a_run(tmp_path / "run", [2.0])
+    monkeypatch.setattr(sys, "argv", ["runtime", str(run), "--picture", name])
+    with pytest.raises(SystemExit) as ended:
+        curves.main()
+    assert ended.value.code == 2
+    assert "error: argument --picture: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [run]
 
 
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:

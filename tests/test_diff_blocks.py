@@ -42,7 +42,7 @@ def test_uses_that_change_in_other_ways_have_lines_of_their_own() -> None:
         "layers.layer2.0.bn1.eps=1e-2",
         "layers.layer2.with.channels=96",
     )
-    paths = {change.path for change in found.for_people()}
+    paths = {change.path for change in found.grouped()}
     assert "layer1.0 to layer4.1 (7 uses of basic): bn1.eps" in paths
     assert "layers.layer2.0.bn1.eps" in paths
     assert "layer2.0 and layer2.1 (2 uses of basic): conv1.out_channels" in paths
@@ -52,7 +52,7 @@ def test_uses_that_change_in_other_ways_have_lines_of_their_own() -> None:
 def test_layers_of_a_block_that_come_and_go() -> None:
     drop = "blocks.basic.layers.drop={op: dropout, after: relu1}"
     found = changed(drop, "blocks.basic.layers.relu2=null")
-    changes = {change.path: change for change in found.for_people()}
+    changes = {change.path: change for change in found.grouped()}
     added = changes["layer1.0 to layer4.1 (8 uses of basic): drop"]
     assert (added.before, added.after) == (None, {"op": "dropout"})
     gone = changes["layer1.0 to layer4.1 (8 uses of basic): relu2"]

@@ -273,8 +273,9 @@ def test_metadata_that_makes_no_sense_is_refused(
 def test_an_export_from_other_data_is_refused(
     exported: Path, shapes: list[Path], tmp_path: Path
 ) -> None:
-    settings = module(MINI, "data").SETTINGS | {"std": 1.0}
-    path = altered(exported, tmp_path, "data", json.dumps(settings))
+    settings = json.dumps(module(MINI, "data").SETTINGS | {"std": 1.0})
+    path = altered(exported, tmp_path, "mean", "AAAA")  # as of another size
+    path = altered(path, tmp_path, "data", settings)
     expected = "is from other data: std is 1.0 there and 64.0 here"
     assert refusal(path, shapes[0]) == expected
 

@@ -96,6 +96,7 @@ class TestRefusals:
         for output in (tmp_path / "file", tmp_path / "file" / "run"):
             error = refusal(code, "--data", data, "--output", output)
             assert error.startswith(f"error: cannot write to {output}: ")
+            assert error.endswith(("it is not a folder", "Not a directory"))
             assert len(error.splitlines()) == 1
 
 

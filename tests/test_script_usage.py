@@ -81,3 +81,15 @@ def test_nothing_is_written_to_a_file_called_dash(
     assert ended.code == 2
     assert expected in ended.err
     assert not os.path.lexists("-")
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "pack"])
+def test_an_interrupt_leaves_no_traceback_from_the_first_import_on(
+    name: str, code: Path
+) -> None:
+    for path in (code / f"{name}.py", RUNTIME / "__main__.py"):
+        guard = "\nif signal.getsignal(signal.SIGINT) == "
+        before, found, _ = path.read_text().partition(guard)
+        assert found
+        imports = [line for line in before.splitlines() if "import " in line]
+        assert imports == ["import signal"]

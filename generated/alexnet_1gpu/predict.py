@@ -7,16 +7,16 @@ FILE is a checkpoint, or an .onnx file that export.py made from one: the results
 same. It prints the five most probable classes of each image, and runs on the CPU.
 """
 
-from __future__ import annotations
-
 import signal
+
+# Until everything is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Until everything is imported, Ctrl-C ends this without a traceback.
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import model
 from data import SETTINGS, SHAPES, SIZE, center_crop, ten_crops

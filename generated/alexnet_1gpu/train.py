@@ -11,23 +11,23 @@ that was stopped and resumed ends with the same weights as one that was not: bit
 on CPUs, and with --deterministic also on CUDA.
 """
 
-from __future__ import annotations
+import signal
+
+# Until everything is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import os
-import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Threads that spin while waiting take time from the processes that decode images.
+# Threads that spin while waiting take time from the processes that read images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU, new memory in small pages took a seventh of a step: ask for huge pages.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Until everything is imported, Ctrl-C ends this without a traceback.
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import torch
 import torch.nn.functional as F

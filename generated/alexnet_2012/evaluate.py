@@ -7,19 +7,19 @@ Prints the mean loss and the top-1 and top-5 accuracy on the images of
 DIR/val/<class>/.
 """
 
-from __future__ import annotations
+import signal
+
+# Until everything is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import os
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Threads that spin while waiting take time from the processes that decode images.
+# Threads that spin while waiting take time from the processes that read images.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Until everything is imported, Ctrl-C ends this without a traceback.
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import model
 from data import SETTINGS, SHAPES, SIZE, center_crop, ten_crops

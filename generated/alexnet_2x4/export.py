@@ -7,17 +7,17 @@ The file computes what model.onnx, next to this script, shows for review. It nee
 nothing else; predict.py shows how to use its metadata.
 """
 
-from __future__ import annotations
-
 import signal
+
+# Until everything is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Until everything is imported, Ctrl-C ends this without a traceback.
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from runtime import console, onnx_export
 

@@ -7,17 +7,17 @@ After a stop, or when images in DIR have changed, run it again: shards that are 
 and up to date are kept.
 """
 
-from __future__ import annotations
-
 import signal
+
+# Until everything is imported, Ctrl-C ends this without a traceback.
+if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where runtime/ is
-# Until everything is imported, Ctrl-C ends this without a traceback.
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from data import SIZE
 from runtime import console, pack

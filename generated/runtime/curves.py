@@ -9,6 +9,7 @@ folder.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import math
@@ -196,6 +197,15 @@ def table(histories: Sequence[History]) -> str:
     return "\n".join("  ".join(line) for line in lines)
 
 
+def picture_file(text: str) -> Path:
+    """Return the path of the picture, which can only be a PNG file."""
+    path = console.target(text)
+    if path.suffix.lower() != ".png":
+        message = f"a picture is a file like {PICTURE}, not {path}"
+        raise argparse.ArgumentTypeError(message)
+    return path
+
+
 def main() -> None:
     """Draw the curves of the given runs."""
     parser = console.parser("Draw the curves of runs, and print the best of each.")
@@ -203,7 +213,7 @@ def main() -> None:
     help = "its folder, or its metrics.csv"
     add("runs", type=Path, nargs="+", metavar="RUN", help=help)
     help = f"file to write [{PICTURE}, in the run's folder, or here for several]"
-    add("--picture", type=console.target, metavar="FILE", help=help)
+    add("--picture", type=picture_file, metavar="FILE", help=help)
     args = parser.parse_args()
     picture: Path | None = args.picture
     if picture is None:
@@ -212,7 +222,7 @@ def main() -> None:
         picture = folder / PICTURE if len(args.runs) == 1 else Path(PICTURE)
     print(table(draw(args.runs, picture)))
     print("@: the epoch of the best value on the validation images")
-    print(f"curves in {picture}")
+    print(f"curves in {console.printable(str(picture))}")
 
 
 def run() -> None:

@@ -65,7 +65,7 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     helper.set_model_props(model, metadata)
     decompose_norms(model.graph)
     save(output, model, weights)
-    print(f"wrote {output}")
+    print(f"wrote {console.printable(str(output))}")
 
 
 def check_output(output: Path, checkpoint: Path, structure: Path) -> None:

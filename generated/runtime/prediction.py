@@ -90,13 +90,13 @@ def open_onnx(
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from None
     try:
         classes, data = (json.loads(metadata[name]) for name in ("classes", "data"))
-        mean = np.frombuffer(b64decode(metadata["mean"]), np.float32)
-        mean = mean.reshape(mean_shape)
         if not are_classes(classes) or not isinstance(data, dict):
             raise ValueError
+        checkpoint.refuse_differences(f"{path} is from other data", data, settings)
+        mean = np.frombuffer(b64decode(metadata["mean"]), np.float32)
+        mean = mean.reshape(mean_shape)
     except (KeyError, ValueError, RecursionError):
         raise CheckpointError(f"{path} was not written by export.py") from None
-    checkpoint.refuse_differences(f"{path} is from other data", data, settings)
 
     def logits(crops: Tensor) -> Tensor:
         try:

@@ -30,7 +30,7 @@ OWN = {"data", "devices", "output", "workers"}  # what may differ between proces
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network with torch.compile, which takes a minute [no]",
+    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
@@ -137,7 +137,7 @@ def resume(
     there = there | {name: here[name] for name in free if name in kept}
     advice = keep_recipe(checkpoint.differing(there, here), args.given)
     checkpoint.refuse_differences(f"{path} is from another recipe", there, here, advice)
-    print(f"resuming after step {run.step} of {path}")
+    print(f"resuming after step {run.step} of {console.printable(str(path))}")
     if here["lr"] != run.recipe["lr"]:
         print(f"the learning rate changes from {run.recipe['lr']:g} to {here['lr']:g}")
     elif here["lr"] != recipe.lr:
@@ -330,7 +330,8 @@ class Session:
             picture = self.output / curves.PICTURE
             parallel.rank_zero_only(curves.draw)([self.metrics], picture)
             drawn = f"curves in {picture}"
-        print(f"checkpoint in {self.path}, metrics in {self.metrics}, {drawn}")
+        where = f"checkpoint in {self.path}, metrics in {self.metrics}, {drawn}"
+        print(console.printable(where))
         if self.stopped():
             # All flags as they were; of two --resume the last one counts.
             again = [*parallel.launch_command(), *sys.argv]

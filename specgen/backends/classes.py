@@ -70,7 +70,7 @@ class Classes:
         found: dict[str, Class] = {}
         bases = _grouped(self._units, self._base)
         common = {b: set.intersection(*map(_layers, u)) for b, u in bases.items()}
-        # What classes of blocks may be called that have a layer of their own.
+        # Names that classes of blocks may get. The class of a group does not take one.
         self._reserved = {
             base + own
             for base, units in bases.items()

@@ -77,9 +77,10 @@ def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> 
 def _cut(source: str, start: int, stop: int, width: int, *, equal: bool) -> str:
     """What takes some channels of a tensor: one of `equal` parts, if they are that.
 
-    Then it is the same in all uses of a block, however wide they are. A single one is
-    not a part that grows with the width. Backward, `chunk`
-    would fill its other parts with zeros on the wrong device when that is simulated.
+    Parts are the same text in all uses of a block, however wide they are. A single
+    channel does not grow with the width, so it is a slice. `chunk` would do for parts,
+    but where devices are simulated, its backward pass fills the others with zeros on
+    the wrong device.
     """
     size = stop - start
     if equal and size > 1 and width % size == start % size == 0:

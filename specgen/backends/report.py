@@ -124,19 +124,18 @@ def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
     """A row for each layer that costs something."""
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
-    heads = ("layer", "parameters", "", "MACs", "", "devices")
+    columns = 6 if devices else 5
+    heads = ("layer", "parameters", "", "MACs", "", "devices")[:columns]
     rows = []
     for layer in layers:
         if layer.parameters or layer.macs:
             learned = with_share(layer.parameters, parameters)
             work = with_share(layer.macs, macs)
             on = " ".join(ranges(layer.devices, devices))
-            rows.append((layer.name, *learned, *work, on))
-    total = ("total", f"{parameters:,}", "", f"{macs:,}", "", "")
+            rows.append((layer.name, *learned, *work, on)[:columns])
+    total = ("total", f"{parameters:,}", "", f"{macs:,}", "", "")[:columns]
     table: list[Row] = [heads, None, *_outlined(rows), None, total]
-    if not devices:
-        table = [row if not row or len(row) == 1 else row[:-1] for row in table]
-    return aligned(table, "<>>>><"[: 6 if devices else 5])
+    return aligned(table, "<>>>><"[:columns])
 
 
 def _devices(plan: Plan) -> str:

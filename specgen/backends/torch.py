@@ -113,6 +113,7 @@ class Net:
     axes: list[str]
     copied: bool
     bare: bool
+    biases: str  # how their names end
     batch_norm: int
     softmax: bool
     softmax_comments: list[str]
@@ -233,6 +234,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         batch_norm=max(node.applied.least_images for node in graph.nodes),
         axes=table("AXES", axes) if axes else [],
         bare=any("" in node.applied.tensors for node in graph.nodes),
+        biases=_biases(graph),
         copied=any(
             own.cut is None
             for node in graph.nodes
@@ -336,6 +338,16 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
             8,
         )
     ]
+
+
+def _biases(graph: Graph) -> str:
+    """What the names of biases end with, for `str.endswith`."""
+    leaves = {leaf for node in graph.nodes for leaf in node.applied.tensors}
+    found = {
+        f'".{leaf.rpartition(".")[2]}"' for leaf in leaves if leaf.endswith("bias")
+    }
+    ends = sorted(found | {'".bias"'})
+    return ends[0] if len(ends) == 1 else f"({', '.join(ends)})"
 
 
 def _shares(layers: list[Placed], devices: tuple[str, ...]) -> list[str]:

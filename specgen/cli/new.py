@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         options.fail("give the FILE to write, or --list")
     assert path
     if str(path) == arguments.DASH:
-        options.fail("a spec is a file like net.yaml, and not written to -")
+        options.fail("a spec is a file like net.yaml: it cannot be written to -")
     if path.suffix not in (".yaml", ".yml"):
         options.fail(f"a spec is a file like {path.stem or 'net'}.yaml, not {path}")
     wanted = new.Wanted(options.classes, options.size)

@@ -110,15 +110,15 @@ class Difference:
     checkpoint: CheckpointChange
     budgets: Mapping[str, int]
 
-    def for_people(self) -> list[Change]:
-        """Return the changes, the furthest first; equal ones in a block are one."""
+    def grouped(self) -> list[Change]:
+        """Return the changes, furthest first: one for equal ones in uses of a block."""
         groups: dict[Any, list[Change]] = {}
         for index, change in enumerate(self.changes):
             inside = change.path.removeprefix(f"layers.{change.use}.")
             values = repr((change.before, change.after))
             key = (change.tier, change.block, inside, values) if change.use else index
             groups.setdefault(key, []).append(change)
-        found = (_folded(group) for group in groups.values())
+        found = (_merged(group) for group in groups.values())
         return sorted(found, key=lambda change: -change.tier)
 
     def as_json(self) -> dict[str, Any]:
@@ -153,13 +153,13 @@ class Difference:
         return text(self)
 
     def _repr_markdown_(self) -> str:
-        """Return HTML for a notebook."""
+        """Return Markdown for a notebook."""
         from specgen.diff.markdown import markdown
 
         return markdown(self)
 
 
-def _folded(group: list[Change]) -> Change:
+def _merged(group: list[Change]) -> Change:
     """Return one change for the same one in several uses of a block."""
     first, last = group[0], group[-1]
     if len(group) == 1:

@@ -25,7 +25,7 @@ def markdown(difference: Difference) -> str:
 
 
 def _rows(difference: Difference) -> Iterator[str]:
-    for change in difference.for_people():
+    for change in difference.grouped():
         cells = (
             "" if found is None else code(value(found))
             for found in (change.before, change.after)

@@ -36,7 +36,7 @@ def text(difference: Difference, *, color: bool = False) -> str:
     """Return the difference as text, without a newline at the end."""
     paint = painted if color else plain
     paragraphs = [_head(difference, paint)]
-    groups = groupby(difference.for_people(), lambda change: change.tier)
+    groups = groupby(difference.grouped(), lambda change: change.tier)
     for index, (tier, group) in enumerate(groups):
         if index or tier != difference.tier:
             note = " (no effect on the network)" if tier == Tier.SAME else ""
@@ -55,7 +55,7 @@ def summary(difference: Difference) -> str:
     """Return the changes and what they do to the figures, on one line."""
     shown = [
         f"{printable(c.path)} {short(value(c.before))} -> {short(value(c.after))}"
-        for c in difference.for_people()
+        for c in difference.grouped()
     ]
     if (more := len(shown) - FEW) > 0:
         shown[FEW:] = [f"{more} more"]

@@ -1,4 +1,4 @@
-"""What transformers need: tokens that read each other, a class token, positions.
+"""What transformers need: attention, a class token, and a position embedding.
 
 Tokens are (L, E): L of them, of E features each.
 """
@@ -51,7 +51,7 @@ class MultiHeadAttention(Weighted):
     dropout: Annotated[
         float,
         Field(
-            ge=0, lt=1, description="fraction of the weights of tokens that is zeroed"
+            ge=0, lt=1, description="fraction of the attention weights that is zeroed"
         ),
     ] = 0.0
 
@@ -167,7 +167,7 @@ class ClassTokenInit(Strict):
 
 
 class PositionEmbeddingInit(Strict):
-    """What the positions start with."""
+    """What the position embedding starts with."""
 
     weight: Annotated[
         Figure | NormalDistribution,
@@ -176,7 +176,7 @@ class PositionEmbeddingInit(Strict):
 
 
 class ClassToken(Op):
-    """Puts a learned token before the others: what it becomes says the class (ViT).
+    """Puts a learned token before the others, for the classifier to read (ViT).
 
     It is a parameter without a module, (1, 1, E): in a checkpoint it has the name of
     the layer.
@@ -209,8 +209,8 @@ class ClassToken(Op):
         )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
-        # Zeros where the token goes, and where the others are: their sum has both, for
-        # any number of images.
+        # A Concat would need a copy of the token for each image. Instead, both parts
+        # are padded with zeros where the other goes, and added.
         before, after = {"before": (0, 1, 0, 0, 0, 0)}, {"after": (0, 0, 0, 0, x[0], 0)}
         shape = self.output(x)
         return [
@@ -223,7 +223,7 @@ class ClassToken(Op):
 
 
 class PositionEmbedding(Op):
-    """Adds learned values to each token, which tell where it is.
+    """Adds learned values to each token, which say where it is.
 
     They are a parameter without a module, (1, L, E): in a checkpoint they have the name
     of the layer.
@@ -232,7 +232,7 @@ class PositionEmbedding(Op):
     op: Literal["position_embedding"]
     autocast: ClassVar[Autocast] = "float32"  # the type of the values
     init: Annotated[
-        PositionEmbeddingInit, Field(description="initial values of all positions")
+        PositionEmbeddingInit, Field(description="initial values of the embedding")
     ] = PositionEmbeddingInit()
 
     def output(self, x: Shape) -> Shape:

@@ -312,7 +312,7 @@ def need_tokens(op: str, x: Shape) -> None:
             "shape-mismatch",
             f"{op} needs tokens (tokens, features), but its input is {x}",
             "op",
-            help="make them of maps: a reshape to (C, -1), then a permute",
+            help="make them from maps: a reshape to (C, -1), then a permute",
         )
 
 

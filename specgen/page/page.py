@@ -198,7 +198,7 @@ def _changes(difference: Difference) -> list[Sequence[str]]:
             str(change.tier),
             printable(change.place),
         )
-        for change in difference.for_people()
+        for change in difference.grouped()
     ]
 
 

@@ -10,8 +10,9 @@ gradients are computed, and what libraries take for themselves.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from specgen.graph import PlacedGraph
@@ -74,7 +75,8 @@ class Memory:
         return Counter(sizes) + self.buffers + self.once + saved
 
 
-def plan(placed: PlacedGraph, *, half: bool = False) -> dict[str, Memory]:
+@lru_cache(maxsize=1)  # budgets and the plan ask for that of the same network
+def plan(placed: PlacedGraph, *, half: bool = False) -> Mapping[str, Memory]:
     """Return the memory of each device; `half` if training uses autocast."""
     parameters: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}
     buffers: dict[str, Counter[str]] = {name: Counter() for name in placed.devices}

@@ -22,7 +22,7 @@ from functools import lru_cache
 from itertools import zip_longest
 
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
-from specgen.names import end_of_path
+from specgen.names import GLOBALS, end_of_path
 from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run, Step
@@ -32,8 +32,7 @@ MOST_CALLS = 4  # a convolution, its normalization, activation and pooling
 X = "x"
 TRUNK = ""
 # What a variable would hide.
-WORDS = ("self", "F", "nn", "torch", "gather", "exchange", "prepend")
-TAKEN = frozenset({X, *LETTERS, *WORDS, *dir(builtins)})
+TAKEN = GLOBALS.union({X, *LETTERS, "self"}, dir(builtins))
 
 
 @lru_cache(maxsize=1)  # the plan and the backends ask for that of the same network

@@ -61,9 +61,9 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
     if len(chosen) == 1:
         chosen *= wanted
     if len(chosen) != wanted:
-        raise UserError(
-            f"--devices must name {wanted} devices, or one for all, not {names}"
-        )
+        several = f"{wanted} devices, or one for all"
+        right = several if wanted > 1 else "one device"
+        raise UserError(f"--devices must name {right}, not {names}")
     chosen = chosen[len(placed) * index :][: len(placed)]
     for name in dict.fromkeys(chosen):
         try:
@@ -138,11 +138,21 @@ class Compiled(nn.Module):
 
 
 def compile_network(net: nn.Module) -> nn.Module:
-    """Return the network compiled. Raises UserError if that is not possible."""
+    """Return the network compiled. Raises UserError if that is not possible.
+
+    On a CPU, with torch 2.13, a step of AlexNet took 2% less, of ResNet-18 4% more, and
+    of alexnet_mini 27% more.
+    """
     device = next(net.parameters()).device
+    if device.type == "cpu":
+        print("compiling: this takes minutes, and on a CPU, steps are seldom faster")
     try:  # something small first: the network would fail late, with a long message
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"--compile does not work here: {reason}") from None
+    # Several processes would compile the network in parts, to average the gradients of
+    # one part during the next. Not all versions of torch can do that with norms.
+    config: Any = torch._dynamo.config
+    config.optimize_ddp = False
     return Compiled(net)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from . import parallel
+from . import console, parallel
 from .curves import METRICS, PICTURE
 from .errors import UserError
 from .files import amount, lock_folder
@@ -35,7 +35,8 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
         output.mkdir(parents=True, exist_ok=True)
         locked = lock_folder(output)
     except OSError as error:
-        reason = "it is a file" if output.is_file() else error.strerror
+        exists = output.exists() and not output.is_dir()
+        reason = "it is not a folder" if exists else error.strerror
         raise UserError(f"cannot write to {output}: {reason}") from None
     if not locked:
         raise UserError(f"another run writes to {output}")
@@ -48,7 +49,8 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     if args.resume or exists:
         return source
     if args.resume is not None:
-        print(f"there is no checkpoint {path} yet: starting a new run")
+        missing = f"there is no checkpoint {console.printable(str(path))} yet"
+        print(f"{missing}: starting a new run")
     return None
 
 

@@ -132,13 +132,14 @@ def observe(net: nn.Module, program: Program) -> Seen:
             if layer in watched:
                 hook = watch(layer)
                 stack.callback(module.register_forward_hook(hook).remove)
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # it counts no other of a CPU
+        # On a CPU, FlopCounterMode counts only this form of attention.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         counter = stack.enter_context(FlopCounterMode(display=False))
         outputs = {"logits": net(images(program))}
     costs = counter.get_flop_counts()
     multiply = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
     paths = [name for name, each in net.named_modules() if isinstance(each, multiply)]
-    # Of a module that is only a part of a layer, all of the layer counts.
+    # A module that is only a part of a layer stands for all of the layer.
     owners = (next((p for p in around(n) if p in layers), n) for n in paths)
     flops: Counter[str] = Counter()
     for name in dict.fromkeys(owners):
