@@ -123,7 +123,7 @@ def test_blocks_are_drawn() -> None:
     found: Counter[str] = Counter()
     keys = {"repeat", "when", "names", "first", "inputs", "with", "block", "name"}
 
-    @settings(max_examples=200, phases=[Phase.generate], derandomize=True)
+    @settings(max_examples=100, phases=[Phase.generate], derandomize=True)
     @given(nested())
     def each(data: Data) -> None:
         text = json.dumps(data | {"name": "", "layers": {"": data["layers"]}})
