@@ -1,4 +1,4 @@
-"""What benchmarks share: handwritten networks, and real photos."""
+"""What benchmarks share: networks that are written or changed by hand, real photos."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 GENERATED = Path(__file__).resolve().parent.parent / "generated"
@@ -62,3 +63,26 @@ def torchvision_layers() -> nn.Sequential:
         *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
         nn.Linear(4096, 1000),
     )
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """Lay out the weights of a network as NHWC too."""
+    for weight in net.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
+def replace(net: nn.Module, kind: str, make: Callable[[Any], nn.Module]) -> None:
+    """Replace all modules of a class by what `make` returns for each."""
+    for name, module in list(net.named_modules()):
+        if type(module).__name__ == kind:
+            net.set_submodule(name, make(module))
+
+
+def in_one_group(conv: nn.Conv2d) -> nn.Module:
+    """Return a convolution of the same shape without groups, on its device."""
+    size: Any = conv.kernel_size
+    shape: Any = {"stride": conv.stride, "padding": conv.padding}
+    whole = nn.Conv2d(conv.in_channels, conv.out_channels, size, **shape)
+    return whole.to(conv.weight.device)

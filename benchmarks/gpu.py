@@ -26,7 +26,15 @@ from typing import Any
 import gpu_checks as checks
 import gpu_profile
 import torch
-from common import GENERATED, alexnet, generated, torchvision_layers
+from common import (
+    GENERATED,
+    alexnet,
+    channels_last,
+    generated,
+    in_one_group,
+    replace,
+    torchvision_layers,
+)
 from torch import Tensor, nn
 
 Step = Callable[[], object]
@@ -46,7 +54,12 @@ WITHOUT, THEIRS, OURS = (
     "AlexNet, nn.LocalResponseNorm",
     "AlexNet",
 )
+<<<<<<< HEAD
 TOWERS, COMPILED = "AlexNet as two towers", "AlexNet, --compile"
+=======
+UNGROUPED = "AlexNet without LRN and groups"  # 1.57 times as much to compute
+TOWERS = "AlexNet as two towers"
+>>>>>>> data
 
 
 class Precise(nn.Module):
@@ -85,13 +98,14 @@ class Bench:
     def networks(self) -> dict[str, tuple[nn.Module, bool]]:
         """Return the networks to time, and whether they get NHWC."""
         ours = self.folders[self.stem]
-        without = ours.build(self.gpus[:1])
-        for name, module in without.named_modules():
-            if type(module).__name__ == "LocalResponseNorm":
-                without.set_submodule(name, nn.Identity())
+        without, ungrouped = (ours.build(self.gpus[:1]) for _ in range(2))
+        for net in (without, ungrouped):
+            replace(net, "LocalResponseNorm", lambda _: nn.Identity())
+        replace(ungrouped, "Conv2d", in_one_group)
         found = {
             FIRST: (torchvision_layers(), False),
             BOTH: (channels_last(torchvision_layers()), True),
+            UNGROUPED: (ungrouped, True),
             WITHOUT: (without, True),
             THEIRS: (alexnet(), True),
             OURS: (ours.build(self.gpus[:1]), True),
@@ -154,14 +168,6 @@ class Bench:
             step()
             times.append(time.perf_counter() - began)
         return median(times)
-
-
-def channels_last(net: nn.Module) -> nn.Module:
-    """Lay out the weights of a network as NHWC too."""
-    for weight in net.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return net
 
 
 def settle() -> None:
