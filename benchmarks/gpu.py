@@ -54,12 +54,8 @@ WITHOUT, THEIRS, OURS = (
     "AlexNet, nn.LocalResponseNorm",
     "AlexNet",
 )
-<<<<<<< HEAD
-TOWERS, COMPILED = "AlexNet as two towers", "AlexNet, --compile"
-=======
 UNGROUPED = "AlexNet without LRN and groups"  # 1.57 times as much to compute
-TOWERS = "AlexNet as two towers"
->>>>>>> data
+TOWERS, COMPILED = "AlexNet as two towers", "AlexNet, --compile"
 
 
 class Precise(nn.Module):
