@@ -3,8 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# common.py and gpu_checks.py are no benchmarks; start.py takes half an hour; gpu.py needs CUDA.
-BENCHMARKS := $(filter-out %/common.py %/start.py %/gpu.py %/gpu_checks.py,$(wildcard benchmarks/*.py))
+# common.py and gpu_*.py are no benchmarks; start.py takes half an hour; gpu.py needs CUDA.
+BENCHMARKS := $(filter-out %/common.py %/start.py,$(filter-out benchmarks/gpu%,$(wildcard benchmarks/*.py)))
 DATA := runs/demo/shapes
 RUN := runs/demo/alexnet_mini
 

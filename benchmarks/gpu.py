@@ -5,7 +5,8 @@
 
 It runs what is in generated/: build first. Checks come first (see gpu_checks.py), then
 images per second of a training step, with the same optimizer, labels and precision for
-all networks. Memory is compared with the plan only where specgen can be imported.
+all networks. It needs torch, numpy, pillow, tqdm, safetensors and matplotlib; specgen
+need not be there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gpu_checks as checks
+import gpu_exchange
+import gpu_profile
 import torch
 from common import GENERATED, alexnet, generated, torchvision_layers
 from torch import Tensor, nn
@@ -117,9 +120,8 @@ class Bench:
         labels %= 10 if self.dry else 1000
         layout = torch.channels_last if nhwc else torch.contiguous_format
         sgd = self.recipe.optimizer(net, self.defaults, True)
-        net.train()
         learner = self.devices.compile_network(net) if compile else net
-        forward = Precise(learner, bf16)
+        forward = Precise(learner.train(), bf16)
 
         def step() -> None:
             laid_out = x.contiguous(memory_format=layout)  # of every new batch
@@ -141,6 +143,16 @@ class Bench:
                 step()
             settle()
             times.append((time.perf_counter() - began) / repeat)
+        return median(times)
+
+    def launching(self, step: Step) -> float:
+        """Return how long Python takes to launch a step that follows no other."""
+        times = []
+        for _ in range(5):
+            settle()
+            began = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - began)
         return median(times)
 
 
@@ -170,7 +182,7 @@ def correctness(bench: Bench) -> Iterator[checks.Finding]:
     count = bench.batches[0]
     yield checks.run(
         "memory is as planned but for named parts",
-        lambda: checks.memory_plan(gpu, count),
+        lambda: checks.memory_plan(bench.folders[bench.stem], gpu),
     )
     yield checks.run(
         "a step never waits for the device",
@@ -271,38 +283,36 @@ def speed(bench: Bench) -> Iterator[str]:
         yield "\nThere is one GPU: both towers ran on it, one after the other."
 
 
+def causes(bench: Bench) -> Iterator[str]:
+    """Yield what explains the figures: bytes, launches, and the longest operations."""
+    size = bench.data.HEIGHT, bench.data.WIDTH
+    moved = {
+        name: gpu_profile.traffic(net, size, bench.batches[-1])
+        for name, (net, _) in bench.networks().items()
+        if name in (BOTH, WITHOUT, OURS)
+    }
+    yield gpu_profile.compared(moved, BOTH)
+    for count in bench.batches:
+        net, nhwc = bench.networks()[OURS]
+        step = bench.step(net.to(bench.gpu), True, nhwc, count)
+        taken, launched = bench.seconds(step), bench.launching(step)
+        yield (
+            f"\nA step of {OURS} with {count} images, in bfloat16, takes "
+            f"{taken * 1e3:.2f} ms; Python takes {launched * 1e3:.2f} ms to launch it. "
+            "CUDA graphs save time only where that is as long as the step."
+        )
+    steps = {
+        name: bench.step(net.to(bench.gpu), True, nhwc, bench.batches[-1])
+        for name, (net, nhwc) in bench.networks().items()
+        if name in moved
+    }
+    yield from gpu_profile.operations(steps, gpu=not bench.dry)
+
+
 def target(at: str, whose: str, ratio: float, least: float) -> str:
     """Return whether a network, or its norms, are fast enough, as an item of a list."""
     met = "met" if ratio >= least else "**not met**"
     return f"- {at}: {ratio:.2f} of {whose} speed; target {least}: {met}"
-
-
-def exchanging(bench: Bench) -> Iterator[str]:
-    """Yield how long the exchange before conv3 takes, with and without more streams."""
-    if len(bench.gpus) < 2:
-        yield "Not measured: this needs two GPUs."
-        return
-    count, model = bench.batches[-1], bench.folders["alexnet"].model
-    devices = [torch.device(name) for name in bench.gpus[:2]]
-    shares = [torch.randn(count, 128, 13, 13, device=device) for device in devices]
-    streams = [torch.cuda.Stream(d) for d in devices]  # type: ignore[no-untyped-call]
-
-    def at_once() -> None:
-        sent = []
-        for share, stream, to in zip(shares, streams, devices[::-1], strict=True):
-            stream.wait_stream(torch.cuda.current_stream(share.device))
-            with torch.cuda.stream(stream):  # of the source; the target's is as before
-                sent.append(share.to(to))
-        for share, other in zip(shares, sent[::-1], strict=True):
-            torch.cat([share, other], dim=1)
-
-    in_turn = bench.seconds(lambda: model.exchange(*shares))
-    both = bench.seconds(at_once)
-    yield (
-        f"Between two GPUs, each sends {shares[0].nbytes / 1e6:.1f} MB to the other: "
-        f"{in_turn * 1e3:.2f} ms as generated, {both * 1e3:.2f} ms with a stream for "
-        "each direction."
-    )
 
 
 def waiting(bench: Bench) -> Iterator[str]:
@@ -362,7 +372,9 @@ def report(bench: Bench) -> Iterator[str]:
     bench.devices.set_up()
     yield from speed(bench)
     yield "\n## Exchange\n"
-    yield from exchanging(bench)
+    yield gpu_exchange.measure(bench)
+    yield "\n## Why?\n"
+    yield from causes(bench)
     yield "\n## Waiting for data\n"
     yield from waiting(bench)
 

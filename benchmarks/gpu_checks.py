@@ -8,7 +8,6 @@ check whose hardware is missing says so.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import gpu_memory
 import numpy as np
 import torch
 from common import GENERATED
@@ -130,28 +130,19 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / largest)
 
 
-def memory_plan(gpu: str, count: int) -> tuple[str, bool | None]:
-    """Compare the plan of AlexNet's memory with the allocator's peak."""
+def memory_plan(folder: Folder, gpu: str) -> tuple[str, bool | None]:
+    """Compare the planned memory of a network on one device with the allocator's."""
+    plan = gpu_memory.read_plan(GENERATED / folder.stem / "README.md")
     if not gpu.startswith("cuda"):
         return "only CUDA's allocator counts what it gives out", None
-    sys.path[:0] = [str(GENERATED.parent)]
-    try:
-        memory = importlib.import_module("memory")
-        compiler = importlib.import_module("specgen.compiler")
-    except ImportError as error:
-        return f"specgen cannot be imported: {error}", None
-    program = compiler.compile_file(GENERATED.parent / "specs/alexnet_1gpu.yaml")
-    peak = memory.measure(program, gpu, count)
-    parts = zip(peak._fields[2:], peak[2:], strict=True)
-    residual = ", ".join(f"{name} {_mebibytes(size)}" for name, size in parts)
-    said = (
-        f"{count} images: {_mebibytes(peak.planned)} planned, {_mebibytes(peak.peak)} "
-    )
-    return f"{said} at peak; of the difference: {residual}", True
 
+    def images() -> Tensor:
+        return torch.zeros(plan.images, 3, *folder.size, device=gpu)
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+    fused = folder.model._can_compile()
+    shapes = gpu_memory.sizes(folder.build([gpu]).eval(), images(), fused=fused)
+    found = gpu_memory.measure(lambda: folder.build([gpu]).train(), images)
+    return gpu_memory.judge(plan, found, shapes)
 
 
 def never_waits(step: Callable[[int], object]) -> tuple[str, bool | None]:

@@ -3,10 +3,10 @@
     python benchmarks/memory.py [--batch-size 16 64 128] [--device cuda:0]
 
 The first device of each spec is the GPU, the others are the CPU; the step is that of
-train.py. The plan is exact for what torch saves on a CPU. The most that the allocator
-gives out at once differs from it by the residual:
+train.py. The plan is exact for what torch saves on a CPU. The most that is asked of the
+allocator at once differs from it by the residual:
 
-- held: between steps, beyond weights and momentum: workspaces of cuBLAS, rounding
+- held: between steps, beyond weights and momentum: workspaces of cuBLAS
 - images: on the device they come from
 - saved: beyond the plan, from forward to backward: CUDA keeps other masks, the loss its
   own values
@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import gpu_memory
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from specgen.compiler import Program, compile_file, render
 from specgen.passes import memory
@@ -33,7 +33,7 @@ SPECS = Path(__file__).parent.parent / "specs"
 
 
 class Peak(NamedTuple):
-    """Bytes of the first device: planned, given out at peak, and why they differ."""
+    """Bytes of the first device: planned, asked for at peak, and why they differ."""
 
     planned: int
     peak: int
@@ -52,6 +52,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device: only its allocator counts what it gives out")
         return
+    torch.cuda.set_device(options.device)
     print(f"{torch.cuda.get_device_name(options.device)}, torch {torch.__version__}")
     print("MiB on the first device; the residual is the sum of the last four columns")
     heads = ("images", "plan", "peak", "residual", *Peak._fields[2:])
@@ -74,30 +75,14 @@ def measure(program: Program, device: str, count: int) -> Peak:
         path = Path(folder, "model.py")
         path.write_bytes(render(program)["model.py"])
         build = network(path, program.spec.name)
-    before = allocated(device)
-    net = build([device, *["cpu"] * len(others)])
-    velocity = [torch.zeros_like(weight) for weight in net.parameters()]
-    marks: Sequence[int] = ()
-    for _ in range(2):
-        net.zero_grad()
-        held = allocated(device)
-        batch = images(program, count).to(device)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        given = allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=half):
-            logits = net(batch).float()
-        labels = torch.zeros(count, dtype=torch.long, device=logits.device)
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        saved = allocated(device)
-        torch.autograd.backward(loss)
-        marks = (held, given, saved, torch.cuda.max_memory_allocated(device))
-        with torch.no_grad():
-            for weight, v in zip(net.parameters(), velocity, strict=True):
-                assert weight.grad is not None
-                weight.add_(v.mul_(0.9).sub_(weight.grad, alpha=1e-9))
-        del batch, logits, labels, loss
-    held, given, saved, peak = (mark - before for mark in marks)
+
+    def batch() -> Tensor:
+        return images(program, count).to(device)
+
+    marks = gpu_memory.measure(
+        lambda: build([device, *["cpu"] * len(others)]), batch, half=half
+    )
+    held, given, saved, peak = marks
     return Peak(
         planned=plan.training(count),
         peak=peak,
@@ -106,12 +91,6 @@ def measure(program: Program, device: str, count: int) -> Peak:
         saved=saved - given - plan.activations(count),
         backward=peak - saved - plan.weights,
     )
-
-
-def allocated(device: str) -> int:
-    """Return the bytes that the allocator has given out and not gotten back."""
-    torch.cuda.synchronize(device)
-    return torch.cuda.memory_allocated(device)
 
 
 if __name__ == "__main__":

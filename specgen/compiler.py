@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from specgen.diagnostics import (
@@ -28,7 +29,7 @@ from specgen.source import Source
 from specgen.spec import Spec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A compiled spec. `stem` names its folder and its ONNX graph.
 
@@ -42,7 +43,7 @@ class Program:
     placed: PlacedGraph
     places: Mapping[str, Place] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What is legal but probably not intended, each with its place."""
         found = Problems(self.places)

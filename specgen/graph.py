@@ -304,6 +304,15 @@ class PlacedGraph:
             yield from layer.shares
 
     @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shape of each share, and of what each move brings."""
+        found: dict[str, Shape] = {}
+        for layer in self.layers:
+            found.update((move.name, move.shape) for move in layer.moves)
+            found.update((share.name, share.shape) for share in layer.shares)
+        return found
+
+    @cached_property
     def wholes(self) -> Mapping[str, str]:
         """The value that each share and each move is a part or a copy of."""
         found = {INPUT: INPUT}

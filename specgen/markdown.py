@@ -13,6 +13,7 @@ LONGEST = 200  # characters of a value in a cell
 _INLINE = re.compile(r"[\\`*_\[\]<>&|~$]|:(?=//|[\w+-]+:)|(?<=www)\.")
 # What makes a line a heading, an item of a list, a rule.
 _START = re.compile(r"[-+#=]|[0-9]+(?=[.)](?: |$))")
+_TICKS = re.compile("`+")
 _ADDRESS = re.compile(r"(https?://[a-z0-9.~:/?#@!+=%,_-]*[a-z0-9/_])", re.IGNORECASE)
 
 
@@ -41,7 +42,7 @@ def code(words: str) -> str:
 
 def longest_run(words: str) -> int:
     """Return the length of the longest run of backticks."""
-    return max(map(len, re.findall("`+", words)), default=0)
+    return max(map(len, _TICKS.findall(words)), default=0)
 
 
 def row(*cells: str) -> str:

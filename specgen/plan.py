@@ -99,6 +99,7 @@ class Transfer:
         before: the layer that reads it.
         source: the device it comes from; `from` in JSON.
         target: the device it goes to; `to` in JSON.
+        values: what is copied, whole or in part: outputs of layers, or `input`.
         bytes_per_image: forward, in float32. Images are on the first device at first.
         bytes_per_step: forward and backward over `Plan.images` images, in the precision
             of the recipe.
@@ -107,6 +108,7 @@ class Transfer:
     before: str
     source: str
     target: str
+    values: tuple[str, ...]
     bytes_per_image: int
     bytes_per_step: int
 
@@ -249,9 +251,9 @@ def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transf
         cost.traffic(placed).items(),
         key=lambda edge: (order[edge[0][0]], rank[edge[0][1]], rank[edge[0][2]]),
     )
-    for (before, source, target), count in edges:
-        both = images * step[before, source, target]
-        yield Transfer(before, source, target, count, both)
+    values = cost.crossing(placed)
+    for edge, count in edges:
+        yield Transfer(*edge, values[edge], count, images * step[edge])
 
 
 def images(plan: Plan) -> str:

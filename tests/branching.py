@@ -55,7 +55,7 @@ def plan_of(
         plan,
         layers=tuple(layers),
         devices=tuple(replace(plan.devices[0], name=name) for name in names),
-        traffic=tuple(Transfer(*edge, 4096, 8192) for edge in traffic),
+        traffic=tuple(Transfer(*edge, ("x",), 4096, 8192) for edge in traffic),
     )
 
 

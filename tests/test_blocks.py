@@ -252,6 +252,15 @@ def test_an_expression_anywhere_in_an_op() -> None:
     assert lines(program) == ["conv = conv2d(input) (4, 16, 16)"]
 
 
+def test_a_fraction_has_fifteen_digits() -> None:
+    """So that numbers in the generated code are as short as people write them."""
+    program = net(
+        "  a: {op: dropout, p: $(0.1 * 3)}\n  b: {op: dropout, p: $(1 / 3)}\n"
+    )
+    dropped = [node.op.model_dump()["p"] for node in program.graph.nodes[:2]]
+    assert dropped == [0.3, 0.333333333333333]
+
+
 def test_layers_that_share_a_definition_are_equal() -> None:
     program = net("  a: {layers: [{op: relu}], repeat: 3}\n")
     ops = [node.op for node in program.graph.nodes[:3]]

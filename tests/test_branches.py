@@ -7,6 +7,7 @@ from helpers import compile_text, refused
 
 from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft, elaborate
+from specgen.plan import make_plan
 from specgen.source import parse
 
 HEAD = """\
@@ -188,3 +189,16 @@ def test_a_from_that_repeats_the_order_changes_nothing() -> None:
     assert said != plain
     graphs = [compile_text(HEAD + text).graph for text in (plain, said)]
     assert graphs[0] == graphs[1]
+
+
+def test_what_crosses_is_named() -> None:
+    """A layer may be sent several values, each whole or in part."""
+    layers = "  a: {op: conv2d, out_channels: 4, kernel_size: 1}\n"
+    layers += "  b: {op: conv2d, out_channels: 4, kernel_size: 1, from: input}\n"
+    layers += "  sum: {op: add, from: [a, b, a]}\n"
+    place = "placement: {devices: {gpu0: {}, gpu1: {}},"
+    place += " layers: {a..b: split, sum..fc: gpu1}}\n"
+    program = compile_text(f"{HEAD}{layers}{LAST}{place}")
+    plan = make_plan(program.spec, program.placed)
+    found = {edge.before: edge.values for edge in plan.traffic}
+    assert found == {"a": ("input",), "sum": ("a", "b")}

@@ -143,6 +143,43 @@ def test_a_group_is_called_after_the_block_that_it_is_in() -> None:
     assert list(classes(code(blocks, "  a: {block: wide}\n"))) == ["Wide", "WideWide"]
 
 
+def test_a_class_of_a_group_is_not_called_like_a_block_that_has_it() -> None:
+    blocks = """\
+  unit:
+    params: {skips: false}
+    layers:
+      conv: {op: conv2d, out_channels: 4, kernel_size: 1}
+      skip:
+        when: $skips
+        layers:
+          norm: {op: batch_norm2d}
+          add: {op: add, from: [norm, input]}
+"""
+    layers = "  a: {block: unit}\n  b: {block: unit, with: {skips: true}}\n"
+    assert list(classes(code(blocks, layers))) == ["Unit", "UnitSkip", "UnitSkipGroup"]
+
+
+def test_classes_that_differ_only_in_a_list_are_called_after_a_param() -> None:
+    blocks = """\
+  unit:
+    params: {depth: 2, channels: }
+    layers:
+      inner:
+        layers:
+          - {op: conv2d, out_channels: $channels, kernel_size: 1}
+          - {op: conv2d, out_channels: $channels, kernel_size: 1, when: $(depth > 1)}
+          - {op: conv2d, out_channels: $channels, kernel_size: 1, when: $(depth > 2)}
+      add: {op: add, from: [inner, inner]}
+"""
+    layers = "".join(
+        f"  u{number}: {{block: unit, with: {{channels: {4 + number}{depth}}}}}\n"
+        for number, depth in enumerate(
+            [", depth: 1", "", ", depth: 3", "", ", depth: 1"]
+        )
+    )
+    assert list(classes(code(blocks, layers))) == ["UnitDepth1", "Unit", "UnitDepth3"]
+
+
 def test_a_long_name_of_a_block() -> None:
     name = "b" * 40
     blocks = f"""\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -114,6 +115,22 @@ def test_names_that_differ_only_in_unicode_form_are_refused(tree: Path) -> None:
         f"'\\xe9.png' and 'e\\u0301.png' in 'train/cat' {form}",
         f"'caf\\xe9' and 'cafe\\u0301' in 'val' {form}",
     ]
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, listdir = tree / "val" / "dog", os.listdir
+
+    def list_others(folder: Path) -> list[str]:
+        if folder == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", list_others)
+    with pytest.raises(DataError) as error:
+        dataset.open_data(tree, SIZE)
+    assert f"cannot read {str(closed)!r}: Permission denied" in error.value.args
 
 
 def test_one_class_leaves_nothing_to_learn(tree: Path) -> None:

@@ -30,6 +30,18 @@ def test_renamed_layers_are_renamed_and_nothing_else() -> None:
         assert difference.tier == (Tier.CHECKPOINT if renamed else Tier.SAME), op
 
 
+def test_tensors_that_are_a_layer_themselves_load_and_are_renamed() -> None:
+    spec = ROOT / "specs" / "zoo" / "vit_b_16.yaml"
+    fewer = "params.num_layers=1"
+    old = compile_file(spec, [fewer])
+    difference = compare(old, compile_file(spec, [fewer, "params.dropout=0.1"]))
+    assert difference.tier == Tier.RECIPE
+    assert set(difference.checkpoint.loads) == set(state(old))
+    text = spec.read_text().replace("class_token:", "cls:")
+    new = compile_file(spec, [fewer], text=text.encode())
+    assert compare(old, new).checkpoint.renamed == {"class_token": "cls"}
+
+
 def test_a_renamed_layer_that_is_changed_too() -> None:
     old = compile_data(plain(base("alexnet")))
     data = edited(plain(old), ("layers", "fc6", "out_features"), 32)

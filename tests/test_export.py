@@ -159,7 +159,7 @@ def test_every_kind_of_difference_to_another_network_is_named(
     assert exporter.refusal().splitlines() == [
         f"error: {exporter.checkpoint} is from another network: "
         "missing: conv1.weight, fc3.bias; "
-        "unexpected: fc4.weight, fc5.weight, fc6.weight and 2 more; "
+        "unexpected: fc4.weight, fc5.weight, fc6.weight, and 2 more; "
         "different: conv2.weight is 4x8x5x5 there and 4x8x3x3 here",
         f"error: {OTHER_CODE}",
     ]
@@ -196,7 +196,7 @@ def test_weights_that_are_not_finite_are_refused(
     )
 
 
-NO_CLASSES = "is damaged: its classes are not a list of names"
+NO_CLASSES = "is damaged: its classes are not a list of different names"
 NO_DATA = "is damaged: it does not say how to prepare images"
 
 
@@ -208,7 +208,9 @@ NO_DATA = "is damaged: it does not say how to prepare images"
         ('{"data": {}}', [NO_CLASSES]),
         ('{"data": {}, "classes": {"cat": 0}}', [NO_CLASSES]),
         ('{"data": {}, "classes": ["cat", 1]}', [NO_CLASSES]),
-        ('{"data": [], "classes": []}', [NO_DATA]),
+        ('{"data": {}, "classes": ["cat", "cat"]}', [NO_CLASSES]),
+        ('{"data": {}, "classes": []}', [NO_CLASSES]),
+        ('{"data": [], "classes": ["cat"]}', [NO_DATA]),
         ('{"data": 1}', [NO_CLASSES, NO_DATA]),
         ("7", ["was not written by train.py"]),
     ],
@@ -234,7 +236,7 @@ def test_a_run_that_makes_no_sense_is_refused(
         ("run.safetensors", "run.safetensors is an input file: give another --output"),
         ("none/net.onnx", "cannot write none/net.onnx: No such file or directory"),
         ("export.py/a", "cannot write export.py/a: Not a directory"),
-        ("x" * 300, f"[Errno 36] File name too long: '{'x' * 300}'"),
+        ("x" * 300, f"File name too long: '{'x' * 300}'"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused(
@@ -276,7 +278,7 @@ def test_a_missing_structure_is_an_error(exporter: Exporter) -> None:
     structure.write_bytes(b"no protobuf")
     assert exporter.refusal().startswith(f"error: {structure} cannot be read: ")
     structure.unlink()
-    assert exporter.refusal() == f"error: there is no {structure}"
+    assert exporter.refusal() == f"error: there is no file {structure}"
 
 
 def test_a_damaged_checkpoint_is_an_error(exporter: Exporter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from scripts import finished, generate, photos, run
 
-from specgen.runtime.files import atomic_write, exclusive, open_file
+from specgen.runtime.errors import CheckpointError
+from specgen.runtime.files import atomic_write, exclusive, open_file, require_file
 
 LOCK = """
 import pathlib, sys
@@ -157,6 +159,23 @@ def test_opening_a_pipe_does_not_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="it is not a file"):
         open_file(tmp_path / "pipe")
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint"
+    with pytest.raises(CheckpointError, match=f"^there is no checkpoint {path}$"):
+        require_file(path, "checkpoint")
+    with pytest.raises(CheckpointError, match=f"^cannot read {tmp_path}: it is not"):
+        require_file(tmp_path, "checkpoint")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(CheckpointError, match=f"^cannot read {path}: Permission"):
+        require_file(path, "checkpoint")
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:

@@ -79,6 +79,26 @@ def test_odd_joins(case: str, precision: str, tmp_path: Path) -> None:
     check_inference(program, tmp_path)
 
 
+def test_a_copy_outside_a_group_has_a_piece_that_came_inside() -> None:
+    """The group fetches a part of conv, then all of it, which others read, too."""
+    layers = """\
+  group:
+    layers:
+      pool: {op: max_pool2d, kernel_size: 1}
+      add: {op: add, from: [pool, conv]}
+      norm: {op: batch_norm2d}
+  again: {op: add, from: [group, conv]}
+  more: {layers: {conv: {op: conv2d, out_channels: 12, kernel_size: 1, from: conv}}}
+  sum: {op: add, from: [more, again]}"""
+    where = (
+        "conv: gpu0, group.pool: split, group.add..group.norm: gpu1, again..sum: gpu1"
+    )
+    program = compile_text(NET.replace("LAYERS", layers).replace("WHERE", where))
+    check_least(program.placed)
+    check_variables(program.placed)
+    check_same_function(program)
+
+
 def test_a_share_that_nobody_reads_is_refused() -> None:
     chunk = "  part: {op: chunk, chunks: 2, index: 1}"
     text = NET.replace("LAYERS", chunk).replace("WHERE", "conv: split, part: gpu0")

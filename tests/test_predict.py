@@ -250,6 +250,7 @@ def write(proto: onnx.ModelProto, path: Path) -> None:
         ("classes", "[", "was not written by export.py"),
         ("classes", "[" * 100_000, "was not written by export.py"),
         ("classes", "[1, 2]", "was not written by export.py"),
+        ("classes", "[]", "was not written by export.py"),
         ("data", None, "was not written by export.py"),
         ("data", "[]", "was not written by export.py"),
         ("mean", "AAAA", "was not written by export.py"),

@@ -146,7 +146,7 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     ("raised", "exit_code", "said"),
     [
         ("KeyboardInterrupt", 130, ""),
-        ("OSError(5, 'broken')", 1, "error: [Errno 5] broken"),
+        ("OSError(5, 'broken')", 1, "error: broken"),
     ],
 )
 def test_evaluate_ends_as_train_does(
@@ -155,7 +155,7 @@ def test_evaluate_ends_as_train_does(
     copy = shutil.copytree(code.parent, tmp_path / "copy")
     checkpoint = copy / "runtime" / "checkpoint.py"
     text = checkpoint.read_text()
-    head = "    if not path.is_file():\n"
+    head = '    require_file(path, "checkpoint")\n'
     assert text.count(head) == 1
     checkpoint.write_text(text.replace(head, f"    raise {raised}\n{head}"))
     ended = run(copy / code.name / "evaluate.py", tmp_path / "any", "--data", data)

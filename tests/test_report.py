@@ -79,6 +79,7 @@ def test_keys_and_order(alexnet: dict[str, Any]) -> None:
         "before",
         "from",
         "to",
+        "values",
         "bytes_per_image",
         "bytes_per_step",
     ]

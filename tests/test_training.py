@@ -179,6 +179,10 @@ def test_resuming_a_finished_run_says_so(
     )
     assert ended.code == 0
     assert_same_run(tmp_path, whole)
+    other = ("--output", tmp_path / "other", "--workers", 0)
+    path = whole / "checkpoint.safetensors"
+    assert run(*train[:3], *other, "--resume", path).code == 0
+    assert_same_run(tmp_path / "other", whole)
     more = run(*train, "--epochs", 4)
     assert "the run is finished" not in more.out
     assert rows(tmp_path)[-1]["epoch"] == "4"

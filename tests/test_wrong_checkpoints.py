@@ -20,7 +20,8 @@ from scripts import (
     write_checkpoint,
 )
 
-from specgen.runtime.errors import OTHER_CODE
+from specgen.runtime.errors import OTHER_CODE, CheckpointError
+from specgen.runtime.prediction import Network, predict
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 
@@ -146,7 +147,8 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
             {k: v for k, v in run.items() if k not in ("names", "step")}
             | {"\x1b[31m": 1, "b": 1}
         ),
-        "version of train.py: without names, without step, with '\\x1b[31m' and 1 more",
+        "version of train.py: without names, without step, "
+        "with '\\x1b[31m', and 1 more",
     ),
     "step -5": (lambda run: run | {"step": -5}, "its step cannot be -5"),
     "a huge step": (lambda run: run | {"step": 10**30}, "its step cannot be 1000"),
@@ -168,6 +170,11 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "text in the table": (
         lambda run: run | {"history": [row | {"lr": "=1+1"} for row in run["history"]]},
         "its history cannot be",
+    ),
+    "no classes": (lambda run: run | {"classes": []}, "its classes cannot be []"),
+    "equal classes": (
+        lambda run: run | {"classes": ["a", "a"]},
+        'its classes cannot be ["a", "a"]',
     ),
     "escape sequences": (
         lambda run: run | {"classes": ["\x1b[31m", "a\nerror: b", "class2"]},
@@ -254,6 +261,13 @@ def test_tensors_of_another_run_are_refused(
         assert ended.code == 1
         assert ended.err.startswith("error: ")
         assert expected in ended.err
+
+
+def test_more_classes_than_outputs_are_refused() -> None:
+    mean = torch.zeros(3, 28, 28)
+    network = Network(lambda crops: torch.zeros(len(crops), 2), ["a", "b", "c"], mean)
+    with pytest.raises(CheckpointError, match="it has more classes than outputs"):
+        predict(network, mean.byte(), lambda images, _: [images])
 
 
 @pytest.mark.parametrize(

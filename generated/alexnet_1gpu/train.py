@@ -89,7 +89,7 @@ def main() -> None:
     session = training.Session(args, run)
     parts = net, sgd, statistics._asdict(), center_crop
     contents = partial(state.collect, *parts)
-    if run.step == 0:
+    if run.step == 0 or args.resume:  # which may be from another folder
         session.save(contents)  # fails now rather than in an hour
 
     while session.has_more():

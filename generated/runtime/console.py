@@ -7,6 +7,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -39,7 +40,9 @@ def run(main: Callable[[], None]) -> None:
 
 def explain(error: Exception) -> str:
     """Return what is wrong, one line per problem."""
-    lines = error.args if isinstance(error, UserError) else [str(error)]
+    lines: Sequence[str] = error.args
+    if not isinstance(error, UserError):  # an OSError, whose number says nothing
+        lines = [re.sub(r"^\[\w+ \d+\] ", "", str(error))]
     return "\n".join(f"error: {printable(str(line))}" for line in lines)
 
 

@@ -95,7 +95,12 @@ class ImageFolder(Images):
     def _visible(self, folder: Path) -> dict[str, str]:
         """Return the entries that are not hidden, by their names in NFC, sorted."""
         entries: dict[str, str] = {}
-        for entry in os.listdir(folder):
+        listed: list[str] = []
+        try:
+            listed = os.listdir(folder)
+        except OSError as error:
+            self.problems.append(f"cannot read {str(folder)!r}: {error.strerror}")
+        for entry in listed:
             if entry.startswith("."):
                 continue
             name = normalize("NFC", entry)

@@ -26,9 +26,16 @@ from safetensors import SafetensorError, safe_open
 
 from . import console
 from .checksums import check_tensors, read_run
-from .compare import STATISTICS, VELOCITY, describe, shorten, tensor_differences
+from .compare import (
+    STATISTICS,
+    VELOCITY,
+    are_classes,
+    describe,
+    shorten,
+    tensor_differences,
+)
 from .errors import OTHER_CODE, ExportError
-from .files import atomic_write, exclusive
+from .files import atomic_write, exclusive, require_file
 from .onnx_norms import decompose_norms
 from .onnx_seal import seal
 
@@ -47,8 +54,7 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     help = "[CHECKPOINT.onnx]"
     parser.add_argument("--output", type=console.target, metavar="FILE", help=help)
     args = console.parse(parser)
-    if not args.checkpoint.is_file():
-        raise ExportError(f"there is no checkpoint {args.checkpoint}")
+    require_file(args.checkpoint, "checkpoint")
     output = args.output or args.checkpoint.with_suffix(".onnx")
     check_output(output, args.checkpoint, structure)
     model = load_structure(structure)
@@ -74,8 +80,7 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
 
 def load_structure(path: Path) -> onnx.ModelProto:
     """Return model.onnx. Raises ExportError if it cannot be read."""
-    if not path.is_file():
-        raise ExportError(f"there is no {path}")
+    require_file(path, "file")
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf's, which onnx does not name
@@ -137,10 +142,9 @@ def damage(
         return [f"wrong checksums of {shorten(wrong)}"]
     bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
     problems = [f"values that are not finite in {shorten(bad)}"] if bad else []
-    classes, data = run.get("classes"), run.get("data")
-    if not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
-        problems.append("its classes are not a list of names")
-    if not isinstance(data, dict):
+    if not are_classes(run.get("classes")):
+        problems.append("its classes are not a list of different names")
+    if not isinstance(run.get("data"), dict):
         problems.append("it does not say how to prepare images")
     return problems
 

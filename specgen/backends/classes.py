@@ -68,11 +68,19 @@ class Classes:
         self._units: list[Unit] = []
         parts = self._parts(routine)
         found: dict[str, Class] = {}
+        bases = _grouped(self._units, self._base)
+        common = {b: set.intersection(*map(_layers, u)) for b, u in bases.items()}
+        # What classes of blocks may be called that have a layer of their own.
+        self._reserved = {
+            base + own
+            for base, units in bases.items()
+            for unit in units
+            if unit.scope.block and (own := _own(unit, common[base]))
+        }
         for height in sorted({unit.height for unit in self._units}):
-            for base, units in _grouped(self._units, self._base).items():
-                common = set.intersection(*map(_layers, units))
+            for base, units in bases.items():
                 level = [unit for unit in units if unit.height == height]
-                found |= {e.name: e for e in self._define(base, level, common)}
+                found |= {e.name: e for e in self._define(base, level, common[base])}
         self.classes = [found[name] for name in {u.name: 0 for u in self._units}]
         self.modules = statements(parts, {d: f"self.{d}" for d in placed.devices})
 
@@ -125,7 +133,8 @@ class Classes:
         """Yield the classes of a block, all of whose parts have classes.
 
         Where only some have a layer, their classes are called after that, too. If that
-        is not enough, they are called after modules and functions that only some have.
+        is not enough, they are called after modules and functions that only some have,
+        or after a param that is another number for each.
         """
         for unit in units:
             unit.parts = [finished(part) for part in unit.parts]
@@ -140,6 +149,10 @@ class Classes:
                 alone = [word for word in some if counts[word] == 1]
                 name = "".join([base, own, *(alone[:1] or some)])
                 unit.name = name if len(name) <= LONG else base + own
+                if not unit.scope.block and unit.name in self._reserved:
+                    unit.name += "Group"
+        for alike in _grouped((kind[0] for kind in kinds), _name).values():
+            _distinguish([kind for kind in kinds if kind[0] in alike])
         for kind in kinds:
             first = kind[0]
             split = first.scope.block and len(first.routine.results) > 1
@@ -239,9 +252,8 @@ def _call(routine: Routine) -> list[str]:
 def _about(scope: Scope) -> list[str]:
     """The docstring: what the spec says above the block."""
     pad = " " * len(INDENT)
-    what = (
-        f"A block `{scope.block}`." if scope.block else f"The layers in {scope.leaf}."
-    )
+    kind, name = ("Block", scope.block) if scope.block else ("Group", scope.leaf)
+    what = f"{kind} `{name}` of the spec."
     said = sentences(" ".join(scope.comments), indent=len(INDENT))
     if len(said) == 1 and fits(f'"""{said[0].strip()}"""', len(INDENT)):
         return [f'{pad}"""{said[0].strip()}"""']
@@ -266,6 +278,23 @@ def _own(unit: Unit, common: Collection[str]) -> str:
     """The first layer that not all uses of a block have, in CapWords."""
     own = (part.layer for part in unit.parts if part.layer not in common)
     return _capwords(next(own, ""))
+
+
+def _name(unit: Unit) -> str:
+    return unit.name
+
+
+def _distinguish(kinds: Sequence[Sequence[Unit]]) -> None:
+    """Add a param to names that are the same, unless it has its default: Expand1."""
+    scope = kinds[0][0].scope
+    for param in scope.params if len(kinds) > 1 else ():
+        values = [{unit.scope.params[param] for unit in kind} for kind in kinds]
+        numbers = [n for (n, *_) in values if isinstance(n, int) and n >= 0]
+        if len({*numbers}) == len(kinds) == sum(map(len, values)):
+            for (first, *_), number in zip(kinds, numbers, strict=True):
+                if number != scope.defaults.get(param):
+                    first.name += f"{_capwords(param)}{int(number)}"
+            return
 
 
 def _called(unit: Unit) -> list[str]:

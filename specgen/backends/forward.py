@@ -38,7 +38,7 @@ class Forward:
         self.functional = False  # whether some call is of torch.nn.functional
         self._devices, self._shown = placed.devices, shown
         self._prefix = f"{routine.scope.path}." if routine.scope else ""
-        self._shapes = {share.name: share.shape for share in placed.shares()}
+        self._shapes = placed.shapes
         known = {variable for variable, _ in routine.arguments}
         results = [variable for variable, _ in routine.results]
         # mypy must be told the type of a single result.

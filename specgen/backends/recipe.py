@@ -38,12 +38,13 @@ def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
 
 def said(spec: Spec, source: Source) -> Iterator[tuple[str, str]]:
     """Yield the other comments and what they are about, layers in their order."""
-    sections, layers = list(type(spec).model_fields), list(source.data["layers"])
+    sections = list(type(spec).model_fields)
+    layers = {name: index for index, name in enumerate(source.data["layers"])}
 
     def place(path: Path) -> tuple[int, int]:
         section, *rest = map(str, path)
         of_layer = section == "layers" and rest
-        return sections.index(section), layers.index(rest[0]) if of_layer else 0
+        return sections.index(section), layers[rest[0]] if of_layer else 0
 
     known = [
         path

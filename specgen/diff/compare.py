@@ -198,8 +198,7 @@ def _checkpoint(old: Plan, new: Plan, matching: Matching) -> CheckpointChange:
     for name, layer in after.items():
         known = before[new_names[name]] if name in new_names else None
         for tensor, shape in layer.tensors.items():
-            leaf = tensor.removeprefix(f"{name}.")
-            was = f"{known.name}.{leaf}" if known else ""
+            was = f"{known.name}{tensor.removeprefix(name)}" if known else ""
             if known is None or was not in known.tensors:
                 missing.append(tensor)
                 continue

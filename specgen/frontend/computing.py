@@ -21,6 +21,7 @@ from specgen.ops.base import Shape
 from specgen.schema import Count
 
 AXES = ("channels", "height", "width")
+DIGITS = 15  # that a float always has: 0.1 * 3 is 0.3, not 0.30000000000000004
 WHOLE = "// divides whole numbers, and round(...) gives one"
 
 
@@ -91,10 +92,11 @@ def compute_text(text: str, path: Path, names: Names) -> str:
 def _evaluate(expression: Expression, path: Path, names: Names) -> Value:
     names.spend(1 + expression.size // 2)
     try:
-        return expression.evaluate(names)
+        found = expression.evaluate(names)
+        return float(f"{found:.{DIGITS}g}") if isinstance(found, float) else found
     except ExpressionError as error:
-        found = Diagnostic("bad-expression", str(error), path, help=error.help)
-        raise Unknown(found) from None
+        problem = Diagnostic("bad-expression", str(error), path, help=error.help)
+        raise Unknown(problem) from None
 
 
 def compute_as(

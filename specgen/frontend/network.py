@@ -118,8 +118,7 @@ class Network:
         inside = changes.inside(change, name)
         it = Instance(entry, full, reads, frame, inside)
         try:
-            names = self._names(frame)
-            if not compute_truth(entry.when, (*it.path, "when"), names):
+            if entry.when is not True and not self._is_there(it):
                 value = reads[0]
                 if not is_item:
                     self.left_out[full] = len(self.layers.order)
@@ -135,6 +134,11 @@ class Network:
         taken.add(name)
         frame.names[name] = value
         return value
+
+    def _is_there(self, it: Instance) -> bool:
+        """Compute `when`."""
+        path, names = (*it.path, "when"), self._names(it.frame)
+        return compute_truth(it.entry.when, path, names)
 
     def _repeated(self, it: Instance) -> str:
         """Add the instances of an entry with a name, in a scope of that name."""

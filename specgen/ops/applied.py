@@ -87,5 +87,5 @@ class Applied:
             for read, x in zip(part.reads, self.input_shapes, strict=True)
             if read is not None
         )
-        whole = len(share) == self.output[0] and shapes == self.input_shapes
+        whole = part.op is self.op and shapes == self.input_shapes
         return None if whole else Applied(part.op, shapes), part.reads

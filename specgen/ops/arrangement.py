@@ -88,7 +88,7 @@ class Reshape(Op):
                 "op",
                 help="place it on one device",
             )
-        local = self.model_copy(update={"shape": (len(share), *self.shape[1:])})
+        local = self.changed(shape=(len(share), *self.shape[1:]))
         return Part(local, (range(start // read, stop // read),))
 
     def torch(self, x: Shape) -> TorchForm:

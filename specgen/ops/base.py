@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
@@ -253,6 +253,12 @@ class Op(Strict):
             Refusal: that share cannot be computed separately.
         """
         return Part(self, (share,) * len(xs))
+
+    def changed(self, **fields: object) -> Self:
+        """The op with other values of some fields; itself if they are the same."""
+        if all(getattr(self, name) == value for name, value in fields.items()):
+            return self
+        return self.model_copy(update=fields)
 
     def undivided(self, share: range, x: Shape, reason: str, field: str = "op") -> Part:
         """The whole op, which no share can stand for.

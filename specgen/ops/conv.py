@@ -183,7 +183,7 @@ class Conv2d(Weighted):
                 f" or a multiple of {devices}",
             )
         groups = last - first + 1 if self.groups > 1 else 1
-        local = self.model_copy(update={"out_channels": len(share), "groups": groups})
+        local = self.changed(out_channels=len(share), groups=groups)
         return Part(local, (range(first * read, (last + 1) * read),))
 
     def torch(self, x: Shape) -> TorchForm:

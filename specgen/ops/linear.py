@@ -69,7 +69,7 @@ class Linear(Weighted):
 
     def part(self, share: range, x: Shape) -> Part:
         if len(x) == 1:
-            local = self.model_copy(update={"out_features": len(share)})
+            local = self.changed(out_features=len(share))
             return Part(local, (range(x[0]),))
         reason = "linear on the last axis cannot be split"
         return self.undivided(share, x, reason, "axis")

@@ -113,7 +113,7 @@ class LocalResponseNorm(ResponseNorm):
                 help=f"with groups: {x[0] // len(share)} each share is normalized"
                 " separately (a different function), or place the layer on one device",
             )
-        return Part(self.model_copy(update={"groups": len(share) // group}), (share,))
+        return Part(self.changed(groups=len(share) // group), (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         saved = self._saved(x)

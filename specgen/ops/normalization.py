@@ -237,7 +237,7 @@ class GroupNorm(Norm):
                 "num_groups",
                 help=f"{devices} devices can share a multiple of {devices} groups",
             )
-        local = self.model_copy(update={"num_groups": len(share) // group})
+        local = self.changed(num_groups=len(share) // group)
         return Part(local, (share,))
 
     def torch(self, x: Shape) -> TorchForm:

@@ -73,7 +73,7 @@ class Prelu(Op):
                 " the layer on one device",
             )
         count = 1 if self.num_parameters == 1 else len(share)
-        return Part(self.model_copy(update={"num_parameters": count}), (share,))
+        return Part(self.changed(num_parameters=count), (share,))
 
     def torch(self, x: Shape) -> TorchForm:
         args = () if self.num_parameters == 1 else (str(self.num_parameters),)

@@ -122,7 +122,7 @@ class ConvTranspose2d(Weighted):
     def part(self, share: range, x: Shape) -> Part:
         out, read = self.out_channels // self.groups, x[0] // self.groups
         if self.groups == 1:
-            part = self.model_copy(update={"out_channels": len(share)})
+            part = self.changed(out_channels=len(share))
             return Part(part, (range(x[0]),))
         if share.start % out or share.stop % out:
             # Shares within a group would cut the second axis of the weight, too.
@@ -133,9 +133,8 @@ class ConvTranspose2d(Weighted):
                 help="place it on one device",
             )
         first, last = share.start // out, share.stop // out
-        local = {"out_channels": len(share), "groups": last - first}
-        reads = range(first * read, last * read)
-        return Part(self.model_copy(update=local), (reads,))
+        local = self.changed(out_channels=len(share), groups=last - first)
+        return Part(local, (range(first * read, last * read),))
 
     def torch(self, x: Shape) -> TorchForm:
         args = [str(x[0]), str(self.out_channels), py(self.kernel_size)]

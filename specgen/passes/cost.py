@@ -38,6 +38,15 @@ def traffic(placed: PlacedGraph) -> Counter[Edge]:
     return edges
 
 
+def crossing(placed: PlacedGraph) -> dict[Edge, tuple[str, ...]]:
+    """The values that are copied over each edge, of all or some channels."""
+    wholes = placed.wholes
+    found: dict[Edge, dict[str, None]] = {}
+    for edge, value, _ in _copies(placed):
+        found.setdefault(edge, {})[wholes[value]] = None
+    return {edge: tuple(values) for edge, values in found.items()}
+
+
 def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     """Bytes per image over each edge in a training step, forward and backward.
 

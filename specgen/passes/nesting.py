@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from specgen.graph import Move, Placed, PlacedGraph, Scope, around
+from specgen.graph import INPUT, Move, Placed, PlacedGraph, Scope, around
 from specgen.names import SEQUENTIAL_ATTRIBUTES
 
 
@@ -36,6 +36,8 @@ class Item:
 
     def needs(self) -> dict[str, None]:
         """What its moves read, and what it reads besides."""
+        if not self.moves:
+            return self.reads
         moved = self.moved
         found = {piece.value: None for _, move in self.moves for piece in move.pieces}
         found |= self.reads
@@ -52,12 +54,13 @@ class Item:
 def tree(placed: PlacedGraph) -> Item:
     """Return the network as nested scopes, each move in its place.
 
-    That is the innermost scope that has the value, all readers of what is moved, and
+    That is the innermost scope that has the pieces, all readers of what is moved, and
     layers on each device that it comes from.
     """
     scopes = {scope.path: scope for scope in placed.graph.scopes}
     readers, devices = _uses(placed)
     kept = _with_modules(placed)
+    made = {INPUT: ""}  # the scope in which there is each share and what moves bring
     open_ = [Item("")]  # the scopes around the layer, from the outside inward
     for layer in placed.layers:
         inside = around(layer.node.scope)
@@ -68,20 +71,25 @@ def tree(placed: PlacedGraph) -> Item:
                 open_.append(Item(path, scope=scopes[path]))
         item = Item(layer.node.name, layer)
         for move in layer.moves:
-            known = {"", *around(move.value.rpartition(".")[0])}
+            known = {
+                path for piece in move.pieces for path in around(made[piece.value])
+            }
             common = {"", *around(readers[move.name])}
             sources = {piece.device for piece in move.pieces}
             levels = [*open_, item]
-            level = sum(outer.path in known for outer in open_)
+            level = 1 + sum(outer.path in known for outer in open_)
             while (
                 level < len(open_)
                 and open_[level].path in common
                 and devices[open_[level].path] >= sources
             ):
                 level += 1
-            levels[-1 if move.local else level].moves.append((layer, move))
+            level = len(open_) if move.local else level
+            levels[level].moves.append((layer, move))
+            made[move.name] = open_[level - 1].path
         item.reads = dict.fromkeys(name for s in layer.shares for name in s.inputs)
         item.makes = dict.fromkeys(share.name for share in layer.shares)
+        made |= dict.fromkeys(item.makes, layer.node.scope)
         open_[-1].items.append(item)
     while len(open_) > 1:
         _close(open_)

@@ -230,14 +230,13 @@ class _Writer:
     def _call(self, index: int, item: Item) -> None:
         """Run the routine of a scope."""
         assert item.scope
-        inputs, rank = [*_arguments(item.scope)], [*self._values.letter]
+        inputs = {value: rank for rank, value in enumerate(_arguments(item.scope))}
+        devices = {name: rank for rank, name in enumerate(self._values.letter)}
         arguments = sorted(
             item.reads,
             key=lambda value: (
-                inputs.index(self._values.of[value]),
-                rank.index(self._values.device[value])
-                if self._values.device[value]
-                else 0,
+                inputs[self._values.of[value]],
+                devices.get(self._values.device[value], 0),
             ),
         )
         wanted = [value for value in item.makes if value in self._last]

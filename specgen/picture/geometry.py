@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import log2
 
 from specgen.ops.base import Shape, volume
@@ -90,7 +91,7 @@ class Block:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """Columns side by side, and the lanes that they need.
 
@@ -110,7 +111,7 @@ class Row:
     tallest: float
     tracks: Mapping[int, int]
 
-    @property
+    @cached_property
     def lane(self) -> float:
         """The height of a lane."""
         return self._above + self.tallest + WORDS
@@ -126,7 +127,7 @@ class Row:
         repeated = any(self.stages[column].repeated for column in self.columns)
         return self.lanes + LABELS + BRACKETS * repeated
 
-    @property
+    @cached_property
     def _above(self) -> float:
         """Between the upper end of a lane and its blocks."""
         return PAD + TRACK * (1 + max(self.tracks.values(), default=-1))

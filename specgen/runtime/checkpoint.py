@@ -24,7 +24,7 @@ from .checksums import check_tensors, checksum, read_run, write_run
 from .compare import STATISTICS, VELOCITY, shorten
 from .console import readable
 from .errors import OTHER_CODE, CheckpointError
-from .files import write_file
+from .files import require_file, write_file
 
 Split = Literal["train", "val"]
 
@@ -76,10 +76,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
 
     Raises CheckpointError if it is missing or damaged, or was not written by train.py.
     """
-    if not path.is_file():
-        if path.exists():
-            raise CheckpointError(f"{path} is not a file")
-        raise CheckpointError(f"there is no checkpoint {path}")
+    require_file(path, "checkpoint")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             run, checksums = read_run(file.metadata())
@@ -96,6 +93,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
         what = f"{path} was written by another version of train.py"
         raise CheckpointError(f"{what}: {shorten(parts)}", OTHER_CODE)
     wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
+    wrong += [] if compare.are_classes(run["classes"]) else ["classes"]
     if wrong or len(run["sums"]) != 4:
         name = wrong[0] if wrong else "sums"
         value = json.dumps(run[name])[:40]  # ASCII, so without escape sequences

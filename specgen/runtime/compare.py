@@ -45,7 +45,15 @@ def _compare(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     return "; ".join(f"{kind}: {shorten(its)}" for kind, its in kinds.items() if its)
 
 
+def are_classes(value: object) -> bool:
+    """Return whether a JSON value is the names of classes, all of them different."""
+    names = value if isinstance(value, list) else []
+    if not all(isinstance(name, str) for name in names):
+        return False
+    return 0 < len(names) == len(set(names))
+
+
 def shorten(items: Sequence[str]) -> str:
     """Return the first few items as text, and how many more there are."""
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    more = f", and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return f"{', '.join(items[:SHOWN])}{more}"

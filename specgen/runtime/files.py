@@ -42,6 +42,16 @@ def open_file(path: Path, buffering: int = -1) -> BinaryIO:
     return file
 
 
+def require_file(path: Path, what: str) -> None:
+    """Raise CheckpointError, with the reason, unless this file can be read."""
+    try:
+        open_file(path).close()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no {what} {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name once it is completely on disk.

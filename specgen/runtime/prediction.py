@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import checkpoint, console
+from .compare import are_classes
 from .errors import CheckpointError, DataError, ImageError
 from .evaluation import Crops
+from .files import require_file
 from .images import decode, explain
 
 
@@ -69,8 +71,7 @@ def open_onnx(
     Raises CheckpointError if it is from other data than `settings`, or from a network
     with another number of `outputs`.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
+    require_file(path, "file")
     try:  # only here, since checkpoints do not need them
         onnxruntime: Any = import_module("onnxruntime")
         onnx_seal: Any = import_module(".onnx_seal", __package__)
@@ -91,7 +92,7 @@ def open_onnx(
         classes, data = (json.loads(metadata[name]) for name in ("classes", "data"))
         mean = np.frombuffer(b64decode(metadata["mean"]), np.float32)
         mean = mean.reshape(mean_shape)
-        if not checkpoint.fits(classes, list[str]) or not isinstance(data, dict):
+        if not are_classes(classes) or not isinstance(data, dict):
             raise ValueError
     except (KeyError, ValueError, RecursionError):
         raise CheckpointError(f"{path} was not written by export.py") from None
@@ -126,6 +127,8 @@ def predict(network: Network, image: Tensor, crops: Crops) -> list[tuple[str, fl
     probabilities = F.softmax(network.logits(inputs), dim=1).mean(0)
     if not probabilities.isfinite().all():
         raise CheckpointError("the answer is not a number: the model is damaged")
+    if len(network.classes) > len(probabilities):
+        raise CheckpointError("it has more classes than outputs: the model is damaged")
     known = probabilities[: len(network.classes)]  # other outputs have no meaning
     order = known.argsort(descending=True, stable=True)[:5].tolist()
     return [(network.classes[label], float(known[label])) for label in order]

@@ -171,7 +171,8 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     for problem in explain(run.bad):
         print(f"left out {console.printable(problem)}")
     if run.bad:
-        print(f"{len(run.bad)} images are left out; {run.images} remain for training")
+        left_out = "1 image is" if len(run.bad) == 1 else f"{len(run.bad)} images are"
+        print(f"{left_out} left out; {run.images} remain for training")
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
