@@ -78,7 +78,8 @@ def export_with_specgen(weights: dict[str, Tensor], path: Path) -> None:
     names = [name for node in program.graph.nodes for name in node.parameters]
     tensors = dict(zip(names, weights.values(), strict=True))
     tensors["data.mean"] = torch.zeros(3, 256, 256)
-    run = checkpoint.Run(recipe={}, data={}, classes=[], bad={}, images=0)
+    classes = [str(number) for number in range(1000)]
+    run = checkpoint.Run(recipe={}, data={}, classes=classes, bad={}, images=0)
     saved = path.with_suffix(".safetensors")
     checkpoint.save(saved, tensors, run)
     script = path.parent / NET / "export.py"

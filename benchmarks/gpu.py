@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gpu_checks as checks
+import gpu_exchange
 import gpu_profile
 import torch
 from common import (
@@ -129,9 +130,8 @@ class Bench:
         labels %= 10 if self.dry else 1000
         layout = torch.channels_last if nhwc else torch.contiguous_format
         sgd = self.recipe.optimizer(net, self.defaults, True)
-        net.train()
         learner = self.devices.compile_network(net) if compile else net
-        forward = Precise(learner, bf16)
+        forward = Precise(learner.train(), bf16)
 
         def step() -> None:
             laid_out = x.contiguous(memory_format=layout)  # of every new batch
@@ -317,34 +317,6 @@ def target(at: str, whose: str, ratio: float, least: float) -> str:
     return f"- {at}: {ratio:.2f} of {whose} speed; target {least}: {met}"
 
 
-def exchanging(bench: Bench) -> Iterator[str]:
-    """Yield how long the exchange before conv3 takes, with and without more streams."""
-    if len(bench.gpus) < 2:
-        yield "Not measured: this needs two GPUs."
-        return
-    count, model = bench.batches[-1], bench.folders["alexnet"].model
-    devices = [torch.device(name) for name in bench.gpus[:2]]
-    shares = [torch.randn(count, 128, 13, 13, device=device) for device in devices]
-    streams = [torch.cuda.Stream(d) for d in devices]  # type: ignore[no-untyped-call]
-
-    def at_once() -> None:
-        sent = []
-        for share, stream, to in zip(shares, streams, devices[::-1], strict=True):
-            stream.wait_stream(torch.cuda.current_stream(share.device))
-            with torch.cuda.stream(stream):  # of the source; the target's is as before
-                sent.append(share.to(to))
-        for share, other in zip(shares, sent[::-1], strict=True):
-            torch.cat([share, other], dim=1)
-
-    in_turn = bench.seconds(lambda: model.exchange(*shares))
-    both = bench.seconds(at_once)
-    yield (
-        f"Between two GPUs, each sends {shares[0].nbytes / 1e6:.1f} MB to the other: "
-        f"{in_turn * 1e3:.2f} ms as generated, {both * 1e3:.2f} ms with a stream for "
-        "each direction."
-    )
-
-
 def waiting(bench: Bench) -> Iterator[str]:
     """Yield how much of the time of training from packed shards is spent waiting."""
     count, steps = bench.batches[-1], 2 if bench.dry else 60
@@ -401,10 +373,10 @@ def report(bench: Bench) -> Iterator[str]:
         yield finding.row()
     yield "\n## Fast?\n"
     yield from speed(bench)
+    yield "\n## Exchange\n"
+    yield gpu_exchange.measure(bench)
     yield "\n## Why?\n"
     yield from causes(bench)
-    yield "\n## Exchange\n"
-    yield from exchanging(bench)
     yield "\n## Waiting for data\n"
     yield from waiting(bench)
 
