@@ -1,4 +1,4 @@
-"""How a checkpoint differs from a network; without torch, which export.py lacks."""
+"""How a checkpoint differs from a network, without torch: export.py needs none."""
 
 from __future__ import annotations
 
