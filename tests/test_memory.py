@@ -379,7 +379,7 @@ def test_autocast_in_the_report() -> None:
     assert sizes == [8 * 4 * 675, 8 * 2 * 2 * 72]  # images are not cast before conv1
     text = report.table(plan, details=True)
     assert "in bfloat16. Inference takes weights" in " ".join(text.split())
-    assert "all but the images in bfloat16" in " ".join(text.split())
+    assert "both ways, in bfloat16 except for the images." in " ".join(text.split())
 
 
 def test_a_budget_counts_what_autocast_takes() -> None:
