@@ -88,7 +88,7 @@ KILL = f"os.kill(os.getpid(), {signal.SIGKILL:d})"
 HALF = f"[file.write(content[:9999]), file.flush(), {KILL}]"
 # A file, a line of it, and what kills the run before or after that line.
 MOMENTS = {
-    "half written": ("checkpoint.py", "file.write(content)", "content", HALF),
+    "half written": ("files.py", "file.write(content)", "content", HALF),
     "whole": ("files.py", "partial.replace(path)", "partial.read_bytes()", KILL),
     "in its place": ("files.py", "partial.replace(path)", "path.read_bytes()", KILL),
 }

@@ -14,6 +14,7 @@ from strategies import OPS, Data, networks, output, pairs, sides
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from specgen.ops.attention import MultiHeadAttention
 from specgen.ops.base import Op, Shape, volume
 from specgen.ops.conv import Conv2d
 from specgen.ops.linear import Flatten, Linear
@@ -50,6 +51,10 @@ def oracle(op: Op, x: Tensor) -> Tensor:
             weight = torch.empty(op.weight(tuple(x.shape[1:])), device=x.device)
             more = op.padding, op.output_padding, op.groups, op.dilation
             return F.conv_transpose2d(x, weight, None, op.stride, *more)
+        case MultiHeadAttention():
+            args = x.shape[-1], op.num_heads, op.dropout, op.bias
+            attend = nn.MultiheadAttention(*args, batch_first=True, device=x.device)
+            return attend.forward(x, x, x)[0]  # with weights: kernels are not counted
     # What is not drawn here with all its fields: see test_every_op.py.
     return torch.empty(len(x), *op.output(tuple(x.shape[1:])), device=x.device)
 

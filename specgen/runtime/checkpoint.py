@@ -147,7 +147,7 @@ def restore(
     learned = [name for name, weight in weights.items() if weight.requires_grad]
     here |= {VELOCITY + name: here[name] for name in learned}
     for name, shape in statistics.items():
-        here[STATISTICS + name] = describe(torch.empty(shape))
+        here[STATISTICS + name] = describe(torch.empty(shape, dtype=torch.float32))
     there = {name: describe(tensor) for name, tensor in tensors.items()}
     refuse_another_network(path, there, here)
     if bad := [name for name in here if not tensors[name].isfinite().all()]:
