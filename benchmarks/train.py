@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from datetime import date
 from statistics import median
 from typing import Any, NamedTuple
@@ -100,7 +101,8 @@ def generated(
     sgd = recipe.optimizer(net, RECIPE, fused)
     forward: Any = Bfloat16(net) if bf16 else net
     if compile:
-        forward = devices.compile_network(forward)
+        with redirect_stdout(sys.stderr):  # what it says is no part of the table
+            forward = devices.compile_network(forward)
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def step() -> None:
@@ -167,7 +169,8 @@ def measure(steps: Mapping[str, Step], rounds: int, repeat: int) -> dict[str, Ti
 def compiles() -> bool:
     """Return whether `--compile` works here; if not, say why."""
     try:
-        devices.compile_network(nn.Linear(1, 1))
+        with redirect_stdout(sys.stderr):
+            devices.compile_network(nn.Linear(1, 1))
     except errors.UserError as error:
         print(error, file=sys.stderr)
         return False
