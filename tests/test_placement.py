@@ -166,11 +166,6 @@ def test_any_placement_is_the_same_function_or_an_error(data: Data) -> None:
     assert cost.traffic(program.placed) == least_traffic(program)
     check_same_function(program)
     found, alone = losses(program, 20), losses(on_one_device(program), 20)
-    if "multi_head_attention" in {node.op.op for node in program.graph.nodes}:
-        # Once it makes them explode, each step multiplies rounding errors, too.
-        kept = (alone > 1e3).cumsum(0) == 0
-        assert kept[0]
-        found, alone = found[kept], alone[kept]
     torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
 
 
