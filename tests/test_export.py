@@ -234,7 +234,7 @@ def test_a_run_that_makes_no_sense_is_refused(
         ("..", ".. is a folder: give a file as --output"),
         ("model.onnx", "model.onnx is an input file: give another --output"),
         ("run.safetensors", "run.safetensors is an input file: give another --output"),
-        ("none/net.onnx", "cannot write none/net.onnx: No such file or directory"),
+        ("none/net.onnx", "cannot write none/net.onnx: there is no folder none"),
         ("export.py/a", "cannot write export.py/a: Not a directory"),
         ("x" * 300, f"File name too long: '{'x' * 300}'"),
     ],

@@ -76,6 +76,9 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
         raise ExportError(f"{output} is not a file: give another --output")
     if os.path.realpath(output) in map(os.path.realpath, (checkpoint, structure)):
         raise ExportError(f"{output} is an input file: give another --output")
+    if not output.parent.exists():
+        problem = f"there is no folder {output.parent}"
+        raise ExportError(f"cannot write {output}: {problem}")
 
 
 def load_structure(path: Path) -> onnx.ModelProto:
