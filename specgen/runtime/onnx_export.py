@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 from safetensors import SafetensorError, safe_open
 
 from . import console
-from .checksums import check_tensors, read_run
+from .checksums import check_tensors, read_run, why_unreadable
 from .compare import (
     STATISTICS,
     VELOCITY,
@@ -118,7 +118,8 @@ def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, st
     except KeyError:
         raise ExportError(f"{path} was not written by train.py") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from None
+        why = why_unreadable(path, error)
+        raise ExportError(f"{path} cannot be read: {why}") from None
     if problems := damage(run, tensors, checksums):
         raise ExportError(*(f"{path} is damaged: {problem}" for problem in problems))
     mean = b64encode(tensors.pop("data.mean").tobytes()).decode()
