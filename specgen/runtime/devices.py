@@ -70,7 +70,7 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
         try:
             device = torch.device(name)
             if device.type == "cuda" and (device.index or 0) >= len(visible):
-                built = torch.backends.cuda.is_built()
+                built = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
                 raise ValueError(  # torch itself may speak of its own code
                     "there is no such device" if built else "this torch has no CUDA"
                 )
