@@ -13,7 +13,7 @@ from scripts import LAYERS, generate, photos, read_run, rows, run, write_checkpo
 from torch import Tensor, nn
 
 from specgen.runtime import parallel, state, training
-from specgen.runtime.errors import ADVICE, DivergedError
+from specgen.runtime.errors import ADVICE, FROM_THE_START, DivergedError
 from specgen.runtime.report import Progress
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
@@ -43,7 +43,8 @@ def test_it_ends_with_advice_and_keeps_the_previous_checkpoint(
     assert hot.code == 1
     first, second = hot.err.splitlines()
     assert "diverged" in first
-    assert second == f"error: {ADVICE}"
+    assert first.endswith("; the only checkpoint is that before the first step")
+    assert second == f"error: {FROM_THE_START}"
     assert read_run(tmp_path / "checkpoint.safetensors")["step"] == 0
     tensors = load_file(tmp_path / "checkpoint.safetensors")
     assert all(tensor.isfinite().all() for tensor in tensors.values())
@@ -100,12 +101,18 @@ def test_a_bad_loss_in_one_process_ends_all_at_that_step(
     session = object.__new__(training.Session)
     session.signaled = lambda: False
     session.run = SimpleNamespace(step=7, lr=0.1)  # type: ignore[assignment]
+    session.saved = 5
     session.progress = Progress(7, 9)
     assert session.stopped() is False
     others = torch.tensor([0, 1])
     monkeypatch.setattr(parallel, "all_reduce", lambda flags: flags + others)
-    with pytest.raises(DivergedError, match=r"not a number after step 7.* lr of 0\.1"):
+    with pytest.raises(DivergedError) as raised:
         session.stopped()
+    assert raised.value.args == (
+        "the loss is not a number after step 7: training diverged, with an lr of 0.1; "
+        "the checkpoint after step 5 is kept",
+        ADVICE,
+    )
     others = torch.tensor([1, 0])
     assert session.stopped() is True
 

@@ -6,6 +6,7 @@ import base64
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -28,8 +29,8 @@ from scripts import write_checkpoint
 from strategies import Data, networks
 
 from specgen.compiler import render
-from specgen.runtime import onnx_export
-from specgen.runtime.errors import OTHER_CODE, ExportError
+from specgen.runtime import checkpoint, onnx_export
+from specgen.runtime.errors import OTHER_CODE, CheckpointError, ExportError
 
 
 @pytest.fixture
@@ -234,7 +235,7 @@ def test_a_run_that_makes_no_sense_is_refused(
         ("..", ".. is a folder: give a file as --output"),
         ("model.onnx", "model.onnx is an input file: give another --output"),
         ("run.safetensors", "run.safetensors is an input file: give another --output"),
-        ("none/net.onnx", "cannot write none/net.onnx: No such file or directory"),
+        ("none/net.onnx", "cannot write none/net.onnx: there is no folder none"),
         ("export.py/a", "cannot write export.py/a: Not a directory"),
         ("x" * 300, f"File name too long: '{'x' * 300}'"),
     ],
@@ -287,6 +288,19 @@ def test_a_damaged_checkpoint_is_an_error(exporter: Exporter) -> None:
         exporter.checkpoint.write_bytes(damaged)
         expected = f"error: {exporter.checkpoint} cannot be read: "
         assert exporter.refusal().startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["README.md", "net.onnx"])
+def test_a_file_of_another_kind_is_named_as_such(name: str, exporter: Exporter) -> None:
+    exporter.checkpoint = exporter.checkpoint.with_name(name)
+    exporter.checkpoint.write_bytes(b"# A network, and how to train it")
+    only = "; only predict.py reads .onnx files" if name == "net.onnx" else ""
+    why = f"cannot be read: it is not a checkpoint of train.py{only}"
+    output = exporter.script.with_name("other.onnx")
+    expected = f"{exporter.checkpoint} {why}"
+    assert exporter.refusal("--output", str(output)) == f"error: {expected}"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(expected)}$"):
+        checkpoint.load(exporter.checkpoint)
 
 
 def test_a_file_of_weights_alone_is_an_error(exporter: Exporter) -> None:

@@ -92,8 +92,21 @@ def test_a_checkpoint_is_the_same_by_any_path(
     assert open_output(tmp_path / "run", Path("run", path.name)) is not None
     other = tmp_path / path.name
     other.touch()
-    with pytest.raises(UserError, match="exists: give --resume, or another"):
+    with pytest.raises(UserError, match=f"{other} is another checkpoint: give another"):
         open_output(Path("run"), other)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_missing_checkpoint_to_resume_from_is_named_first(
+    there: bool, tmp_path: Path
+) -> None:
+    output, missing = tmp_path / "run", tmp_path / "nosuch"
+    if there:
+        output.mkdir()
+        (output / "checkpoint.safetensors").touch()
+    with pytest.raises(UserError, match=f"^there is no checkpoint {missing}$"):
+        open_output(output, missing)
+    assert output.exists() == there
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -286,6 +286,33 @@ def test_each_process_takes_devices_of_its_own(
     assert [str(device) for device in found] == chosen
 
 
+@pytest.mark.parametrize(
+    ("name", "cuda", "built", "why"),
+    [
+        ("cuda", 0, False, "device cuda:0 cannot be used: this torch has no CUDA"),
+        ("cuda:0", 0, True, "device cuda:0 cannot be used: there is no such device"),
+        ("cuda:2", 2, True, "device cuda:2 cannot be used: there is no such device"),
+    ],
+)
+def test_a_cuda_device_that_is_not_there_is_named(
+    name: str, cuda: int, built: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
+    monkeypatch.setattr(parallel, "identity", str)
+    with pytest.raises(UserError, match=f"^{why}$"):
+        devices.choose_devices(name, ("gpu0",))
+
+
+def test_cuda_without_a_number_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(parallel, "identity", str)
+    monkeypatch.setattr(devices, "probe", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda name: None)
+    found = devices.choose_devices("cuda", ("gpu0",))
+    assert found == [torch.device("cuda:0")]
+
+
 def test_devices_of_two_types_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device="meta")])
