@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from . import compare
-from .checksums import check_tensors, checksum, read_run, write_run
+from .checksums import (
+    check_tensors,
+    checksum,
+    read_run,
+    why_unreadable,
+    write_run,
+)
 from .compare import STATISTICS, VELOCITY, shorten
 from .console import readable
 from .errors import OTHER_CODE, CheckpointError
@@ -85,7 +91,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
     except KeyError:
         raise CheckpointError(f"{path} was not written by train.py") from None
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
+        why = why_unreadable(path, error)
+        raise CheckpointError(f"{path} cannot be read: {why}") from None
     kinds = get_type_hints(Run)
     if run.keys() != kinds.keys():
         parts = [f"without {name}" for name in kinds if name not in run]

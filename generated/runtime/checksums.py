@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .files import open_file
 
 
 def write_run(run: Mapping[str, Any], checksums: Mapping[str, int]) -> dict[str, str]:
@@ -34,6 +38,16 @@ def read_run(
     if not isinstance(checksums, dict):
         raise KeyError("checksums")
     return run, checksums
+
+
+def why_unreadable(path: Path, error: Exception) -> str:
+    """Return why a file that raised this cannot be read: it may be of another kind."""
+    with contextlib.suppress(OSError), open_file(path) as file:
+        if file.read(9)[8:] != b"{":  # safetensors: a length of 8 bytes, then JSON
+            only = "; only predict.py reads .onnx files"
+            onnx = only if path.suffix.lower() == ".onnx" else ""
+            return f"it is not a checkpoint of train.py{onnx}"
+    return str(error)
 
 
 def checksum(array: NDArray[Any]) -> int:

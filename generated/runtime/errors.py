@@ -27,6 +27,12 @@ ADVICE = (
     "run with that; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
 )
 
+FROM_THE_START = (
+    "train from the start with a lower --lr, such as a tenth, and --resume or another "
+    "--output; or try, in the spec, warmup_epochs, clip_grad_norm, or a std for the "
+    "pixels"
+)
+
 
 OTHER_CODE = (
     "use the code that it was trained with, or train this network from the start"

@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 from safetensors import SafetensorError, safe_open
 
 from . import console
-from .checksums import check_tensors, read_run
+from .checksums import check_tensors, read_run, why_unreadable
 from .compare import (
     STATISTICS,
     VELOCITY,
@@ -76,6 +76,9 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
         raise ExportError(f"{output} is not a file: give another --output")
     if os.path.realpath(output) in map(os.path.realpath, (checkpoint, structure)):
         raise ExportError(f"{output} is an input file: give another --output")
+    if not output.parent.exists():
+        problem = f"there is no folder {output.parent}"
+        raise ExportError(f"cannot write {output}: {problem}")
 
 
 def load_structure(path: Path) -> onnx.ModelProto:
@@ -115,7 +118,8 @@ def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, st
     except KeyError:
         raise ExportError(f"{path} was not written by train.py") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from None
+        why = why_unreadable(path, error)
+        raise ExportError(f"{path} cannot be read: {why}") from None
     if problems := damage(run, tensors, checksums):
         raise ExportError(*(f"{path} is damaged: {problem}" for problem in problems))
     mean = b64encode(tensors.pop("data.mean").tobytes()).decode()

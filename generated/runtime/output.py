@@ -12,7 +12,7 @@ from torch import nn
 from . import console, parallel
 from .curves import METRICS, PICTURE
 from .errors import UserError
-from .files import amount, lock_folder
+from .files import amount, lock_folder, require_file
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -21,17 +21,17 @@ CHECKPOINT = "checkpoint.safetensors"
 def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     """Lock the output folder; return the checkpoint to resume from, if there is one.
 
-    Raises UserError if another run writes there, if it has a checkpoint that the user
-    did not ask to resume from, or if it has no room for those of `net`.
+    Raises UserError if there is none where the user asks to resume from, if another run
+    writes to the folder, if it has a checkpoint other than that, or if it has no room
+    for those of `net`.
     """
+    if args.resume:
+        require_file(Path(args.resume), "checkpoint")
     output: Path = args.output
     path = output / CHECKPOINT
     source = Path(args.resume or path)
-    resumes = args.resume is not None and os.path.realpath(source) == os.path.realpath(
-        path
-    )
     try:
-        _has_checkpoint(path, resumes)  # what is refused must not lock others out
+        _has_checkpoint(path, args.resume)  # what is refused must not lock others out
         output.mkdir(parents=True, exist_ok=True)
         locked = lock_folder(output)
     except OSError as error:
@@ -41,7 +41,7 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     if not locked:
         raise UserError(f"another run writes to {output}")
     # Once more: until it was locked, another run could still write one.
-    exists = _has_checkpoint(path, resumes)
+    exists = _has_checkpoint(path, args.resume)
     for name in (path.name, METRICS, PICTURE):
         if (output / name).is_dir():
             raise UserError(f"{output / name} is a folder: move it elsewhere")
@@ -54,11 +54,16 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     return None
 
 
-def _has_checkpoint(path: Path, resumes: bool) -> bool:
+def _has_checkpoint(path: Path, resume: str | None) -> bool:
     """Whether there is a checkpoint. Raises UserError if the run would replace it."""
     exists = path.exists()
-    if exists and not resumes:
+    if exists and resume is None:
         raise UserError(f"{path} exists: give --resume, or another --output")
+    if exists and resume and os.path.realpath(resume) != os.path.realpath(path):
+        raise UserError(
+            f"{path} exists, and {resume} is another checkpoint: give another "
+            "--output, or --resume alone to go on with the first"
+        )
     return exists
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from . import checkpoint
 from .compare import STATISTICS, VELOCITY
-from .errors import ADVICE, DivergedError
+from .errors import DivergedError
 from .evaluation import Crops
 
 LARGEST = 2**24  # of the outputs: beyond this, float32 cannot tell 1 from 2
@@ -77,7 +77,5 @@ def check_network(net: nn.Module, crops: Crops, mean: Tensor) -> None:
     net.train(learning)
     if not sound:
         raise DivergedError(
-            "the outputs of the network have become too large, or not numbers: "
-            "training diverged; the last checkpoint is kept",
-            ADVICE,
+            "the outputs of the network have become too large, or are not numbers"
         )

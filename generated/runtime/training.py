@@ -19,7 +19,13 @@ from tqdm import tqdm
 from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
 from .dataset import SKIP, Images, batches, fingerprint
-from .errors import ADVICE, CheckpointError, DataError, DivergedError
+from .errors import (
+    ADVICE,
+    FROM_THE_START,
+    CheckpointError,
+    DataError,
+    DivergedError,
+)
 from .evaluation import Scores, default_workers
 from .images import explain
 from .loading import Batch
@@ -220,6 +226,7 @@ class Session:
         self.output: Path = args.output
         self.path = self.output / CHECKPOINT
         self.metrics = self.output / curves.METRICS
+        self.saved = run.step  # of the last checkpoint
         self.cut_short = False
         self.rows = run.history  # of metrics.csv
         self.signaled = parallel.catch_signals()
@@ -262,7 +269,7 @@ class Session:
         flags = [self.signaled(), self.progress.diverged]
         signaled, diverged = parallel.any_of(flags)
         if diverged:
-            raise self._diverged("the loss")
+            raise self._diverged("the loss is not a number")
         return signaled
 
     def save_is_due(self) -> bool:
@@ -278,23 +285,32 @@ class Session:
         """
         self.run.sums = self.progress.sums.tolist()
         if not math.isfinite(self.run.sums[0]):
-            raise self._diverged("the loss")
+            raise self._diverged("the loss is not a number")
         self.speed = self.progress.images_per_second()
         parallel.rank_zero_only(self._write)(tensors)
+        self.saved = self.run.step
 
     def _write(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
-        found = tensors()
+        try:
+            found = tensors()
+        except DivergedError as error:
+            raise self._diverged(str(error)) from None
         for name, tensor in found.items():
             if not tensor.isfinite().all():
-                raise self._diverged(name)
+                raise self._diverged(f"{name} is not a number")
         checkpoint.save(self.path, found, self.run)
 
     def _diverged(self, what: str) -> DivergedError:
-        """Return the error for a loss or a tensor that is not a number."""
+        """Return the error for a run of which this is wrong."""
+        step, lr = self.run.step, self.run.lr
+        wrong = f"{what} after step {step}: training diverged, with an lr of {lr:g}"
+        if self.saved == 0:
+            return DivergedError(
+                f"{wrong}; the only checkpoint is that before the first step",
+                FROM_THE_START,
+            )
         return DivergedError(
-            f"{what} is not a number after step {self.run.step}: training diverged, "
-            f"with an lr of {self.run.lr:g}; the last checkpoint is kept",
-            ADVICE,
+            f"{wrong}; the checkpoint after step {self.saved} is kept", ADVICE
         )
 
     def end_epoch(self, scores: Scores, began: float) -> bool:
