@@ -252,6 +252,8 @@ def write(path: Path, text: str, root: Path | None = None) -> Program:
     if path.exists() or path.is_symlink():
         help = "give another name, or remove it first"
         raise _error("file-exists", f"{path} already exists", help)
+    if not path.parent.exists():
+        raise _error("cannot-write", f"there is no folder {path.parent}")
     program = compile_file(path, root=root, text=text.encode())
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:

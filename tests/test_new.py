@@ -147,7 +147,7 @@ def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) 
     said = refused(capsys, "a.yaml", "--from", "alexnet", "--size", "20")
     assert said.startswith("error[shape-mismatch]: pool2: ")
     assert refused(capsys, "no/a.yaml") == (
-        "error[cannot-write]: cannot write no/a.yaml: No such file or directory"
+        "error[cannot-write]: there is no folder no"
     )
     assert refused(capsys, "con.yaml").startswith("error[bad-name]")
     assert refused(capsys, "a.yaml", "--data", "no").startswith("error[no-images]")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import OPS, Data
 
 from specgen.diagnostics import Diagnostic
-from specgen.ops.base import Refusal, Shape
+from specgen.ops.base import Refusal, Shape, divisible
 
 NET = """
 specgen: 1
@@ -362,3 +362,18 @@ def test_a_split_convolution_reads_its_groups(groups: int, devices: int) -> None
         assert part.op.output((len(reads), 3, 3)) == (size, 3, 3)
         weight = part.op.parameters((len(reads), 3, 3))["weight"]
         assert weight == (size, 8 // groups, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (1, "1"),
+        (2, "1 and 2"),
+        (127, "1 and 127"),
+        (128, "1, 2, 4, 8, 16, 32, 64, 128"),
+        (169, "1, 13, 169"),
+        (256, "1, 2, 4, 8, 16, 32, 64, 128, ..."),
+    ],
+)
+def test_divisors_are_cut_only_where_there_are_more(number: int, expected: str) -> None:
+    assert divisible(number) == f"{number} is divisible by {expected}"

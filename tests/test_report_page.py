@@ -152,7 +152,8 @@ def test_the_command_overwrites_only_an_older_page(
     assert "error[file-exists]" in capsys.readouterr().err
     nowhere = tmp_path / "none" / "net.html"
     assert cli.main(["report", str(spec), "-o", str(nowhere)]) == 1
-    assert "error[cannot-write]" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"error[cannot-write]: there is no folder {nowhere.parent}\n" in said
     assert {path.name for path in tmp_path.iterdir()} == {"net.yaml", "net.html"}
 
 

@@ -294,6 +294,12 @@ def test_table() -> None:
     assert found.endswith("3 of 14 checks failed")
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, "1 figure "), (2, "2 figures ")])
+def test_figures_are_counted(count: int, shown: str) -> None:
+    figures = {f"conv{n}": n for n in range(count)}
+    assert shown in table([Check("MACs", figures, figures, ok=True)])
+
+
 def test_the_first_layer_that_differs_is_named() -> None:
     program = towers("two")
     layers = list(program.spec.layers)

@@ -212,7 +212,7 @@ def test_a_recoverable_error_has_a_stand_in_at_its_path() -> None:
 def test_help_says_what_to_write() -> None:
     assert errors("1: 2")[0].help == 'write "1"'
     assert errors("a: 1\n\tb: 1")[0].help == "indent with spaces, not tabs"
-    assert "needs quotes" in str(errors("a: b: c")[0].help)
+    assert "a mapping in {braces}" in str(errors("a: b: c")[0].help)
     assert "needs quotes" in str(errors("a: @b")[0].help)
     assert "extends" in str(errors("<<: 1")[0].help)
     assert errors("a: 1\n\na: 2")[0].notes == ("first given at line 1",)

@@ -68,6 +68,9 @@ def _write(path: Path, content: bytes) -> None:
     Raises:
         SpecError: it cannot be written, or the file is something else.
     """
+    if not path.parent.exists():
+        message = f"there is no folder {path.parent}"
+        raise SpecError([Diagnostic("cannot-write", message)])
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.exists() and not _is_page(path):

@@ -24,7 +24,7 @@ from specgen.ops.base import (
     Saved,
     Shape,
     TorchForm,
-    divisors,
+    divisible,
     need_tokens,
     volume,
 )
@@ -69,7 +69,7 @@ class MultiHeadAttention(Weighted):
                 "shape-mismatch",
                 f"{x[-1]} features cannot be divided into {self.num_heads} heads",
                 ("num_heads",),
-                help=f"{x[-1]} is divisible by {divisors(x[-1])}",
+                help=divisible(x[-1]),
             )
 
     def output(self, x: Shape) -> Shape:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isqrt
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -287,9 +288,17 @@ def volume(shape: Shape) -> int:
 
 def divisors(number: int) -> str:
     """The first few divisors, for a message."""
-    found = [n for n in range(1, min(number, 64) + 1) if number % n == 0]
-    more = len(found) > 8 or number > 64
-    return ", ".join(map(str, found[:8])) + (", ..." if more else "")
+    small = [n for n in range(1, min(isqrt(number), 10_000) + 1) if number % n == 0]
+    found = sorted({*small, *(number // n for n in small)})
+    return ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+
+
+def divisible(number: int) -> str:
+    """Return the help about a number that cannot be divided as is asked."""
+    listed = divisors(number)
+    if listed.count(",") == 1:  # a prime
+        listed = listed.replace(",", " and")
+    return f"{number} is divisible by {listed}"
 
 
 def check_division(
@@ -301,7 +310,7 @@ def check_division(
             "shape-mismatch",
             f"{channels} channels cannot be divided into {count} {parts}",
             (field,),
-            help=f"{channels} is divisible by {divisors(channels)}",
+            help=divisible(channels),
         )
 
 

@@ -20,6 +20,7 @@ from specgen.ops.base import (
     Shape,
     TorchForm,
     Window,
+    divisible,
     divisors,
     need_maps,
     pair_schema,
@@ -82,7 +83,7 @@ def check_groups(groups: int, read: int, out: int) -> Iterator[Diagnostic]:
                 "shape-mismatch",
                 f"{channels} {what} channels cannot be divided into {groups} groups",
                 ("groups",),
-                help=f"{channels} is divisible by {divisors(channels)}",
+                help=divisible(channels),
             )
 
 

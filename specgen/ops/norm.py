@@ -20,7 +20,7 @@ from specgen.ops.base import (
     Shape,
     TorchForm,
     Window,
-    divisors,
+    divisible,
     need_maps,
     volume,
 )
@@ -99,7 +99,7 @@ class LocalResponseNorm(ResponseNorm):
                 "shape-mismatch",
                 f"{x[0]} channels cannot be divided into {self.groups} groups",
                 ("groups",),
-                help=f"{x[0]} is divisible by {divisors(x[0])}",
+                help=divisible(x[0]),
             )
 
     def part(self, share: range, x: Shape) -> Part:

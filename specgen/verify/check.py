@@ -120,7 +120,7 @@ def _figures(check: Check) -> tuple[str, str]:
     if isinstance(expected, float):
         planned = f"at most {expected:g}"
     elif isinstance(expected, Mapping):
-        planned = f"{len(expected)} figures"
+        planned = f"{len(expected)} figure" + "s" * (len(expected) != 1)
     else:
         planned = _shown(expected)
     if isinstance(measured, str):

@@ -41,7 +41,7 @@ COLON = re.compile(r"\s*:")  # after a key that has a value
 
 # What parts of the parser's messages most often mean.
 ADVICE = {
-    "mapping values are not allowed": "a string that contains ': ' needs quotes",
+    "mapping values are not allowed": "put a mapping in {braces}, a string in quotes",
     "cannot start any token": "a string that begins with this character needs quotes",
     "unexpected ':'": "put a space after the colon",
     "expected ',' or '}'": "put a comma between two keys, and a } at the end",
