@@ -321,3 +321,16 @@ def test_a_share_must_not_hide_what_a_module_has() -> None:
     text = f"{WIDE}placement: {{devices: {devices}, layers: {where}}}"
     (found,) = refused(text.replace("  conv2:", "  hal:"))
     assert found.message == "hal on a5: 'half' is already an attribute of torch modules"
+
+
+@pytest.mark.parametrize(
+    ("layers", "help"),
+    [
+        ("conv1..fc4: split", "add it, as in prob: gpu0"),
+        ("conv1..drop3: split", "add them; a range, FIRST..LAST"),
+    ],
+)
+def test_what_to_do_about_layers_without_a_device(layers: str, help: str) -> None:
+    (problem,) = refused(f"{TOWERS}placement: {{{TWO}, layers: {{{layers}}}}}\n")
+    assert problem.help is not None
+    assert problem.help.startswith(help)

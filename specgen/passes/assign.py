@@ -73,7 +73,11 @@ def _check_all_used(
 ) -> None:
     if missing := [name for name in layers if name not in where]:
         message = f"no device is given for {_some(missing)}"
-        problems.add(Diagnostic("bad-placement", message, ("placement", "layers")))
+        cure = f"add it, as in {missing[0]}: {next(iter(devices))}"
+        if len(missing) > 1:
+            cure = "add them; a range, FIRST..LAST, includes all layers between"
+        above = ("placement", "layers")
+        problems.add(Diagnostic("bad-placement", message, above, help=cure))
         return
     used = {device for on in where.values() for device in on}
     for device in devices:
