@@ -7,8 +7,8 @@ the process that started it, however that ends.
 
 All pixels of a request arrive in one call, and other threads run Python meanwhile.
 Threads that read packed images themselves made eight calls for each. After every call a
-thread waits for its turn, and so does the one that launches kernels: an H200 then spent
-half of its time waiting for data.
+thread waits for its turn, and so does the one that launches kernels: probably the
+reason that an H200 spent half of its time waiting for data.
 """
 
 from __future__ import annotations
