@@ -31,6 +31,7 @@ from specgen.backends.layout import (
 from specgen.backends.lookup import table
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
+from specgen.ops.base import Call
 from specgen.passes import cost
 from specgen.passes.schedule import schedule
 from specgen.passes.shares import letters
@@ -196,7 +197,8 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
     classes = Classes(placed, routine, spec.name)
     inner = [each.forward for each in classes.classes if each.call]
     forms = [layer.node.applied.form for layer in layers]
-    defined = sorted({name for form in forms for name in form.helpers})
+    calls = (call for f in forms for call in (f.module, f.function, f.item))
+    defined = sorted(HELPERS.keys() & {c.name for c in calls if isinstance(c, Call)})
     channels, height, width = graph.input_shape
     split = [layer for layer in layers if len(layer.shares) > 1 and _weighted(layer)]
     axes = [

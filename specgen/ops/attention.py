@@ -120,7 +120,7 @@ class MultiHeadAttention(Weighted):
         scratch = FLOAT32 * (6 * size + sums - values) - other
         weights = ("out_proj.weight",)
         saved = Saved(True, False, other, values, weights=weights, scratch=scratch)
-        return TorchForm(saved, call, helpers=("SelfAttention",))
+        return TorchForm(saved, call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         (tokens, size), heads, shapes = x, self.num_heads, self.shapes(x)
@@ -208,12 +208,7 @@ class ClassToken(Op):
 
     def torch(self, x: Shape) -> TorchForm:
         shape, names = ("1", "1", str(x[-1])), ("batch", "tokens", "embed_dim")
-        return TorchForm(
-            Saved(),
-            Call("parameter", shape, names),
-            Call("prepend"),
-            helpers=("parameter", "prepend"),
-        )
+        return TorchForm(Saved(), Call("parameter", shape, names), Call("prepend"))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         # A Concat would need a copy of the token for each image. Instead, both parts
@@ -251,8 +246,7 @@ class PositionEmbedding(Op):
 
     def torch(self, x: Shape) -> TorchForm:
         shape, names = ("1", *map(str, x)), ("batch", "tokens", "embed_dim")
-        call = Call("parameter", shape, names)
-        return TorchForm(Saved(), call, Infix("+"), helpers=("parameter",))
+        return TorchForm(Saved(), Call("parameter", shape, names), Infix("+"))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Add", ("x", ""))]

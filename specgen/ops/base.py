@@ -109,16 +109,15 @@ class TorchForm:
     applied in `forward`. With both, what is built is a parameter, which follows the
     inputs of the function. Without either, what the op reads is what it gives. `pad` is
     (left, right, top, bottom) zeros added first, where torch's own module has no such
-    argument; what is saved as the input is then the padded one. `helpers` are classes
-    and functions that the file must define. `item` is the module in a list of modules,
-    for an op that is otherwise a function.
+    argument; what is saved as the input is then the padded one. `item` is the module in
+    a list of modules, for an op that is otherwise a function. The file defines what is
+    called by a name of its own, without a module of torch.
     """
 
     saved: Saved
     module: Call | None = None
     function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
-    helpers: tuple[str, ...] = ()
     item: Call | None = None
 
     @property

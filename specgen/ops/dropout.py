@@ -84,8 +84,7 @@ class StochasticDepth(Op):
     def torch(self, x: Shape) -> TorchForm:
         # A factor for each image.
         saved = Saved(values=1 if self.p else 0, view=not self.p)
-        name = "StochasticDepth"
-        return TorchForm(saved, Call(name, (repr(self.p),), ("p",)), helpers=(name,))
+        return TorchForm(saved, Call("StochasticDepth", (repr(self.p),), ("p",)))
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         return [OnnxNode("Identity")]

@@ -70,9 +70,7 @@ class ResponseNorm(Op):
     def _form(self, saved: Saved, name: str, *more: str) -> TorchForm:
         """A class `name` that the generated file defines."""
         fields = [f"{key}={getattr(self, key)!r}" for key in ("alpha", "beta", "k")]
-        return TorchForm(
-            saved, Call(name, (str(self.size), *fields, *more)), helpers=(name,)
-        )
+        return TorchForm(saved, Call(name, (str(self.size), *fields, *more)))
 
 
 class LocalResponseNorm(ResponseNorm):

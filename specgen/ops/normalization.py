@@ -140,7 +140,7 @@ class BatchNorm2d(Norm):
         call = self._call(name, {"num_features": x[0]}, momentum=self.momentum)
         # Beside x, the mean and the deviation of each channel.
         saved = Saved(input=True, once=2 * FLOAT32 * x[0])
-        return TorchForm(saved, call, helpers=(name,) if self.synchronized else ())
+        return TorchForm(saved, call)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         inputs = ("x", WEIGHT, BIAS, "running_mean", "running_var")
@@ -191,7 +191,6 @@ class LayerNorm(Norm):
         return TorchForm(
             replace(self._saved(numbers), scratch=scratch),
             self._call(name, {"normalized_shape": size}),
-            helpers=(name,) if channels else (),
         )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:

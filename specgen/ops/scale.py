@@ -111,7 +111,6 @@ class LayerScale(Op):
             Saved(input=True),
             Call("parameter", (str(x[0]), "1", "1"), ("channels",)),
             Infix("*"),
-            helpers=("parameter",),
         )
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
