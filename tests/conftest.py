@@ -1,4 +1,4 @@
-"""Settings of all tests, and the real images of several."""
+"""Settings of all tests, and what several of them share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ def odd() -> Path:
     if not folder:
         pytest.skip("SPECGEN_TEST_DATA is not a folder with real images")
     return Path(folder) / "oddjpeg"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set."""
+    from scripts import photos  # imports torch, which many tests do not need
+
+    return photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run of the module's `code`."""
+    from scripts import finished
+
+    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 # No test asserts a time. If CI is set, Hypothesis draws the same examples each time.

@@ -15,7 +15,6 @@ from scripts import (
     assert_same_run,
     generate,
     module,
-    photos,
     read_run,
     rows,
     run,
@@ -62,11 +61,6 @@ def code(
     placement = SPLIT if split else one
     recipe = RECIPE | {"optimizer": {"lr": 0.01} | (more or {})}
     return generate(folder, recipe, layers=layers, placement=placement)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import LAYERS, generate, photos, read_run, rows, run, write_checkpoint
+from scripts import LAYERS, generate, read_run, rows, run, write_checkpoint
 from torch import Tensor, nn
 
 from specgen.runtime import parallel, state, training
@@ -17,11 +17,6 @@ from specgen.runtime.errors import ADVICE, FROM_THE_START, DivergedError
 from specgen.runtime.report import Progress
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,6 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def checkpoint(
     code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

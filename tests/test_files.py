@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from scripts import finished, generate, photos, run
+from scripts import finished, generate, run
 
 from specgen.runtime.errors import CheckpointError
 from specgen.runtime.files import atomic_write, exclusive, open_file, require_file
@@ -28,11 +28,6 @@ input()
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = {"epochs": 2, "batch_size": 8}
     return generate(tmp_path_factory.mktemp("code") / "tiny", recipe)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")

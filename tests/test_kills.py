@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from scripts import assert_same_run, finished, generate, photos, read_run, run
+from scripts import assert_same_run, generate, read_run, run
 
 # 27 images: 14 steps per epoch.
 RECIPE = {"epochs": 2, "batch_size": 2, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
@@ -21,19 +21,8 @@ AT_STEP_20 = rb"\"step\": 20,"  # in a checkpoint: in the middle of the second e
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("code") / "tiny", RECIPE)
-
-
-@pytest.fixture(scope="module")
-def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
-    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 def start(code: Path, data: Path, output: Path) -> subprocess.Popen[bytes]:

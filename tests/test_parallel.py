@@ -36,11 +36,6 @@ LOST = "error: a process of this run was lost: start all of them again with --re
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two towers, without dropout, which every process draws for itself."""
     layers = {name: layer for name, layer in LAYERS.items() if name != "drop2"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripts import finished, generate, module, photos, refusal, run
+from scripts import generate, module, photos, refusal, run
 
 from specgen.runtime.dataset import SKIP
 
@@ -17,19 +17,8 @@ BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("code") / "tiny", BASE)
-
-
-@pytest.fixture(scope="module")
-def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
-    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 class TestRefusals:

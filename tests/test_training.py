@@ -20,10 +20,8 @@ from scripts import (
     ONE_DEVICE,
     TWO_DEVICES,
     assert_same_run,
-    finished,
     generate,
     module,
-    photos,
     rows,
     run,
 )
@@ -38,21 +36,10 @@ STEPS = 4  # in an epoch: 27 images in batches of 8
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schedule = {"kind": "plateau", "patience": 1, "drops": 3}
     training = BASE | {"epochs": 3, "schedule": schedule}
     return generate(tmp_path_factory.mktemp("code") / "tiny", training)
-
-
-@pytest.fixture(scope="module")
-def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
-    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from scripts import (
     LAYERS,
-    finished,
     generate,
     photos,
     read_run,
@@ -27,19 +26,8 @@ BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("code") / "tiny", BASE)
-
-
-@pytest.fixture(scope="module")
-def whole(code: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
-    return finished(code, data, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 5000])
