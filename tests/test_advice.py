@@ -90,6 +90,28 @@ WRONG = [
         "give it a value, or leave the key out",
     ),
     ("size: 16, std: 64", "size: 16, std: 2^6", "write 64"),
+    (
+        "{channels: 3, height: 12, width: 12}",
+        "12x12",
+        "write {channels: 3, height: 12, width: 12}",
+    ),
+    (
+        "{channels: 3, height: 12, width: 12}",
+        "[3, 12, 12]",
+        "write {channels: 3, height: 12, width: 12}",
+    ),
+    (
+        "{channels: 3, height: 12, width: 12}",
+        "[12, 12, 3]",
+        "write {channels: 3, height: 12, width: 12}",
+    ),
+    (
+        "height: 12, width: 12",
+        "height: 12 x 12",
+        "write height: 12, width: 12",
+    ),
+    ("height: 12, width: 12", "size: 12", "write height: 12, width: 12"),
+    ("height: 12, width: 12", "size: [12, 12]", "write height: 12, width: 12"),
     ("size: 16, std: 64", "size:16, std: 64", "put a space after the colon: size: 16"),
 ]
 # What help leads to, where that differs from the spec above.

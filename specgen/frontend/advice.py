@@ -16,6 +16,7 @@ from specgen.yaml12.scalars import scalar
 
 YES = {"yes", "on", "y", "true"}
 NO = {"no", "off", "n", "false"}
+BY = r"[x\u00d7*, ]"  # 96x96
 NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
 PAIR = re.compile(rf"[(\[]?\s*({NUMBER})\s*[,x\u00d7*; ]\s*({NUMBER})\s*[)\]]?")
 CALL = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?")  # conv2d(64, 3)
@@ -24,6 +25,10 @@ KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
 THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
+SIDES = ("height", "width")
+ONE_SIZE = ("size", "image_size", "resolution", "side")  # keys of a square
+KINDS_OF_IMAGES = ("1", "3", "4")  # their channels
+SIZE = re.compile(rf"(?:([0-9]+)\s*{BY}\s*)?([0-9]+)\s*{BY}\s*([0-9]+)")
 INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
 # Keys that other programs use for the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
@@ -34,7 +39,9 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
 
     `annotation` is the type of what belongs here.
     """
-    tag = plain(annotation)[1]
+    model, tag = plain(annotation)
+    if image := _image(value, model):
+        return image
     if isinstance(value, str):
         return _for_text(value.strip(), expected, tag)
     if tag and isinstance(value, list):
@@ -53,6 +60,33 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     if value is None:
         return "give it a value, or leave the key out"
     return None
+
+
+def for_sides(key: Any, value: Any, owner: Any) -> str | None:
+    """Return how to write the height and the width that one key has."""
+    if not set(SIDES) <= fields(owner).keys() or key not in (*SIDES, *ONE_SIZE):
+        return None
+    found = SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    sides = found.groups() if found else (None, value, value)
+    if isinstance(value, list) and len(value) == 2:
+        sides = (None, *value)
+    whole = all(str(side).isdecimal() for side in sides[1:])
+    if sides[0] or not whole or (key in SIDES and sides[1] is value):
+        return None
+    return f"write height: {sides[1]}, width: {sides[2]}"
+
+
+def _image(value: Any, model: Any) -> str | None:
+    """Return how to write the shape of an image: 3x96x96, [3, 96, 96], 96x96."""
+    if not set(SIDES) <= fields(model).keys():
+        return None
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not (found := SIZE.fullmatch(text.strip(" ()[]"))):
+        return None
+    channels, height, width = found.groups()
+    if channels and channels not in KINDS_OF_IMAGES and width in KINDS_OF_IMAGES:
+        channels, height, width = width, channels, height  # channels last
+    return f"write {{channels: {channels or 3}, height: {height}, width: {width}}}"
 
 
 def for_nothing(owner: Any, key: str) -> str:
@@ -119,6 +153,8 @@ def for_key(key: str, value: Any, owner: Any) -> str:
         return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):
         return f"it belongs in {home}"
+    if sides := for_sides(key, value, owner):
+        return sides
     if known := key_help(key, every):
         return known
     if home := next(_homes(Spec, key), None):  # another section

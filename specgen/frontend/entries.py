@@ -26,7 +26,7 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import cut, has_expressions, mark, scan
+from specgen.frontend.scan import bracketed, cut, has_expressions, mark, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import (
@@ -159,7 +159,8 @@ class Reader:
             for param in known.unused():
                 message = f"nothing in {name} uses the param {param}"
                 here = (*path, PARAMS, param)
-                self.add("no-effect", message, here, at_key=True)
+                near = self.problems.nearest(param, known.used())
+                self.add("no-effect", message, here, at_key=True, help=near)
         if entries is None or not sound:
             return None
         return Definition(name, block.params, tuple(block.inputs), entries)
@@ -176,7 +177,8 @@ class Reader:
         """Report params and blocks that the network has no use of."""
         for name in params.unused():
             message = f"nothing uses the param {name}"
-            self.add("no-effect", message, (PARAMS, name), at_key=True)
+            near = self.problems.nearest(name, params.used())
+            self.add("no-effect", message, (PARAMS, name), at_key=True, help=near)
         reached: set[str] = set()
         waiting: list[str | None] = [None]
         while waiting:
@@ -186,7 +188,8 @@ class Reader:
         for name in self._blocks or ():
             if name not in reached:
                 message = f"no layer uses the block {name}"
-                self.add("no-effect", message, (BLOCKS, name), at_key=True)
+                near = self.problems.nearest(name, reached)
+                self.add("no-effect", message, (BLOCKS, name), at_key=True, help=near)
 
     # --- entries
 
@@ -246,6 +249,7 @@ class Reader:
             return Entry(path, key, None, Fields({}, None, computed=False))
         wrong = self._conflict(raw, path) or cut(raw, path, self.problems)
         kind = next((kind for kind in (GROUP, USE) if kind in raw), OP)
+        raw = bracketed(raw, path, self.problems) if kind == OP else raw
         repeats = known.repeated() if "repeat" in raw else known
         wiring = {name: raw[name] for name in WIRING if name in raw}
         wired = self._wiring(wiring, path, known) if wiring else PLAIN
@@ -362,7 +366,8 @@ class Reader:
             help = self.problems.nearest(use.block, self._blocks)
             if use.block in tags(AnyOp):
                 help = f"it is an op: write op: {use.block}"
-            self.add("unknown-block", message, (*path, USE), help=help)
+            causes = ((BLOCKS, use.block),)
+            self.add("unknown-block", message, (*path, USE), help=help, causes=causes)
             return None
         if "first" in own and "repeat" not in own:
             message = "first has no effect without repeat"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.frontend.definitions import PARAMS
 from specgen.frontend.expressions import (
     Expression,
     ExpressionError,
@@ -15,7 +18,9 @@ from specgen.frontend.expressions import (
     parts,
 )
 from specgen.frontend.known import Known
-from specgen.spec.entries import GROUP
+from specgen.spec.entries import FROM, GROUP
+
+NAMES = re.compile(r"[^\s,;+&]+")  # in a text that lists them
 
 
 def scan(
@@ -44,7 +49,10 @@ def scan(
     for name in unknown:
         message, help = known.unknown(name)
         help = help or problems.nearest(name, known.all())
-        problems.add(Diagnostic("unknown-param", message, path, help=help))
+        cause = ((PARAMS, name),)
+        problems.add(
+            Diagnostic("unknown-param", message, path, help=help, causes=cause)
+        )
     return not unknown
 
 
@@ -89,6 +97,26 @@ def cut(raw: Any, path: Path, problems: Problems) -> bool:
             here = (*path, key)
             problems.add(Diagnostic("bad-expression", message, here, help=help))
     return found
+
+
+def bracketed(raw: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
+    """Report names in `from` without brackets; return a layer with them as a list.
+
+    In `{op: add, from: a, b}`, b is a key without a value.
+    """
+    source = raw.get(FROM)
+    if not isinstance(source, str):
+        return raw
+    keys = list(raw)
+    after = keys[keys.index(FROM) + 1 :]
+    cut_off = list(takewhile(lambda key: raw[key] is None, after))
+    names = [*NAMES.findall(source), *cut_off]
+    if len(names) < 2:
+        return raw
+    help = f"write from: [{short(', '.join(names))}]"
+    message = "several inputs are a list, in brackets"
+    problems.add(Diagnostic("bad-from", message, (*path, FROM), help=help))
+    return {k: v for k, v in raw.items() if k not in cut_off} | {FROM: names}
 
 
 def has_expressions(value: Any) -> bool:

@@ -248,6 +248,9 @@ def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
     advanced = [error.advance() for error in errors]
     meant = {_meant(error) for error in advanced if error.kind == "extra_forbidden"}
     for error in advanced:
+        if error.path and advice.for_sides(error.path[-1], error.value, error.owner):
+            meant |= {(*error.path[:-1], side) for side in advice.SIDES}
+    for error in advanced:
         if error.rest:
             label, rest = error.rest[0], error.rest[1:]
             inner = replace(error, rest=rest, type=labeled(error.type, label))
@@ -347,7 +350,9 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
     message = f"expected {expected}, got {said(error.value)}"
-    help = advice.for_value(error.value, expected, error.type)
+    key = error.path[-1] if error.path else None
+    help = advice.for_sides(key, error.value, error.owner)
+    help = help or advice.for_value(error.value, expected, error.type)
     if not choices:
         if error.kind == "null":
             help = advice.for_nothing(error.owner, str(error.path[-1]))
