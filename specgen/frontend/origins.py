@@ -217,10 +217,19 @@ class Origins:
         values = self._source.values
         found = dict(self._source.removed)
         for path, span in values.items():
-            is_later = path[:1] and path[0] in NETWORK and self._age(span)
-            if is_later and path[:-1] not in found:
-                found[path] = span
+            is_new = path and self._age(span) > self._age(values[path[:-1]])
+            if is_new and path[0] in NETWORK:
+                inside = self._inside(path)
+                found[inside] = values[inside]
         return found
+
+    def _inside(self, path: Path) -> Path:
+        """Return the path of the one thing that a value has inside, if it is one."""
+        value = self._value(path)
+        while isinstance(value, dict) and len(value) == 1:
+            ((key, value),) = value.items()
+            path = (*path, key)
+        return path
 
 
 def _is_name(expression: Expression) -> bool:
