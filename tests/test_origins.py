@@ -139,6 +139,27 @@ def test_an_option_is_named_before_the_place_where_its_value_is_used(
     assert note in problem.notes
 
 
+def test_a_split_is_wrong_where_it_is_asked_for() -> None:
+    head = "placement={devices: {a: {}, b: {}}, layers: "
+    ends = f"{head}{{conv1..flat: a, fc4: split}}}}"
+    (problem,) = found("base.yaml", ends, "layers.conv1.kernel_size=1")
+    assert (problem.code, place(problem)) == (
+        "cannot-split",
+        (f"--set {ends}", "layers"),
+    )
+    assert "fc4 is at base.yaml:17" in problem.notes
+    starts = f"{head}{{conv1: split, conv2..fc4: a}}}}"
+    odd = BASE.replace("out_channels: $width", "out_channels: 15")
+    Path("base.yaml").write_text(odd.replace("g: 2", "g: 1"))
+    (problem,) = found("base.yaml", starts)
+    assert (problem.code, place(problem)) == (
+        "cannot-split",
+        (f"--set {starts}", "split"),
+    )
+    (problem,) = found("base.yaml", starts, "layers.conv1.out_channels=17")
+    assert place(problem)[1] == "17"
+
+
 def test_an_overlay_is_named_before_its_base() -> None:
     Path("top.yaml").write_text("extends: base.yaml\nparams: {width: 0}\n")
     (problem,) = found("top.yaml")

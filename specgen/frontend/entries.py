@@ -26,7 +26,7 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import bracketed, cut, has_expressions, mark, scan
+from specgen.frontend.scan import bracketed, cut, has_expressions, mark, meant, scan
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import (
@@ -34,6 +34,7 @@ from specgen.names import (
     identifier_problem,
     item_problem,
     part_problem,
+    suggested,
 )
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
@@ -206,6 +207,7 @@ class Reader:
             self.add("no-layers", message, path, at_key=True)
             return None
         if isinstance(raw, dict):
+            raw = meant(raw, path, self.problems)
             for key in raw:
                 self._check_name(key, (*path, key), path, known)
         pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
@@ -230,16 +232,18 @@ class Reader:
 
     def _check_name(self, name: str, here: Path, path: Path, known: Known) -> None:
         """Report a name that a layer, or what is in its place, cannot have."""
+        check = attribute_problem if len(path) == 1 else part_problem
+        if here[-1] == "name":
+            check = item_problem
+        problem, help = check(name), None
         if name == INPUT:
             read = f"what the block {known.of} reads" if known.of else None
             read = read or "the image that the network reads"
-            problem: str | None = f"{INPUT!r} already names {read}"
-        elif here[-1] == "name":
-            problem = item_problem(name)
-        else:
-            problem = attribute_problem(name) if len(path) == 1 else part_problem(name)
+            problem = f"{INPUT!r} already names {read}"
+        elif problem and (near := suggested(name, check)):
+            help = f"write {near}"
         if problem:
-            self.add("bad-name", problem, here, at_key=True)
+            self.add("bad-name", problem, here, at_key=True, help=help)
 
     def _entry(self, key: str | None, raw: Any, path: Path, known: Known) -> Entry:
         """Return one entry, of which parts may be unknown."""

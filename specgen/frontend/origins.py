@@ -102,8 +102,14 @@ class Origins:
             latest = max((origin, *self._parts(origin)), key=self._rank)
         rank = self._rank(latest)
         later = [path for path in problem.causes if self._rank(Written(path)) > rank]
-        if not later and problem.code in TOGETHER and problem.path[0] in NETWORK:
-            later = [path for path, at in self._changes.items() if self._age(at) > rank]
+        if problem.code in TOGETHER and problem.path[0] in NETWORK:
+            changed = [
+                path for path, at in self._changes.items() if self._age(at) > rank
+            ]
+            if problem.code == "cannot-split":  # no other layer has a part in it
+                changed = [path for path in changed if path[:2] == problem.path[:2]]
+                later = changed or later
+            later = later or changed
         if len(later) == 1:
             return self._caused(problem, later[0])
         if latest != here:

@@ -20,6 +20,7 @@ from specgen.frontend.expressions import (
 from specgen.frontend.known import Known
 from specgen.spec.entries import FROM, GROUP
 
+NO_COLON = re.compile(r"(\w+) *\{ *(\w+)")  # name {key
 NAMES = re.compile(r"[^\s,;+&]+")  # in a text that lists them
 
 
@@ -70,11 +71,11 @@ def mark(value: Any, known: Known) -> None:
 
 
 def cut(raw: Any, path: Path, problems: Problems) -> bool:
-    """Report expressions that YAML cut at a comma: `{p: $(max(1, 2))}`.
+    """Report brackets that YAML cut at a comma: `{p: $(max(1, 2))}`, `{p: (2, 2)}`.
 
     Returns whether there is one.
     """
-    if "$(" not in str(raw):
+    if "(" not in str(raw):
         return False
     is_list = isinstance(raw, list)
     pairs = list(items(raw))
@@ -91,11 +92,41 @@ def cut(raw: Any, path: Path, problems: Problems) -> bool:
             if _open(text):
                 continue  # its syntax is wrong
             found = True
-            quoted = f'"{short(text)}"'
-            help = f"quote it: {quoted if is_list else f'{key}: {quoted}'}"
-            message = "YAML cuts this expression at its comma"
             here = (*path, key)
-            problems.add(Diagnostic("bad-expression", message, here, help=help))
+            problems.add(_cut(text, here, None if is_list else str(key)))
+    return found
+
+
+def _cut(text: str, here: Path, key: str | None) -> Diagnostic:
+    name = f"{key}: " if key else ""
+    if text.startswith("("):
+        message, inside = "YAML cuts these values at their comma", text[1:-1]
+        help = f"write a list in brackets: {name}[{short(inside)}]"
+        return Diagnostic("wrong-type", message, here, help=help)
+    message = "YAML cuts this expression at its comma"
+    help = f'quote it: {name}"{short(text)}"'
+    return Diagnostic("bad-expression", message, here, help=help)
+
+
+def meant(raw: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
+    """Return entries as they were meant, each of which is a mapping.
+
+    What follows an entry without content is its fields, which are not indented. A name
+    without a colon is reported: `relu1 {op: relu}`.
+    """
+    found: dict[str, Any] = {}
+    above: Any = ()
+    for key, value in raw.items():
+        if above is None and not isinstance(value, dict | None):
+            continue
+        above = value
+        if (lost := NO_COLON.fullmatch(key)) and isinstance(value, str):
+            name, field = lost.groups()
+            help = f"write {name}: {{{field}: {short(value)}"
+            message, here = "there is no colon after this name", (*path, key)
+            problems.add(Diagnostic("bad-name", message, here, True, help=help))
+            key, value = name, {field: value.rstrip("} ")}
+        found[key] = value
     return found
 
 
@@ -134,4 +165,4 @@ def items(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
 
 def _open(text: str) -> bool:
     """Tell whether brackets of an expression are not closed."""
-    return text.startswith("$(") and text.count("(") > text.count(")")
+    return text.startswith(("$(", "(")) and text.count("(") > text.count(")")

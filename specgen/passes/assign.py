@@ -33,7 +33,7 @@ def assign(
     spans = _spans(layers, left_out)
     known = dict.fromkeys(devices)
     where: dict[str, tuple[str, ...]] = {}
-    origins: dict[str, str] = {}
+    origins: dict[str, Path] = {}
     for key, value in placement.layers.items():
         path = ("placement", "layers", key)
         on = tuple(_devices(value, known, path, problems))
@@ -43,7 +43,7 @@ def assign(
             problems.add(Diagnostic("bad-placement", message, path, at_key=True))
             names = [name for name in names if name not in where]
         where |= dict.fromkeys(names, on)
-        origins |= dict.fromkeys(names, ".".join(path))
+        origins |= dict.fromkeys(names, path)
     if len(problems) == before:  # a mistyped name leaves its layer out
         needed = [name for name in layers if name not in unplaced]
         _check_all_used(needed, where, devices, problems)
