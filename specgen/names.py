@@ -127,12 +127,12 @@ def end_of_path(path: str) -> str:
     return "_".join(parts[first:])
 
 
-def suggested(name: str, problem: Callable[[str], str | None]) -> str | None:
-    """Return a name like one that has a problem, without any."""
+def write_instead(name: str, problem: Callable[[str], str | None]) -> str | None:
+    """Return the help for a name that has a problem: one like it that has none."""
     words = re.findall("[A-Za-z0-9]+", name[:LONGEST])
     for near in ("_".join(words), f"{name[: LONGEST - 1]}1", as_class(name[:LONGEST])):
         if problem(near) is None:
-            return near
+            return f"write {near}"
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from specgen.diagnostics import nearest_help, short
-from specgen.frontend.annotations import fields, members, plain, tags
+from specgen.frontend.annotations import element, fields, members, plain, tags
 from specgen.frontend.foreign import key_help, our_tag, tag_help, value_help
 from specgen.schema import UNITS
 from specgen.spec import Spec
@@ -23,6 +23,7 @@ CALL = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?")  # conv2d(64, 3)
 BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]+)")
 KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*)([:=])(.+)", re.DOTALL)
 THOUSANDS = re.compile(r"[0-9]{1,3}([,_' ][0-9]{3})+|[0-9]+(_[0-9]+)+")
+WITH_UNIT = re.compile(rf"({NUMBER}) ?(epochs?|steps?|images?|pixels?|px|channels?|s)")
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
 SIDES = ("height", "width")
@@ -43,7 +44,8 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     if image := _image(value, model):
         return image
     if isinstance(value, str):
-        return _for_text(value.strip(), expected, tag)
+        text = value.strip()
+        return _for_text(text, expected, tag) or _only_field(value, annotation)
     if tag and isinstance(value, list):
         return f"write {{{tag}: NAME, ...}}; {listing(tags(annotation))}"
     if isinstance(value, float) and "whole number" in expected and value.is_integer():
@@ -51,8 +53,10 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     if isinstance(value, list) and "number" in expected:
         alone = len(value) == 1 and isinstance(value[0], int | float)
         return f"write {value[0]}, without brackets" if alone else None
+    if only := _only_field(value, annotation):
+        return only
     if isinstance(value, list) and "a mapping" in expected:
-        return "write name: value for each, without dashes and [brackets]"
+        return _by_name(value, annotation)
     if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
         return "put all values in one list: [1, 2]"  # --set stride.0=2
     if value is None and expected == "a mapping":
@@ -89,6 +93,36 @@ def _image(value: Any, model: Any) -> str | None:
     return f"write {{channels: {channels or 3}, height: {height}, width: {width}}}"
 
 
+def _only_field(value: Any, annotation: Any) -> str | None:
+    """Return how to write the value of the only field that a mapping can have."""
+    inner, _ = plain(annotation)
+    union = members(inner)
+    several = isinstance(value, list)
+    if isinstance(value, dict | bool | None) or (union and not several):
+        return None
+    names = next((n for n in map(_fields, union or [inner]) if len(n) == 1), None)
+    if names:
+        text = ", ".join(map(str, value)) if several else str(value)
+        return f"write {{{names[0]}: {short(f'[{text}]' if several else text)}}}"
+    return None
+
+
+def _fields(annotation: Any) -> list[str]:
+    return list(fields(plain(annotation)[0]))
+
+
+def _by_name(value: list[Any], annotation: Any) -> str:
+    """Return how to write a list of names as a mapping of what needs no fields."""
+    each = element(plain(annotation)[0], "")
+    model = plain(each)[0]
+    optional = bool(fields(model)) and not any(
+        field.is_required() for field in model.model_fields.values()
+    )
+    if optional and all(isinstance(name, str) for name in value):
+        return f"write {{{', '.join(f'{short(name)}: {{}}' for name in value)}}}"
+    return "write name: value for each, without dashes and [brackets]"
+
+
 def for_nothing(owner: Any, key: str) -> str:
     """Return what to do about a key without a value."""
     for name, field in getattr(owner, "model_fields", {}).items():
@@ -107,10 +141,12 @@ def _for_text(text: str, expected: str, tag: str | None) -> str | None:
         units = {unit.casefold(): unit for unit in UNITS}
         unit = units.get(size[2].casefold()) or units.get(f"{size[2].casefold()}ib")
         return f"write {size[1]}{unit}" if unit else None
-    if "true or false" in expected and text.casefold() in YES | NO:
+    if "true" in expected and "false" in expected and text.casefold() in YES | NO:
         return f"write {str(text.casefold() in YES).lower()}"
     if "number" in expected and (number := _number(text, expected)):
         return number
+    if expected == "1" and text == "1":  # the version
+        return "write 1, without quotes"
     return value_help(text)
 
 
@@ -131,6 +167,8 @@ def _number(text: str, expected: str) -> str | None:
         return f"write {int(found[1]) ** int(found[2]):g}"
     if (number := text.replace(",", ".")) != text and _is_number(number):
         return f"write {number}"
+    if found := WITH_UNIT.fullmatch(text):
+        return f"write {found[1]}, without {found[2]}"
     return None
 
 

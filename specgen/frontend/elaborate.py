@@ -6,7 +6,7 @@ unknown as well, silently. So a wrong layer or section does not hide errors else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from specgen.frontend.layers import LAYERS
 from specgen.frontend.network import Network
 from specgen.frontend.validate import validate_fields
 from specgen.graph import INPUT, Graph
-from specgen.names import attribute_problem, class_problem, suggested
+from specgen.names import attribute_problem, class_problem, write_instead
 from specgen.ops.base import Op
 from specgen.ops.weighted import Init
 from specgen.source import Source
@@ -136,19 +136,13 @@ def _network(
     return network
 
 
-def _write(name: str, problem: Callable[[str], str | None]) -> str | None:
-    """Return the help that gives a name without the problem that this one has."""
-    near = suggested(name, problem)
-    return f"write {near}" if near else None
-
-
 def _check_names(
     name: str | None, layers: Collection[str], devices: Collection[str]
 ) -> Iterator[Diagnostic]:
     """Yield the names that generated code cannot use."""
     if name is not None and (problem := class_problem(name)):
         yield Diagnostic(
-            "bad-name", problem, ("name",), help=_write(name, class_problem)
+            "bad-name", problem, ("name",), help=write_instead(name, class_problem)
         )
     for each in devices:
         problem = attribute_problem(each)
@@ -156,7 +150,8 @@ def _check_names(
             problem = f"{INPUT!r} already names the image that the network reads"
         if problem:
             place = ("placement", "devices", each)
-            yield Diagnostic("bad-name", problem, place, at_key=True)
+            help = write_instead(each, attribute_problem)
+            yield Diagnostic("bad-name", problem, place, at_key=True, help=help)
     for each in devices:
         if each in layers:
             message = f"{each!r} is both a layer and a device"

@@ -244,7 +244,7 @@ class _Error:
 
 def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
     found: list[Diagnostic] = []
-    unions: dict[Path, dict[Key, list[_Error]]] = {}
+    unions: dict[Path, tuple[Any, dict[Key, list[_Error]]]] = {}
     advanced = [error.advance() for error in errors]
     meant = {_meant(error) for error in advanced if error.kind == "extra_forbidden"}
     for error in advanced:
@@ -254,15 +254,16 @@ def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
         if error.rest:
             label, rest = error.rest[0], error.rest[1:]
             inner = replace(error, rest=rest, type=labeled(error.type, label))
-            unions.setdefault(error.path, {}).setdefault(label, []).append(inner)
+            _, tried = unions.setdefault(error.path, (error.type, {}))
+            tried.setdefault(label, []).append(inner)
         elif error.kind != "missing" or error.path not in meant:
             found.append(_diagnostic(error))
-    for tried in unions.values():
-        found += _of_union(list(tried.values()))
+    for union, tried in unions.values():
+        found += _of_union(list(tried.values()), union)
     return found
 
 
-def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
+def _of_union(tried: list[list[_Error]], union: Any) -> list[Diagnostic]:
     """Return the errors of the member that fits best, or one if none fits at all."""
     wanted: dict[str, None] = {}
     close: list[tuple[int, list[Diagnostic]]] = []
@@ -278,7 +279,7 @@ def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
     choices = [choice for errors in tried for choice in _choices(errors[0])]
     *others, last = wanted
     phrase = " or ".join(filter(None, (", ".join(others), last)))
-    return [_mismatch(tried[0][0], phrase, choices)]
+    return [_mismatch(replace(tried[0][0], type=union), phrase, choices)]
 
 
 def _diagnostic(error: _Error) -> Diagnostic:

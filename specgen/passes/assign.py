@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
 from specgen.graph import Assignment, around
 from specgen.passes.shares import LETTERS
 from specgen.spec import Placement, Split
+
+# A range that is written in another way.
+RANGE = re.compile(
+    r"\s*([\w.]+?)\s*(?:-|\u2013|:|,|\.{3,}|\u2026| to )\s*(\w[\w.]*)\s*"
+)
 
 
 def assign(
@@ -124,6 +130,8 @@ def _layers(
         if span is None:
             message = f"there is no layer {short(name)!r}"
             help = problems.nearest(name, spans)
+            if (meant := RANGE.fullmatch(key)) and spans.keys() >= {*meant.groups()}:
+                help = f"write {meant[1]}..{meant[2]}"
             problem = Diagnostic("unknown-layer", message, path, True, help=help)
             problems.add(problem)
     start, stop = found[ends[0]], found[ends[1]]

@@ -31,6 +31,8 @@ def advice(problem: str, span: Span, line_before: str) -> str | None:
         written = f"{found[1]}: {short(found[3])}"
         where = "put a space after the colon" if found[2] == ":" else "put a colon"
         return f"{where} in the line before: {written}"
+    if at.startswith("{") and before.endswith("$"):
+        return "write $name or $(expression)"
     if at.startswith("//"):
         return "a comment begins with #"
     if found := NO_COLON.match(span.text):
