@@ -111,6 +111,11 @@ WRONG = [
         "write height: 12, width: 12",
     ),
     ("height: 12, width: 12", "size: 12", "write height: 12, width: 12"),
+    (
+        "channels: 3, height: 12, width: 12",
+        "shape: [3, 12, 12]",
+        "write channels: 3, height: 12, width: 12",
+    ),
     ("height: 12, width: 12", "size: [12, 12]", "write height: 12, width: 12"),
     ("size: 16, std: 64", "size:16, std: 64", "put a space after the colon: size: 16"),
 ]

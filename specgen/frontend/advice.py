@@ -27,7 +27,7 @@ WITH_UNIT = re.compile(rf"({NUMBER}) ?(epochs?|steps?|images?|pixels?|px|channel
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
 SIDES = ("height", "width")
-ONE_SIZE = ("size", "image_size", "resolution", "side")  # keys of a square
+ONE_SIZE = ("size", "shape", "image_size", "resolution", "side")  # keys of a square
 KINDS_OF_IMAGES = ("1", "3", "4")  # their channels
 SIZE = re.compile(rf"(?:([0-9]+)\s*{BY}\s*)?([0-9]+)\s*{BY}\s*([0-9]+)")
 INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
@@ -70,14 +70,14 @@ def for_sides(key: Any, value: Any, owner: Any) -> str | None:
     """Return how to write the height and the width that one key has."""
     if not set(SIDES) <= fields(owner).keys() or key not in (*SIDES, *ONE_SIZE):
         return None
-    found = SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    sides = found.groups() if found else (None, value, value)
-    if isinstance(value, list) and len(value) == 2:
-        sides = (None, *value)
-    whole = all(str(side).isdecimal() for side in sides[1:])
-    if sides[0] or not whole or (key in SIDES and sides[1] is value):
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, int):
+        text = f"{value}, {value}" if key in ONE_SIZE else ""
+    if not (found := SIZE.fullmatch(text.strip())):
         return None
-    return f"write height: {sides[1]}, width: {sides[2]}"
+    channels, height, width = found.groups()
+    sides = f"height: {height}, width: {width}"
+    return f"write channels: {channels}, {sides}" if channels else f"write {sides}"
 
 
 def _image(value: Any, model: Any) -> str | None:

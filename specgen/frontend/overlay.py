@@ -28,6 +28,7 @@ from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 # Files that mark the top folder of a project.
 PROJECT = (".git", "pyproject.toml")
 
+NO_PATH = re.compile(r"[\s/\[\]]+\.?")  # training/epochs, layers[0].stride
 DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range like conv1..pool2
 
 
@@ -157,8 +158,11 @@ def _read(path: FilePath, span: Span | None) -> bytes:
         reason = (error.strerror or "unknown error").lower()
         help = None
         if isinstance(error, FileNotFoundError):
-            beside = (file.name for file in path.parent.glob("*"))
-            help = nearest_help(path.name, beside)
+            beside = {file.name for file in path.parent.glob("*")}
+            named = beside & {f"{path.name}.yaml", f"{path.name}.yml"}
+            help = nearest_help(path.name, named or beside)
+            if named:
+                help = f"give the whole name, {min(named)}"
         message = f"cannot read {short(str(path))}: {reason}"
         _refuse("cannot-read", message, span, help=help)
 
@@ -226,6 +230,11 @@ def option(text: str) -> Source:
     if not equals:
         help = "write KEY=VALUE, such as layers.conv1.kernel_size=7"
         _refuse("bad-set", "there is no = in this option", at(0, len(text)), help)
+    if found := NO_PATH.search(name):
+        dotted = ".".join(filter(None, NO_PATH.split(name)))
+        help = f"write {re.sub('[.]{3,}', '..', dotted)}"
+        message = "a path has only dots between its names"
+        _refuse("bad-set", message, at(found.start(), len(found[0])), help)
     path: tuple[str, ...] = ()
     keys: dict[Path, Span] = {}
     column = 0

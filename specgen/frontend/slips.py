@@ -119,6 +119,20 @@ def several_kinds(raw: Mapping[str, Any], path: Path, problems: Problems) -> boo
     return len(kinds) > 1
 
 
+def outside(problem: Diagnostic, data: Mapping[str, Any]) -> Diagnostic:
+    """Give a layer that is beside the sections help: it belongs in one of them."""
+    path = problem.path or ()
+    if problem.code != "unknown-key" or len(path) != 1:
+        return problem
+    key, layers = str(path[0]), data.get("layers")
+    help = problem.help
+    if isinstance(layers, dict) and key in layers:
+        help = f"it is a layer: layers.{key}"
+    elif isinstance(value := data[key], dict) and value.keys() & set(KINDS):
+        help = "a layer belongs below layers, indented"
+    return replace(problem, help=help)
+
+
 def is_block(op: Any, blocks: Collection[str], path: Path, problems: Problems) -> bool:
     """Report a block that is used like an op."""
     if not isinstance(op, str) or op not in blocks:
