@@ -22,9 +22,7 @@ from .errors import UserError
 WORKERS_PER_CORE = 16  # at most: more of these processes only take memory
 SIGNALED = 128  # exit status of a program that a signal ended, plus its number
 INTERRUPTED = SIGNALED + signal.SIGINT
-UNREAD = (
-    SIGNALED + 13
-)  # SIGPIPE: nobody reads the output, as of `predict.py ... | head`
+UNREAD = SIGNALED + 13  # by SIGPIPE: nobody reads, as in `predict.py ... | head`
 
 # What a script explains in a sentence; anything else is a bug.
 EXPECTED = (UserError, OSError)
