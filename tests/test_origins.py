@@ -220,3 +220,34 @@ def test_an_error_in_the_base_itself_stays_there() -> None:
     Path("base.yaml").write_text(BASE.replace("kernel_size: 2", "kernal_size: 2"))
     (problem,) = found("base.yaml", "params.width=8")
     assert place(problem) == ("base.yaml", "kernal_size")
+
+
+@pytest.mark.parametrize(
+    ("option", "marked", "code", "note"),
+    [
+        ("name=null", "name", "missing-key", None),
+        ("layers=null", "layers", "missing-key", None),
+        (
+            "layers.pool3.kernel_size=null",
+            "kernel_size",
+            "missing-key",
+            "pool3 is at base.yaml:15",
+        ),
+        (
+            "training.epochs=2",
+            "2",
+            "training-mismatch",
+            "training.warmup_epochs is at base.yaml:19",
+        ),
+        ("input.width=99", "99", "data-mismatch", "data.size is at base.yaml:18"),
+    ],
+)
+def test_what_a_change_leaves_behind_is_its_error(
+    option: str, marked: str, code: str, note: str | None
+) -> None:
+    base = BASE.replace("{std: 64}", "{std: 64, size: 40}")
+    training = "training: {epochs: 9, warmup_epochs: 5}\n"
+    Path("base.yaml").write_text(base + training)
+    (problem,) = found("base.yaml", option)
+    assert (problem.code, place(problem)) == (code, (f"--set {option}", marked))
+    assert list(problem.notes) == ([note] if note else [])

@@ -159,3 +159,37 @@ def test_the_ending_of_a_name_is_missing(tmp_path: Path) -> None:
         compile_file(tmp_path / "net")
     (error,) = caught.value.diagnostics
     assert (error.code, error.help) == ("cannot-read", "give the whole name, net.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "help"),
+    [
+        ("extend: net.yaml\n", "unknown-key", "it is called extends here"),
+        ("base: net.yaml\n", "unknown-key", "it is called extends here"),
+        ("extends: net\n", "cannot-read", "give the whole name, net.yaml"),
+        (
+            "extends: net.yaml\nlayers: {relu1: {op: relu, before: flat}}\n",
+            "new-layer",
+            "write after: sum",
+        ),
+        (
+            "extends: net.yaml\nlayers: {sum: none}\n",
+            "wrong-type",
+            "write null to remove a layer of the base",
+        ),
+        (
+            "extends: net.yaml\nlayers: {sum: false}\n",
+            "wrong-type",
+            "write null to remove a layer of the base",
+        ),
+    ],
+)
+def test_an_overlay_is_written_in_another_way(
+    text: str, code: str, help: str, tmp_path: Path
+) -> None:
+    (tmp_path / "net.yaml").write_text(SPEC)
+    (tmp_path / "top.yaml").write_text(text)
+    with pytest.raises(SpecError) as caught:
+        compile_file(tmp_path / "top.yaml")
+    (error,) = caught.value.diagnostics
+    assert (error.code, error.help) == (code, help)

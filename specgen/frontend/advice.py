@@ -30,6 +30,7 @@ SIDES = ("height", "width")
 ONE_SIZE = ("size", "shape", "image_size", "resolution", "side")  # keys of a square
 KINDS_OF_IMAGES = ("1", "3", "4")  # their channels
 SIZE = re.compile(rf"(?:([0-9]+)\s*{BY}\s*)?([0-9]+)\s*{BY}\s*([0-9]+)")
+REMOVED = {"none", "nil", "remove", "removed", "delete", "off", "no", "false"}
 INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
 # Keys that other programs use for the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
@@ -43,6 +44,8 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     model, tag = plain(annotation)
     if image := _image(value, model):
         return image
+    if value is False and tag == "op":
+        value = "false"
     if isinstance(value, str):
         text = value.strip()
         return _for_text(text, expected, tag) or _only_field(value, annotation)
@@ -134,6 +137,8 @@ def for_nothing(owner: Any, key: str) -> str:
 def _for_text(text: str, expected: str, tag: str | None) -> str | None:
     if "a mapping" in expected and (found := KEY_AND_VALUE.fullmatch(text)):
         return _space(found)
+    if tag == "op" and text.casefold() in REMOVED:
+        return "write null to remove a layer of the base"
     if tag and (called := CALL.fullmatch(text)):
         more = ", ..." if called[2] else ""
         return f"write {{{tag}: {short(called[1])}{more}}}"

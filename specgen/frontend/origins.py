@@ -133,16 +133,19 @@ class Origins:
 
     def _caused(self, problem: Diagnostic, cause: Path) -> Diagnostic:
         """Place an error in what was changed elsewhere, and thereby caused it."""
-        assert problem.path
+        assert problem.path is not None
         at = self._source.span(problem.path, problem.at_key)
-        what = _layer(problem.path, problem.uses)
+        what = _layer(problem.path, problem.uses) if problem.path else ""
+        note = [f"{what} is at {at.file}:{at.line}"] if what else []
         return replace(
             problem,
             path=cause,
             at_key=isinstance(self._value(cause), dict),
             uses=(),
-            notes=(*problem.notes, f"{what} is at {at.file}:{at.line}"),
-            help=problem.help and f"in {what}: {problem.help}",
+            notes=(*problem.notes, *note),
+            help=f"in {what}: {problem.help}"
+            if what and problem.help
+            else problem.help,
             span=self._source.removed.get(cause),
         )
 
@@ -249,7 +252,9 @@ def _has(value: Any, key: str | int) -> bool:
 
 
 def _layer(path: Path, uses: Uses) -> str:
-    """Return the path of the layer that a place is in, as errors name it."""
+    """Return the path of the layer that a place is in, or else of the place."""
+    if path[0] not in (LAYERS, BLOCKS):
+        return ".".join(map(str, path))
     start = 1 if path[0] == LAYERS else 3
     names = [str(path[start])] if len(path) > start else []
     for key, name in zip(path[start + 1 :: 2], path[start + 2 :: 2], strict=False):

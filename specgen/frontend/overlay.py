@@ -16,9 +16,11 @@ from specgen.diagnostics import (
     Span,
     SpecError,
     in_order,
+    nearest,
     nearest_help,
     short,
 )
+from specgen.frontend.foreign import others
 from specgen.frontend.merge import Merge
 from specgen.frontend.places import same_kind
 from specgen.source import MAX_BYTES, Source, parse
@@ -107,6 +109,12 @@ def _chain(
         source = parse(_read(path, span) if text is None else text, str(path))
         yield source
         text = None
+        for key, value in source.data.items():
+            is_spec = isinstance(value, str) and value.endswith((".yaml", ".yml"))
+            if is_spec and key != "extends" and _means_extends(key):
+                help = "it is called extends here"
+                message, span = f"unknown key {short(key)}", source.keys[key,]
+                _refuse("unknown-key", message, span, help)
         if "extends" not in source.data:
             return
         span = source.values["extends",]
@@ -124,6 +132,10 @@ def _chain(
                 f"{path} extends itself, directly or through other specs",
                 span,
             )
+
+
+def _means_extends(key: str) -> bool:
+    return key.casefold() in others("extends") or bool(nearest(key, ["extends"]))
 
 
 def _project(folder: FilePath) -> FilePath:

@@ -324,7 +324,8 @@ def _meant(error: _Error) -> Path:
 
 
 def _missing_key(error: _Error, key: Key) -> Diagnostic:
-    return replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+    found = replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+    return replace(found, causes=((*error.path, key),))  # if something removes it
 
 
 def _missing_tag(error: _Error, tag: str) -> Diagnostic:
