@@ -130,7 +130,7 @@ def for_nothing(owner: Any, key: str) -> str:
     """Return what to do about a key without a value."""
     for name, field in getattr(owner, "model_fields", {}).items():
         if key == (field.alias or name) and field.is_required():
-            return INDENT
+            return "give it a value" if field.annotation is str else INDENT
     return "leave the key out for its default"
 
 
@@ -192,6 +192,9 @@ def for_key(key: str, value: Any, owner: Any) -> str:
     found = KEY_AND_VALUE.fullmatch(key)
     if found and value is None and found[1] in names:
         return _space(found)
+    section, _, inside = key.partition(".")
+    if inside and section in names:
+        return f"write {section}: {{{short(inside)}: {short(str(value))}}}"
     if value is None and key.endswith(")"):
         return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):
