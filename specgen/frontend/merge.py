@@ -326,6 +326,7 @@ class Merge:
     def _adopt(self, value: Any, path: Path, top: Source) -> None:
         """Take the places of a value and its parts from its overlay."""
         for here in paths(value, path):
+            self.removed.pop(here, None)
             self.values[here] = top.values[here]
             if here in top.keys:
                 self.keys[here] = top.keys[here]
