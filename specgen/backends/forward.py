@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -129,6 +128,7 @@ class Forward:
         share = step.layer.shares[0]
         pad = share.applied.form.pad
         assert pad, "it has been scheduled"
+        self.functional = True
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
 
@@ -138,10 +138,10 @@ class Forward:
             _chain(step.layers, number, operands)
             for number, operands in enumerate(step.operands)
         ]
+        self.functional |= any(map(_is_functional, step.layers))
         shape = step.layers[-1].shares[0].shape
         if step is self._last and _is_typed(values[0]):
             self._returned = True
-            self._note_functional(values[0])
             comment = _shape(shape) if self._shown else ""
             self._paragraphs[-1] += give_back(values[0], INDENT, comment)
         else:
@@ -184,16 +184,12 @@ class Forward:
         self, variables: Sequence[str], values: Sequence[Expression], shape: Shape
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
-        self._note_functional(values[0])
         comment = _shape(shape) if self._shown else ""
         for variable, value in zip(variables, values, strict=True):
             if variable != value:
                 target = self._target([variable])
                 self._paragraphs[-1] += assign(target, value, INDENT, comment)
                 comment = ""
-
-    def _note_functional(self, value: Expression) -> None:
-        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(value)))
 
     def _target(self, variables: Sequence[str]) -> str:
         """Return what a statement assigns; at first, with its type if it needs one."""
@@ -229,6 +225,11 @@ def _chain(
                 value = Called(attribute(name), (value,))
         inputs = ()
     return value
+
+
+def _is_functional(layer: Placed) -> bool:
+    function = layer.node.applied.form.function
+    return isinstance(function, Call) and function.name.startswith("F.")
 
 
 def _is_typed(value: Expression) -> bool:
