@@ -138,7 +138,7 @@ print(*{"torch", "specgen", "onnxruntime"} & sys.modules.keys())
 """
 
 
-def test_it_needs_neither_torch_nor_specgen(exporter: Exporter) -> None:
+def test_it_needs_neither_torch_nor_specgen(exporter: Exporter, wide: None) -> None:
     output = exporter.script.with_name("other.onnx")
     command = [sys.executable, "-c", RUN, str(exporter.script)]
     command += [str(exporter.checkpoint), "--output", str(output)]

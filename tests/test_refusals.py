@@ -60,7 +60,7 @@ class TestRefusals:
         ended = run(code / "train.py", *flags, "--steps", 1)
         assert ended.code == 0, ended.err
         for name in names:
-            assert f"left out cannot read {name!r}: {reason}\n" in ended.out
+            assert f"left out: cannot read {name!r}: {reason}\n" in ended.out
         assert "3 images are left out; 25 remain for training\n" in ended.out
 
     def test_an_output_that_contains_a_run(
@@ -136,7 +136,7 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     ("raised", "exit_code", "said"),
     [
         ("KeyboardInterrupt", 130, ""),
-        ("OSError(5, 'broken')", 1, "error: broken"),
+        ("OSError(5, 'broken')", 1, "error: broken\n"),
     ],
 )
 def test_evaluate_ends_as_train_does(

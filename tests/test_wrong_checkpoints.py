@@ -87,7 +87,7 @@ def test_other_classes(code: Path, whole: Path, tmp_path: Path) -> None:
         (data / split / "class1").rename(data / split / "zebra")
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "missing now 'class1', new 'zebra'" in error
+    assert "only the checkpoint has 'class1'; only the data has 'zebra'" in error
 
 
 def test_other_images(code: Path, whole: Path, tmp_path: Path) -> None:
@@ -166,7 +166,8 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "escape sequences": (
         lambda run: run | {"classes": ["\x1b[31m", "a\nerror: b", "class2"]},
-        r"missing now '\x1b[31m', 'a\nerror: b', new 'class0', 'class1'",
+        r"only the checkpoint has '\x1b[31m', 'a\nerror: b'; "
+        "only the data has 'class0', 'class1'",
     ),
     "escape sequences in a figure": (
         lambda run: run | {"data": run["data"] | {"size": "\x1b[31m\nerror: b"}},

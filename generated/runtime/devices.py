@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import parallel
+from . import console, parallel
 from .errors import UserError
 
 
@@ -80,7 +80,8 @@ def choose_devices(names: str | None, placed: Sequence[str]) -> list[torch.devic
         except Exception as error:  # each kind of device raises its own
             reason = str(error).partition("\n")[0].partition(". ")[0]
             raise UserError(f"device {name} cannot be used: {reason}") from None
-    print(", ".join(f"{a} on {b}" for a, b in zip(placed, chosen, strict=True)))
+    places = [f"{a} on {b}" for a, b in zip(placed, chosen, strict=True)]
+    console.say(", ".join(places))
     return [torch.device(name) for name in chosen]
 
 

@@ -89,9 +89,9 @@ def _texts(old: Program, new: Program) -> Iterator[Found]:
     for path in {**comments[0], **comments[1]}:
         # The comments of an added or removed key do not count separately.
         if path in old.source.values and path in new.source.values:
-            said = [" ".join(c.get(path, ())) for c in comments]
-            if said[0] != said[1]:
-                before, after = (f"# {text}" if text else None for text in said)
+            said = [c.get(path, ()) for c in comments]
+            if " ".join(said[0]) != " ".join(said[1]):
+                before, after = ("\n".join(f"# {s}" for s in c) or None for c in said)
                 yield Found(path, before, after, Tier.SAME)
 
 

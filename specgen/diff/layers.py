@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from specgen.compiler import Program
-from specgen.diagnostics import Path
+from specgen.diagnostics import Path, Place
 from specgen.diff.function import meaning
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
@@ -18,7 +18,8 @@ from specgen.diff.values import differing, plain
 from specgen.graph import INPUT, Node
 from specgen.ops.base import Op, Refusal, Shape
 from specgen.ops.start import Draw
-from specgen.ops.weighted import draws
+from specgen.ops.weighted import DEFAULT_START, draws
+from specgen.spec.entries import FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,12 @@ class Layers:
 
     def _removed(self, name: str) -> int:
         node = self._before[name]
-        return self._add(("layers", name), plain(node.op), None, _own_tier(node))
+        was = _as_written(node, self._old)
+        return self._add(("layers", name), was, None, _own_tier(node))
 
     def _added(self, node: Node, causes: set[int]) -> None:
         path = ("layers", node.name)
-        index = self._add(path, None, plain(node.op), _own_tier(node))
+        index = self._add(path, None, _as_written(node, self._new), _own_tier(node))
         own = {index} if node.shape != node.x else set()
         self._reshaping[node.name] = causes | own
 
@@ -135,7 +137,8 @@ class Layers:
         path = ("layers", new.name)
         if old.op.op != new.op.op:
             tier = max(_own_tier(old), _own_tier(new))
-            return {self._add(path, plain(old.op), plain(new.op), tier)}
+            was, now = _as_written(old, self._old), _as_written(new, self._new)
+            return {self._add(path, was, now, tier)}
         reshaping = set()
         for field in type(new.op).model_fields:
             values = getattr(old.op, field), getattr(new.op, field)
@@ -167,12 +170,15 @@ class Layers:
             )
             for a, b in pairs
         ]
-        for path, before, after in differing(
-            self._old.spec.init, self._new.spec.init, ("init",)
-        ):
-            leaf = str(path[1])
+        old, new = (
+            DEFAULT_START | program.spec.init.given()
+            for program in (self._old, self._new)
+        )
+        for leaf in DEFAULT_START:
             same = all(a.get(leaf) == b.get(leaf) for a, b in starts)
-            self._add(path, before, after, Tier.SAME if same else Tier.RECIPE)
+            tier = Tier.SAME if same else Tier.RECIPE
+            for where, before, after in differing(old[leaf], new[leaf], ("init", leaf)):
+                self._add(where, before, after, tier)
 
     def _start(self, node: Node, program: Program) -> dict[str, Draw]:
         """The initial values of a layer's tensors, by leaf.
@@ -180,6 +186,18 @@ class Layers:
         An `init` that depends on the size of a tensor counts as different.
         """
         return draws(node.applied.tensors, program.spec.init)
+
+
+def _as_written(node: Node, program: Program) -> dict[str, Any]:
+    """Return the fields of a layer in the order of the spec, and the names it reads."""
+    place = program.places.get(node.name, Place(("layers", node.name)))
+    written: Any = program.source.data
+    for key in place.path:
+        written = written[key]
+    fields: dict[str, Any] = plain(node.op)
+    if FROM in written:
+        fields[FROM] = written[FROM]
+    return {key: fields[key] for key in (*written, *fields) if key in fields}
 
 
 def _own_tier(node: Node) -> Tier:

@@ -287,6 +287,13 @@ def value_help(word: str, valid: Collection[str] = ()) -> str | None:
     return _help(word, valid, VALUES, VALUE_HINTS, NO_VALUES)
 
 
+def others(name: str) -> frozenset[str]:
+    """Return what others call one of our keys, in lowercase."""
+    return frozenset(
+        word for ours, words in _lines(KEYS) if ours == name for word in words
+    )
+
+
 def our_key(word: str, valid: Collection[str]) -> str | None:
     """Return which of the `valid` keys others call by this name."""
     return next((name for name in _ours(word, KEYS) if name in valid), None)

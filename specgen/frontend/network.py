@@ -262,7 +262,7 @@ class Network:
         )
         own = arguments(
             block,
-            given(body, change, first=it.frame.values.get("index") == 0),
+            given(body, it.entry.path, change, first=it.frame.values.get("index") == 0),
             it.path,
             self._names(it.frame),
             lambda values: self._names(inner, values),

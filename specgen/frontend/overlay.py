@@ -140,7 +140,9 @@ def _base(name: Any, overlay: FilePath, span: Span) -> FilePath:
     if "\0" in name:
         _refuse("cannot-read", "a file cannot have this name", span)
     # File names are UTF-8, even in the C locale, which knows only ASCII.
-    return overlay.parent / os.fsdecode(name.encode())
+    path = overlay.parent / os.fsdecode(name.encode())
+    plain = FilePath(os.path.normpath(path))  # without .., unless that follows a link
+    return plain if os.path.realpath(plain) == os.path.realpath(path) else path
 
 
 def _read(path: FilePath, span: Span | None) -> bytes:

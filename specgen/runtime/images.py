@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from . import metadata
-from .console import readable
+from .console import readable, shown
 from .errors import ImageError
 from .files import open_file
 
@@ -69,9 +69,9 @@ class StoredImage(NamedTuple):
                 file.seek(self.row * out.nbytes)
                 count = file.readinto(out.data)  # type: ignore[attr-defined]
         except OSError as error:
-            raise ImageError(f"{error.strerror}: {self.path!r}") from error
+            raise ImageError(f"{error.strerror}: {shown(self.path)}") from error
         if count < out.nbytes or zlib.crc32(out.data) != self.checksum:
-            raise ImageError(f"it is damaged in {self.path!r}: run pack.py again")
+            raise ImageError(f"it is damaged in {shown(self.path)}: run pack.py again")
 
 
 def explain(bad: Mapping[str, str]) -> list[str]:

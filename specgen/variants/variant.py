@@ -171,6 +171,8 @@ def _compile(source: Source, stem: str) -> Program | SpecError:
 def _sentence(problem: Diagnostic) -> str:
     """Return the message, after its path unless it already names part of that."""
     path = [str(part) for part in problem.path or ()]
+    if re.match(r"[\w.]+: ", problem.message):  # a layer
+        return problem.message
     if set(re.findall(r"\w+", problem.message)) & set(path[1:]):
         return problem.message
     return ": ".join(filter(None, (".".join(path), problem.message)))
