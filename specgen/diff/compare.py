@@ -116,6 +116,7 @@ def _texts(old: Program, new: Program) -> Iterator[Found]:
 
 def _sections(old: Program, new: Program, matching: Matching) -> Iterator[Found]:
     yield from Layers(old, new, matching).changes()
+    yield from _blocks(old, new)
     yield from placement_changes(old, new, matching)
     for section in ("data", "training"):
         pairs = differing(
@@ -123,6 +124,15 @@ def _sections(old: Program, new: Program, matching: Matching) -> Iterator[Found]
         )
         for path, before, after in pairs:
             yield Found(path, before, after, Tier.RECIPE)
+
+
+def _blocks(old: Program, new: Program) -> Iterator[Found]:
+    """Yield the uses of another block, of which the layers may be the same."""
+    before = {scope.path: scope.block for scope in old.graph.scopes}
+    for scope in new.graph.scopes:
+        was = before.get(scope.path, scope.block)
+        if was != scope.block:
+            yield Found(("layers", scope.path, "block"), was, scope.block, Tier.SAME)
 
 
 def _order(path: Path, old: Program, new: Program) -> tuple[int, float, str]:
@@ -243,8 +253,8 @@ def _shapes(old: Plan, new: Plan, matching: Matching) -> Iterator[ShapeChange]:
         a, b = before[was], after[name]
         if a.output_shape != b.output_shape:
             rows.append((name, False, a.output_shape, b.output_shape))
-        elif a.input_shapes != b.input_shapes and len(a.input_shapes) == len(
-            b.input_shapes
+        elif len(a.input_shapes) == len(b.input_shapes) and (
+            sorted(a.input_shapes) != sorted(b.input_shapes)
         ):
             for x, y in zip(a.input_shapes, b.input_shapes, strict=True):
                 if x != y:
