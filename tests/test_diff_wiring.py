@@ -21,6 +21,7 @@ from specgen.diff.difference import Change
 from specgen.diff.markdown import markdown
 from specgen.diff.text import summary, text
 from specgen.graph import INPUT
+from specgen.page.page import page
 
 HEAD = """\
 specgen: 1
@@ -205,7 +206,7 @@ def test_what_moves_within_a_chain_is_one_change() -> None:
 
 
 def test_a_dropout_that_moves_away_from_what_it_was_of() -> None:
-    """It is read by name, too, and there it gives something else, even outside training."""
+    """It is read by name, too, and gives something else, even outside training."""
     layers = BRANCHES.replace("  add:", "  d4: {op: dropout}\n  s4: {op: tanh}\n  add:")
     layers = layers.replace("add, r4, c1", "s4, d4, c1, add")
     drop, tanh = "  d4: {op: dropout}\n", "  s4: {op: tanh}\n"
@@ -223,6 +224,27 @@ def test_changes_that_cancel_out_change_no_function() -> None:
     assert listed(compare(both, other)) == [
         ("layers.cat.from", SAME, ["add", "r4", "r5"], ["add", "r5", "r4"])
     ]
+
+
+def test_every_form_says_it() -> None:
+    swap = ("[add, r4, c1]", "[r4, add, c1]")
+    old, new = branches(), branches(swap)
+    found, path = compare(old, new), "layers.cat.from"
+    line = f"  {path}   [add, r4, c1] -> [r4, add, c1]"
+    assert f"\n\n{line}{' ' * (69 - len(line))}net.yaml:11\n" in text(found)
+    assert summary(found) == f"{path} [add, r4, c1] -> [r4, add, c1]"
+    row = f"| `{path}` | `[add, r4, c1]` | `[r4, add, c1]` | function |"
+    assert row in markdown(found)
+    change = {
+        "path": path,
+        "tier": FUNCTION,
+        "before": CAT,
+        "after": ["r4", "add", "c1"],
+    }
+    assert found.as_json()["changes"] == [change]
+    report = page("old", old, ("new", new))
+    for cell in (path, "[add, r4, c1]", "[r4, add, c1]"):
+        assert f"<code>{cell}</code></td>" in report
 
 
 # --- in groups and blocks
