@@ -16,7 +16,7 @@ from specgen.diff.function import meaning
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
 from specgen.diff.values import differing, plain
-from specgen.diff.wiring import Rewired, Wiring
+from specgen.diff.wiring import Wiring
 from specgen.graph import INPUT, Node
 from specgen.ops.applied import Applied
 from specgen.ops.base import Op, Refusal, Shape
@@ -49,7 +49,8 @@ class Layers:
         self._after = {node.name: node for node in new.graph.nodes}
         self._was = {b: a for a, b in matching.pairs.items()}
         self._wiring = Wiring(old, new, matching)
-        self._rewired: dict[Path, int] = {}
+        self._gone: dict[str, int] = {}
+        self._rewired: dict[str, set[int]] = {}
         self._found: list[Found] = []
         self._reshaping: dict[str, set[int]] = {}
 
@@ -62,16 +63,17 @@ class Layers:
             )
         }
         self._default_start()
-        gone = {name: self._removed(name) for name in self._matching.removed}
+        self._gone = {name: self._removed(name) for name in self._matching.removed}
+        self._rewire()
         for name, node in self._after.items():
             causes = set().union(*(self._reshaping[value] for value in node.inputs))
             if name in self._was:
-                self._kept(self._before[self._was[name]], node, causes, gone)
+                self._kept(self._before[self._was[name]], node, causes)
             else:
                 self._added(node, causes)
         last, was = self._new.graph.nodes[-1], self._old.graph.nodes[-1]
         if last.shape != was.shape:
-            causes = self._reshaping[last.name] | self._behind([was.name], gone)
+            causes = self._reshaping[last.name] | self._behind([was.name])
             self._raise(causes, Tier.INTERFACE)
         return self._found
 
@@ -95,39 +97,40 @@ class Layers:
         own = {index} if _reshapes(node) else set()
         self._reshaping[node.name] = causes | own
 
-    def _kept(
-        self, old: Node, new: Node, causes: set[int], gone: dict[str, int]
-    ) -> None:
+    def _rewire(self) -> None:
+        """Add what entries read, each once for all layers in it."""
+        found: dict[Path, int] = {}
+        for a, b in self._matching.pairs.items():
+            self._rewired[b] = set()
+            for change in self._wiring.changes(self._before[a], self._after[b]):
+                if change.path not in found:
+                    found[change.path] = self._add(*change)
+                self._raise({found[change.path]}, change.tier)
+                self._rewired[b].add(found[change.path])
+
+    def _kept(self, old: Node, new: Node, causes: set[int]) -> None:
         """Compare a layer that both networks have."""
         if old.name != new.name:
             tier = Tier.CHECKPOINT if old.tensors else Tier.SAME
             self._add(("layers", old.name), old.name, new.name, tier)
-        wired = {self._rewire(change) for change in self._wiring.changes(old, new)}
         own = self._fields(old, new) if old.op != new.op else set()
-        above = causes | wired | self._behind(old.inputs, gone)
-        own |= wired
+        own |= self._rewired[new.name]
+        above = causes | self._rewired[new.name] | self._behind(old.inputs)
         before, after = old.input_shapes, new.input_shapes
         if _tensors(old.op, before) != _tensors(new.op, after):
             blamed = {i for i in own if self._found[i].tier >= Tier.CHECKPOINT}
             if not blamed or _tensors(new.op, before) != _tensors(new.op, after):
                 blamed |= above
             self._raise(blamed or own, Tier.CHECKPOINT)
-        self._reshaping[new.name] = set()
-        if old.shape != new.shape:
+        if new.name in self._wiring.moved:
+            self._reshaping[new.name] = own | above
+        elif old.shape != new.shape:
             self._reshaping[new.name] = own | (above if before != after else set())
+        else:
+            self._reshaping[new.name] = set()
 
-    def _rewire(self, change: Rewired) -> int:
-        """Add what an entry reads, once for all layers in it."""
-        if change.path in self._rewired:
-            index = self._rewired[change.path]
-            self._raise({index}, change.tier)
-            return index
-        index = self._add(change.path, change.before, change.after, change.tier)
-        self._rewired[change.path] = index
-        return index
-
-    def _behind(self, values: Iterable[str], gone: dict[str, int]) -> set[int]:
-        """The removals behind old values that can change their shapes."""
+    def _behind(self, values: Iterable[str]) -> set[int]:
+        """The removals and moves behind old values that can change their shapes."""
         found: set[int] = set()
         left, seen = [*values], {INPUT}
         while left:
@@ -136,9 +139,11 @@ class Layers:
                 continue
             seen.add(name)
             node = self._before[name]
-            if name in gone:
-                found |= {gone[name]} if _reshapes(node) else set()
-            elif self._matching.pairs[name] not in self._wiring.moved:
+            if name in self._gone:
+                found |= {self._gone[name]} if _reshapes(node) else set()
+            elif (now := self._matching.pairs[name]) in self._wiring.moved:
+                found |= self._rewired[now]
+            else:
                 continue
             left += node.inputs
         return found
