@@ -226,6 +226,35 @@ def test_changes_that_cancel_out_change_no_function() -> None:
     ]
 
 
+def test_the_tier_of_each_change_is_its_own() -> None:
+    """Whatever else changes the function."""
+    more = "  d4: {op: dropout}\n  add:"
+    edits = [("r4: {op: relu}", "r4: {op: tanh}"), ("[c2, c3]", "[c3, c2]")]
+    edits += [("  add:", more), ("r4, c1", "d4, c1")]
+    assert listed(compare(branches(), branches(*edits))) == [
+        ("layers.r4", FUNCTION, {"op": "relu"}, {"op": "tanh"}),
+        ("layers.d4", RECIPE, None, {"op": "dropout"}),
+        ("layers.add.from", SAME, ["c2", "c3"], ["c3", "c2"]),
+        ("layers.cat.from", RECIPE, CAT, ["add", "d4", "c1"]),
+    ]
+
+
+def test_a_layer_is_blamed_for_what_it_reshapes_where_it_moves_to() -> None:
+    layers = f"""\
+  c0: {CONV}}}
+  norm: {{op: batch_norm2d, from: input}}
+  c1: {CONV}}}
+  cat: {{op: concat, from: [c1, c0]}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 5}}
+"""
+    first, second, *_ = layers.splitlines(keepends=True)
+    new = branches((first + second, second + first), layers=layers)
+    found = compare(branches(layers=layers), new)
+    assert listed(found) == [("layers.c0.after", CHECKPOINT, "input", "norm")]
+    assert [tensor.name for tensor in found.checkpoint.reshaped] == ["c1.weight"]
+
+
 def test_every_form_says_it() -> None:
     swap = ("[add, r4, c1]", "[r4, add, c1]")
     old, new = branches(), branches(swap)
@@ -308,6 +337,54 @@ def test_what_is_listed_of_blocks(
     assert len(starts) == len(lines)
     for line, start in zip(starts, lines, strict=True):
         assert line.startswith(start)
+
+
+ONE = (
+    f"  g: {{from: c1, layers: {{a: {CONV}}}, b: {{op: relu}}}}}}\n  r: {{op: tanh}}\n"
+)
+TWO = f"""\
+  h: {{from: c1, layers: [{CONV}}}, {{op: relu}}, {{op: elu}}]}}
+  s: {{op: sigmoid}}
+"""
+GROUPS = f"""\
+  c1: {CONV}}}
+{ONE}{TWO}\
+  i: {{layers: {{a: {{op: relu, from: c1}}, b: {CONV}, from: a}}}}}}
+  cat: {{op: concat, from: [r, s, i]}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 5}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        # The layers in a group, and those that read it, come with it.
+        ([(ONE + TWO, TWO + ONE)], [("layers.g.after", SAME, "c1", "s")]),
+        ([("h: {from: c1", "h: {from: r")], [("layers.h.from", FUNCTION, "c1", "r")]),
+        ([("h: {from: c1", "h: {from: g")], [("layers.h.from", FUNCTION, "c1", "g")]),
+        # Both have the group's value in turn.
+        (
+            [
+                (
+                    f"a: {{op: relu, from: c1}}, b: {CONV}, from: a}}",
+                    f"b: {CONV}, from: c1}}, a: {{op: relu, from: b}}",
+                )
+            ],
+            [
+                ("layers.i.b.from", FUNCTION, "a", "c1"),
+                ("layers.i.a.after", SAME, "input", "b"),
+                ("layers.i.a.from", FUNCTION, "c1", "b"),
+                ("layers.cat.from", FUNCTION, ["r", "s", "i.b"], ["r", "s", "i.a"]),
+            ],
+        ),
+    ],
+)
+def test_what_is_listed_of_groups(
+    edits: list[tuple[str, str]], expected: list[tuple[str, str, Any, Any]]
+) -> None:
+    found = compare(branches(layers=GROUPS), branches(*edits, layers=GROUPS))
+    assert listed(found) == expected
 
 
 # --- any network

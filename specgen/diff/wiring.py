@@ -85,14 +85,15 @@ class Side:
 
     def called(self, value: str, entry: str) -> str:
         """Return what a value is called where an entry is written."""
-        uses = (self.scopes[path] for path in around(entry)[1:])
-        use = next((scope for scope in uses if scope.block), None)
-        if use and value in use.inputs:
-            return use.arguments[use.inputs.index(value)]
-        inside = f"{use.path}." if use else ""
         names: list[str] = [value, *self._stand_for.get(value, ())]
-        names = [name for name in names if name.startswith(inside)]
-        return min(names, key=len, default=value).removeprefix(inside)
+        for path in around(entry)[1:]:
+            inside = [name for name in names if name.startswith(f"{path}.")]
+            if inside:
+                return min(inside, key=len).removeprefix(f"{path}.")
+            use = self.scopes[path]
+            if use.block and value in use.inputs:
+                return use.arguments[use.inputs.index(value)]
+        return min(names, key=len)
 
 
 class Wiring:
@@ -116,9 +117,10 @@ class Wiring:
         """Yield what has changed for a layer that both networks have, or around it."""
         tier = self._tier(old, new)
         if new.name in self._matching.moved:
-            yield from self._after(old.name, new.name, tier)
-        if new.name in self.moved:
-            return
+            in_chain = new.name in self.moved
+            yield from self._after(old.name, new.name, tier if in_chain else Tier.SAME)
+            if in_chain:
+                return
         implied: dict[tuple[str, str], bool] = {}
         if len(old.inputs) != len(new.inputs):
             implied[old.name, new.name] = False
