@@ -40,7 +40,8 @@ def edited(draw: st.DrawFn, data: Data) -> Data:
     name = draw(st.sampled_from([*frame]))
     entry = frame[name]
     edit = draw(st.sampled_from([rewire, swap, order, rename, wrap, put, drop, move]))
-    return edit(draw, data, frame, name, entry)
+    found: Data = edit(draw, data, frame, name, entry)
+    return found
 
 
 def rewire(draw: Any, data: Data, frame: Data, name: str, entry: Data) -> Data:
@@ -86,17 +87,16 @@ def rename(draw: Any, data: Data, frame: Data, name: str, entry: Data) -> Data:
     frame |= entries
     for each in frames(data):
         for it in each.values():
-            reads = it.get("from")
             if _several(it):
-                it["from"] = ["other" if read == name else read for read in reads]
-            elif reads == name:
+                it["from"] = ["other" if r == name else r for r in it["from"]]
+            elif it.get("from") == name:
                 it["from"] = "other"
     return data
 
 
 def wrap(draw: Any, data: Data, frame: Data, name: str, entry: Data) -> Data:
     """Put an entry into a group that has its name."""
-    outside = {key: entry.pop(key) for key in ("when", "repeat") if key in entry}
+    outside: Data = {key: entry.pop(key) for key in ("when", "repeat") if key in entry}
     if not _several(entry) and "from" in entry and draw(st.booleans()):
         outside["from"] = entry.pop("from")
     frame[name] = outside | {"layers": draw(st.sampled_from([{"a": entry}, [entry]]))}
