@@ -206,6 +206,8 @@ class Op(Strict):
     op: str
     # The least and the most inputs; None is any number.
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)
+    # Whether the order of the inputs makes no difference but rounding.
+    commutes: ClassVar[bool] = False
     # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
     # Outside training, its output is its input.

@@ -36,6 +36,8 @@ class Join(Op):
 class Add(Join):
     """The sum of values of one shape."""
 
+    commutes: ClassVar[bool] = True
+
     op: Literal["add"]
 
     def output(self, *xs: Shape) -> Shape:
@@ -53,6 +55,8 @@ class Add(Join):
 
 class Multiply(Join):
     """The product of values: of one shape, or maps and a factor (C, 1, 1) for each."""
+
+    commutes: ClassVar[bool] = True
 
     op: Literal["multiply"]
 
