@@ -104,7 +104,6 @@ def evaluate(
     crops: Crops,
     batch_size: int,
     workers: int,
-    *,
     layout: torch.memory_format = torch.channels_last,
     precision: str = "float32",
 ) -> Scores:
