@@ -38,7 +38,7 @@ OWN = {"data", "devices", "output", "workers"}  # what may differ between proces
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
+    "--compile": "compile the network; takes minutes, and stays off on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
@@ -69,8 +69,8 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     speed = parser.add_argument_group(
         "speed",
-        "These do not change the recipe, only the last digits of results. With "
-        "--compile, dropout draws other numbers.",
+        "These do not change the recipe, only the last digits of results. Compiled, "
+        "dropout draws other numbers.",
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
