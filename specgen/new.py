@@ -16,7 +16,7 @@ from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.diagnostics import Path as Key
 from specgen.frontend.resolved import resolved
-from specgen.names import class_problem
+from specgen.names import as_class, class_problem
 from specgen.yaml12.scalars import NULL
 
 LARGEST = 224  # of the sizes that are chosen automatically: larger ones take long
@@ -210,8 +210,7 @@ def _quoted(text: str) -> str:
 
 
 def _class_name(stem: str) -> str:
-    words = re.findall(r"[A-Za-z][a-z0-9]*|[0-9]+", stem)
-    name = "".join(word[:1].upper() + word[1:] for word in words)
+    name = as_class(stem)
     return "Net" if class_problem(name) or name in NULL else name
 
 

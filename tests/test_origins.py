@@ -139,6 +139,27 @@ def test_an_option_is_named_before_the_place_where_its_value_is_used(
     assert note in problem.notes
 
 
+def test_a_split_is_wrong_where_it_is_asked_for() -> None:
+    head = "placement={devices: {a: {}, b: {}}, layers: "
+    ends = f"{head}{{conv1..flat: a, fc4: split}}}}"
+    (problem,) = found("base.yaml", ends, "layers.conv1.kernel_size=1")
+    assert (problem.code, place(problem)) == (
+        "cannot-split",
+        (f"--set {ends}", "layers"),
+    )
+    assert "fc4 is at base.yaml:17" in problem.notes
+    starts = f"{head}{{conv1: split, conv2..fc4: a}}}}"
+    odd = BASE.replace("out_channels: $width", "out_channels: 15")
+    Path("base.yaml").write_text(odd.replace("g: 2", "g: 1"))
+    (problem,) = found("base.yaml", starts)
+    assert (problem.code, place(problem)) == (
+        "cannot-split",
+        (f"--set {starts}", "split"),
+    )
+    (problem,) = found("base.yaml", starts, "layers.conv1.out_channels=17")
+    assert place(problem)[1] == "17"
+
+
 def test_an_overlay_is_named_before_its_base() -> None:
     Path("top.yaml").write_text("extends: base.yaml\nparams: {width: 0}\n")
     (problem,) = found("top.yaml")
@@ -199,3 +220,62 @@ def test_an_error_in_the_base_itself_stays_there() -> None:
     Path("base.yaml").write_text(BASE.replace("kernel_size: 2", "kernal_size: 2"))
     (problem,) = found("base.yaml", "params.width=8")
     assert place(problem) == ("base.yaml", "kernal_size")
+
+
+@pytest.mark.parametrize(
+    ("option", "marked", "code", "note"),
+    [
+        ("name=null", "name", "missing-key", None),
+        ("layers=null", "layers", "missing-key", None),
+        (
+            "layers.pool3.kernel_size=null",
+            "kernel_size",
+            "missing-key",
+            "pool3 is at base.yaml:15",
+        ),
+        (
+            "training.epochs=2",
+            "2",
+            "training-mismatch",
+            "training.warmup_epochs is at base.yaml:19",
+        ),
+        ("input.width=99", "99", "data-mismatch", "data.size is at base.yaml:18"),
+    ],
+)
+def test_what_a_change_leaves_behind_is_its_error(
+    option: str, marked: str, code: str, note: str | None
+) -> None:
+    base = BASE.replace("{std: 64}", "{std: 64, size: 40}")
+    training = "training: {epochs: 9, warmup_epochs: 5}\n"
+    Path("base.yaml").write_text(base + training)
+    (problem,) = found("base.yaml", option)
+    assert (problem.code, place(problem)) == (code, (f"--set {option}", marked))
+    assert list(problem.notes) == ([note] if note else [])
+
+
+def test_what_is_removed_and_given_again_is_there() -> None:
+    Path("top.yaml").write_text("extends: base.yaml\nparams: {g: null}\n")
+    (problem,) = found("top.yaml")
+    assert place(problem) == ("top.yaml", "g")
+    assert not found("top.yaml", "params.g=1")
+    (problem,) = found("top.yaml", "params.g=16")
+    assert place(problem) == ("--set params.g=16", "16")
+
+
+def test_long_chains_of_params_end() -> None:
+    chain = [f"p{i}: $(p{i - 1} + 0 * p{max(0, i - 2)})" for i in range(1, 1500)]
+    lines = "".join(f"  {each}\n" for each in ["p0: 1", *chain, "width: 16", "g: 2"])
+    given = "params: {width: 16, g: 2, act: relu}\n"
+    text = BASE.replace(given, f"params:\n{lines}  act: relu\n")
+    used = text.replace("out_channels: $width", "out_channels: $p1499")
+    Path("base.yaml").write_text(used)
+    assert not found("base.yaml", "params.g=1")
+    (problem,) = found("base.yaml", "params.p0=0")
+    assert place(problem) == ("--set params.p0=0", "0")
+
+
+def test_params_in_a_circle_end() -> None:
+    Path("base.yaml").write_text(
+        BASE.replace("width: 16", "width: $g").replace("g: 2", "g: $width")
+    )
+    assert "unknown-param" in {problem.code for problem in found("base.yaml")}

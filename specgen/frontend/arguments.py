@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Place, Problems, short
+from specgen.frontend.advice import listing
 from specgen.frontend.changes import Change
 from specgen.frontend.computing import Names, Unknown, compute, typed
 from specgen.frontend.definitions import BLOCKS, PARAMS, Definition, Used
@@ -55,7 +56,7 @@ def arguments(
                 values[name] = compute(value, here, outside), here
                 places[name] = (*place, name)
             else:
-                help = problems.nearest(name, block.params)
+                help = problems.nearest(name, block.params) or listing(block.params)
                 message = f"the block {block.name} has no param {short(name)}"
                 found = Diagnostic("unknown-param", message, here, True, help=help)
                 raise Unknown(found)

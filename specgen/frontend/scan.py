@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import takewhile
 from typing import Any
 
-from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.diagnostics import Diagnostic, Path, Problems
 from specgen.frontend.definitions import PARAMS
 from specgen.frontend.expressions import (
     Expression,
@@ -18,9 +16,6 @@ from specgen.frontend.expressions import (
     parts,
 )
 from specgen.frontend.known import Known
-from specgen.spec.entries import FROM, GROUP
-
-NAMES = re.compile(r"[^\s,;+&]+")  # in a text that lists them
 
 
 def scan(
@@ -69,56 +64,6 @@ def mark(value: Any, known: Known) -> None:
                 known.use(name)
 
 
-def cut(raw: Any, path: Path, problems: Problems) -> bool:
-    """Report expressions that YAML cut at a comma: `{p: $(max(1, 2))}`.
-
-    Returns whether there is one.
-    """
-    if "$(" not in str(raw):
-        return False
-    is_list = isinstance(raw, list)
-    pairs = list(items(raw))
-    found = False
-    for place, (key, value) in enumerate(pairs):
-        if isinstance(value, dict | list):
-            found |= key != GROUP and cut(value, (*path, key), problems)
-        elif isinstance(value, str) and _open(value):
-            text = value
-            for other, rest in pairs[place + 1 :]:
-                if not _open(text) or not (is_list or rest is None):
-                    break
-                text += f", {rest if is_list else other}"
-            if _open(text):
-                continue  # its syntax is wrong
-            found = True
-            quoted = f'"{short(text)}"'
-            help = f"quote it: {quoted if is_list else f'{key}: {quoted}'}"
-            message = "YAML cuts this expression at its comma"
-            here = (*path, key)
-            problems.add(Diagnostic("bad-expression", message, here, help=help))
-    return found
-
-
-def bracketed(raw: dict[str, Any], path: Path, problems: Problems) -> dict[str, Any]:
-    """Report names in `from` without brackets; return a layer with them as a list.
-
-    In `{op: add, from: a, b}`, b is a key without a value.
-    """
-    source = raw.get(FROM)
-    if not isinstance(source, str):
-        return raw
-    keys = list(raw)
-    after = keys[keys.index(FROM) + 1 :]
-    cut_off = list(takewhile(lambda key: raw[key] is None, after))
-    names = [*NAMES.findall(source), *cut_off]
-    if len(names) < 2:
-        return raw
-    help = f"write from: [{short(', '.join(names))}]"
-    message = "several inputs are a list, in brackets"
-    problems.add(Diagnostic("bad-from", message, (*path, FROM), help=help))
-    return {k: v for k, v in raw.items() if k not in cut_off} | {FROM: names}
-
-
 def has_expressions(value: Any) -> bool:
     """Tell whether there are expressions in a value."""
     if "$" not in str(value):  # most layers; 10 times faster than to look at each
@@ -130,8 +75,3 @@ def has_expressions(value: Any) -> bool:
 def items(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
     """Yield the keys, or indices, and values."""
     yield from value.items() if isinstance(value, dict) else enumerate(value)
-
-
-def _open(text: str) -> bool:
-    """Tell whether brackets of an expression are not closed."""
-    return text.startswith("$(") and text.count("(") > text.count(")")

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
+    SQUEEZE,
     Call,
     Infix,
     OnnxNode,
@@ -171,8 +172,7 @@ class Select(Op):
 
     def torch(self, x: Shape) -> TorchForm:
         # It reads no other token.
-        squeeze = Call("torch.squeeze", ("1",))
-        return TorchForm(Saved(view=True), function=squeeze)
+        return TorchForm(Saved(view=True), function=SQUEEZE)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         ends = {"starts": (self.index,), "ends": (self.index + 1,), "axes": (1,)}
