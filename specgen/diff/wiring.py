@@ -130,7 +130,10 @@ class Wiring:
                 behind = self._behind[0][was] & self._behind[1][now]
                 implied[entry] = implied.get(entry, True) and bool(behind)
         for (a, b), is_implied in implied.items():
-            if not is_implied or self._old.written(a) != self._new.written(b):
+            written = self._old.written(a) != self._new.written(b)
+            if written and b == new.name and old.op.op != new.op.op:
+                continue  # another op is shown with what it reads
+            if written or not is_implied:
                 names = [self._old.called(v, a) for v in self._old.reads(a)]
                 others = [self._new.called(v, b) for v in self._new.reads(b)]
                 if names == others:  # the name of a group or a block, of other values
