@@ -16,7 +16,7 @@ from specgen.diagnostics import Path, Place
 from specgen.diff.function import Meaning, values
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
-from specgen.graph import INPUT, Node, Scope, around
+from specgen.graph import INPUT, Node, around
 from specgen.spec.entries import FROM
 
 AFTER = "after"
@@ -167,8 +167,8 @@ class Wiring:
         for a, b in zip(around(old)[1:], around(new)[1:], strict=False):
             scopes = self._old.scopes[a], self._new.scopes[b]
             if all(scope.block for scope in scopes):
-                index = _index(scopes[0], was)
-                if index is None or index != _index(scopes[1], now):
+                inputs = zip(*(scope.inputs for scope in scopes), strict=False)
+                if (was, now) not in inputs:
                     break
                 old, new = a, b
             elif (
@@ -247,10 +247,6 @@ def _behind(
         own = frozenset({kept[name]}) if name in kept else frozenset().union(*read)
         found[name] = own
     return found
-
-
-def _index(scope: Scope, value: str) -> int | None:
-    return scope.inputs.index(value) if value in scope.inputs else None
 
 
 def _parent(entry: str) -> str:
