@@ -340,6 +340,17 @@ def test_the_fused_formula_compiles(rendered: Any, dtype: torch.dtype) -> None:
             assert_close(ours, array(theirs), 1e-6 if dtype == torch.float32 else 1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_formula_ends_in_a_new_tensor(
+    rendered: Any, dtype: torch.dtype
+) -> None:
+    """Or torch 2.11 compiles networks in which its gradient is 0."""
+    norm = rendered.LocalResponseNorm(5, **ALEXNET, groups=2)
+    x = torch.unflatten(draw(2, 8, 3, 3, dtype=dtype), 1, (2, -1))
+    assert not rendered._output(x, norm)._is_view()
+    assert not rendered._gradient(x, norm, x, x)._is_view()
+
+
 def test_the_fused_formula_moves_nine_tensors(
     rendered: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
