@@ -33,6 +33,7 @@ from .loading import Batch
 from .output import CHECKPOINT
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
+SAME_IMAGES = "give the images that it began with, or start a run with another --output"
 OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
@@ -187,9 +188,10 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
-        raise CheckpointError(f"{began}, but now there are {len(train)}")
+        raise CheckpointError(f"{began}, but now there are {len(train)}", SAME_IMAGES)
     if fingerprint(train, val) != run.names:
-        raise CheckpointError("the run began with images of different names")
+        different = "the run began with images of different names"
+        raise CheckpointError(different, SAME_IMAGES)
     return train, val
 
 
