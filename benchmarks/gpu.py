@@ -69,6 +69,10 @@ def findings(bench: Bench) -> Iterator[checks.Finding]:
     gpu, mini = bench.gpus[0], bench.folders["alexnet_mini"]
     count = bench.batches[0]
     yield checks.run(
+        "--compile computes the same",
+        lambda: checks.compiled(mini, gpu, bench.devices.compile_network),
+    )
+    yield checks.run(
         "memory is as planned but for named parts",
         lambda: checks.memory_plan(bench.folders[bench.stem], gpu),
     )
