@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
@@ -27,7 +27,7 @@ def given(
 
 def arguments(
     block: Definition,
-    written: Iterator[tuple[str, Mapping[str, Any]]],
+    written: Iterable[tuple[str, Mapping[str, Any]]],
     path: Path,
     outside: Names,
     inside: Callable[[Mapping[str, Value]], Names],
