@@ -17,6 +17,8 @@ def main() -> int:
         return cli.main()
     except KeyboardInterrupt:
         return 130
+    finally:
+        gc.freeze()  # at its exit, Python would look for cycles once more
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from specgen.diagnostics import (
 )
 from specgen.frontend.elaborate import Draft, elaborate
 from specgen.frontend.network import MOST_LAYERS
+from specgen.frontend.origins import traced
 from specgen.frontend.overlay import load
 from specgen.frontend.validate import located
 from specgen.graph import Graph, PlacedGraph
@@ -49,7 +50,7 @@ class Program:
         found = Problems(self.places)
         with suppress(TooManyProblems):
             found.add(*warnings.find(self.spec, self.graph, self.placed))
-        return self.source.locate(found)
+        return self.source.locate(traced(self.source, found.places, found))
 
     @property
     def variant(self) -> str:
@@ -102,7 +103,8 @@ def compile_read(source: Source, stem: str) -> Program:
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
     draft, placed = _compile(source, problems)
     if problems or source.problems:
-        raise Unfinished(located(source, problems), draft, placed)
+        found = traced(source, problems.places, problems)
+        raise Unfinished(located(source, found), draft, placed)
     assert draft, "what is unknown has been reported"
     assert draft.graph, "what is unknown has been reported"
     assert placed, "what is unknown has been reported"

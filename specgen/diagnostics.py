@@ -46,7 +46,8 @@ class Diagnostic:
 
     ``path`` says where in the data; `Source.locate` turns it into ``span``: that of
     the value, or of its key with ``at_key``. ``uses`` are those of the blocks that it
-    is in, the innermost first: the name there, and the path of the entry.
+    is in, the innermost first: the name there, and the path of the entry. ``causes``
+    are paths of what, together with this, makes it wrong.
     """
 
     code: str
@@ -58,6 +59,7 @@ class Diagnostic:
     span: Span | None = None
     warning: bool = False
     uses: tuple[tuple[str, Path], ...] = ()
+    causes: tuple[Path, ...] = ()
 
     @property
     def severity(self) -> str:
@@ -87,12 +89,14 @@ class TooManyProblems(Exception):  # noqa: N818 - it stops a search, nothing wen
 class Place:
     """Where a layer, or what contains layers, is written, and the uses of its blocks.
 
-    ``changed`` has the places of what is written elsewhere for this one alone.
+    ``changed`` has the places of what is written elsewhere for this one alone,
+    ``given`` those of the values that a use of a block gives to its params.
     """
 
     path: Path
     uses: tuple[tuple[str, Path], ...] = ()
     changed: Mapping[Path, Path] = field(default_factory=dict)
+    given: Mapping[str, Path] = field(default_factory=dict)
 
     def of(self, inner: Path) -> Path:
         """Return the place of something in the layer."""
@@ -136,6 +140,9 @@ class Problems:
 
     def _placed(self, problem: Diagnostic) -> Diagnostic | None:
         """Return an error in its place, or None if another layer has it there."""
+        if problem.causes:
+            causes = tuple(map(self.place, problem.causes))
+            problem = replace(problem, causes=causes)
         path = problem.path or ()
         if path[:1] == ("layers",) and len(path) > 1:
             name = str(path[1])

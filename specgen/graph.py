@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from specgen.diagnostics import Path
 from specgen.ops.applied import Applied
 from specgen.ops.base import Op, Owned, Shape
 
@@ -196,13 +197,13 @@ def around(path: str) -> list[str]:
 class Assignment:
     """Which devices compute each layer: one, or several that share it.
 
-    `devices` has all of them, in order. `origins` says which placement entry asked for
-    a layer's devices, for the note on an error.
+    `devices` has all of them, in order. `origins` has the path of the placement entry
+    that asked for a layer's devices, for an error.
     """
 
     devices: tuple[str, ...]
     layers: Mapping[str, tuple[str, ...]]
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from specgen.lock import RUNTIME
@@ -125,6 +125,21 @@ def end_of_path(path: str) -> str:
     parts = path.split(".")
     first = max(i for i, part in enumerate(parts) if not part[0].isdigit())
     return "_".join(parts[first:])
+
+
+def write_instead(name: str, problem: Callable[[str], str | None]) -> str | None:
+    """Return the help for a name that has a problem: one like it that has none."""
+    words = re.findall("[A-Za-z0-9]+", name[:LONGEST])
+    for near in ("_".join(words), f"{name[: LONGEST - 1]}1", as_class(name[:LONGEST])):
+        if problem(near) is None:
+            return f"write {near}"
+    return None
+
+
+def as_class(text: str) -> str:
+    """Return the words of a text in CapWords."""
+    words = re.findall(r"[A-Za-z][a-z0-9]*|[0-9]+", text)
+    return "".join(word[:1].upper() + word[1:] for word in words)
 
 
 def identifier_problem(name: str) -> str | None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from specgen.build import SUFFIXES
 from specgen.compiler import Program, compile_file
 from specgen.diagnostics import Diagnostic, Problems, SpecError
 from specgen.diagnostics import Path as Key
 from specgen.frontend.resolved import resolved
-from specgen.names import class_problem
+from specgen.names import as_class, class_problem
 from specgen.yaml12.scalars import NULL
 
 LARGEST = 224  # of the sizes that are chosen automatically: larger ones take long
@@ -209,8 +210,7 @@ def _quoted(text: str) -> str:
 
 
 def _class_name(stem: str) -> str:
-    words = re.findall(r"[A-Za-z][a-z0-9]*|[0-9]+", stem)
-    name = "".join(word[:1].upper() + word[1:] for word in words)
+    name = as_class(stem)
     return "Net" if class_problem(name) or name in NULL else name
 
 
@@ -254,6 +254,9 @@ def write(path: Path, text: str, root: Path | None = None) -> Program:
         raise _error("file-exists", f"{path} already exists", help)
     if not path.parent.exists():
         raise _error("cannot-write", f"there is no folder {path.parent}")
+    if other := _same_folder(path):
+        message = f"{other} would be built into the same folder as {path}"
+        raise _error("file-exists", message, "give another name")
     program = compile_file(path, root=root, text=text.encode())
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
@@ -262,6 +265,16 @@ def write(path: Path, text: str, root: Path | None = None) -> Program:
         message = f"cannot write {path}: {error.strerror}"
         raise _error("cannot-write", message) from None
     return program
+
+
+def _same_folder(path: Path) -> Path | None:
+    """Return a spec beside this one that has the same name but for its ending.
+
+    Some disks ignore case, so it does not count.
+    """
+    stem = path.stem.casefold()
+    beside = (each for end in SUFFIXES for each in path.parent.glob(f"*{end}"))
+    return next((each for each in beside if each.stem.casefold() == stem), None)
 
 
 def summaries() -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -23,7 +23,8 @@ class Source:
     that stand directly above a key, in its column. ``files`` has the exact bytes of
     every file read, base first. ``problems`` are errors that do not keep the rest from
     being checked: the data has a stand-in at their path, and whoever checks the data
-    reports them, too. ``options`` are the `--set` options that changed it.
+    reports them, too. ``options`` are the `--set` options that changed it. ``removed``
+    has the places that say so.
     """
 
     data: dict[str, Any]
@@ -33,6 +34,7 @@ class Source:
     files: Mapping[FilePath, bytes]
     problems: tuple[Diagnostic, ...] = ()
     options: tuple[str, ...] = ()
+    removed: Mapping[Path, Span] = field(default_factory=dict)
 
     def locate(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Fill in the spans from the paths and sort by place.
@@ -42,7 +44,7 @@ class Source:
         return in_order(
             replace(
                 d,
-                span=self._span(d.path, d.at_key),
+                span=self.span(d.path, d.at_key),
                 notes=(*d.notes, *map(self._use, d.uses)),
                 uses=(),
             )
@@ -54,10 +56,11 @@ class Source:
     def _use(self, use: tuple[str, Path]) -> str:
         """Say where a block is used."""
         name, path = use
-        span = self._span(path, at_key=True)
+        span = self.span(path, at_key=True)
         return f"used as {name} at {span.file}:{span.line}"
 
-    def _span(self, path: Path, at_key: bool) -> Span:
+    def span(self, path: Path, at_key: bool = False) -> Span:
+        """Return the place of a value or its key, or of its nearest ancestor."""
         if not at_key and path in self.values:
             return self.values[path]
         while path and path not in self.keys:

@@ -18,6 +18,12 @@ def odd() -> Path:
     return Path(folder) / "oddjpeg"
 
 
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal on which every sentence of a script fits into one line."""
+    monkeypatch.setenv("COLUMNS", "9999")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set."""

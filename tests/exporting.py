@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,12 +73,14 @@ class Exporter:
 
     def refusal(self, *flags: str) -> str:
         """Return what the script says when it fails; no file has changed then."""
-        before = self.files()
-        with pytest.raises(SystemExit) as caught:
-            console.run(lambda: self.run(*flags))
+        before, said = self.files(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+            patch.setenv("COLUMNS", "9999")
+            with pytest.raises(SystemExit) as caught:
+                console.run(lambda: self.run(*flags))
         assert self.files() == before
-        assert isinstance(caught.value.code, str)
-        return caught.value.code
+        assert caught.value.code == 1
+        return said.getvalue().removesuffix("\n")
 
     def files(self) -> dict[str, bytes]:
         folder = self.script.parent

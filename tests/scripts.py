@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from helpers import compile_data, write
 from PIL import Image
@@ -111,20 +112,19 @@ class Ended:
     err: str
 
 
-def run(script: Path, *arguments: object) -> Ended:
-    """Run a script as `python SCRIPT ARGUMENTS` would."""
+def run(script: Path, *arguments: object, columns: int = 9999) -> Ended:
+    """Run a script as `python SCRIPT ARGUMENTS` would, on a terminal of this width."""
     out, err = io.StringIO(), io.StringIO()
-    code: int | str | None = 0
+    code: Any = 0
     said = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with importing(script.parent), _handlers_kept(), said[0], said[1]:
+    kept = importing(script.parent), _handlers_kept(), pytest.MonkeyPatch.context()
+    with kept[0], kept[1], kept[2] as patch, said[0], said[1]:
+        patch.setenv("COLUMNS", str(columns))
         sys.argv = [str(script), *map(str, arguments)]
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as ended:
             code = ended.code
-    if isinstance(code, str):  # what the interpreter does with a message
-        err.write(code)
-        code = 1
     return Ended(code or 0, out.getvalue(), err.getvalue())
 
 
@@ -133,7 +133,7 @@ def refusal(code: Path, *arguments: object) -> str:
     ended = run(code / "train.py", *arguments)
     assert ended.code == 1
     assert all(line.startswith("error: ") for line in ended.err.splitlines())
-    return ended.err
+    return ended.err.removesuffix("\n")
 
 
 def read_run(checkpoint: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from specgen.plan import make_plan
 
 FOLDER = ROOT / "specs" / "ablations"
 # By path: the value in alexnet.yaml, and in the ablation. None: it is not there.
-LRN = {"op": "local_response_norm", "size": 5, "k": 2, "groups": 2}
+FIELDS = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2, "groups": 2}
+LRN = {"op": "local_response_norm", **FIELDS}
 CHANGES: dict[str, dict[str, tuple[Any, Any]]] = {
     "alexnet_no_lrn": {"norm1": (LRN, None), "norm2": (LRN, None)},
     "alexnet_no_overlap": {

@@ -90,6 +90,33 @@ WRONG = [
         "give it a value, or leave the key out",
     ),
     ("size: 16, std: 64", "size: 16, std: 2^6", "write 64"),
+    (
+        "{channels: 3, height: 12, width: 12}",
+        "12x12",
+        "write {channels: 3, height: 12, width: 12}",
+    ),
+    (
+        "{channels: 3, height: 12, width: 12}",
+        "[3, 12, 12]",
+        "write {channels: 3, height: 12, width: 12}",
+    ),
+    (
+        "{channels: 3, height: 12, width: 12}",
+        "[12, 12, 3]",
+        "write {channels: 3, height: 12, width: 12}",
+    ),
+    (
+        "height: 12, width: 12",
+        "height: 12 x 12",
+        "write height: 12, width: 12",
+    ),
+    ("height: 12, width: 12", "size: 12", "write height: 12, width: 12"),
+    (
+        "channels: 3, height: 12, width: 12",
+        "shape: [3, 12, 12]",
+        "write channels: 3, height: 12, width: 12",
+    ),
+    ("height: 12, width: 12", "size: [12, 12]", "write height: 12, width: 12"),
     ("size: 16, std: 64", "size:16, std: 64", "put a space after the colon: size: 16"),
 ]
 # What help leads to, where that differs from the spec above.
@@ -111,6 +138,96 @@ def test_help_leads_to_no_other_error(right: str, wrong: str, help: str) -> None
     if "give it" not in help:
         assert meant in followed
     assert errors(SPEC.replace(right, followed)) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "marked", "help"),
+    [
+        ("name: Net", "name Net", "name Net", "put a colon after the name: name: Net"),
+        ("layers:", "layers", "layers", "put a colon after the name: layers:"),
+        ("input: {", "input {", ":", "put a colon after the name: input: {...}"),
+        ("epochs: 7", "epochs = 7", ":", "put a colon in the line before: epochs: 7"),
+        ("flat: {", "flat {", "flat {op", "write flat: {op: flatten}"),
+        ("{op: flatten}", "{op: flatten}}", "}", "there is one } too many"),
+        ("kernel_size: 3,", "kernel_size: [3, 3]],", "]", "there is one ] too many"),
+        (
+            "kernel_size: 3,",
+            "kernel_size: (3, 3),",
+            "(3",
+            "write a list in brackets: kernel_size: [3, 3]",
+        ),
+        ("  flat:", "  // end\n  flat:", "// end", "a comment begins with #"),
+        ("name: Net", 'name: "Net', '"', None),
+        (
+            "  flat:",
+            " flat:",
+            "f",
+            "begin this line in the same column as those that it belongs to",
+        ),
+        (
+            "  flat: {",
+            "  - flat: {",
+            "-",
+            "begin this line in the same column as those that it belongs to",
+        ),
+        (
+            "    op: max_pool2d\n    kernel_size: 2",
+            "  op: max_pool2d\n  kernel_size: 2",
+            "pool1",
+            "indent what belongs to it by two spaces, or put it in {braces}",
+        ),
+        ("schedule: {kind: cosine}", "optimizer: {lr: 0,01}", "0", "write lr: 0.01"),
+        (
+            "input: {channels: 3, height: 12, width: 12}",
+            "input:\nchannels: 3\nheight: 12\nwidth: 12",
+            "input",
+            "indent what belongs to it by two spaces, or put it in {braces}",
+        ),
+        (
+            "  epochs: 7\n  label_smoothing: 0.5\n  schedule",
+            "epochs: 7\nlabel_smoothing: 0.5\nschedule",
+            "training",
+            "indent what belongs to it by two spaces, or put it in {braces}",
+        ),
+        (
+            "layers:",
+            "placement:\nlayers:",
+            "placement",
+            "leave the key out for its default",
+        ),
+        ("name: Net", "name:", "name", "give it a value"),
+        (
+            "linear, out_features: 10",
+            "linear, out_channels: 10",
+            "out_channels",
+            "it is called out_features here",
+        ),
+        (
+            "linear, out_features: 10",
+            "linear, classes: 10",
+            "classes",
+            "it is called out_features here",
+        ),
+        (
+            "epochs: 7",
+            "optimizer.lr: 0.1",
+            "optimizer.lr",
+            "write optimizer: {lr: 0.1}",
+        ),
+        ("name: Net", "name: My net", "My net", "write MyNet"),
+        ("name: Net", "name: my-net", "my-net", "write MyNet"),
+        ("  conv1:", "  conv-1:", "conv-1", "write conv_1"),
+        ("  conv1:", "  forward:", "forward", "write forward1"),
+    ],
+)
+def test_a_slip_is_one_error_where_it_is(
+    right: str, wrong: str, marked: str, help: str | None
+) -> None:
+    (error,) = errors(SPEC.replace(right, wrong, 1))
+    assert error.span
+    start = error.span.column - 1
+    assert error.span.text[start : start + error.span.length] == marked
+    assert error.help == help
 
 
 @pytest.mark.parametrize(

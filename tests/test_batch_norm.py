@@ -148,6 +148,27 @@ def test_an_exported_network_computes_what_evaluation_does(
     assert f"loss {float(last['loss']):.4f}" in ended.out
 
 
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict", "export"])
+def test_negative_variances_are_refused(
+    script: str, codes: dict[bool, Path], data: Path, whole: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "crafted.safetensors"
+    tensors = load_file(whole / "checkpoint.safetensors")
+    tensors["norm1.running_var"][3] = -1e-3
+    tensors["norm2.running_var"][:] = 0.0  # as of a map that is always the same
+    write_checkpoint(path, tensors, read_run(whole / "checkpoint.safetensors"))
+    arguments: dict[str, tuple[object, ...]] = {
+        "train": ("--data", data, "--resume", path, "--output", tmp_path),
+        "evaluate": (path, "--data", data),
+        "predict": (data / "val/class0/0.jpg", "--model", path),
+        "export": (path,),
+    }
+    ended = run(codes[True] / f"{script}.py", *arguments[script])
+    expected = f"error: {path} is damaged: negative variances in norm1.running_var\n"
+    assert (ended.code, ended.err) == (1, expected)
+    assert not path.with_suffix(".onnx").exists()
+
+
 def plain(tensors: dict[str, torch.Tensor]) -> nn.Module:
     """Return the network as torch's own modules, with these weights."""
     layers = {

@@ -45,11 +45,11 @@ def test_an_error_in_a_block_is_shown_once_with_its_use() -> None:
         render_text(problems)
         == """\
 error[out-of-range]: must be at least 1, got 0
- --> net.yaml:8:40
-  |
-8 |       conv: {op: conv2d, out_channels: $out, kernel_size: $k}
-  |                                        ^^^^
-  = note: used as a.0 at net.yaml:11"""
+  --> net.yaml:11:32
+   |
+11 |   a: {block: unit, with: {out: 0}, repeat: 3}
+   |                                ^
+   = note: out_channels is $out at net.yaml:8"""
     )
 
 
@@ -61,12 +61,12 @@ def test_each_instance_can_be_wrong_in_its_own_place() -> None:
         render_text(problems)
         == """\
 error[shape-mismatch]: b.conv: a window of 15 does not fit the padded height of 2
- --> net.yaml:8:59
-  |
-8 |       conv: {op: conv2d, out_channels: $out, kernel_size: $k}
-  |                                                           ^^
-  = note: used as b at net.yaml:12
-  = help: kernel_size can be at most 2 here, or add padding"""
+  --> net.yaml:12:38
+   |
+12 |   b: {block: unit, with: {out: 4, k: 15}}
+   |                                      ^^
+   = note: kernel_size is $k at net.yaml:8
+   = help: kernel_size can be at most 2 here, or add padding"""
     )
 
 
@@ -75,7 +75,11 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
         f"{BLOCK}  outer:\n    layers:\n      x: {{block: unit, with: {{out: 0}}}}\n"
     )
     (problem,) = refused(f"{HEAD}{nested}layers:\n  a: {{block: outer}}\n{END}")
-    assert problem.notes == ("used as a.x at net.yaml:12", "used as a at net.yaml:14")
+    assert caret(problem) == "0"
+    assert problem.notes == (
+        "out_channels is $out at net.yaml:8",
+        "used as a at net.yaml:14",
+    )
 
 
 @pytest.mark.parametrize(

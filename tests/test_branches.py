@@ -127,6 +127,20 @@ LAST = "  flat: {op: flatten}\n  fc: {op: linear, out_features: 10}\n"
             None,
         ),
         (
+            "  conv1: {op: relu}\n  sum: {op: add, from: conv1, input}\n",
+            "bad-from",
+            "several inputs are a list, in brackets",
+            "conv1",
+            "write from: [conv1, input]",
+        ),
+        (
+            "  conv1: {op: relu}\n  sum:\n    op: add\n    from: conv1, input\n",
+            "bad-from",
+            "several inputs are a list, in brackets",
+            "conv1, input",
+            "write from: [conv1, input]",
+        ),
+        (
             "  conv1: {op: relu, from: 1}\n",
             "wrong-type",
             "expected a string or a list, got 1",

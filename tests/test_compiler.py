@@ -210,7 +210,7 @@ FOUND = {
     ],
     "a placement that leaves one out": [
         ("bad-placement", "{conv1: split, flat..prob: a}"),
-        ("cannot-split", "{op: conv2d, out_channels: 8, kernel_size: 3}"),
+        ("cannot-split", "9"),
     ],
     "sections of a wrong form": [
         ("bad-name", "net"),

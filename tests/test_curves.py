@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from PIL import Image
 
 from specgen.runtime import console, curves, report
 from specgen.runtime.errors import CheckpointError
+
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 def a_run(folder: Path, losses: list[float], top1: float = 0.5) -> Path:
@@ -116,7 +119,7 @@ def test_a_path_cannot_control_the_terminal(
     curves.main()
     out = capsys.readouterr().out
     assert all(line.isprintable() for line in out.splitlines())
-    assert rf"curves in {tmp_path}/x\x1b[31m\nerror: all is lost/curves.png" in out
+    assert rf"curves in '{tmp_path}/x\x1b[31m\nerror: all is lost/curves.png'" in out
     assert (run / "curves.png").exists()
 
 
@@ -152,13 +155,16 @@ def test_other_tables_are_refused(
     expected: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "metrics.csv"
     if content is not None:
         path.write_text(content)
     monkeypatch.setattr(sys, "argv", ["runtime", str(path)])
-    with pytest.raises(SystemExit, match=f"error: .*{expected}"):
+    with pytest.raises(SystemExit) as ended:
         console.run(curves.main)
+    assert ended.value.code == 1
+    assert re.match(f"error: .*{expected}", capsys.readouterr().err)
     assert not (tmp_path / "curves.png").exists()
 
 
@@ -173,10 +179,18 @@ def test_a_picture_is_a_png_file(
     run = a_run(tmp_path / "run", [2.0])
     monkeypatch.setattr(sys, "argv", ["runtime", str(run), "--picture", name])
     with pytest.raises(SystemExit) as ended:
-        curves.main()
+        console.run(curves.main)
     assert ended.value.code == 2
     assert "error: argument --picture: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [run]
+
+
+def test_a_picture_needs_its_folder(tmp_path: Path) -> None:
+    runs, picture = [a_run(tmp_path / "run", [2.0])], tmp_path / "none" / "x.png"
+    with pytest.raises(CheckpointError) as error:
+        curves.draw(runs, picture)
+    missing = f"there is no folder {picture.parent}"
+    assert str(error.value) == f"cannot write {picture}: {missing}"
 
 
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from images_on_disk import SIZE, make_tree, picture
 
 from specgen.runtime import dataset, images
+from specgen.runtime.console import shown
 from specgen.runtime.errors import DataError
 from specgen.runtime.loading import Loader
 
@@ -66,23 +67,29 @@ def test_all_problems_of_a_tree_are_reported_at_once(tree: Path) -> None:
     (tree / "train/elk").mkdir()
     (tree / "val/fox").mkdir()
     assert sentences(tree) == [
-        "there are no images in 'train/elk'",
-        "there are no images in 'val/fox'",
+        "there are no images in train/elk",
+        "there are no images in val/fox",
         "class 'elk' is in 'train' but not in 'val'",
         "class 'fox' is in 'val' but not in 'train'",
     ]
 
 
 def test_missing_folders(tmp_path: Path) -> None:
+    each = "which should have a folder of images for each class"
     assert sentences(tmp_path) == [
-        "there is no folder 'train'",
-        "there is no folder 'val'",
+        f"there is no folder train, {each}",
+        f"there is no folder val, {each}",
     ]
     (tmp_path / "train").mkdir()
     assert sentences(tmp_path) == [
-        "there are no class folders in 'train'",
-        "there is no folder 'val'",
+        "there are no class folders in train",
+        f"there is no folder val, {each}",
     ]
+    for root in (tmp_path / "none", tmp_path / "file"):
+        tmp_path.joinpath("file").touch()
+        with pytest.raises(DataError) as error:
+            dataset.open_data(root, SIZE)
+        assert error.value.args == (f"there is no folder {root}",)
     with pytest.raises(DataError, match="there is no folder"):
         dataset.open_split(tmp_path, "test", SIZE)
 
@@ -112,8 +119,8 @@ def test_names_that_differ_only_in_unicode_form_are_refused(tree: Path) -> None:
     rename(tree, "val/cat", "val/cafe\u0301")
     form = "differ only in their Unicode form: rename one"
     assert sentences(tree)[:2] == [
-        f"'\\xe9.png' and 'e\\u0301.png' in 'train/cat' {form}",
-        f"'caf\\xe9' and 'cafe\\u0301' in 'val' {form}",
+        f"'\\xe9.png' and 'e\\u0301.png' in train/cat {form}",
+        f"'caf\\xe9' and 'cafe\\u0301' in val {form}",
     ]
 
 
@@ -130,7 +137,7 @@ def test_a_folder_that_cannot_be_read_is_named(
     monkeypatch.setattr(os, "listdir", list_others)
     with pytest.raises(DataError) as error:
         dataset.open_data(tree, SIZE)
-    assert f"cannot read {str(closed)!r}: Permission denied" in error.value.args
+    assert f"cannot read {shown(closed)}: Permission denied" in error.value.args
 
 
 def test_one_class_leaves_nothing_to_learn(tree: Path) -> None:
@@ -150,7 +157,7 @@ def test_an_unreadable_image_is_left_out_of_its_batch(tree: Path) -> None:
     (batch,) = Loader(train, [[0, 1, 2, 10, 6]], 0)
     assert batch.bad == {
         "train/cat/1.jpg": "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
-        "train/dog/sub": "it is a folder",
+        "train/dog/sub": images.IN_A_CLASS,
     }
     assert batch.labels.tolist() == [0, 0, 1]
     assert batch.rows.tolist() == [0, 2, 4]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from edits import edited, plain, rename
-from helpers import ROOT, compile_data
+from helpers import ROOT, compile_data, compile_text
 
 from specgen import cli
 from specgen.cli import diff as diff_command
@@ -228,6 +228,70 @@ def test_comments_may_be_on_anything(tmp_path: Path) -> None:
     assert found.tier is Tier.SAME
     paths = {change.path for change in found.changes}
     assert {"layers", "layers.layer1", "params", "blocks.bottleneck.layers"} <= paths
+
+
+NETWORK = """\
+specgen: 1
+name: Net
+input: {channels: 3, height: 12, width: 12}
+layers:
+  conv1: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, bias: true}
+  # The first line.
+  # The second line.
+  # layers: a line that looks like a key.
+  relu1: {op: relu}
+  flat: {op: flatten}
+  fc2: {op: linear, out_features: 10}
+"""
+
+
+def shown(old: str, new: str) -> list[str]:
+    """Return the lines about the changes."""
+    lines = text(compare(compile_text(old), compile_text(new))).splitlines()
+    return [line for line in lines if re.match("    [-+ ] |  layers|  init", line)]
+
+
+def test_a_comment_is_shown_as_its_lines_that_differ() -> None:
+    new = NETWORK.replace(
+        "The second line.", f"Another second line, {'long, ' * 9}end."
+    )
+    assert shown(NETWORK, new)[1:] == [
+        "    - # The second line.",
+        "    + # Another second line, long, long, long, long, long, long, long, long,",
+        "      # long, end.",
+    ]
+    assert compare(compile_text(NETWORK), compile_text(new)).changes[0].before == (
+        "# The first line.\n# The second line.\n# layers: a line that looks like a key."
+    )
+
+
+def test_a_layer_is_shown_as_it_is_written() -> None:
+    both = "  both: {op: add, from: [relu1, conv1]}\n  flat:"
+    drop = "  drop: {op: dropout, p: 0.5}\n  flat:"
+    for line, written in ((both, "{op: add, from: [relu1, conv1]}"), (drop, None)):
+        new = NETWORK.replace("  flat:", line)
+        written = written or "{op: dropout, p: 0.5}"
+        assert f"    + {written}" in shown(NETWORK, new)
+        assert f"    - {written}" in shown(new, NETWORK)
+    other = "max_pool2d, kernel_size: 3, padding: 1, stride: 1}"
+    new = NETWORK.replace(
+        "conv2d, out_channels: 8, kernel_size: 3",
+        "conv2d, kernel_size: 3, out_channels: 8",
+    )
+    new = new.replace("conv1: {op", "pool1: {op: " + other + "\n  conv1: {op")
+    assert shown(NETWORK, new)[1] == "    + {op: " + other
+
+
+def test_a_default_that_is_written_out_is_not_a_change() -> None:
+    new = f"{NETWORK}init: {{weight: kaiming_normal, bias: 0}}\n"
+    assert shown(NETWORK, new) == []
+    new = f"{NETWORK}init: {{weight: xavier_normal}}\n"
+    assert shown(NETWORK, new)[0].split()[:4] == [
+        "init.weight",
+        "kaiming_normal",
+        "->",
+        "xavier_normal",
+    ]
 
 
 def test_a_spec_cannot_escape_its_cell_in_a_comment() -> None:

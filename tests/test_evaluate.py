@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,11 +43,12 @@ def test_two_processes_find_what_one_does(
     flags += ["--batch-size", batch_size, "--workers", 0, "--devices", "cpu"]
     alone = run(script, *flags)
     assert alone.code == 0, alone.err
-    assert "left out cannot read 'val/class1/2.jpg': " in alone.out
+    assert "left out: cannot read 'val/class1/2.jpg': " in alone.out
     assert "\n11 images: loss" in alone.out
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     together = subprocess.run(
         [sys.executable, *launch, str(script), *map(str, flags)],
+        env=os.environ | {"COLUMNS": "9999"},
         capture_output=True,
         text=True,
     )

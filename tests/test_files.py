@@ -56,12 +56,12 @@ def test_a_folder_is_for_one_process_until_it_ends(
         assert other.stdout is not None
         assert other.stdout.readline() == b"[True, True]\n"
         ended = run(code / "train.py", *flags)
-        expected = f"error: another run writes to {output}"
+        expected = f"error: another run writes to {output}\n"
         assert (ended.code, ended.err) == (1, expected)
         assert path.read_bytes() == checkpoint.read_bytes()
         assert {file.name for file in output.iterdir()} == {path.name, ".lock"}
         ended = run(code / "pack.py", data, packed)
-        expected = f"error: another pack.py is writing to {str(packed)!r}"
+        expected = f"error: another pack.py is writing to {packed}\n"
         assert (ended.code, ended.err) == (1, expected)
         assert [file.name for file in packed.iterdir()] == [".lock"]
         other.kill()
@@ -75,7 +75,7 @@ def test_an_export_leaves_a_pipe_in_its_place(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     ended = run(code / "export.py", checkpoint, "--output", pipe)
-    expected = f"error: {pipe} is not a file: give another --output"
+    expected = f"error: {pipe} is not a file: give another --output\n"
     assert (ended.code, ended.err) == (1, expected)
     assert pipe.is_fifo()
 

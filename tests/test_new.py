@@ -143,6 +143,28 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("nowhere").exists()
 
 
+def test_two_specs_never_get_the_same_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["new", "net.yaml"]) == 0
+    for name in ("net.yml", "NET.yaml"):
+        assert refused(capsys, name) == (
+            "error[file-exists]: net.yaml would be built into the same folder as"
+            f" {name}"
+        )
+    assert cli.main(["build", "net.yaml"]) == 0
+    Path("sub").mkdir()
+    capsys.readouterr()
+    assert cli.main(["new", "sub/net.yaml", "--size", "64"]) == 0
+    steps = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert steps[-2:] == [
+        "specgen build sub/net.yaml --output generated2",
+        "python generated2/net/train.py --data DIR",
+    ]
+    assert cli.main(steps[-2].split()[1:]) == 0
+    assert Path("generated2/net/train.py").exists()
+
+
 def test_what_cannot_be_made_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "a.yaml", "--from", "alexnet", "--size", "20")
     assert said.startswith("error[shape-mismatch]: pool2: ")

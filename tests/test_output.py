@@ -92,7 +92,9 @@ def test_a_checkpoint_is_the_same_by_any_path(
     assert open_output(tmp_path / "run", Path("run", path.name)) is not None
     other = tmp_path / path.name
     other.touch()
-    with pytest.raises(UserError, match=f"{other} is another checkpoint: give another"):
+    with pytest.raises(
+        UserError, match=f"and {other.name} is another checkpoint: give another"
+    ):
         open_output(Path("run"), other)
 
 

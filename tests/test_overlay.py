@@ -84,6 +84,19 @@ def test_a_large_base_is_not_read_completely() -> None:
     assert error.code == "too-large"
 
 
+def test_the_name_of_a_base_is_short_unless_that_is_another_file() -> None:
+    top = write("layers: {conv1: {groups: 2}}", "sub/top.yaml", "../base.yaml")
+    assert [str(f) for f in load(top, root=Path()).files] == [
+        "base.yaml",
+        "sub/top.yaml",
+    ]
+    Path("far/away").mkdir(parents=True)
+    Path("far/base.yaml").write_text(BASE)
+    Path("link").symlink_to("far/away")
+    top = write("layers: {conv1: {groups: 2}}", "link/top.yaml", "../base.yaml")
+    assert str(next(iter(load(top, root=Path()).files))) == "link/../base.yaml"
+
+
 def test_errors_of_unreadable_files_come_with_those_of_options() -> None:
     path = write("a: 1\na: 2", head="nosuch.yaml")
     found = errors(path, "x", "layers.conv1.groups=[")

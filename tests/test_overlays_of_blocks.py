@@ -265,11 +265,32 @@ def caret(problem: Diagnostic) -> str:
             None,
         ),
         (
+            "blocks.basc.layers.conv1.stride=2",
+            "unknown-block",
+            "basc",
+            "there is no block basc to change",
+            "the nearest name is basic",
+        ),
+        (
+            "blocks.basic.params.strid=2",
+            "no-effect",
+            "strid",
+            "nothing in basic uses the param strid",
+            "the nearest name is stride",
+        ),
+        (
+            "blocks.basi={layers: [{op: relu}]}",
+            "no-effect",
+            "basi",
+            "no layer uses the block basi",
+            "the nearest name is basic",
+        ),
+        (
             "params.widht=1",
             "no-effect",
             "widht",
             "nothing uses the param widht",
-            None,
+            "the nearest name is width",
         ),
     ],
 )

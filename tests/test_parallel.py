@@ -32,7 +32,7 @@ RECIPE = {
     "optimizer": {"lr": 0.01, "weight_decay": 5e-4},
 }
 SOAK = int(os.environ.get("SPECGEN_SOAK", "2"))  # runs, all of which must end cleanly
-LOST = "error: a process of this run was lost: start all of them again with --resume"
+LOST = "error: a process of this run was lost: start all of them again; train.py "
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def launch(
             env=os.environ
             | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)}
             # If a connection ends, torch's C++ side may log a warning of its own.
-            | {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+            | {"TORCH_CPP_LOG_LEVEL": "ERROR", "COLUMNS": "9999"}
             | (together if processes > 1 else {})
             | environment,
             stdout=subprocess.PIPE,
@@ -170,11 +170,9 @@ def test_a_signal_to_one_stops_all_after_the_same_step(
 ) -> None:
     stop = f"1 5 {signal.SIGTERM:d}"
     first, second = train(2, code, data, tmp_path, SIGNAL=stop)
-    assert first.out.splitlines()[-1].startswith(
-        "stopped after step 5 of 9; resume with: "
-    )
-    assert (first.code, first.err) == (130, "")
-    assert second == Ended(130, "", "")
+    assert first.out.splitlines()[-2] == "stopped after step 5 of 9; resume with:"
+    assert (first.code, first.err) == (143, "")
+    assert second == Ended(143, "", "")
     for ended in train(2, code, data, tmp_path, "--resume"):
         assert ended.code == 0, ended.err
     assert_same_run(tmp_path, alone)
@@ -188,6 +186,16 @@ def test_an_error_in_all_processes_is_reported_once(
     path = alone / "checkpoint.safetensors"
     error = f"error: {path} exists: give --resume, or another --output\n"
     assert sorted(ended.err for ended in both) == ["", error]
+
+
+def test_a_usage_error_is_reported_once(code: Path) -> None:
+    both = launch(2, [sys.executable, str(code / "train.py"), "--lr", "fast"], {})
+    assert [ended.code for ended in both] == [2, 2]
+    silent, said = sorted(ended.err for ended in both)
+    assert silent == ""
+    usage, error = said.splitlines()
+    assert usage.endswith("train.py [-h] --data DIR [option ...]")
+    assert error == "error: argument --lr: invalid float value: 'fast'"
 
 
 @pytest.mark.parametrize("again", range(SOAK))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import shutil
 import sys
@@ -9,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripts import generate, module, photos, refusal, run
+from scripts import generate, importing, module, photos, refusal, run
+from torch import nn
 
 from specgen.runtime.dataset import SKIP
 
@@ -60,7 +63,7 @@ class TestRefusals:
         ended = run(code / "train.py", *flags, "--steps", 1)
         assert ended.code == 0, ended.err
         for name in names:
-            assert f"left out cannot read {name!r}: {reason}\n" in ended.out
+            assert f"left out: cannot read {name!r}: {reason}\n" in ended.out
         assert "3 images are left out; 25 remain for training\n" in ended.out
 
     def test_an_output_that_contains_a_run(
@@ -128,7 +131,12 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     monkeypatch.setattr(torch, "compile", fail)
     flags = ("--data", data, "--output", tmp_path / "run", "--compile")
     expected = "error: --compile does not work here: there is no compiler"
-    assert refusal(code, *flags) == expected
+    with importing(code):
+        devices = importlib.import_module("runtime.devices")
+        elsewhere = nn.Linear(1, 1, device="meta")  # on CPUs, none is compiled
+        compile_it = functools.partial(devices.compile_network, elsewhere)
+        monkeypatch.setattr(devices, "compile_network", lambda _: compile_it())
+        assert refusal(code, *flags) == expected
     assert not (tmp_path / "run").exists()  # said before all images are read
 
 
@@ -136,7 +144,7 @@ def test_a_network_that_cannot_be_compiled_is_refused(
     ("raised", "exit_code", "said"),
     [
         ("KeyboardInterrupt", 130, ""),
-        ("OSError(5, 'broken')", 1, "error: broken"),
+        ("OSError(5, 'broken')", 1, "error: broken\n"),
     ],
 )
 def test_evaluate_ends_as_train_does(

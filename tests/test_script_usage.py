@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from scripts import generate, run
+from scripts import Ended, generate, photos, run
+
+from specgen.runtime import console, prediction
+from specgen.runtime.errors import DataError
 
 RUNTIME = ROOT / "specgen" / "runtime"
 INTERRUPTED = """
@@ -29,7 +33,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate(tmp_path_factory.mktemp("a folder") / "tiny", {})
+    training = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01}}
+    return generate(tmp_path_factory.mktemp("a folder") / "tiny", training)
 
 
 def command(usage: str) -> list[str]:
@@ -93,3 +98,94 @@ def test_an_interrupt_leaves_no_traceback_from_the_first_import_on(
         assert found
         imports = [line for line in before.splitlines() if "import " in line]
         assert imports == ["import signal"]
+
+
+def wide_lines(ended: Ended, columns: int) -> list[str]:
+    """Return the lines that are too wide and have more than one path or word."""
+    lines = (ended.out + ended.err).splitlines()
+    quoted = re.compile(r"'[^']*'")
+    return [
+        line
+        for line in lines
+        if len(line) > columns and len(quoted.sub("path", line).split()) > 1
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "pack"])
+def test_help_and_usage_errors_fit_the_terminal(
+    name: str, columns: int, code: Path
+) -> None:
+    for arguments, status in (("--help",), 0), ((), 2), (("--none", "x" * 30), 2):
+        ended = run(code / f"{name}.py", *arguments, columns=columns)
+        assert ended.code == status
+        assert ended.out + ended.err
+        assert wide_lines(ended, columns) == []
+
+
+def test_what_scripts_say_fits_the_terminal(code: Path, tmp_path: Path) -> None:
+    data = photos(tmp_path / "a folder of photos with a long name")
+    (data / "train/class0/broken, and named at some length.jpg").write_text("<html>")
+    output = tmp_path / "experiments" / ("a-long-name-" * 5)
+    model = output / "checkpoint.safetensors"
+    train = "train", "--data", data, "--output", output, "--workers", 1
+    for status, name, *arguments in (
+        (1, *train),
+        (0, *train, "--bad-images", "skip", "--steps", 5),
+        (1, *train),
+        (0, *train, "--resume"),
+        (1, *train, "--resume", "--seed", 3, "--batch-size", 4),
+        (0, "evaluate", model, "--data", data, "--workers", 1),
+        (1, "predict", data, "--model", model),
+        (0, "export", model),
+        (0, "pack", data, output / "packed", "--bad-images", "skip"),
+        (0, "../runtime/__main__", output),
+    ):
+        ended = run(code / f"{name}.py", *arguments, columns=80)
+        assert ended.code == status, ended.err
+        assert ended.out + ended.err
+        assert wide_lines(ended, 80) == []
+
+
+def test_what_is_quoted_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert console.wrap("it's the user's own folder") == "it's the user's own\n  folder"
+    for name in ("a name with spaces.jpg", "the dog's own photo.jpg", "a 'b c' \"d e"):
+        assert console.wrap(f"cannot read {name!r} now") == (
+            f"cannot read\n  {name!r}\n  now"
+        )
+
+
+def test_how_paths_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, expected in {
+        "runs/net": "runs/net",
+        f"{tmp_path}/runs/net": "runs/net",
+        "/of/others": "/of/others",
+        "../other": "../other",
+        "é.jpg": "é.jpg",
+        "a b.jpg": "'a b.jpg'",
+        "it's.jpg": '"it\'s.jpg"',
+        "a\nerror: b": r"'a\nerror: b'",
+        "\udcff.jpg": r"'\udcff.jpg'",
+    }.items():
+        assert console.shown(Path(path)) == expected
+
+
+def test_a_folder_stands_for_its_images_in_order(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.png", ".DS_Store", "inside/c.jpg"):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.touch()
+    folder, single = tmp_path / "photos", tmp_path / "none.jpg"
+    expected = [single, folder / "a.png", folder / "b.jpg"]
+    assert prediction.list_files([single, folder]) == expected
+    with pytest.raises(DataError, match=f"there are no images directly in {tmp_path}$"):
+        prediction.list_files([folder, tmp_path])
+
+
+@pytest.mark.parametrize("name", ["run/checkpoint.safetensors", "net.onnx"])
+def test_a_model_in_the_place_of_an_image_is_refused(name: str, code: Path) -> None:
+    ended = run(code / "predict.py", name, "photos")
+    assert ended.code == 2
+    assert f"error: {name} is not an image: give it as --model" in ended.err

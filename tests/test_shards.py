@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from images_on_disk import SIZE, contents, make_tree, run_pack
 
 from specgen.runtime import dataset, pack
+from specgen.runtime.console import shown
 from specgen.runtime.dataset import Images
 from specgen.runtime.errors import DataError
 from specgen.runtime.images import explain
@@ -85,7 +86,7 @@ def test_any_other_list_is_refused_with_a_sentence(
     finally:
         path.write_bytes(whole)
     problems = set(str(caught.value).split("\n"))
-    assert problems == {f"cannot read {str(path)!r}: run pack.py again"}
+    assert problems == {f"cannot read {shown(path)}: run pack.py again"}
 
 
 def write_crafted(path: Path, value: Any) -> None:
@@ -138,7 +139,7 @@ def test_duplicate_images_and_missing_classes_are_refused(
     with pytest.raises(DataError) as caught:
         dataset.open_split(out, "val", SIZE)
     assert caught.value.args == (
-        f"{str(out)!r} lists an image twice: run pack.py again",
+        f"{shown(out)} lists an image twice: run pack.py again",
         "there are no images of class 'owl' in 'val'",
     )
     assert first.read_bytes() == last.read_bytes() == whole
@@ -173,12 +174,12 @@ def test_a_shard_that_shrinks_during_a_run_is_named(tree: Path, out: Path) -> No
         os.truncate(shard, length)
         for workers in (0, 1):
             (batch,) = Loader(train, [[3, 5]], workers)
-            reason = f"it is damaged in {str(shard)!r}: run pack.py again"
+            reason = f"it is damaged in {shown(shard)}: run pack.py again"
             assert batch.bad == {train.samples[3][0]: reason}
             assert len(batch.images) == 1
     shard.unlink()
     (batch,) = Loader(train, [[3]], 1)
-    assert list(batch.bad.values()) == [f"No such file or directory: {str(shard)!r}"]
+    assert list(batch.bad.values()) == [f"No such file or directory: {shown(shard)}"]
 
 
 def test_lists_in_place_of_others_are_refused(tree: Path, out: Path) -> None:
@@ -186,15 +187,15 @@ def test_lists_in_place_of_others_are_refused(tree: Path, out: Path) -> None:
     shard = out / "train-00000.json"
     listing, index = shard.read_bytes(), (out / "pack.json").read_bytes()
     shard.write_bytes(index)
-    with pytest.raises(DataError, match=r"train-00000\.json': run pack"):
+    with pytest.raises(DataError, match=r"train-00000\.json: run pack"):
         dataset.open_data(out, SIZE)
     (out / "pack.json").write_bytes(listing)
-    with pytest.raises(DataError, match=r"pack\.json': run pack"):
+    with pytest.raises(DataError, match=r"pack\.json: run pack"):
         dataset.open_data(out, SIZE)
     (out / "pack.json").write_bytes(index)
     for suffix in ("json", "pixels"):
         shutil.copy(out / f"val-00000.{suffix}", shard.with_suffix(f".{suffix}"))
-    with pytest.raises(DataError, match=r"00000\.pixels' does not belong to 'train'"):
+    with pytest.raises(DataError, match=r"00000\.pixels does not belong to 'train'"):
         dataset.open_data(out, SIZE)
     run_pack(tree, out)
     assert len(dataset.open_data(out, SIZE)[0]) == 15

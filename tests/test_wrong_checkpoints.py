@@ -87,14 +87,15 @@ def test_other_classes(code: Path, whole: Path, tmp_path: Path) -> None:
         (data / split / "class1").rename(data / split / "zebra")
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "missing now 'class1', new 'zebra'" in error
+    assert "only the checkpoint has 'class1'; only the data has 'zebra'" in error
 
 
 def test_other_images(code: Path, whole: Path, tmp_path: Path) -> None:
     data = photos(tmp_path / "photos", train=8)
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "27 training images, but now there are 24" in error
+    assert "27 training images, but now there are 24\n" in error
+    assert "\nerror: give the images that it began with, or start a run with " in error
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -105,7 +106,7 @@ def test_images_with_other_names(
     (data / split / "class0/0.jpg").rename(data / split / "class0/new.jpg")
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "the run began with images of different names" in error
+    assert "the run began with images of different names\nerror: give the" in error
 
 
 Tensors = dict[str, torch.Tensor]
@@ -166,7 +167,8 @@ RUNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "escape sequences": (
         lambda run: run | {"classes": ["\x1b[31m", "a\nerror: b", "class2"]},
-        r"missing now '\x1b[31m', 'a\nerror: b', new 'class0', 'class1'",
+        r"only the checkpoint has '\x1b[31m', 'a\nerror: b'; "
+        "only the data has 'class0', 'class1'",
     ),
     "escape sequences in a figure": (
         lambda run: run | {"data": run["data"] | {"size": "\x1b[31m\nerror: b"}},

@@ -160,7 +160,7 @@ class _Normalize(torch.autograd.Function):
     Sums are in float32 or wider, without matrix products: neither autocast nor TF32
     affects them. A CPU saves x, which a ReLU before it saves anyway, and the base, and
     works in place, since new memory costs most. On CUDA, memory traffic does: with
-    `fuse` it saves only x, and a compiler writes one kernel each way.
+    `fuse` it saves only x, and a compiler writes one kernel forward and two backward.
     """
 
     @staticmethod
@@ -168,7 +168,7 @@ class _Normalize(torch.autograd.Function):
         ctx.norm = norm
         if fuse:
             ctx.save_for_backward(x)
-            return _fused()(x.detach(), norm)
+            return _fused(_output)(x.detach(), norm)
         dtype = torch.promote_types(x.dtype, torch.float32)
         base = torch.full_like(x, norm.k, dtype=dtype)
         scale = norm.alpha / norm.size
@@ -186,7 +186,8 @@ class _Normalize(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         norm = ctx.norm
         if not saved:
-            return _fused()(x.detach(), norm, grad), None, None
+            term = _fused(_term)(x.detach(), norm, grad)
+            return _fused(_gradient)(x.detach(), norm, grad, term), None, None
         (base,) = saved
         dx = norm.power(base).mul_(grad)
         term = (dx * x).div_(base)
@@ -199,31 +200,56 @@ class _Normalize(torch.autograd.Function):
 _normalize: Callable[[Tensor, LocalResponseNorm, bool], Tensor] = _Normalize.apply
 
 
-def _formula(x: Tensor, norm: LocalResponseNorm, grad: Tensor | None = None) -> Tensor:
-    """Return y for x, or dx for the gradient of y: all (N, groups, channels, *)."""
-    # As (N, *, groups, channels), in float32 or wider.
-    wide = x.movedim((1, 2), (-2, -1)).to(torch.promote_types(x.dtype, torch.float32))
-    base = norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
-    found = norm.power(base)
-    if grad is None:
-        found = wide * found  # laid out as its first operand
-    else:
-        found = grad.movedim((1, 2), (-2, -1)).to(wide.dtype) * found
-        sums = _window_sum(found * wide / base, norm.size)
-        found = -2 * norm.beta * norm.alpha / norm.size * wide * sums + found
-    return found.movedim((-2, -1), (1, 2)).to(x.dtype)
+# All tensors below are (N, groups, channels, *), but those called wide or base.
+
+
+def _output(x: Tensor, norm: LocalResponseNorm) -> Tensor:
+    """Return y."""
+    wide, base = _base(x, norm)
+    return _narrow(wide * norm.power(base), x.dtype)
+
+
+def _term(x: Tensor, norm: LocalResponseNorm, grad: Tensor) -> Tensor:
+    """Return g x base^(-beta-1), rounded as x is, for the gradient g of y."""
+    wide, base = _base(x, norm)
+    return _narrow(_wide(grad) * wide * norm.power(base) / base, x.dtype)
+
+
+def _gradient(x: Tensor, norm: LocalResponseNorm, grad: Tensor, term: Tensor) -> Tensor:
+    """Return dx. A compiler that got the term here would also store the base."""
+    wide, base = _base(x, norm)
+    scale = -2 * norm.beta * norm.alpha / norm.size
+    sums = _window_sum(_wide(term), norm.size)
+    return _narrow(scale * wide * sums + _wide(grad) * norm.power(base), x.dtype)
+
+
+def _base(x: Tensor, norm: LocalResponseNorm) -> tuple[Tensor, Tensor]:
+    wide = _wide(x)
+    return wide, norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return x as (N, *, groups, channels), in float32 or wider."""
+    return x.movedim((1, 2), (-2, -1)).to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _narrow(wide: Tensor, dtype: torch.dtype) -> Tensor:
+    return wide.movedim((-2, -1), (1, 2)).to(dtype)
 
 
 def _window_sum(wide: Tensor, size: int) -> Tensor:
-    """Sum the `size` numbers around each one, along the last axis."""
-    padded, count = F.pad(wide, (size // 2, size // 2)), wide.shape[-1]
-    parts = (padded[..., start : start + count] for start in range(1, size))
-    return sum(parts, padded[..., :count])
+    """Sum the `size` numbers around each one, along the last axis.
+
+    Each shift pads by itself: one padded tensor for all would be written to memory.
+    """
+    reach = min(size // 2, wide.shape[-1] - 1)
+    first, *others = (F.pad(wide, (at, -at)) for at in range(-reach, reach + 1))
+    return sum(others, first)
 
 
-def _fused() -> Callable[..., Tensor]:
-    """Return the formula as one kernel; inside torch.compile it becomes one anyway."""
-    return _formula if torch.compiler.is_compiling() else _compile(_formula)
+def _fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function as one kernel, or as it is where all is compiled anyway."""
+    return function if torch.compiler.is_compiling() else _compile(function)
 
 
 @cache

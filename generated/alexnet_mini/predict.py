@@ -1,10 +1,11 @@
 """Name the classes that AlexNet sees in images.
 
     python predict.py IMAGE...
-    python predict.py IMAGE... --model FILE
+    python predict.py FOLDER --model FILE
 
-FILE is a checkpoint, or an .onnx file that export.py made from one: the results are the
-same. It prints the five most probable classes of each image, and runs on the CPU.
+A folder stands for all images in it. FILE is a checkpoint, or an .onnx file that
+export.py made from one: the results are the same. It prints the five most probable
+classes of each image, and runs on the CPU.
 """
 
 import signal
@@ -42,7 +43,8 @@ def main() -> None:
 def open_checkpoint(path: Path) -> Network:
     """Load a checkpoint. Raises CheckpointError if it is from another network."""
     tensors, run = checkpoint.load(path)
-    checkpoint.refuse_differences(f"{path} is from other data", run.data, SETTINGS)
+    what = f"{console.shown(path)} is from other data"
+    checkpoint.refuse_differences(what, run.data, SETTINGS)
     net = model.AlexNet(["cpu"] * len(model.DEVICES))
     checkpoint.restore(net, tensors, SHAPES, path)
     return Network(net.eval(), run.classes, tensors["data.mean"])

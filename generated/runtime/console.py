@@ -9,8 +9,10 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,32 +20,82 @@ from typing import Any, NoReturn
 from .errors import UserError
 
 WORKERS_PER_CORE = 16  # at most: more of these processes only take memory
-INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
-UNREAD = 141  # and of one whose output nobody reads, like `predict.py ... | head`
+SIGNALED = 128  # exit status of a program that a signal ended, plus its number
+INTERRUPTED = SIGNALED + signal.SIGINT
+UNREAD = SIGNALED + 13  # by SIGPIPE: nobody reads, as in `predict.py ... | head`
 
 # What a script explains in a sentence; anything else is a bug.
 EXPECTED = (UserError, OSError)
+# Quoted text: from a quotation mark at the beginning of a word to the next one.
+QUOTED = re.compile(r"""(?<![^\s(])('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+
+
+class UsageError(UserError):
+    """A command line that cannot be right; `usage` is what is."""
+
+    status = 2
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main` and exit: 0 when it is done, 1 with what is wrong, 130 on Ctrl-C."""
-    code: Any = None
+    """Run `main` and exit: 0 when it is done, 130 on Ctrl-C.
+
+    If something is wrong, it says what, and the status is 2 for the command line and 1
+    for anything else.
+    """
+    code: int | None = None
     try:
         with output(must_be_read=True), interruptible():
             main()
     except EXPECTED as error:
-        code = explain(error)
+        complain(explain(error))
+        code = status(error)
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)
 
 
 def explain(error: Exception) -> str:
-    """Return what is wrong, one line per problem."""
+    """Return what is wrong; each problem begins a line."""
     lines: Sequence[str] = error.args
     if not isinstance(error, UserError):  # an OSError, whose number says nothing
         lines = [re.sub(r"^\[\w+ \d+\] ", "", str(error))]
-    return "\n".join(f"error: {printable(str(line))}" for line in lines)
+    text = "\n".join(wrap(f"error: {printable(str(line))}") for line in lines)
+    return f"{error.usage}\n{text}" if isinstance(error, UsageError) else text
+
+
+def status(error: Exception) -> int:
+    """Return the exit status of a script that such an error ends."""
+    return error.status if isinstance(error, UserError) else UserError.status
+
+
+def complain(text: str) -> None:
+    """Write to standard error, if that is possible."""
+    with output(must_be_read=False):
+        print(text, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print text on as many lines as it needs, safe for the terminal."""
+    print(wrap(printable(text)))
+
+
+def wrap(text: str) -> str:
+    """Return text in lines that fit the terminal, or 80 columns where there is none.
+
+    What is in quotes, and every word, stays on one line, even if that is too long.
+    """
+    whole = QUOTED.sub(lambda quoted: quoted[0].replace(" ", "\0"), text)
+    return textwrap.fill(
+        whole,
+        shutil.get_terminal_size().columns,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).replace("\0", " ")
 
 
 def printable(text: str) -> str:
@@ -62,6 +114,21 @@ def readable(name: str) -> str:
     """
     shown = name if name.isprintable() else repr(name)
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
+
+
+def shown(path: Path | str) -> str:
+    """Return a path for a sentence.
+
+    It is relative if it is in the current folder and that is not the root. It is quoted
+    as in Python if it has spaces, or what is not safe for the terminal.
+    """
+    with contextlib.suppress(OSError, ValueError):  # no current folder, or not in it
+        if (folder := Path.cwd()) != folder.parent:
+            path = Path(path).relative_to(folder)
+    text = str(path)
+    return (
+        text if re.fullmatch(r"[^\s'\"]+", text) and text.isprintable() else repr(text)
+    )
 
 
 @contextlib.contextmanager
@@ -158,15 +225,19 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors look like all others."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong with the usage, and exit with 2."""
-        self.print_usage(sys.stderr)
-        self.exit(2, f"error: {printable(message)}\n")
+        """Raise UsageError."""
+        raise UsageError(message, self.format_usage().strip())
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose description is the first line of the script's docstring."""
+def parser(doc: str | None, usage: str) -> argparse.ArgumentParser:
+    """Return a parser of a command line like `usage`, with -h.
+
+    Its description is the first line of the script's docstring.
+    """
+    command = shlex.join([Path(sys.executable or "python").name, sys.argv[0]])
+    whole = wrap(f"usage: {printable(command)} [-h] {usage}")
     return Parser(
-        prog=shlex.join([Path(sys.executable or "python").name, sys.argv[0]]),
+        usage=whole.removeprefix("usage: ").replace("%", "%%"),
         description=(doc or "").partition("\n")[0],
         epilog="Defaults are in brackets.",
     )

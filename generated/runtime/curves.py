@@ -13,6 +13,7 @@ import argparse
 import csv
 import io
 import math
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 
 from . import console
+from .console import shown
 from .errors import CheckpointError
 from .files import open_file, write_file
 
@@ -61,11 +63,13 @@ def read(path: Path, name: str) -> History:
                 epoch = Epoch(int(row["epoch"]), *map(float, columns))
                 splits[row["split"]].append(epoch)
     except (KeyError, TypeError, ValueError, csv.Error):
-        raise CheckpointError(f"{path} is not a metrics.csv of train.py") from None
+        raise CheckpointError(
+            f"{shown(path)} is not a metrics.csv of train.py"
+        ) from None
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+        raise CheckpointError(f"cannot read {shown(path)}: {error.strerror}") from None
     if not history.train or not history.val:
-        raise CheckpointError(f"{path} has no epochs yet")
+        raise CheckpointError(f"{shown(path)} has no epochs yet")
     return history
 
 
@@ -166,7 +170,8 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 def table(histories: Sequence[History]) -> str:
     """Return the best of each run on the validation images, and in which epoch.
 
-    The speed is that of the last training epoch.
+    The speed is that of the last training epoch. Names that leave too little room in
+    the terminal are on lines of their own.
     """
 
     def best(run: History, key: Callable[[Epoch], float]) -> Epoch:
@@ -194,21 +199,26 @@ def table(histories: Sequence[History]) -> str:
         + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         for row in rows
     ]
-    return "\n".join("  ".join(line) for line in lines)
+    text = "\n".join("  ".join(line) for line in lines)
+    if text.index("\n") <= shutil.get_terminal_size().columns:
+        return text
+    return "\n".join(
+        f"{name.rstrip()}\n  {'  '.join(figures)}" for name, *figures in lines
+    )
 
 
 def picture_file(text: str) -> Path:
     """Return the path of the picture, which can only be a PNG file."""
     path = console.target(text)
     if path.suffix.lower() != ".png":
-        message = f"a picture is a file like {PICTURE}, not {path}"
+        message = f"a picture is a file like {PICTURE}, not {shown(path)}"
         raise argparse.ArgumentTypeError(message)
     return path
 
 
 def main() -> None:
     """Draw the curves of the given runs."""
-    parser = console.parser("Draw the curves of runs, and print the best of each.")
+    parser = console.parser(__doc__, "RUN ... [--picture FILE]")
     add = parser.add_argument
     help = "its folder, or its metrics.csv"
     add("runs", type=Path, nargs="+", metavar="RUN", help=help)
@@ -222,7 +232,7 @@ def main() -> None:
         picture = folder / PICTURE if len(args.runs) == 1 else Path(PICTURE)
     print(table(draw(args.runs, picture)))
     print("@: the epoch of the best value on the validation images")
-    print(f"curves in {console.printable(str(picture))}")
+    console.say(f"curves in {shown(picture)}")
 
 
 def run() -> None:

@@ -17,6 +17,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from .console import shown
 from .errors import DataError
 from .images import ImageFile, StoredImage
 from .shards import INDEX, SPLITS, read_index, read_listing, shard_path
@@ -71,8 +72,12 @@ class ImageFolder(Images):
         super().__init__(root, split, size, channels)
         self.on_disk: dict[str, str] = {}  # names that are different on disk
         folder = root / split
+        if not root.is_dir():
+            self.problems.append(f"there is no folder {shown(root)}")
+            return
         if not folder.is_dir():
-            self.problems.append(f"there is no folder {str(folder)!r}")
+            each = "which should have a folder of images for each class"
+            self.problems.append(f"there is no folder {shown(folder)}, {each}")
             return
         folders = {
             name: entry
@@ -81,7 +86,7 @@ class ImageFolder(Images):
         }
         self.classes = list(folders)
         if not self.classes:
-            self.problems.append(f"there are no class folders in {str(folder)!r}")
+            self.problems.append(f"there are no class folders in {shown(folder)}")
         for label, (name, entry) in enumerate(folders.items()):
             files = self._visible(folder / entry)
             for file, file_entry in files.items():
@@ -90,7 +95,7 @@ class ImageFolder(Images):
                 if (name, file) != (entry, file_entry):
                     self.on_disk[sample] = f"{split}/{entry}/{file_entry}"
             if not files:
-                self.problems.append(f"there are no images in {str(folder / entry)!r}")
+                self.problems.append(f"there are no images in {shown(folder / entry)}")
 
     def _visible(self, folder: Path) -> dict[str, str]:
         """Return the entries that are not hidden, by their names in NFC, sorted."""
@@ -99,7 +104,7 @@ class ImageFolder(Images):
         try:
             listed = os.listdir(folder)
         except OSError as error:
-            self.problems.append(f"cannot read {str(folder)!r}: {error.strerror}")
+            self.problems.append(f"cannot read {shown(folder)}: {error.strerror}")
         for entry in listed:
             if entry.startswith("."):
                 continue
@@ -107,7 +112,7 @@ class ImageFolder(Images):
             if name in entries:
                 both = " and ".join(sorted(map(ascii, (entry, entries[name]))))
                 self.problems.append(
-                    f"{both} in {str(folder)!r} differ only in their Unicode form: "
+                    f"{both} in {shown(folder)} differ only in their Unicode form: "
                     "rename one"
                 )
             entries[name] = entry
@@ -126,15 +131,15 @@ class PackedImages(Images):
         self.places: dict[str, StoredImage] = {}
         index = read_index(root)
         if not index["complete"]:
-            self.problems.append(f"{str(root)!r} is not complete: run pack.py again")
+            self.problems.append(f"{shown(root)} is not complete: run pack.py again")
             return
         if index["size"] != size:
             self.problems.append(
-                f"the images in {str(root)!r} have size {index['size']}, not {size}"
+                f"the images in {shown(root)} have size {index['size']}, not {size}"
             )
         if index["channels"] != channels:
             self.problems.append(
-                f"the images in {str(root)!r} have {index['channels']} channels, not "
+                f"the images in {shown(root)} have {index['channels']} channels, not "
                 f"{channels}: pack them with the pack.py of this network"
             )
         if self.problems:
@@ -144,7 +149,7 @@ class PackedImages(Images):
             self._add(shard_path(root, split, number))
         if len(self.places) < len(self.samples):
             self.problems.append(
-                f"{str(root)!r} lists an image twice: run pack.py again"
+                f"{shown(root)} lists an image twice: run pack.py again"
             )
         for label in sorted(set(range(len(self.classes))) - self.labels()):
             name = self.classes[label]
@@ -156,9 +161,9 @@ class PackedImages(Images):
         listed = read_listing(shard, self.classes)["images"]
         size = len(listed) * prod(self.shape)
         if not shard.is_file() or shard.stat().st_size != size:
-            self.problems.append(f"{path!r} is incomplete: run pack.py again")
+            self.problems.append(f"{shown(path)} is incomplete: run pack.py again")
         if not all(name.startswith(f"{self.split}/") for name, _, _ in listed):
-            self.problems.append(f"{path!r} does not belong to {self.split!r}")
+            self.problems.append(f"{shown(path)} does not belong to {self.split!r}")
         for row, (name, label, checksum) in enumerate(listed):
             self.samples.append((name, label))
             self.places[name] = StoredImage(path, row, checksum)

@@ -6,6 +6,8 @@ from __future__ import annotations
 class UserError(Exception):
     """Something that the user can fix. The arguments are sentences, one per problem."""
 
+    status = 1  # the exit status of a script that it ends
+
     def __str__(self) -> str:
         return "\n".join(self.args)
 

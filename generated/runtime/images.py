@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from . import metadata
-from .console import readable
+from .console import readable, shown
 from .errors import ImageError
 from .files import open_file
 
 Pixels = NDArray[np.uint8]
+
+IN_A_CLASS = "it is a folder: images belong directly in the folder of their class"
 
 # What a file may contain, whatever its name. Pillow knows more formats; one of them,
 # EPS, runs a program.
@@ -69,9 +71,9 @@ class StoredImage(NamedTuple):
                 file.seek(self.row * out.nbytes)
                 count = file.readinto(out.data)  # type: ignore[attr-defined]
         except OSError as error:
-            raise ImageError(f"{error.strerror}: {self.path!r}") from error
+            raise ImageError(f"{error.strerror}: {shown(self.path)}") from error
         if count < out.nbytes or zlib.crc32(out.data) != self.checksum:
-            raise ImageError(f"it is damaged in {self.path!r}: run pack.py again")
+            raise ImageError(f"it is damaged in {shown(self.path)}: run pack.py again")
 
 
 def explain(bad: Mapping[str, str]) -> list[str]:
@@ -84,7 +86,7 @@ def decode(path: Path, size: int, channels: int = 3) -> Pixels:
     """Return a file's image, (channels, size, size) uint8, or raise ImageError."""
     try:
         if path.is_dir():
-            raise ImageError("it is a folder")
+            raise ImageError(IN_A_CLASS)
         with open_file(path) as file:
             data = file.read()
         if metadata.has_damaged_pixels(data):

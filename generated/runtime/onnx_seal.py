@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from .console import readable
+from .console import readable, shown
 from .errors import CheckpointError
 from .files import open_file
 
@@ -37,20 +37,22 @@ def verify(path: Path) -> dict[str, str]:
     try:
         whole = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+        raise CheckpointError(f"cannot read {shown(path)}: {error.strerror}") from None
     content = whole[:-LENGTH]
     if whole[-LENGTH:].startswith(HEAD) and seal(content) != whole:
-        raise CheckpointError(f"{path} is damaged: its checksum is wrong")
+        raise CheckpointError(f"{shown(path)} is damaged: its checksum is wrong")
     try:
         model = onnx.load_model_from_string(whole)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         weights: Any = json.loads(metadata.get("weights", "null"))
     except Exception:  # protobuf's, which onnx does not name, and JSON's
-        raise CheckpointError(f"{path} is not an ONNX file of export.py") from None
+        raise CheckpointError(
+            f"{shown(path)} is not an ONNX file of export.py"
+        ) from None
     if "sha256" not in metadata:
-        raise CheckpointError(f"{path} was not written by export.py")
+        raise CheckpointError(f"{shown(path)} was not written by export.py")
     if seal(content) != whole:
-        raise CheckpointError(f"{path} has changed since export.py wrote it")
+        raise CheckpointError(f"{shown(path)} has changed since export.py wrote it")
     beside = {
         entry.value
         for tensor in model.graph.initializer
@@ -65,21 +67,23 @@ def verify(path: Path) -> dict[str, str]:
     except (KeyError, TypeError):
         good = False
     if not good:
-        raise CheckpointError(f"{path} was not written by export.py")
+        raise CheckpointError(f"{shown(path)} was not written by export.py")
     _verify_weights(path, name, expected)
     return metadata
 
 
 def _verify_weights(path: Path, name: str, expected: str) -> None:
     """Raise CheckpointError unless the weights' file is that of the export."""
-    shown = readable(name)
+    beside = readable(name)
     try:
         with open_file(path.with_name(name)) as file:
             digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
         found = digest.hexdigest()
     except (OSError, ValueError):
-        problem = f"the weights of {path} are missing: {shown} belongs next to it"
+        problem = (
+            f"the weights of {shown(path)} are missing: {beside} belongs next to it"
+        )
         raise CheckpointError(problem) from None
     if found != expected:
-        problem = f"{shown} does not have the weights of {path}: export again"
+        problem = f"{beside} does not have the weights of {shown(path)}: export again"
         raise CheckpointError(problem)

@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import console
+from .console import shown
 from .dataset import SKIP, Images, batches, open_data
 from .errors import DataError, UserError
 from .files import amount, atomic_write, lock_folder, open_file
@@ -31,14 +32,14 @@ SHARD = 1024  # images: the most that an interruption costs
 
 def main(doc: str | None, size: int, channels: int = 3) -> None:
     """Pack images of `size` x `size` pixels, as the command line says."""
-    parser = console.parser(doc)
+    parser = console.parser(doc, "DIR OUT [option ...]")
     add = parser.add_argument
     add(
         "source", metavar="DIR", type=Path, help="has train/<class>/* and val/<class>/*"
     )
     add("out", metavar="OUT", type=console.target, help="folder to write")
     help = "processes that decode images [one per core]"
-    add("--workers", type=int, default=os.cpu_count() or 1, help=help)
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     args = console.parse(parser)
@@ -47,8 +48,9 @@ def main(doc: str | None, size: int, channels: int = 3) -> None:
         splits = open_source(args.source, args.out, size, channels)
         pack(splits, args.out, args.workers, skip=skip)
     except OSError as error:  # a full disk, say: the shards written so far are kept
-        sentence = f"cannot pack into {str(args.out)!r}: {error.strerror}"
-        raise UserError(sentence) from None
+        exists = args.out.exists() and not args.out.is_dir()
+        reason = "it is not a folder" if exists else error.strerror
+        raise UserError(f"cannot pack into {shown(args.out)}: {reason}") from None
     except KeyboardInterrupt:
         print("stopped: run it again to continue", file=sys.stderr)
         raise
@@ -59,7 +61,7 @@ def open_source(
 ) -> tuple[Images, Images]:
     """Find the images to pack. DataError unless they can be packed into `out`."""
     if (source / INDEX).is_file():
-        raise DataError(f"{str(source)!r} is already packed")
+        raise DataError(f"{shown(source)} is already packed")
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
         raise DataError("OUT must be a folder outside DIR")
     return open_data(source, size, channels)
@@ -74,7 +76,7 @@ def pack(splits: tuple[Images, Images], out: Path, workers: int, *, skip: bool) 
     out.mkdir(parents=True, exist_ok=True)
     _check_space(out, sum(map(len, splits)) * channels * size**2)
     if not lock_folder(out):
-        raise DataError(f"another pack.py is writing to {str(out)!r}")
+        raise DataError(f"another pack.py is writing to {shown(out)}")
     classes = splits[0].classes
     index = Index(
         complete=False, channels=channels, size=size, classes=classes, shards={}
@@ -105,9 +107,9 @@ def pack(splits: tuple[Images, Images], out: Path, workers: int, *, skip: bool) 
     index["complete"] = True
     write_list(out / INDEX, index)
     for sentence in explain(bad):
-        print(f"left out: {sentence}", file=sys.stderr)
-    print(
-        f"{str(out)!r} has {counts[0]} training and {counts[1]} validation images"
+        print(console.wrap(f"left out: {sentence}"), file=sys.stderr)
+    console.say(
+        f"{shown(out)} has {counts[0]} training and {counts[1]} validation images"
         f" ({len(bad)} left out, {written} shards written)"
     )
 
@@ -118,7 +120,7 @@ def _check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if needed > free:
         free_now = f"but only {amount(free)} is free"
-        raise DataError(f"{str(out)!r} needs {amount(needed)}, {free_now}")
+        raise DataError(f"{shown(out)} needs {amount(needed)}, {free_now}")
 
 
 def _fingerprint(images: Images, indices: Sequence[int]) -> str:

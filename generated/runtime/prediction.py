@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import checkpoint, console
 from .compare import are_classes
+from .console import shown
 from .errors import CheckpointError, DataError, ImageError
 from .evaluation import Crops
 from .files import require_file
@@ -33,17 +34,44 @@ class Network(NamedTuple):
 
 def parse_arguments(doc: str | None, model: str) -> argparse.Namespace:
     """Read the command line of predict.py; `model` is its default."""
-    parser = console.parser(doc)
+    parser = console.parser(doc, "IMAGE ... [option ...]")
     add = parser.add_argument
-    add("images", type=Path, nargs="+", metavar="IMAGE", help="a file, not a folder")
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="or a folder of images")
     help = f"checkpoint, or .onnx file of export.py [{model}]"
-    add("--model", type=Path, default=model, metavar="FILE", help=help)
+    add("--model", type=Path, default=Path(model), metavar="FILE", help=help)
     add(
         "--ten-crop",
         action="store_true",
         help="average over corners, center, and their mirror images",
     )
-    return console.parse(parser)
+    args = console.parse(parser)
+    for path in args.images:
+        if path.suffix in (".safetensors", ".onnx"):
+            parser.error(f"{shown(path)} is not an image: give it as --model")
+    if args.model == Path(model) and not args.model.exists():
+        missing = f"there is no checkpoint {shown(args.model)}"
+        raise CheckpointError(f"{missing}: train first, or give another as --model")
+    args.images = list_files(args.images)
+    return args
+
+
+def list_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files, with those of each folder, sorted, in its place.
+
+    Hidden files are left out, as in training. Raises DataError if a folder has no
+    files, and OSError if it cannot be read.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = [file for file in sorted(path.iterdir()) if file.is_file()]
+        visible = [file for file in inside if not file.name.startswith(".")]
+        if not visible:
+            raise DataError(f"there are no images directly in {shown(path)}")
+        files += visible
+    return files
 
 
 def answer(network: Network, paths: Iterable[Path], size: int, crops: Crops) -> None:
@@ -76,7 +104,7 @@ def open_onnx(
         onnxruntime: Any = import_module("onnxruntime")
         onnx_seal: Any = import_module(".onnx_seal", __package__)
     except ImportError as error:
-        raise CheckpointError(f"{path} needs {error.name}: install it") from None
+        raise CheckpointError(f"{shown(path)} needs {error.name}: install it") from None
     metadata = onnx_seal.verify(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = (
@@ -87,23 +115,29 @@ def open_onnx(
             path, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from None
+        raise CheckpointError(
+            f"{shown(path)} cannot be read: {reason(error)}"
+        ) from None
     try:
         classes, data = (json.loads(metadata[name]) for name in ("classes", "data"))
         if not are_classes(classes) or not isinstance(data, dict):
             raise ValueError
-        checkpoint.refuse_differences(f"{path} is from other data", data, settings)
+        checkpoint.refuse_differences(
+            f"{shown(path)} is from other data", data, settings
+        )
         mean = np.frombuffer(b64decode(metadata["mean"]), np.float32)
         mean = mean.reshape(mean_shape)
     except (KeyError, ValueError, RecursionError):
-        raise CheckpointError(f"{path} was not written by export.py") from None
+        raise CheckpointError(f"{shown(path)} was not written by export.py") from None
 
     def logits(crops: Tensor) -> Tensor:
         try:
             (answer,) = session.run(["logits"], {"input": crops.numpy()})
             scores = torch.from_numpy(answer)
         except Exception as error:
-            raise CheckpointError(f"{path} cannot be run: {reason(error)}") from None
+            raise CheckpointError(
+                f"{shown(path)} cannot be run: {reason(error)}"
+            ) from None
         there = {"logits": checkpoint.describe(scores)}
         here = {"logits": checkpoint.describe(torch.empty(len(crops), outputs))}
         checkpoint.refuse_another_network(path, there, here)

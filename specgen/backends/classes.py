@@ -297,14 +297,19 @@ def _distinguish(kinds: Sequence[Sequence[Unit]]) -> None:
     """Add a param to names that are the same, unless it has its default: Expand1."""
     scope = kinds[0][0].scope
     for param in scope.params if len(kinds) > 1 else ():
-        values = [{unit.scope.params.get(param) for unit in kind} for kind in kinds]
-        firsts = (next(iter(each)) for each in values)
-        numbers = [int(n) for n in firsts if isinstance(n, int) and n >= 0]
-        if len({*numbers}) == len(kinds) == sum(map(len, values)):
+        numbers = [_whole(param, kind) for kind in kinds]
+        if None not in numbers and len({*numbers}) == len(kinds):
             for (first, *_), number in zip(kinds, numbers, strict=True):
                 if number != scope.defaults.get(param):
                     first.name += f"{_capwords(param)}{number}"
             return
+
+
+def _whole(param: str, units: Iterable[Unit]) -> int | None:
+    """The number that a param is in all units, if it can be in a name."""
+    value, *others = {unit.scope.params.get(param) for unit in units}
+    whole = isinstance(value, int) and value >= 0 and not others
+    return int(value) if whole and value is not None else None
 
 
 def _called(unit: Unit) -> list[str]:

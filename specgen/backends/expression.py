@@ -101,8 +101,8 @@ def _commented(before: str, value: Expression, indent: int, comment: str) -> lis
     """A comment that does not fit behind the whole statement goes above it."""
     pad = " " * indent
     line = f"{before}{value}"
-    if comment and fits(line, indent, comment):
-        return [f"{pad}{line}  # {comment}"]
+    if fits(line, indent, comment):
+        return [f"{pad}{line}  # {comment}" if comment else f"{pad}{line}"]
     above = [f"{pad}# {comment}"] if comment else []
     return above + _lines(before, value, "", indent)
 

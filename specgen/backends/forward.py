@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -121,7 +120,9 @@ class Forward:
                 for variable in [v for v, _ in row if v in self._untyped]:
                     declared = f"{' ' * INDENT}{self._target([variable])}"
                     self._paragraphs[-1].append(declared)
-            shape = _shape(shapes[row[0][1]]) if self._shown else ""
+            read = shapes[row[0][1]]
+            read = read[1:] if moves.picks(step.layer) else read
+            shape = _shape(read) if self._shown else ""
             self._paragraphs[-1] += moves.statements(found, shape)
 
     def _pad(self, step: Pad) -> None:
@@ -129,6 +130,7 @@ class Forward:
         share = step.layer.shares[0]
         pad = share.applied.form.pad
         assert pad, "it has been scheduled"
+        self.functional = True
         values = [Called("F.pad", (x, str(pad))) for x in step.operands]
         self._write(step.variables, values, _padded(share.x, pad))
 
@@ -138,10 +140,10 @@ class Forward:
             _chain(step.layers, number, operands)
             for number, operands in enumerate(step.operands)
         ]
+        self.functional |= any(map(_is_functional, step.layers))
         shape = step.layers[-1].shares[0].shape
         if step is self._last and _is_typed(values[0]):
             self._returned = True
-            self._note_functional(values[0])
             comment = _shape(shape) if self._shown else ""
             self._paragraphs[-1] += give_back(values[0], INDENT, comment)
         else:
@@ -184,16 +186,12 @@ class Forward:
         self, variables: Sequence[str], values: Sequence[Expression], shape: Shape
     ) -> None:
         """Write a statement for each variable; the shape is shown once."""
-        self._note_functional(values[0])
         comment = _shape(shape) if self._shown else ""
         for variable, value in zip(variables, values, strict=True):
             if variable != value:
                 target = self._target([variable])
                 self._paragraphs[-1] += assign(target, value, INDENT, comment)
                 comment = ""
-
-    def _note_functional(self, value: Expression) -> None:
-        self.functional |= bool(re.search(r"(?<![\w.])F\.", str(value)))
 
     def _target(self, variables: Sequence[str]) -> str:
         """Return what a statement assigns; at first, with its type if it needs one."""
@@ -219,6 +217,8 @@ def _chain(
         leaf = share.name.rpartition(".")[2]
         own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
+            case Call() if moves.picks(layer):
+                pass  # an index has done it
             case Infix(sign):
                 value = Joined(sign, (*inputs, *own))
             case Call(name, args):
@@ -229,6 +229,11 @@ def _chain(
                 value = Called(attribute(name), (value,))
         inputs = ()
     return value
+
+
+def _is_functional(layer: Placed) -> bool:
+    function = layer.node.applied.form.function
+    return isinstance(function, Call) and function.name.startswith("F.")
 
 
 def _is_typed(value: Expression) -> bool:

@@ -42,7 +42,7 @@ def to_text(model: onnx.ModelProto) -> str:
     """
     text: str = printer.to_text(model)
     text = re.sub(r", (?=(float|int64)[\[ ])", ",\n   ", text)
-    return re.sub(r" +$", "", text, flags=re.MULTILINE).strip() + "\n"
+    return "\n".join(line.rstrip(" ") for line in text.split("\n")).strip() + "\n"
 
 
 def build(graph: Graph, name: str) -> onnx.ModelProto:
@@ -52,24 +52,27 @@ def build(graph: Graph, name: str) -> onnx.ModelProto:
     state_dict keys. Outputs (N, classes) are `logits` and, after a final softmax,
     `prob`.
     """
-    proto = onnx.GraphProto(name=name)
-    proto.input.append(_batch(INPUT, graph.input_shape))
+    model = onnx.ModelProto(
+        ir_version=IR_VERSION,
+        producer_name="specgen",
+        opset_import=[helper.make_opsetid("", OPSET)],
+    )
+    proto = model.graph
+    proto.name = name
+    proto.input.add(name=INPUT, type=_batch(graph.input_shape))
     tensors = tensor_names(graph)
     for node in graph.nodes:
         read = {name for step in node.applied.onnx for name in step.inputs}
         for leaf, own in node.applied.tensors.items():
             if leaf in read:
-                proto.input.append(_tensor(tensor_name(node.name, leaf), own.shape))
+                proto.input.add(
+                    name=tensor_name(node.name, leaf), type=_type(own.shape)
+                )
         output = tensors[node.name]
         _write_layer(proto, node, [tensors[name] for name in node.inputs], output)
         known = proto.output if output in (LOGITS, PROB) else proto.value_info
-        known.append(_batch(output, node.shape))
-    return onnx.ModelProto(
-        ir_version=IR_VERSION,
-        producer_name="specgen",
-        opset_import=[helper.make_opsetid("", OPSET)],
-        graph=proto,
-    )
+        known.add(name=output, type=_batch(node.shape))
+    return model
 
 
 def with_all_outputs(model: bytes) -> bytes:
@@ -111,8 +114,9 @@ def _write_layer(
         if step.name:
             name = f"{name}/{step.name}"
             outputs = [f"{layer.name}.{result}" for result in step.results]
-            info = _batch if step.per_image else _tensor
-            proto.value_info.extend(info(tensor, step.shape) for tensor in outputs)
+            type_ = _batch(step.shape) if step.per_image else _type(step.shape)
+            for tensor in outputs:
+                proto.value_info.add(name=tensor, type=type_)
         for leaf, value in step.constants.items():
             proto.initializer.append(_constant(f"{layer.name}.{leaf}", value))
         proto.node.add(
@@ -136,12 +140,8 @@ def _type(shape: tuple[int | str, ...]) -> onnx.TypeProto:
     return helper.make_tensor_type_proto(TensorProto.FLOAT, shape)
 
 
-def _batch(name: str, shape: Shape) -> onnx.ValueInfoProto:
-    return onnx.ValueInfoProto(name=name, type=_type((BATCH, *shape)))
-
-
-def _tensor(name: str, shape: Shape) -> onnx.ValueInfoProto:
-    return onnx.ValueInfoProto(name=name, type=_type(shape))
+def _batch(shape: Shape) -> onnx.TypeProto:
+    return _type((BATCH, *shape))
 
 
 def _constant(name: str, value: Constant) -> onnx.TensorProto:

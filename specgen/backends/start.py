@@ -50,15 +50,20 @@ def starts(nodes: Iterable[Node], default: Init) -> Starts:
     rule: Rule = (DEFAULT_START | default.given())["weight"]
     rows: dict[str, list[tuple[str, str]]] = {}
     drawn = norms = False
+    known: dict[int, list[tuple[str, Draw, Draw | None]]] = {}  # of equal layers
     for node in nodes:
         tensors = node.applied.tensors
-        for leaf, draw in draws(tensors, default).items():
+        if id(tensors) not in known:
+            known[id(tensors)] = [
+                (leaf, draw, _by_rule(rule, tensors[leaf].shape))
+                for leaf, draw in draws(tensors, default).items()
+            ]
+        for leaf, draw, usual in known[id(tensors)]:
             key = tensor_name(node.name, leaf)
-            shape, one = tensors[leaf].shape, key.endswith(ONE)
-            if len(shape) > 1 and draw == _by_rule(rule, shape):
-                drawn = True
-            elif len(shape) <= 1 and draw == Draw("constant", one):
-                norms |= one
+            one = key.endswith(ONE)
+            if draw == (usual or Draw("constant", one)):
+                drawn |= usual is not None
+                norms |= usual is None and one
             else:
                 rows.setdefault(draw.kind, []).append((key, _number(draw.size)))
     tables: list[str] = []
@@ -104,8 +109,10 @@ def _fill(kind: str, size: str) -> str:
     return FILL[kind].format(size=size)
 
 
-def _by_rule(rule: Rule, shape: Shape) -> Draw:
-    """How `_code` draws a weight of this shape."""
+def _by_rule(rule: Rule, shape: Shape) -> Draw | None:
+    """How `_code` draws a tensor of this shape; it leaves out vectors."""
+    if len(shape) < 2:
+        return None
     fans = volume(shape[1:]), shape[0] * volume(shape[2:])
     found = Start(rule, fans).draw(rule)
     if fan := _fan(rule):

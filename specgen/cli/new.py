@@ -62,6 +62,7 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the spec, and print the next steps."""
     from specgen import new
+    from specgen.build import SUFFIXES, taken
 
     if options.list:
         found = new.summaries()
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     assert path
     if str(path) == arguments.DASH:
         options.fail("a spec is a file like net.yaml: it cannot be written to -")
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in SUFFIXES:
         stem = "net" if path.stem.startswith(".") else path.stem or "net"
         options.fail(f"a spec is a file like {stem}.yaml, not {path}")
     wanted = new.Wanted(options.classes, options.size)
@@ -105,9 +106,13 @@ def run(options: argparse.Namespace) -> int:
     if options.root:
         name += f" --root {shlex.quote(str(options.root))}"
     print(f"  specgen show {name}")
-    print(f"  specgen build {name}")
+    output, folder = "", Path("generated") / path.stem
+    if list(taken({folder: path})):  # by a spec of the same name somewhere else
+        folder = Path("generated2") / path.stem
+        output = f" --output {folder.parent}"
+    print(f"  specgen build {name}{output}")
     data = shlex.quote(str(options.data)) if options.data else "DIR"
-    print(f"  python generated/{path.stem}/train.py --data {data}")
+    print(f"  python {folder}/train.py --data {data}")
     return 0
 
 

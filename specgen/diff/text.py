@@ -9,17 +9,26 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import unified_diff
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specgen.diagnostics import printable, short
-from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
 from specgen.diff.values import size
 from specgen.ops.base import Shape
 from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
+
+if TYPE_CHECKING:  # difference.py imports this, to print itself
+    from specgen.diff.difference import (
+        Change,
+        Difference,
+        Figure,
+        Reshaped,
+        ShapeChange,
+    )
 
 WIDTH = 80
 MOST = 12  # lines of one kind
@@ -28,6 +37,7 @@ FEW = 3  # changes in a line
 PLAIN = re.compile(
     rf"(?!(?:true|false|null)$)[^\W\d][^{{}}\[\]\n]*|{SIZE}", re.IGNORECASE
 )
+COMMENT = "# "  # what a comment begins with, and each line of it
 ODD = re.compile(r": | #|:$|\s$")
 COLORS = {Tier.FUNCTION: YELLOW, Tier.CHECKPOINT: RED, Tier.INTERFACE: RED}
 
@@ -95,16 +105,33 @@ def _changes(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
             yield _with_place(f"  {path}{values}", length, place)
             continue
         yield _with_place(f"  {path}", len(path) + 2, place)
-        sides = (("-", change.before, RED), ("+", change.after, GREEN))
-        for sign, found, code in sides:
-            for line in _wrapped(f"{sign} {value(found)}") if found is not None else ():
-                yield f"    {paint(line[4:], code)}"
+        for sign, found in _sides(change):
+            more = "  # " if found.startswith(COMMENT) else "  "
+            for line in _wrapped(f"{sign} {found}", more):
+                yield f"    {paint(line[4:], RED if sign == '-' else GREEN)}"
+
+
+def _sides(change: Change) -> Iterator[tuple[str, str]]:
+    """Yield both values with their signs; of comments, the lines that differ."""
+    before, after = (
+        "" if found is None else str(found) for found in (change.before, change.after)
+    )
+    if (before or after).startswith(COMMENT):
+        lines = before.splitlines(), after.splitlines()
+        _, _, *differing = unified_diff(*lines, n=0, lineterm="")
+        for line in differing:
+            if line[0] in "-+":
+                yield line[0], printable(line[1:])
+        return
+    for sign, found in (("-", change.before), ("+", change.after)):
+        if found is not None:
+            yield sign, value(found)
 
 
 def _in_one_line(change: Change) -> bool:
     """Whether both values are short, and neither is a mapping or a comment."""
     values = change.before, change.after
-    if any(isinstance(v, dict) or str(v).startswith("# ") for v in values):
+    if any(isinstance(v, dict) or str(v).startswith(COMMENT) for v in values):
         return False
     texts = (printable(change.path), value(change.before), value(change.after))
     return sum(map(len, texts)) + len("  " + "   " + " -> ") <= WIDTH
@@ -118,12 +145,12 @@ def _with_place(line: str, length: int, place: str) -> str:
     return f"{line}{' ' * room}{place}" if room >= 2 else f"{line}\n      {place}"
 
 
-def _wrapped(words: str) -> list[str]:
+def _wrapped(words: str, more: str) -> list[str]:
     return textwrap.wrap(
         words,
         WIDTH,
         initial_indent=" " * 4,
-        subsequent_indent=" " * 6,
+        subsequent_indent=" " * 4 + more,
         break_on_hyphens=False,
     )
 
@@ -139,8 +166,9 @@ def value(found: Any) -> str:
             return f"{found:g}" if float(f"{found:g}") == found else repr(found)
         case str():
             plain = PLAIN.fullmatch(found) and not ODD.search(found)
-            words = found if plain or found.startswith("# ") else _quoted(found)
-            return printable(words)
+            if found.startswith(COMMENT):
+                return printable(found.replace("\n#", ""))
+            return printable(found if plain else _quoted(found))
         case dict():
             items = (f"{printable(key)}: {value(item)}" for key, item in found.items())
             return "{" + ", ".join(items) + "}"

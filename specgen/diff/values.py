@@ -46,7 +46,7 @@ def size(count: int) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as a person would write it in a spec, without defaults."""
+    """Return a value as it is written in a spec: without what is left to defaults."""
     if isinstance(value, Sides):
         rows, columns = (value.top, value.bottom), (value.left, value.right)
         if len({*rows}) == len({*columns}) == 1:
@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
         return {
             name: plain(getattr(value, name))
             for name, field in fields.items()
-            if getattr(value, name) != field.default
+            if name in value.model_fields_set or getattr(value, name) != field.default
         }
     if isinstance(value, tuple):
         same = len(value) == 2 and value[0] == value[1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.diagnostics import Diagnostic, Path, Place, Problems, short
+from specgen.frontend.advice import listing
 from specgen.frontend.changes import Change
 from specgen.frontend.computing import Names, Unknown, compute, typed
 from specgen.frontend.definitions import BLOCKS, PARAMS, Definition, Used
@@ -14,20 +16,23 @@ from specgen.spec.entries import FIRST, WITH
 
 
 def given(
-    body: Used, change: Change, *, first: bool
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the values that are written for an instance, with their key."""
-    yield WITH, body.values
+    body: Used, path: Path, change: Change, *, first: bool
+) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the values that are written for an instance, each with its place.
+
+    `path` is that of the use, which the instance comes from.
+    """
+    yield (*path, WITH), body.values
     if first:
-        yield FIRST, body.first
-    for data, _ in change:
+        yield (*path, FIRST), body.first
+    for data, changed in change:
         if isinstance(data.get(WITH), dict):
-            yield WITH, data[WITH]
+            yield (*changed, WITH), data[WITH]
 
 
 def arguments(
     block: Definition,
-    written: Iterable[tuple[str, Mapping[str, Any]]],
+    written: Iterable[tuple[Path, Mapping[str, Any]]],
     path: Path,
     outside: Names,
     inside: Callable[[Mapping[str, Value]], Names],
@@ -43,16 +48,20 @@ def arguments(
         Unknown: one is wrong, or missing.
     """
     values: dict[str, tuple[Value, Path]] = {}
-    for key, more in written:
+    places: dict[str, Path] = {}
+    for place, more in written:
         for name, value in more.items():
-            here = (*path, key, name)
+            here = (*path, place[-1], name)
             if name in block.params:
                 values[name] = compute(value, here, outside), here
+                places[name] = (*place, name)
             else:
-                help = problems.nearest(name, block.params)
+                help = problems.nearest(name, block.params) or listing(block.params)
                 message = f"the block {block.name} has no param {short(name)}"
                 found = Diagnostic("unknown-param", message, here, True, help=help)
                 raise Unknown(found)
+    use = problems.places.get(str(path[1]), Place(path))
+    problems.places[str(path[1])] = replace(use, given=places)
     known: dict[str, Value] = {}
     for name, default in block.params.items():
         if name in values:

@@ -112,14 +112,18 @@ def compute_as(
         Unknown: an expression has no value.
     """
     found = Problems()
-    known = read(compute(value, path, names), path, found)
+    computed = compute(value, path, names)
+    known = read(computed, path, found)
     for problem in found:
         written: Any = value
-        for key in (problem.path or ())[len(path) :]:
-            inside = isinstance(written, dict | list)
-            written = written[key] if inside else written
-        fraction = is_expression(written) and "a whole number" in problem.message
-        problems.add(replace(problem, help=WHOLE) if fraction else problem)
+        got: Any = computed
+        inside: tuple[Any, ...] = (problem.path or ())[len(path) :]
+        for key in inside:
+            if isinstance(written, dict | list):
+                written, got = written[key], got[key]
+        fraction = isinstance(got, float) and "a whole number" in problem.message
+        computed_so = fraction and is_expression(written)
+        problems.add(replace(problem, help=WHOLE) if computed_so else problem)
     return known
 
 

@@ -16,9 +16,10 @@ from specgen.frontend.entries import Ops, Reader
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
 from specgen.frontend.network import Network
+from specgen.frontend.slips import outside, unindented
 from specgen.frontend.validate import validate_fields
 from specgen.graph import INPUT, Graph
-from specgen.names import attribute_problem, class_problem
+from specgen.names import attribute_problem, class_problem, write_instead
 from specgen.ops.base import Op
 from specgen.ops.weighted import Init
 from specgen.source import Source
@@ -85,9 +86,12 @@ class Draft:
 
 def elaborate(source: Source, problems: Problems) -> Draft:
     """Check the form of all sections, and infer the shape of each layer."""
-    sections = validate_fields(
-        Spec, source.data, problems, instead=dict.fromkeys(WRITTEN, dict[str, Any])
-    )
+    found = Problems()
+    lost = unindented(source.data)
+    data = {key: value for key, value in source.data.items() if key not in lost}
+    instead = dict.fromkeys(WRITTEN, dict[str, Any])
+    sections = validate_fields(Spec, data, found, instead=instead)
+    problems.add(*(outside(problem, source.data) for problem in found))
     # A stand-in replaces what could not be read.
     unread = [problem.path for problem in source.problems if problem.path]
     for section, *inner in unread:
@@ -141,14 +145,17 @@ def _check_names(
 ) -> Iterator[Diagnostic]:
     """Yield the names that generated code cannot use."""
     if name is not None and (problem := class_problem(name)):
-        yield Diagnostic("bad-name", problem, ("name",))
+        yield Diagnostic(
+            "bad-name", problem, ("name",), help=write_instead(name, class_problem)
+        )
     for each in devices:
         problem = attribute_problem(each)
         if each == INPUT:
             problem = f"{INPUT!r} already names the image that the network reads"
         if problem:
             place = ("placement", "devices", each)
-            yield Diagnostic("bad-name", problem, place, at_key=True)
+            help = write_instead(each, attribute_problem)
+            yield Diagnostic("bad-name", problem, place, at_key=True, help=help)
     for each in devices:
         if each in layers:
             message = f"{each!r} is both a layer and a device"

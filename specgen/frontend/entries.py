@@ -26,7 +26,17 @@ from specgen.frontend.definitions import (
 from specgen.frontend.expressions import Value
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
-from specgen.frontend.scan import cut, has_expressions, mark, scan
+from specgen.frontend.scan import has_expressions, mark, scan
+from specgen.frontend.slips import (
+    as_expression,
+    cut,
+    is_block,
+    meant,
+    several_kinds,
+    with_params,
+    with_sources,
+    without_layers,
+)
 from specgen.frontend.validate import Form, validate
 from specgen.graph import INPUT
 from specgen.names import (
@@ -34,6 +44,7 @@ from specgen.names import (
     identifier_problem,
     item_problem,
     part_problem,
+    write_instead,
 )
 from specgen.ops import AnyOp
 from specgen.ops.base import Op
@@ -97,7 +108,7 @@ class Reader:
         self._above = {p[:end] for p in self._exact for end in range(1, len(p) + 1)}
         # By block, or None for the network, the blocks that it uses.
         self._uses: dict[str | None, set[str]] = {}
-        self._blocks: Collection[str] | None = None  # their names, if known
+        self._blocks: Mapping[str, Any] | None = None  # as written, if known
 
     def add(self, code: str, message: str, path: Path, **more: Any) -> None:
         """Report what is wrong."""
@@ -137,6 +148,8 @@ class Reader:
             self.add("bad-name", problem, path, at_key=True)
         inside = (*path, LAYERS)
         unread = any(p[:2] == path and p[:3] != inside for p in self._exact)
+        if without_layers(raw, path, self.problems):
+            return None
         block: Block | None = validate(_form(Block), raw, path, self.problems)
         if block is None or unread:
             return None
@@ -159,7 +172,8 @@ class Reader:
             for param in known.unused():
                 message = f"nothing in {name} uses the param {param}"
                 here = (*path, PARAMS, param)
-                self.add("no-effect", message, here, at_key=True)
+                near = self.problems.nearest(param, known.used())
+                self.add("no-effect", message, here, at_key=True, help=near)
         if entries is None or not sound:
             return None
         return Definition(name, block.params, tuple(block.inputs), entries)
@@ -176,7 +190,8 @@ class Reader:
         """Report params and blocks that the network has no use of."""
         for name in params.unused():
             message = f"nothing uses the param {name}"
-            self.add("no-effect", message, (PARAMS, name), at_key=True)
+            near = self.problems.nearest(name, params.used())
+            self.add("no-effect", message, (PARAMS, name), at_key=True, help=near)
         reached: set[str] = set()
         waiting: list[str | None] = [None]
         while waiting:
@@ -186,7 +201,8 @@ class Reader:
         for name in self._blocks or ():
             if name not in reached:
                 message = f"no layer uses the block {name}"
-                self.add("no-effect", message, (BLOCKS, name), at_key=True)
+                near = self.problems.nearest(name, reached)
+                self.add("no-effect", message, (BLOCKS, name), at_key=True, help=near)
 
     # --- entries
 
@@ -203,6 +219,7 @@ class Reader:
             self.add("no-layers", message, path, at_key=True)
             return None
         if isinstance(raw, dict):
+            raw = meant(raw, path, self.problems)
             for key in raw:
                 self._check_name(key, (*path, key), path, known)
         pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
@@ -227,16 +244,17 @@ class Reader:
 
     def _check_name(self, name: str, here: Path, path: Path, known: Known) -> None:
         """Report a name that a layer, or what is in its place, cannot have."""
+        check = attribute_problem if len(path) == 1 else part_problem
+        if here[-1] == "name":
+            check = item_problem
+        problem = check(name)
         if name == INPUT:
-            read = f"what the block {known.of} reads" if known.of else None
-            read = read or "the image that the network reads"
-            problem: str | None = f"{INPUT!r} already names {read}"
-        elif here[-1] == "name":
-            problem = item_problem(name)
-        else:
-            problem = attribute_problem(name) if len(path) == 1 else part_problem(name)
+            block = f"what the block {known.of} reads"
+            read = block if known.of else "the image that the network reads"
+            problem = f"{INPUT!r} already names {read}"
         if problem:
-            self.add("bad-name", problem, here, at_key=True)
+            help = None if name == INPUT else write_instead(name, check)
+            self.add("bad-name", problem, here, at_key=True, help=help)
 
     def _entry(self, key: str | None, raw: Any, path: Path, known: Known) -> Entry:
         """Return one entry, of which parts may be unknown."""
@@ -244,8 +262,10 @@ class Reader:
             if path not in self._above:
                 validate(op_form(), raw, path, self.problems)
             return Entry(path, key, None, Fields({}, None, computed=False))
-        wrong = self._conflict(raw, path) or cut(raw, path, self.problems)
+        wrong = several_kinds(raw, path, self.problems)
+        wrong |= cut(raw, path, self.problems)
         kind = next((kind for kind in (GROUP, USE) if kind in raw), OP)
+        raw = with_sources(raw, path, self.problems) if kind == OP else raw
         repeats = known.repeated() if "repeat" in raw else known
         wiring = {name: raw[name] for name in WIRING if name in raw}
         wired = self._wiring(wiring, path, known) if wiring else PLAIN
@@ -277,20 +297,11 @@ class Reader:
             changes,
         )
 
-    def _conflict(self, raw: Mapping[str, Any], path: Path) -> bool:
-        kinds = [kind for kind in raw if kind in (OP, GROUP, USE)]
-        if len(kinds) > 1:
-            message = f"an entry has {kinds[0]} or {kinds[1]}, not both"
-            self.add("unknown-key", message, (*path, kinds[1]), at_key=True)
-        return len(kinds) > 1
-
     def _wiring(
         self, wiring: Mapping[str, Any], path: Path, known: Known
     ) -> Wiring | None:
         wired: Wiring | None = validate(_form(Wiring), wiring, path, self.problems)
-        if any((*path, key) in self._above for key in wiring):
-            return None
-        if wired is None:
+        if wired is None or any((*path, key) in self._above for key in wiring):
             return None
         known_names = known.repeated() if "repeat" in wiring else known
         sound = [
@@ -329,30 +340,29 @@ class Reader:
 
     def _fields(self, fields: Mapping[str, Any], path: Path, known: Known) -> Fields:
         op = None
-        name = fields.get(OP)
-        if isinstance(name, str) and name in (self._blocks or ()):
-            help = f"it is a block: write block: {short(name)}"
-            message = f"there is no op {short(name)}"
-            self.add("unknown-op", message, (*path, OP), help=help)
+        if is_block(fields.get(OP), self._blocks or (), path, self.problems):
             return Fields(fields, None, computed=False)
         if is_computed := has_expressions(fields):
             sound = self._scan(fields, path, known)
         else:
-            op = self._ops.read(fields, path, self.problems)
+            found = Problems()
+            op = self._ops.read(fields, path, found)
+            for each in found:
+                self.problems.add(as_expression(each, fields, path, known.all()))
             sound = op is not None
         if not sound or path in self._above:
             return Fields(fields, None, computed=False)
         return Fields(fields, op, is_computed)
 
     def _group(self, own: Mapping[str, Any], path: Path, known: Known) -> Inner | None:
-        plain = {**own, GROUP: {}}
-        group = validate(_form(Group), plain, path, self.problems)
+        group = validate(_form(Group), {**own, GROUP: {}}, path, self.problems)
         entries = self.entries(own[GROUP], (*path, GROUP), known)
         return Inner(entries) if group and entries is not None else None
 
     def _use(self, own: Mapping[str, Any], path: Path, known: Known) -> Used | None:
         if any((*path, key) in self._above for key in own):
             return None
+        own = with_params(dict(own), self._blocks or {}, path, self.problems)
         use: Use | None = validate(_form(Use), own, path, self.problems)
         if use is None:
             return None
@@ -362,7 +372,8 @@ class Reader:
             help = self.problems.nearest(use.block, self._blocks)
             if use.block in tags(AnyOp):
                 help = f"it is an op: write op: {use.block}"
-            self.add("unknown-block", message, (*path, USE), help=help)
+            causes = ((BLOCKS, use.block),)
+            self.add("unknown-block", message, (*path, USE), help=help, causes=causes)
             return None
         if "first" in own and "repeat" not in own:
             message = "first has no effect without repeat"

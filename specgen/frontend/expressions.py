@@ -136,9 +136,22 @@ def parse(text: str) -> Expression:
     if not text.startswith(START) or end is None or end < len(text):
         if text.startswith(START) and end is None:
             raise ExpressionError("a ) is missing in this expression")
-        help = "put all of it in one $(...)"
+        meant = rewritten(text)
+        help = f"write {meant}" if meant else "put all of it in one $(...)"
         raise ExpressionError("expected $name or $(expression)", help)
     return _Parser(text[len(START) : -1]).expression()
+
+
+def rewritten(text: str) -> str | None:
+    """Return what a text means that has a $ elsewhere: `2 * $width`, `${width}`."""
+    if "$" not in text and "{{" not in text:
+        return None
+    meant = f"$({re.sub('[${}]', '', text).strip()})"
+    try:
+        parse(meant)
+    except ExpressionError:
+        return None
+    return meant
 
 
 def closing(text: str, start: int) -> int | None:

@@ -118,8 +118,10 @@ OP_HINTS = {
 KEYS = """
 from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
 out_channels: filters numoutput nout outplanes outch nfilters nbfilter channels
+out_channels: outfeatures
 out_channels: numfilters features outputchannels planes
 out_features: units numoutput nout outputdim features hiddensize outputs
+out_features: outchannels channels classes numclasses
 kernel_size: kernel kernelshape filtersize ksize size window windowsize poolsize k field
 kernel_size: poolingsize kernelh kernelw
 stride: strides strideh stridew step subsample subsampling
@@ -285,6 +287,13 @@ def key_help(word: str, valid: Collection[str]) -> str | None:
 def value_help(word: str, valid: Collection[str] = ()) -> str | None:
     """Return the help for a value of other programs, such as a kind of optimizer."""
     return _help(word, valid, VALUES, VALUE_HINTS, NO_VALUES)
+
+
+def others(name: str) -> frozenset[str]:
+    """Return what others call one of our keys, in lowercase."""
+    return frozenset(
+        word for ours, words in _lines(KEYS) if ours == name for word in words
+    )
 
 
 def our_key(word: str, valid: Collection[str]) -> str | None:

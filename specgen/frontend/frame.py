@@ -131,7 +131,8 @@ class Frame:
             near: str | None = f"only what {outer} gives can be read: from: {outer}"
         else:
             near = problems.nearest(source, self.seen())
-        return Diagnostic("unknown-layer", message, path, help=near)
+        cause = ((LAYERS, source),)
+        return Diagnostic("unknown-layer", message, path, help=near, causes=cause)
 
     def unread(self, block: Definition) -> Iterator[Diagnostic]:
         """Yield an error for each input of the block that nothing in it reads."""

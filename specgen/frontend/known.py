@@ -51,6 +51,10 @@ class Known:
         names: Mapping[str, bool] = self.own if self.of else self.names
         return (name for name, used in names.items() if not used)
 
+    def used(self) -> list[str]:
+        """Return the params that something uses: one of them may be meant."""
+        return [name for name, used in (self.own | self.names).items() if used]
+
     def all(self) -> list[str]:
         """Return all that can be named."""
         return [*self.own, *self.names, *SHAPE, *(REPEAT if self.repeats else ())]

@@ -21,9 +21,11 @@ from specgen.diagnostics import (
 )
 from specgen.frontend import ranges
 from specgen.frontend.places import (
+    BLOCKS,
     KINDS,
     LAYERS,
     PLACED,
+    is_block,
     is_layers,
     is_whole,
     numbered,
@@ -68,6 +70,7 @@ class Merge:
         self.values = dict(base.values)
         self.comments = dict(base.comments)
         self.files = dict(base.files)
+        self.removed = dict(base.removed)
         self.problems = list(base.problems)
         self.network_changed = False
         self.compared = 0  # names, to find near ones
@@ -86,6 +89,7 @@ class Merge:
             self.comments,
             self.files,
             in_order(problems),
+            removed=self.removed,
         )
 
     def overlay(self, top: Source) -> None:
@@ -113,6 +117,10 @@ class Merge:
                 self._missing("nothing-to-remove", "to remove", here, base, top)
             elif is_layers(path):
                 self._layer(base, key, value, here, top)
+            elif path == BLOCKS and key not in base and not is_block(value):
+                default = "a new block needs layers, each with its op"
+                what = "unknown-block", "to change"
+                self._missing(*what, here, base, top, default)
             else:
                 self._value(base, value, here, top)
         # Last, so that a new layer can follow one that it replaces.
@@ -120,6 +128,7 @@ class Merge:
             self._arrange(base, removed, path)
         for key in removed:
             self._touch((*path, key))
+            self.removed[*path, key] = top.keys[*path, key]
             self._forget(base.pop(key), (*path, key))
 
     def _value(self, base: dict[str, Any], value: Any, path: Path, top: Source) -> None:
@@ -196,6 +205,9 @@ class Merge:
         if after is None:
             message = f"the new layer {short(name)} does not say where it goes"
             hint = "add after: NAME of a layer, or after: input"
+            names = [INPUT, *layers]
+            if (before := str(fields.get("before"))) in layers:
+                hint = f"write after: {short(names[names.index(before) - 1])}"
             problem = Diagnostic("new-layer", message, path, at_key=True, help=hint)
         elif not isinstance(after, str):
             problem = Diagnostic(
@@ -206,6 +218,8 @@ class Merge:
             near = self._nearest(after, layers)
             problem = Diagnostic("new-layer", message, path, help=near, span=place)
         layer = without_after(fields)
+        if problem and "before" in layer:
+            del layer["before"]
         self._touch(path)
         self._adopt(layer, path, top)
         layers[name] = layer
@@ -312,6 +326,7 @@ class Merge:
     def _adopt(self, value: Any, path: Path, top: Source) -> None:
         """Take the places of a value and its parts from its overlay."""
         for here in paths(value, path):
+            self.removed.pop(here, None)
             self.values[here] = top.values[here]
             if here in top.keys:
                 self.keys[here] = top.keys[here]
@@ -355,6 +370,7 @@ class Merge:
         """Report a key that the base does not have."""
         name = str(path[-1])
         kind = "layer " if is_layers(path[:-1]) else ""
+        kind = "block " if path[:-1] == BLOCKS else kind
         message = f"there is no {kind}{short(name)} {what}"
         help = self._nearest(name, there) or default
         self._report(top, Diagnostic(code, message, path, at_key=True, help=help))

@@ -262,7 +262,8 @@ class Network:
         inner = it.frame.block(
             it.name, block.name, block.entries, inputs, it.entry.path
         )
-        written = [*given(body, change, first=it.frame.values.get("index") == 0)]
+        first = it.frame.values.get("index") == 0
+        written = [*given(body, it.entry.path, change, first=first)]
         own = arguments(
             block,
             written,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard, TypeVar
 
@@ -13,6 +13,7 @@ from specgen.source import Source
 T = TypeVar("T")
 
 LAYERS = ("layers",)
+BLOCKS = ("blocks",)
 PLACED = ("placement", "layers")
 # If one of these changes, the old mapping is replaced.
 TAGS = ("op", "kind", "block")
@@ -64,6 +65,15 @@ def numbered(top: Source, path: Path) -> Source:
         keys=renamed(top.keys),
         values=renamed(top.values),
         comments=renamed(top.comments),
+    )
+
+
+def is_block(value: Any) -> bool:
+    """Tell whether a value has all layers of a block: each says what it is."""
+    layers = value.get("layers") if isinstance(value, dict) else None
+    each = layers.values() if isinstance(layers, dict) else layers
+    return isinstance(each, Collection) and all(
+        isinstance(layer, dict) and layer.keys() & set(KINDS) for layer in each
     )
 
 

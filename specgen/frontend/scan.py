@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.diagnostics import Diagnostic, Path, Problems
+from specgen.frontend.definitions import PARAMS
 from specgen.frontend.expressions import (
     Expression,
     ExpressionError,
@@ -15,7 +16,6 @@ from specgen.frontend.expressions import (
     parts,
 )
 from specgen.frontend.known import Known
-from specgen.spec.entries import GROUP
 
 
 def scan(
@@ -44,7 +44,10 @@ def scan(
     for name in unknown:
         message, help = known.unknown(name)
         help = help or problems.nearest(name, known.all())
-        problems.add(Diagnostic("unknown-param", message, path, help=help))
+        cause = ((PARAMS, name),)
+        problems.add(
+            Diagnostic("unknown-param", message, path, help=help, causes=cause)
+        )
     return not unknown
 
 
@@ -61,36 +64,6 @@ def mark(value: Any, known: Known) -> None:
                 known.use(name)
 
 
-def cut(raw: Any, path: Path, problems: Problems) -> bool:
-    """Report expressions that YAML cut at a comma: `{p: $(max(1, 2))}`.
-
-    Returns whether there is one.
-    """
-    if "$(" not in str(raw):
-        return False
-    is_list = isinstance(raw, list)
-    pairs = list(items(raw))
-    found = False
-    for place, (key, value) in enumerate(pairs):
-        if isinstance(value, dict | list):
-            found |= key != GROUP and cut(value, (*path, key), problems)
-        elif isinstance(value, str) and _open(value):
-            text = value
-            for other, rest in pairs[place + 1 :]:
-                if not _open(text) or not (is_list or rest is None):
-                    break
-                text += f", {rest if is_list else other}"
-            if _open(text):
-                continue  # its syntax is wrong
-            found = True
-            quoted = f'"{short(text)}"'
-            help = f"quote it: {quoted if is_list else f'{key}: {quoted}'}"
-            message = "YAML cuts this expression at its comma"
-            here = (*path, key)
-            problems.add(Diagnostic("bad-expression", message, here, help=help))
-    return found
-
-
 def has_expressions(value: Any) -> bool:
     """Tell whether there are expressions in a value."""
     if "$" not in str(value):  # most layers; 10 times faster than to look at each
@@ -102,8 +75,3 @@ def has_expressions(value: Any) -> bool:
 def items(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
     """Yield the keys, or indices, and values."""
     yield from value.items() if isinstance(value, dict) else enumerate(value)
-
-
-def _open(text: str) -> bool:
-    """Tell whether brackets of an expression are not closed."""
-    return text.startswith("$(") and text.count("(") > text.count(")")

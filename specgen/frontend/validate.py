@@ -130,10 +130,8 @@ def validate_fields(
                 found[name] = None
                 wrong.append(_Error("missing", "", None, {}, (), None, model, (name,)))
         elif data[name] is None:
-            error = _Error(
-                "null", "expected a value", None, {}, (), None, model, (name,)
-            )
-            wrong.append(error)
+            says = "expected a value"
+            wrong.append(_Error("null", says, None, {}, (), None, model, (name,)))
             found[name] = None
         else:
             form = Form[Any](instead.get(name, types[name]))
@@ -244,22 +242,27 @@ class _Error:
 
 def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
     found: list[Diagnostic] = []
-    unions: dict[Path, dict[Key, list[_Error]]] = {}
+    unions: dict[Path, tuple[Any, dict[Key, list[_Error]]]] = {}
     advanced = [error.advance() for error in errors]
     meant = {_meant(error) for error in advanced if error.kind == "extra_forbidden"}
+    for error in advanced:
+        *above, key = error.path or ("",)
+        if help := advice.for_sides(key, error.value, error.owner):
+            meant |= {(*above, name) for name in fields(error.owner) if name in help}
     for error in advanced:
         if error.rest:
             label, rest = error.rest[0], error.rest[1:]
             inner = replace(error, rest=rest, type=labeled(error.type, label))
-            unions.setdefault(error.path, {}).setdefault(label, []).append(inner)
+            _, tried = unions.setdefault(error.path, (error.type, {}))
+            tried.setdefault(label, []).append(inner)
         elif error.kind != "missing" or error.path not in meant:
             found.append(_diagnostic(error))
-    for tried in unions.values():
-        found += _of_union(list(tried.values()))
+    for union, tried in unions.values():
+        found += _of_union(list(tried.values()), union)
     return found
 
 
-def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
+def _of_union(tried: list[list[_Error]], union: Any) -> list[Diagnostic]:
     """Return the errors of the member that fits best, or one if none fits at all."""
     wanted: dict[str, None] = {}
     close: list[tuple[int, list[Diagnostic]]] = []
@@ -275,7 +278,7 @@ def _of_union(tried: list[list[_Error]]) -> list[Diagnostic]:
     choices = [choice for errors in tried for choice in _choices(errors[0])]
     *others, last = wanted
     phrase = " or ".join(filter(None, (", ".join(others), last)))
-    return [_mismatch(tried[0][0], phrase, choices)]
+    return [_mismatch(replace(tried[0][0], type=union), phrase, choices)]
 
 
 def _diagnostic(error: _Error) -> Diagnostic:
@@ -321,7 +324,8 @@ def _meant(error: _Error) -> Path:
 
 
 def _missing_key(error: _Error, key: Key) -> Diagnostic:
-    return replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+    found = replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+    return replace(found, causes=((*error.path, key),))  # if something removes it
 
 
 def _missing_tag(error: _Error, tag: str) -> Diagnostic:
@@ -347,7 +351,9 @@ def _unknown_tag(error: _Error) -> Diagnostic:
 
 def _mismatch(error: _Error, expected: str, choices: list[str]) -> Diagnostic:
     message = f"expected {expected}, got {said(error.value)}"
-    help = advice.for_value(error.value, expected, error.type)
+    key = error.path[-1] if error.path else None
+    help = advice.for_sides(key, error.value, error.owner)
+    help = help or advice.for_value(error.value, expected, error.type)
     if not choices:
         if error.kind == "null":
             help = advice.for_nothing(error.owner, str(error.path[-1]))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
 from specgen.graph import Assignment, around
 from specgen.passes.shares import LETTERS
 from specgen.spec import Placement, Split
+
+# A range that is written in another way.
+RANGE = re.compile(
+    r"\s*([\w.]+?)\s*(?:-|\u2013|:|,|\.{3,}|\u2026| to )\s*(\w[\w.]*)\s*"
+)
 
 
 def assign(
@@ -33,7 +39,7 @@ def assign(
     spans = _spans(layers, left_out)
     known = dict.fromkeys(devices)
     where: dict[str, tuple[str, ...]] = {}
-    origins: dict[str, str] = {}
+    origins: dict[str, Path] = {}
     for key, value in placement.layers.items():
         path = ("placement", "layers", key)
         on = tuple(_devices(value, known, path, problems))
@@ -43,7 +49,7 @@ def assign(
             problems.add(Diagnostic("bad-placement", message, path, at_key=True))
             names = [name for name in names if name not in where]
         where |= dict.fromkeys(names, on)
-        origins |= dict.fromkeys(names, ".".join(path))
+        origins |= dict.fromkeys(names, path)
     if len(problems) == before:  # a mistyped name leaves its layer out
         needed = [name for name in layers if name not in unplaced]
         _check_all_used(needed, where, devices, problems)
@@ -124,6 +130,8 @@ def _layers(
         if span is None:
             message = f"there is no layer {short(name)!r}"
             help = problems.nearest(name, spans)
+            if (meant := RANGE.fullmatch(key)) and spans.keys() >= {*meant.groups()}:
+                help = f"write {meant[1]}..{meant[2]}"
             problem = Diagnostic("unknown-layer", message, path, True, help=help)
             problems.add(problem)
     start, stop = found[ends[0]], found[ends[1]]

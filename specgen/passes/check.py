@@ -137,4 +137,6 @@ def _check_whole(placed: PlacedGraph, problems: Problems) -> None:
         name = last.node.name
         message = f"{name} is the last layer, and the loss needs its whole output"
         help = "place it on one device"
-        problems.add(Diagnostic("cannot-split", message, ("layers", name), help=help))
+        place, causes = ("layers", name), (("placement", "layers"),)
+        found = Diagnostic("cannot-split", message, place, help=help, causes=causes)
+        problems.add(found)

@@ -70,7 +70,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
 
 
 def _check_read(
-    placed: PlacedGraph, origins: Mapping[str, str]
+    placed: PlacedGraph, origins: Mapping[str, Path]
 ) -> Iterator[Diagnostic]:
     """A share that nobody reads would be for nothing, and get no gradient."""
     read = {name for share in placed.shares() for name in share.inputs}
@@ -93,14 +93,16 @@ def on_one_device(graph: Graph, device: str = "gpu0") -> PlacedGraph:
     return placed
 
 
-def _blame(node: Node, found: Diagnostic, origins: Mapping[str, str]) -> Diagnostic:
+def _blame(node: Node, found: Diagnostic, origins: Mapping[str, Path]) -> Diagnostic:
     """Point at the layer's field, and name the placement entry that asks for it."""
-    asked = [f"{origins[node.name]} asks for this"] if node.name in origins else []
+    origin = origins.get(node.name)
+    asked = [f"{'.'.join(map(str, origin))} asks for this"] if origin else []
     return replace(
         found,
         message=f"{node.name}: {found.message}",
         path=("layers", node.name, *(found.path or ())),
         notes=(*found.notes, *asked),
+        causes=(origin,) if origin else (),
     )
 
 

@@ -37,9 +37,11 @@ def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
     yield from _partial_statistics(spec, graph)
 
 
-def _warning(code: str, message: str, *path: str, help: str) -> Diagnostic:
+def _warning(
+    code: str, message: str, *path: str, help: str, causes: tuple[Path, ...] = ()
+) -> Diagnostic:
     place: Path = path
-    return Diagnostic(code, message, place, help=help, warning=True)
+    return Diagnostic(code, message, place, help=help, warning=True, causes=causes)
 
 
 def _unread(node: Node, window: Window) -> Iterator[Diagnostic]:
@@ -128,6 +130,7 @@ def _biases(graph: Graph) -> Iterator[Diagnostic]:
                 f"{node.name}: {norms[0].name} takes its bias away again",
                 *("layers", node.name, key),
                 help="write bias: false",
+                causes=(("layers", norms[0].name),),
             )
 
 

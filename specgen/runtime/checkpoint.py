@@ -28,7 +28,7 @@ from .checksums import (
     write_run,
 )
 from .compare import STATISTICS, VELOCITY, shorten
-from .console import readable
+from .console import readable, shown
 from .errors import OTHER_CODE, CheckpointError
 from .files import require_file, write_file
 
@@ -89,26 +89,26 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except KeyError:
-        raise CheckpointError(f"{path} was not written by train.py") from None
+        raise CheckpointError(f"{shown(path)} was not written by train.py") from None
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         why = why_unreadable(path, error)
-        raise CheckpointError(f"{path} cannot be read: {why}") from None
+        raise CheckpointError(f"{shown(path)} cannot be read: {why}") from None
     kinds = get_type_hints(Run)
     if run.keys() != kinds.keys():
         parts = [f"without {name}" for name in kinds if name not in run]
         parts += [f"with {readable(name)}" for name in run if name not in kinds]
-        what = f"{path} was written by another version of train.py"
+        what = f"{shown(path)} was written by another version of train.py"
         raise CheckpointError(f"{what}: {shorten(parts)}", OTHER_CODE)
     wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
     wrong += [] if compare.are_classes(run["classes"]) else ["classes"]
     if wrong or len(run["sums"]) != 4:
         name = wrong[0] if wrong else "sums"
         value = json.dumps(run[name])[:40]  # ASCII, so without escape sequences
-        raise CheckpointError(f"{path} is damaged: its {name} cannot be {value}")
+        raise CheckpointError(f"{shown(path)} is damaged: its {name} cannot be {value}")
     arrays = {name: as_bytes(tensor) for name, tensor in tensors.items()}
     if damaged := check_tensors(arrays, checksums):
         names = shorten([readable(name) for name in damaged])
-        raise CheckpointError(f"{path} is damaged: wrong checksums of {names}")
+        raise CheckpointError(f"{shown(path)} is damaged: wrong checksums of {names}")
     return tensors, Run(**run)
 
 
@@ -157,9 +157,9 @@ def restore(
         here[STATISTICS + name] = describe(torch.empty(shape, dtype=torch.float32))
     there = {name: describe(tensor) for name, tensor in tensors.items()}
     refuse_another_network(path, there, here)
-    if bad := [name for name in here if not tensors[name].isfinite().all()]:
-        what = f"{path} is damaged: values that are not finite in {shorten(bad)}"
-        raise CheckpointError(what)
+    arrays = {name: tensors[name].numpy() for name in here}
+    if problems := compare.impossible(arrays):
+        raise CheckpointError(*(f"{shown(path)} is damaged: {it}" for it in problems))
     net.load_state_dict({name: tensors[name] for name in weights})
 
 
@@ -187,18 +187,20 @@ def refuse_another_network(
 ) -> None:
     """Raise CheckpointError if the tensors of a file, as text, are not those here."""
     if different := compare.tensor_differences(there, here):
-        what = f"{path} is from another network"
+        what = f"{shown(path)} is from another network"
         raise CheckpointError(f"{what}: {different}", OTHER_CODE)
 
 
 def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
     """Raise CheckpointError unless checkpoint and data have the same classes."""
     if there != here:
-        lost = shorten([repr(name) for name in there if name not in here]) or "none"
-        new = shorten([repr(name) for name in here if name not in there]) or "none"
+        lost = shorten([repr(name) for name in there if name not in here])
+        new = shorten([repr(name) for name in here if name not in there])
+        parts = [f"only the checkpoint has {lost}"] if lost else []
+        parts += [f"only the data has {new}"] if new else []
         raise CheckpointError(
             "the classes of the checkpoint and of the data differ: "
-            f"missing now {lost}, new {new}",
+            f"{'; '.join(parts) or 'their order'}",
             "give the data that it was trained with",
         )
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .console import readable
 
 # Prefixes of the names of tensors in a checkpoint that are not a network's.
 VELOCITY = "momentum_buffer."
 STATISTICS = "data."
+VARIANCE = ".running_var"  # and the end of those of a batch norm's variances
 SHOWN = 3  # items of a kind; the others are counted
 
 
@@ -43,6 +48,21 @@ def _compare(there: Mapping[str, str], here: Mapping[str, str]) -> str:
         ],
     }
     return "; ".join(f"{kind}: {shorten(its)}" for kind, its in kinds.items() if its)
+
+
+def impossible(tensors: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return what no training gives: values that are not finite, negative variances."""
+    kinds = {
+        "values that are not finite": [
+            name for name, array in tensors.items() if not np.isfinite(array).all()
+        ],
+        "negative variances": [
+            name
+            for name, array in tensors.items()
+            if name.endswith(VARIANCE) and (array < 0).any()
+        ],
+    }
+    return [f"{kind} in {shorten(names)}" for kind, names in kinds.items() if names]
 
 
 def are_classes(value: object) -> bool:

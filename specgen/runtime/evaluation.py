@@ -18,6 +18,7 @@ from tqdm import tqdm
 from . import checkpoint, console, parallel
 from .batch_norm import share_statistics
 from .checkpoint import Run
+from .console import shown
 from .dataset import Images, batches, open_split
 from .devices import sum_type
 from .errors import ADVICE, DataError, DivergedError
@@ -39,7 +40,7 @@ class Scores(NamedTuple):
 
 def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     """Read the command line of evaluate.py."""
-    parser = console.parser(doc)
+    parser = console.parser(doc, "CHECKPOINT --data DIR [option ...]")
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
     add("--data", type=Path, required=True, metavar="DIR", help="has val/")
@@ -50,8 +51,13 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     )
     help = f"[{batch_size}]"
     add("--batch-size", type=int, default=batch_size, metavar="N", help=help)
-    add("--devices", metavar="A,B", help="or one for all [CUDA if available]")
-    add("--workers", type=int, metavar="N", help="that read images [one per core]")
+    add("--devices", metavar="A,B", help="one for all, or one each [CUDA if available]")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read images [one per core]",
+    )
     args = console.parse(parser)
     if args.workers is None:
         args.workers = default_workers()
@@ -74,7 +80,7 @@ def open_val(
 
     Raises UserError unless they are what the run learned to classify.
     """
-    what = f"{args.checkpoint} is from other data"
+    what = f"{shown(args.checkpoint)} is from other data"
     checkpoint.refuse_differences(what, run.data, settings)
     images = open_split(args.data, "val", size, channels).without(run.bad)
     checkpoint.refuse_classes(run.classes, images.classes)
@@ -138,7 +144,7 @@ def evaluate(
         its = tally(loss, scores, labels, top)
         sums = sums.to(its) + its
     for problem in parallel.all_gather(problems):
-        tqdm.write(f"left out {problem}")
+        tqdm.write(console.wrap(f"left out: {problem}"))
     loss_sum, top1, top5, count = parallel.all_reduce(sums.cpu()).tolist()
     if not count:
         raise DataError("none of the validation images can be read")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .console import shown
 from .errors import CheckpointError
 
 try:
@@ -47,9 +48,9 @@ def require_file(path: Path, what: str) -> None:
     try:
         open_file(path).close()
     except FileNotFoundError:
-        raise CheckpointError(f"there is no {what} {path}") from None
+        raise CheckpointError(f"there is no {what} {shown(path)}") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+        raise CheckpointError(f"cannot read {shown(path)}: {error.strerror}") from None
 
 
 @contextmanager
@@ -83,7 +84,10 @@ def write_file(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         kept = "; the one before is intact" if path.is_file() else ""
-        raise CheckpointError(f"cannot write {path}: {error.strerror}{kept}") from None
+        reason = error.strerror
+        if not path.parent.exists():
+            reason = f"there is no folder {shown(path.parent)}"
+        raise CheckpointError(f"cannot write {shown(path)}: {reason}{kept}") from None
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
@@ -130,7 +134,7 @@ def lock_folder(folder: Path) -> bool:
         return True
     path = folder / ".lock"
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-        raise OSError(errno.EINVAL, f"{path} is not a file: remove it")
+        raise OSError(errno.EINVAL, f"{shown(path)} is not a file: remove it")
     # Left open: closing it would end the lock. A process that is forked does not share
     # it, so that a run can be resumed as soon as the main process is dead.
     lock = os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW | NONBLOCK, 0o666)
@@ -167,7 +171,7 @@ def exclusive(folder: Path) -> Iterator[bool]:
             try:
                 LOCKS.flock(descriptor, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
             except BlockingIOError:
-                waits = f"waiting for another process that writes to {folder}"
+                waits = f"waiting for another process that writes to {shown(folder)}"
                 print(waits, file=sys.stderr, flush=True)
                 LOCKS.flock(descriptor, LOCKS.LOCK_EX)
             locked = True

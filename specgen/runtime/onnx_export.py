@@ -31,9 +31,11 @@ from .compare import (
     VELOCITY,
     are_classes,
     describe,
+    impossible,
     shorten,
     tensor_differences,
 )
+from .console import shown
 from .errors import OTHER_CODE, ExportError
 from .files import atomic_write, exclusive, require_file
 from .onnx_norms import decompose_norms
@@ -49,13 +51,17 @@ PAGE = 4096  # bytes; each tensor begins on a page there, so that it can be mapp
 
 def main(doc: str | None, structure: Path, size: int) -> None:
     """Export as the command line says; `structure` is the network's model.onnx."""
-    parser = console.parser(doc)
-    parser.add_argument("checkpoint", type=Path, help="a file that train.py wrote")
+    parser = console.parser(doc, "CHECKPOINT [--output FILE]")
+    help = "written by train.py"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=help)
     help = "[CHECKPOINT.onnx]"
     parser.add_argument("--output", type=console.target, metavar="FILE", help=help)
     args = console.parse(parser)
     require_file(args.checkpoint, "checkpoint")
     output = args.output or args.checkpoint.with_suffix(".onnx")
+    if not args.output and output == args.checkpoint:
+        only = "only predict.py reads .onnx files"
+        raise ExportError(f"{shown(output)} is not a checkpoint of train.py; {only}")
     check_output(output, args.checkpoint, structure)
     model = load_structure(structure)
     shapes = take_parameters(model.graph)
@@ -65,20 +71,20 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     helper.set_model_props(model, metadata)
     decompose_norms(model.graph)
     save(output, model, weights)
-    print(f"wrote {console.printable(str(output))}")
+    console.say(f"wrote {shown(output)}")
 
 
 def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
     """Raise ExportError if the output cannot be a file, or is an input."""
     if output.is_dir():
-        raise ExportError(f"{output} is a folder: give a file as --output")
+        raise ExportError(f"{shown(output)} is a folder: give a file as --output")
     if output.exists() and not output.is_file():  # a pipe or a device would be lost
-        raise ExportError(f"{output} is not a file: give another --output")
+        raise ExportError(f"{shown(output)} is not a file: give another --output")
     if os.path.realpath(output) in map(os.path.realpath, (checkpoint, structure)):
-        raise ExportError(f"{output} is an input file: give another --output")
+        raise ExportError(f"{shown(output)} is an input file: give another --output")
     if not output.parent.exists():
-        problem = f"there is no folder {output.parent}"
-        raise ExportError(f"cannot write {output}: {problem}")
+        problem = f"there is no folder {shown(output.parent)}"
+        raise ExportError(f"cannot write {shown(output)}: {problem}")
 
 
 def load_structure(path: Path) -> onnx.ModelProto:
@@ -87,7 +93,7 @@ def load_structure(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf's, which onnx does not name
-        raise ExportError(f"{path} cannot be read: {error}") from None
+        raise ExportError(f"{shown(path)} cannot be read: {error}") from None
 
 
 def take_parameters(graph: onnx.GraphProto) -> dict[str, Shape]:
@@ -112,16 +118,18 @@ def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, st
             names = file.keys()
             found = {name: file.get_slice(name) for name in names}
             if different := differences(found, wanted):
-                what = f"{path} is from another network"
+                what = f"{shown(path)} is from another network"
                 raise ExportError(f"{what}: {different}", OTHER_CODE)
             tensors = {name: file.get_tensor(name) for name in wanted}
     except KeyError:
-        raise ExportError(f"{path} was not written by train.py") from None
+        raise ExportError(f"{shown(path)} was not written by train.py") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         why = why_unreadable(path, error)
-        raise ExportError(f"{path} cannot be read: {why}") from None
+        raise ExportError(f"{shown(path)} cannot be read: {why}") from None
     if problems := damage(run, tensors, checksums):
-        raise ExportError(*(f"{path} is damaged: {problem}" for problem in problems))
+        raise ExportError(
+            *(f"{shown(path)} is damaged: {problem}" for problem in problems)
+        )
     mean = b64encode(tensors.pop("data.mean").tobytes()).decode()
     metadata = {name: json.dumps(run[name]) for name in ("classes", "data")}
     return tensors, metadata | {"mean": mean}
@@ -144,8 +152,7 @@ def damage(
     """Return what train.py would not have written."""
     if wrong := check_tensors(tensors, checksums):
         return [f"wrong checksums of {shorten(wrong)}"]
-    bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
-    problems = [f"values that are not finite in {shorten(bad)}"] if bad else []
+    problems = impossible(tensors)
     if not are_classes(run.get("classes")):
         problems.append("its classes are not a list of different names")
     if not isinstance(run.get("data"), dict):
@@ -176,7 +183,7 @@ def save(path: Path, model: onnx.ModelProto, weights: Weights) -> None:
                         if left != kept:
                             left.unlink(missing_ok=True)
     except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror}") from None
+        raise ExportError(f"cannot write {shown(path)}: {error.strerror}") from None
 
 
 def embed(model: onnx.ModelProto, weights: Weights) -> None:

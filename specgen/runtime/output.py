@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from . import console, parallel
+from .console import shown
 from .curves import METRICS, PICTURE
 from .errors import UserError
 from .files import amount, lock_folder, require_file
@@ -37,20 +38,20 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
     except OSError as error:
         exists = output.exists() and not output.is_dir()
         reason = "it is not a folder" if exists else error.strerror
-        raise UserError(f"cannot write to {output}: {reason}") from None
+        raise UserError(f"cannot write to {shown(output)}: {reason}") from None
     if not locked:
-        raise UserError(f"another run writes to {output}")
+        raise UserError(f"another run writes to {shown(output)}")
     # Once more: until it was locked, another run could still write one.
     exists = _has_checkpoint(path, args.resume)
     for name in (path.name, METRICS, PICTURE):
         if (output / name).is_dir():
-            raise UserError(f"{output / name} is a folder: move it elsewhere")
+            raise UserError(f"{shown(output / name)} is a folder: move it elsewhere")
     check_space(output, net, copies=1 if exists else 2)
     if args.resume or exists:
         return source
     if args.resume is not None:
-        missing = f"there is no checkpoint {console.printable(str(path))} yet"
-        print(f"{missing}: starting a new run")
+        missing = f"there is no checkpoint {shown(path)} yet"
+        console.say(f"{missing}: starting a new run")
     return None
 
 
@@ -58,11 +59,11 @@ def _has_checkpoint(path: Path, resume: str | None) -> bool:
     """Whether there is a checkpoint. Raises UserError if the run would replace it."""
     exists = path.exists()
     if exists and resume is None:
-        raise UserError(f"{path} exists: give --resume, or another --output")
+        raise UserError(f"{shown(path)} exists: give --resume, or another --output")
     if exists and resume and os.path.realpath(resume) != os.path.realpath(path):
         raise UserError(
-            f"{path} exists, and {resume} is another checkpoint: give another "
-            "--output, or --resume alone to go on with the first"
+            f"{shown(path)} exists, and {shown(resume)} is another checkpoint: give "
+            "another --output, or --resume alone to go on with the first"
         )
     return exists
 
@@ -74,7 +75,7 @@ def check_space(output: Path, net: nn.Module, copies: int) -> None:
     size = 2 * weights + buffers  # with velocities
     free = shutil.disk_usage(output).free
     if free < copies * size:
-        have = f"{output} has {amount(free)} free"
+        have = f"{shown(output)} has {amount(free)} free"
         raise UserError(
             f"{have}, and checkpoints need {amount(copies * size)}: "
             f"one takes {amount(size)}, and is kept until the next is written"

@@ -40,10 +40,9 @@ JOIN_SECONDS = 300  # to wait for the other processes
 NOTICE_SECONDS = 10  # until a message says so
 
 LOST = (
-    "error: a process of this run was lost: start all of them again with --resume, "
-    "to continue from the last checkpoint"
+    "a process of this run was lost: start all of them again; train.py continues from "
+    "the last checkpoint with --resume"
 )
-
 
 # What torch says of an operation that only --deterministic refuses.
 NO_KERNEL = "does not have a deterministic implementation"
@@ -51,6 +50,10 @@ NO_KERNEL = "does not have a deterministic implementation"
 
 class JoinError(UserError):
     """The other processes did not connect."""
+
+
+class LossError(UserError):
+    """One of the other processes has ended."""
 
 
 def rank() -> int:
@@ -97,6 +100,7 @@ def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
     output cannot be written.
     """
     code: Any = None
+    wrong: Exception | None = None
     store: Any = None
     agreed = False  # whether all processes end here, in the same way
     try:
@@ -105,29 +109,29 @@ def run(main: Callable[[], None], *, must_be_read: bool = True) -> None:
         with shown, console.interruptible():
             main()
         agreed = True
-    except JoinError as error:
-        _leave(console.explain(error), agreed=False)
     except console.EXPECTED as error:
-        code = console.explain(error)
+        wrong = error
     except KeyboardInterrupt:
         code = console.INTERRUPTED
     except SystemExit as end:
         code = end.code
-        agreed = code == console.INTERRUPTED
+        agreed = code in [console.SIGNALED + number for number in stop_signals()]
     except Exception as error:
         if _is_loss(error):
-            code = LOST
+            wrong = LossError(LOST)
         elif isinstance(error, RuntimeError) and NO_KERNEL in str(error):
             reason = str(error).partition(",")[0]
-            code = console.explain(UserError(f"--deterministic cannot work: {reason}"))
+            wrong = UserError(f"--deterministic cannot work: {reason}")
         elif store is None:
             raise
         else:
             traceback.print_exc()
             code = 1
-    if store is not None:
-        if isinstance(code, str) and not _is_first(store, without=code == LOST):
-            code = 1
+    if wrong is not None:
+        code = console.status(wrong)
+        if store is None or _is_first(store, without=isinstance(wrong, LossError)):
+            console.complain(console.explain(wrong))
+    if store is not None or isinstance(wrong, JoinError):
         _leave(code, agreed)
     sys.exit(code)
 
@@ -150,9 +154,9 @@ def join() -> Any:
     port = variable("MASTER_PORT", 1, 2**16 - 1, 0)
     variable("LOCAL_WORLD_SIZE", 1, count, 1)
     where = f"{os.environ['MASTER_ADDR']}:{port}"
-    said = f"waiting at {where} for all {count} processes of WORLD_SIZE"
+    said = f"waiting at {where} for all {count} processes of WORLD_SIZE; {alone}"
     notice = threading.Timer(
-        NOTICE_SECONDS, print, [f"{said}; {alone}"], {"file": sys.stderr, "flush": True}
+        NOTICE_SECONDS, print, [console.wrap(said)], {"file": sys.stderr, "flush": True}
     )
     notice.daemon = True
     notice.start()
@@ -195,7 +199,7 @@ def _await_server(host: str, port: int) -> None:
         time.sleep(0.2)
 
 
-def _leave(code: Any, agreed: bool) -> None:
+def _leave(code: int | None, agreed: bool) -> None:
     """End this process of several; does not return unless all have `agreed` to end.
 
     Otherwise the group is not destroyed, since nccl may wait forever for a process that
@@ -207,10 +211,6 @@ def _leave(code: Any, agreed: bool) -> None:
         gc.collect()
         distributed.destroy_process_group()
         return
-    if isinstance(code, str):
-        with console.output(must_be_read=False):
-            print(code, file=sys.stderr, flush=True)
-        code = 1
     os._exit(code or 0)
 
 
@@ -345,25 +345,33 @@ def place_among_equals(value: object) -> tuple[int, int]:
     return values[: rank()].count(value), values.count(value)
 
 
-def any_of(flags: list[bool]) -> list[bool]:
-    """Return for each flag whether it is set in any process."""
-    return [count > 0 for count in all_reduce(torch.tensor(flags).int()).tolist()]
+def largest(numbers: list[int]) -> list[int]:
+    """Return, for each number, the largest of all processes."""
+    found = torch.tensor(numbers)
+    if world_size() > 1:
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return found.tolist()
 
 
-def catch_signals() -> Callable[[], bool]:
-    """Return a function that tells whether a signal asks this process to stop.
+def stop_signals() -> list[int]:
+    """Return the signals that ask a run to stop; Windows has no SIGHUP."""
+    names = "SIGINT", "SIGTERM", "SIGHUP"
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def catch_signals() -> Callable[[], int]:
+    """Return a function that tells which signal asks this process to stop, 0 if none.
 
     Ctrl-C, SIGTERM and SIGHUP, as from a closed terminal, do; a second one of a kind
     ends it at once. What was ignored at the start, as under nohup, stays ignored.
     """
-    asked = threading.Event()
+    received = [0]
 
     def handle(number: int, _: object) -> None:
-        asked.set()
+        received.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number and signal.getsignal(number) != signal.SIG_IGN:
+    for number in stop_signals():
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handle)
-    return asked.is_set
+    return lambda: received[-1]

@@ -138,6 +138,6 @@ def describe(train: Row, val: Row) -> str:
         for row in (train, val)
     ]
     name = f"epoch {train['epoch']}: "
-    speed = f"lr {train['lr']:.3g}, {train['images_per_second']:.0f} images/s"
+    speed = f"lr {train['lr']:.3g}, {train['images_per_second']:.0f} img/s"
     below = f"{'':{len(name)}}val   {scores[1]}"
     return f"{name}train {scores[0]}; {speed}\n{below}"

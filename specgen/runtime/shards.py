@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from .console import shown
 from .errors import DataError
 from .files import atomic_write, open_file
 from .images import MODES
@@ -130,4 +131,4 @@ def _read_list(path: Path) -> Any:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(f"cannot read {str(path)!r}: run pack.py again")
+    return DataError(f"cannot read {shown(path)}: run pack.py again")

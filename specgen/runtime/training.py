@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from . import checkpoint, console, curves, parallel, report
 from .checkpoint import Run
+from .console import shown
 from .dataset import SKIP, Images, batches, fingerprint
 from .errors import (
     ADVICE,
@@ -32,11 +33,12 @@ from .loading import Batch
 from .output import CHECKPOINT
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
+SAME_IMAGES = "give the images that it began with, or start a run with another --output"
 OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
+    "--compile": "compile the network; takes minutes, and stays off on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
@@ -46,7 +48,7 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
 
     `given` in the result contains the user's changes to the recipe.
     """
-    parser = console.parser(doc)
+    parser = console.parser(doc, "--data DIR [option ...]")
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
@@ -67,8 +69,8 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     speed = parser.add_argument_group(
         "speed",
-        "These do not change the recipe, only the last digits of results. With "
-        "--compile, dropout draws other numbers.",
+        "These do not change the recipe, only the last digits of results. Compiled, "
+        "dropout draws other numbers.",
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
@@ -135,15 +137,19 @@ def resume(
     with a cosine.
     """
     tensors, run = parallel.rank_zero_only(checkpoint.load)(path)
-    checkpoint.refuse_differences(f"{path} is from other data", run.data, settings)
+    checkpoint.refuse_differences(
+        f"{shown(path)} is from other data", run.data, settings
+    )
     there = run.recipe
     kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
     here = asdict(replace(recipe, **(kept | args.given)))
     free = ["lr"] if length_matters else ["epochs", "lr"]
     there = there | {name: here[name] for name in free if name in kept}
     advice = keep_recipe(checkpoint.differing(there, here), args.given)
-    checkpoint.refuse_differences(f"{path} is from another recipe", there, here, advice)
-    print(f"resuming after step {run.step} of {console.printable(str(path))}")
+    checkpoint.refuse_differences(
+        f"{shown(path)} is from another recipe", there, here, advice
+    )
+    console.say(f"resuming after step {run.step} of {shown(path)}")
     if here["lr"] != run.recipe["lr"]:
         print(f"the learning rate changes from {run.recipe['lr']:g} to {here['lr']:g}")
     elif here["lr"] != recipe.lr:
@@ -175,16 +181,17 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     """Return the images that the run began with; name those left out."""
     checkpoint.refuse_classes(run.classes, train.classes)
     for problem in explain(run.bad):
-        print(f"left out {console.printable(problem)}")
+        console.say(f"left out: {problem}")
     if run.bad:
         left_out = "1 image is" if len(run.bad) == 1 else f"{len(run.bad)} images are"
         print(f"{left_out} left out; {run.images} remain for training")
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
-        raise CheckpointError(f"{began}, but now there are {len(train)}")
+        raise CheckpointError(f"{began}, but now there are {len(train)}", SAME_IMAGES)
     if fingerprint(train, val) != run.names:
-        raise CheckpointError("the run began with images of different names")
+        different = "the run began with images of different names"
+        raise CheckpointError(different, SAME_IMAGES)
     return train, val
 
 
@@ -201,7 +208,7 @@ def check_batch(batch: Batch, bad_images: str) -> int:
     if not count:
         raise DataError(*problems)
     for problem in problems:
-        tqdm.write(f"left out {problem}")
+        tqdm.write(console.wrap(f"left out: {problem}"))
     return int(count)
 
 
@@ -260,14 +267,14 @@ class Session:
         self.progress.add(parallel.all_reduce(sums))
         self.run.step += 1
 
-    def stopped(self) -> bool:
-        """Whether a signal has asked a process to stop.
+    def stopped(self) -> int:
+        """Return the signal that has asked a process to stop, 0 if none has.
 
         Raises DivergedError, in all processes, if one has seen that the loss is not a
         number.
         """
-        flags = [self.signaled(), self.progress.diverged]
-        signaled, diverged = parallel.any_of(flags)
+        seen = [self.signaled(), self.progress.diverged]
+        signaled, diverged = parallel.largest(seen)
         if diverged:
             raise self._diverged("the loss is not a number")
         return signaled
@@ -339,26 +346,26 @@ class Session:
         return not self.cut_short
 
     def close(self) -> None:
-        """Draw the curves and say where everything is; exit 130 if a signal came."""
+        """Draw the curves and say where everything is; exit if a signal came."""
         self.progress.bar.close()
-        drawn = "no curves: no epoch is complete yet"
+        files = f"{CHECKPOINT} and {curves.METRICS}"
+        none = "; no curves: no epoch is complete yet"
         if self.rows:
             picture = self.output / curves.PICTURE
             parallel.rank_zero_only(curves.draw)([self.metrics], picture)
-            drawn = f"curves in {picture}"
-        where = f"checkpoint in {self.path}, metrics in {self.metrics}, {drawn}"
-        print(console.printable(where))
-        if self.stopped():
+            files, none = f"{CHECKPOINT}, {curves.METRICS} and {curves.PICTURE}", ""
+        console.say(f"{files} are in {shown(self.output)}{none}")
+        if number := self.stopped():
             # All flags as they were; of two --resume the last one counts.
             again = [*parallel.launch_command(), *sys.argv]
             resumed = self.args.resume
             if resumed is None or Path(resumed or self.path) != self.path:
                 again += ["--resume", str(self.path)]
-            text = f"stopped after step {self.run.step} of {self.last}; "
+            text = f"stopped after step {self.run.step} of {self.last}; resume with:"
             # All wait for it, so that it comes before they end.
             say = parallel.rank_zero_only(print)
-            say(f"{text}resume with: {shlex.join(again)}", flush=True)
-            sys.exit(130)  # as a program that Ctrl-C ended
+            say(f"{text}\n  {shlex.join(again)}", flush=True)
+            sys.exit(console.SIGNALED + number)
 
 
 write_metrics = parallel.rank_zero_only(report.write_metrics)

@@ -21,6 +21,7 @@ from specgen.diagnostics import (
     in_order,
     short,
 )
+from specgen.yaml12.advice import advice
 from specgen.yaml12.scalars import scalar
 
 try:
@@ -35,18 +36,8 @@ MAX_ERRORS = 100  # then reading stops
 # The anchor and tag before a value; bounded, since it may be tried at every character.
 PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
-# A key and its value without a space in between, which YAML reads as one string.
-TIGHT = re.compile(r"[A-Za-z_]\w*:[^\s:].*")
+COLON = re.compile(r"\s*([A-Za-z_][\w.]*)\s*\{")  # name {key: value}
 COLON = re.compile(r"\s*:")  # after a key that has a value
-
-# What parts of the parser's messages most often mean.
-ADVICE = {
-    "mapping values are not allowed": "put a mapping in {braces}, a string in quotes",
-    "cannot start any token": "a string that begins with this character needs quotes",
-    "unexpected ':'": "put a space after the colon",
-    "expected ',' or '}'": "put a comma between two keys, and a } at the end",
-    "expected ',' or ']'": "put a comma between two values, and a ] at the end",
-}
 
 TAG = "tag:yaml.org,2002:"
 SCALAR_TAGS: dict[str, tuple[type, ...]] = {
@@ -139,6 +130,9 @@ class Reader:
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key_span = self._event_span(event)
             key = self._key(event, path, key_span, data if start.flow_style else {})
+            if key is None:
+                next(self.events)  # it has no value
+                continue
             here = (*path, key)
             if key in data:
                 first = self.keys[here]
@@ -189,10 +183,17 @@ class Reader:
         if not isinstance(first, int | float) or COLON.match(key.text, end):
             return None
         second = key.text[start:end]
+        if first == 0 and key.text[start - 1] == "," and second[0] == "0":
+            return f"write {short(name)}: {first}.{second}"  # a comma for the point
         return f"two numbers need brackets: {short(name)}: [{first}, {second}]"
 
-    def _key(self, event: Any, path: Path, span: Span, before: dict[str, Any]) -> str:
-        """Read a key; the text of one that is not a string stands in for it."""
+    def _key(
+        self, event: Any, path: Path, span: Span, before: dict[str, Any]
+    ) -> str | None:
+        """Read a key; the text of one that is not a string stands in for it.
+
+        None is the rest of the value before.
+        """
         if not isinstance(event, yaml.ScalarEvent):
             here = (*path, "")
             self._error("non-string-key", "a key must be a plain name", span, here)
@@ -212,13 +213,19 @@ class Reader:
                 help="write the keys out, or base the spec on another with extends",
             )
         elif not isinstance(key, str):
-            help = self._second_number(before, span)
+            if help := self._second_number(before, span):
+                message = "a number ends at a comma"
+                first = (*path, next(reversed(before)))
+                self._error(
+                    "non-string-key", message, self.values[first], first, help=help
+                )
+                return None
             self._error(
                 "non-string-key",
                 f"a key must be a string, but {short(text) or 'an empty key'} is not",
                 span,
                 here,
-                help=help or (f'write "{short(text)}"' if text else None),
+                help=f'write "{short(text)}"' if text else None,
             )
         return text
 
@@ -356,28 +363,18 @@ class Reader:
             # Since 0.2.6 libyaml itself stops at a depth of 1,000. It reads ahead,
             # so that may be before it gives the event that is too deep for us.
             self._too_deep(span)
-        advice = [help for part, help in ADVICE.items() if part in problem]
-        if span.text[span.column - 1 : span.column] == "\t":
-            advice = ["indent with spaces, not tabs"]
-        elif tight := self._without_space(span):
-            advice = [tight]
-        self.fail(
-            "yaml-syntax",
-            problem,
-            span,
-            notes=(note,) if note else (),
-            help=next(iter(advice), None),
-        )
-
-    def _without_space(self, span: Span) -> str | None:
-        """Return the help for a `key:value` in the line before an unexpected colon."""
+        if "find expected ':'" in problem and start and start.line + 1 < span.line:
+            line = self.lines[start.line].rstrip()
+            span = self._span(start.line, start.column, len(line) - start.column)
+            note = None
+        if "end of stream" in problem and start:  # a quote without its end
+            span, note = self._span(start.line, start.column, 1), None
+            problem = "this quote is not closed"
         before = self.lines[span.line - 2].strip() if span.line > 1 else ""
-        if span.text[span.column - 1 : span.column] != ":" or not TIGHT.fullmatch(
-            before
-        ):
-            return None
-        key, _, value = before.partition(":")
-        return f"put a space after the colon in the line before: {key}: {short(value)}"
+        help = advice(problem, span, before)
+        self.fail(
+            "yaml-syntax", problem, span, notes=(note,) if note else (), help=help
+        )
 
     def _error(
         self, code: str, message: str, span: Span, path: Path, **more: Any
