@@ -1,9 +1,8 @@
 """The classes of model.py: one for the network, and one for each block.
 
 Uses of a block that would have equal code are one class. What differs between them,
-like a number of channels, becomes an argument of its constructor, which is called as in
-the spec where a parameter of the block has these values. Another structure, by `when`
-or by a split, is a class of its own.
+like a number of channels, follows from arguments of its constructor, as it follows from
+params in the spec. Another structure, by `when` or by a split, is a class of its own.
 """
 
 from __future__ import annotations

@@ -116,9 +116,11 @@ def _with_terms(
     assert traced
     found = []
     for argument, formula in zip(arguments, _arguments(traced), strict=True):
-        same = argument.text == formula.text
-        written = frame.written(layer.node, argument.name)
-        found.append(replace(argument, term=written if same else read(formula.text)))
+        if argument.text != formula.text:
+            term = read(formula.text)
+        else:
+            term = frame.written(layer.node, argument.name)
+        found.append(replace(argument, term=term) if term else argument)
     return tuple(found)
 
 

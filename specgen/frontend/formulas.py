@@ -76,6 +76,7 @@ def _formula(
     return text(term) if names_of(term) else ""
 
 
+@lru_cache(maxsize=4096)
 def read(formula: str) -> Term | None:
     """Return what a formula says, or None if it is too long or no formula."""
     with suppress(ExpressionError):
