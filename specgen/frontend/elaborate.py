@@ -86,12 +86,11 @@ class Draft:
 
 def elaborate(source: Source, problems: Problems) -> Draft:
     """Check the form of all sections, and infer the shape of each layer."""
-    found = Problems()
     lost = unindented(source.data)
     data = {key: value for key, value in source.data.items() if key not in lost}
     instead = dict.fromkeys(WRITTEN, dict[str, Any])
-    sections = validate_fields(Spec, data, found, instead=instead)
-    problems.add(*(outside(problem, source.data) for problem in found))
+    with problems.through(lambda problem: outside(problem, source.data)) as found:
+        sections = validate_fields(Spec, data, found, instead=instead)
     # A stand-in replaces what could not be read.
     unread = [problem.path for problem in source.problems if problem.path]
     for section, *inner in unread:

@@ -14,6 +14,7 @@ from specgen.frontend.annotations import fields, plain
 from specgen.frontend.definitions import PARAMS
 from specgen.frontend.expressions import rewritten
 from specgen.frontend.foreign import others
+from specgen.frontend.known import Known
 from specgen.frontend.scan import items
 from specgen.spec import Spec
 from specgen.spec.entries import FIRST, FROM, GROUP, USE, WITH
@@ -162,7 +163,7 @@ def is_block(op: Any, blocks: Collection[str], path: Path, problems: Problems) -
 
 
 def as_expression(
-    problem: Diagnostic, fields: Any, path: Path, names: Collection[str]
+    fields: Any, path: Path, known: Known, problem: Diagnostic
 ) -> Diagnostic:
     """Give a value of the wrong type help if it is meant to be an expression."""
     inside: tuple[Any, ...] = (problem.path or ())[len(path) :]
@@ -170,7 +171,7 @@ def as_expression(
         fields = fields[key] if isinstance(fields, dict | list) else None
     if not isinstance(fields, str) or problem.code not in OF_VALUES:
         return problem
-    meant = f"${fields}" if fields in names else rewritten(fields)
+    meant = f"${fields}" if fields in known.all() else rewritten(fields)
     return replace(problem, help=f"write {meant}") if meant else problem
 
 
