@@ -78,7 +78,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
       b: {op: conv2d, out_channels: $(2 * channels), kernel_size: 1}
       sum: {op: add, from: [b, input]}
 """,
-        "{channels: 2} {channels: 2} / {channels: 4}",
+        "{channels: 2} {channels: 2} 8 {channels: 4}",
         ["(2 * channels, channels, 1", "(channels, 2 * channels, 1", "Block(2, dev"],
     ),
     "a residual, in a group that is a class": (
@@ -91,7 +91,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
           drop: {op: dropout}
           sum: {op: add, from: [input, drop]}
 """,
-        "{channels: 4} / {channels: 8}",
+        "{channels: 4} 8 {channels: 8}",
         ["self, channels: int", "(channels, channels, 1"],
     ),
     "a width that a residual makes of itself": (
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
       all: {op: concat, from: [right, a]}
       sum: {op: add, from: [all, input]}
 """,
-        "{channels: 4} / {channels: 8}",
+        "8 {channels: 8} 4 {channels: 4}",
         ["(in_channels // 2, channels // 2, 1"],
     ),
     "a factor of one pixel": (
@@ -197,13 +197,14 @@ OUTER = """\
 
 
 def net(block: str, uses: str) -> tuple[str, str]:
-    """Return a block, and its uses with these params; / stands for a wider layer."""
+    """Return a block, and its uses with these params: with 8 before it, of 8 maps."""
     entries = []
-    for number, params in enumerate(uses.replace("} ", "}|").split("|")):
-        if "/" in params:
-            wide = "{op: conv2d, out_channels: 8, kernel_size: 1}"
+    for number, use in enumerate(uses.replace("} ", "}|").split("|")):
+        width, params = use.split(" ", 1) if use[0] != "{" else ("", use)
+        if width:
+            wide = f"{{op: conv2d, out_channels: {width}, kernel_size: 1}}"
             entries.append(f"  wide{number}: {wide}")
-        entries.append(f"  use{number}: {{block: block, with: {params.strip(' /')}}}")
+        entries.append(f"  use{number}: {{block: block, with: {params}}}")
     return f"  block:{block.rstrip()}", "\n".join(entries)
 
 
@@ -290,8 +291,10 @@ def test_params_of_a_block_without_a_class_are_its_own() -> None:
       right: {block: part, with: {n: 2}}
       a: {op: conv2d, out_channels: $(4 * n), kernel_size: 1}
 """
-    layers = (
-        "  one: {block: block, with: {n: 4}}\n  two: {block: block, with: {n: 2}}\n"
+    layers = "".join(
+        f"  wide{n}: {{op: conv2d, out_channels: {width}, kernel_size: 1}}\n"
+        f"  use{n}: {{block: block, with: {{n: {n}}}}}\n"
+        for n, width in ((4, 8), (2, 12))
     )
     assert "nn.Conv2d(in_channels // 2, 4 * n, 1" in joined(blocks, layers)
 
