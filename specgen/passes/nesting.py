@@ -155,6 +155,8 @@ def _is_list(group: Item) -> bool:
     is_group = group.scope and not group.scope.block
     named = is_group and all(map(str.isidentifier, names))
     named = named and SEQUENTIAL_ATTRIBUTES.isdisjoint(names)
+    # A group without modules has no part of its own: its layers are among the others.
+    named = named and len({*names}) == len(names)
     return bool(named) or names == [str(index) for index in range(len(names))]
 
 
