@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 
+import pytest
 from helpers import compile_text
 
 from specgen.compiler import render
@@ -259,3 +260,28 @@ def test_uses_with_numbered_names_are_a_loop() -> None:
         assert "for i in range(1, 5)" in long
     other = same.replace("repeat: 4", "with: {p: $(0.1 * index)}, repeat: 4")
     assert "for i in" not in code(block, other % "cell")
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "- {layers: [{op: relu6, name: act}], repeat: 2}",
+        "- {layers: [{op: relu6, name: act}]}\n      - {op: relu, name: act}",
+        "- {layers: {a: {layers: {act: {op: relu}}}}}\n"
+        "      - {layers: {b: {layers: {act: {op: sigmoid}}}}}",
+    ],
+)
+def test_layers_of_one_name_in_scopes_without_modules(items: str) -> None:
+    pool = "      - {op: max_pool2d, kernel_size: 2, name: pool}"
+    text = code(
+        "  one: {layers: {relu: {op: relu}}}",
+        f"""
+  u: {{block: one}}
+  g:
+    layers:
+      {items}
+{pool}
+""",
+    )
+    assert "OrderedDict(" not in text
+    assert "self.pool(" in text
