@@ -1,6 +1,7 @@
 """The plan as tables for people: what `specgen show` prints.
 
-Everything fits in 80 columns unless a spec has very long names.
+Everything fits in 80 columns unless a spec has very long names: columns are closer to
+each other where they must be, and what a layer reads can be below it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def table(plan: Plan, *, details: bool = False) -> str:
     next to that of the forward pass.
     """
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
+    title = "\n".join(textwrap.wrap(title, WIDTH))
     devices = [device.name for device in plan.devices]
     paragraphs = [
         title,
@@ -82,16 +84,29 @@ def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
     used = [any(cells) for cells in zip(*rows[1:], strict=True)]
     head, first, *others = [tuple(compress(row, used)) for row in rows]
     sides = "".join(compress("<<>>>>><", used))
-    whole = aligned([head, None, first, *_outlined(others)], sides)
-    if not more or max(map(len, whole.splitlines())) <= WIDTH:
+    table: list[Row] = [head, None, first, *_outlined(others)]
+    if not more:
+        return aligned(table, sides, WIDTH)
+    whole = aligned(table, sides)
+    if max(map(len, whole.splitlines())) <= WIDTH:
         return whole
     narrow: list[Row] = [head[:-1], None, first[:-1]]
     for row in _outlined(others):
         narrow.append(row if len(row) == 1 else row[:-1])
         if len(row) > 1 and row[-1]:
             indent = " " * (len(row[0]) - len(row[0].lstrip()) + 2)
-            narrow.append([f"{indent}from {row[-1]}"])
-    return aligned(narrow, sides[:-1])
+            narrow += (
+                [line]
+                for line in textwrap.wrap(
+                    f"from {row[-1]}",
+                    WIDTH,
+                    initial_indent=indent,
+                    subsequent_indent=f"{indent}  ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )
+    return aligned(narrow, sides[:-1], WIDTH)
 
 
 def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
@@ -135,7 +150,7 @@ def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
             rows.append((layer.name, *learned, *work, on)[:columns])
     total = ("total", f"{parameters:,}", "", f"{macs:,}", "", "")[:columns]
     table: list[Row] = [heads, None, *_outlined(rows), None, total]
-    return aligned(table, "<>>>><"[:columns])
+    return aligned(table, "<>>>><"[:columns], WIDTH)
 
 
 def _devices(plan: Plan) -> str:
@@ -152,7 +167,7 @@ def _devices(plan: Plan) -> str:
         if held.budget:
             row += [readable(held.budget), with_share(held.training, held.budget)[1]]
         rows.append(row + [""] * (len(rows[0] or ()) - len(row)))
-    return aligned(rows, "<<>>>>>"[: 7 if limited else 5])
+    return aligned(rows, "<<>>>>>"[: 7 if limited else 5], WIDTH)
 
 
 def _memories(plan: Plan) -> str:
@@ -173,7 +188,7 @@ def _memories(plan: Plan) -> str:
         yield readable(held.inference)
 
     rows += [(device.name, *sizes(device)) for device in plan.devices]
-    return aligned(rows, "<>>>>>>"[: 7 if measured else 6])
+    return aligned(rows, "<>>>>>>"[: 7 if measured else 6], WIDTH)
 
 
 def _images(plan: Plan, *, details: bool) -> str:
@@ -234,7 +249,7 @@ def _traffic(plan: Plan, *, details: bool) -> str:
         note += " In float32. Per image: forward; per step: forward and backward."
     lines = textwrap.wrap(note, WIDTH)
     rows = traffic_rows(plan, details=details)
-    return "\n".join([aligned(rows, "<<<>" + ">" * details), *lines])
+    return "\n".join([aligned(rows, "<<<>" + ">" * details, WIDTH), *lines])
 
 
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:

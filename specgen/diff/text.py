@@ -11,16 +11,24 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import unified_diff
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specgen.diagnostics import printable, short
-from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
 from specgen.diff.values import size
 from specgen.ops.base import Shape
 from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
+
+if TYPE_CHECKING:  # difference.py imports this, to print itself
+    from specgen.diff.difference import (
+        Change,
+        Difference,
+        Figure,
+        Reshaped,
+        ShapeChange,
+    )
 
 WIDTH = 80
 MOST = 12  # lines of one kind
