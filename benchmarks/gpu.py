@@ -195,7 +195,7 @@ def waiting(bench: Bench) -> Iterator[str]:
         checks.script(GENERATED / bench.stem / "pack.py", data, packed)
         shards, _ = bench.dataset.open_data(packed, bench.data.SIZE)
         order = bench.dataset.batches(len(shards), count, seed=0) * (steps + 10)
-        loader = bench.loading.Loader(shards, order, workers)
+        loader = bench.loading.Loader(shards, order, workers, bench.gpu)
         began = 0.0
         for number, batch in enumerate(bench.loading.to_device(loader, bench.gpu)):
             if number == 10:  # read ahead by now

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 
+import pytest
 from helpers import compile_text
 
 from specgen.compiler import render
@@ -300,3 +301,28 @@ def test_layers_of_a_group_without_modules_are_among_others() -> None:
 """
     text = code("  unit: {layers: {relu: {op: relu}}}\n", layers)
     assert list(classes(text)) == ["Group"]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "- {layers: [{op: relu6, name: act}], repeat: 2}",
+        "- {layers: [{op: relu6, name: act}]}\n      - {op: relu, name: act}",
+        "- {layers: {a: {layers: {act: {op: relu}}}}}\n"
+        "      - {layers: {b: {layers: {act: {op: sigmoid}}}}}",
+    ],
+)
+def test_layers_of_one_name_in_scopes_without_modules(items: str) -> None:
+    pool = "      - {op: max_pool2d, kernel_size: 2, name: pool}"
+    text = code(
+        "  one: {layers: {relu: {op: relu}}}",
+        f"""
+  u: {{block: one}}
+  g:
+    layers:
+      {items}
+{pool}
+""",
+    )
+    assert "OrderedDict(" not in text
+    assert "self.pool(" in text
