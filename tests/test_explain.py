@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from specgen.cli import main
 from specgen.diagnostics import LIMITS
@@ -37,6 +39,11 @@ def test_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert shown.startswith("The limits of specgen:\n\n- A network is ")
     assert "](" not in shown
+    page = (ROOT / "docs/spec.md").read_text().partition("\n## Limits\n")[2]
+    _, _, *items = shown.splitlines()
+    assert all(re.match("- [A-Z]|  [^ -]", line) for line in items)
+    assert sum(line.startswith("- ") for line in items) == page.count("\n- ")
+    assert not re.search(r"\S  ", shown)
 
 
 def test_a_code_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
