@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import fill
 
 import pytest
 from helpers import ROOT
@@ -29,8 +30,11 @@ def test_every_error_is_explained_as_plain_text(code: str) -> None:
 def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "no-layers"]) == 0
     shown = capsys.readouterr().out
-    text = "The network has no layers, so there is nothing to compute."
-    assert shown == f"error[no-layers]\n\n{text}\n\n    layers: {{}}\n"
+    text = (
+        "The network has no layers, so there is nothing to compute, or none of them"
+        " has parameters, so there is nothing to train."
+    )
+    assert shown == f"error[no-layers]\n\n{fill(text, 80)}\n\n    layers: {{}}\n"
 
 
 def test_the_limits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from reading import ALEXNET, plain_data, read
 
-from specgen.diagnostics import Diagnostic, Path
+from specgen.diagnostics import Diagnostic, Path, SpecError
 from specgen.source import Source
 from specgen.yaml12 import reader
 
@@ -179,3 +179,15 @@ h: {i: 1,
 def test_comments_have_only_printable_text() -> None:
     comments = read("# a\u202eb\u00adc\nd: 1").comments
     assert comments == {("d",): ("abc",)}
+
+
+def test_each_conflict_of_a_merge_is_one_error() -> None:
+    conflict = "<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> theirs\n"
+    text = f"a: 1\n{conflict}c: 3\n{conflict}"
+    with pytest.raises(SpecError) as caught:
+        read(text)
+    assert [(e.code, e.message) for e in caught.value.diagnostics] == [
+        ("yaml-syntax", "line 2 begins a merge conflict"),
+        ("yaml-syntax", "line 8 begins a merge conflict"),
+    ]
+    assert read("a: |\n  <<<<<<< HEAD\n").data == {"a": "<<<<<<< HEAD\n"}
