@@ -113,8 +113,11 @@ data:
 training:
   epochs: 25
   batch_size: 32
-  # If the loss grows or is NaN, first try a smaller lr.
-  optimizer: {{lr: 0.01, momentum: 0.9, weight_decay: 5e-4}}
+  optimizer:
+    # If the loss grows or is NaN, first try a smaller one.
+    lr: 0.01
+    momentum: 0.9
+    weight_decay: 5e-4
   warmup_epochs: 1
   schedule: {{kind: cosine}}
 """

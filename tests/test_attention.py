@@ -185,6 +185,17 @@ def test_what_cannot_be_split(layer: str, reason: str) -> None:
     assert found.help == "place it on one device"
 
 
+def test_an_odd_number_of_tokens_does_not_hide_that_attention_is_whole() -> None:
+    text = NET.replace("LAYER", "multi_head_attention, num_heads: 2")
+    where = (
+        "placement: {devices: {a: {}, b: {}, c: {}}, layers:"
+        " {stem..tokens: a, one: split, two..fc: a}}\n"
+    )
+    found, *_ = refused(text + where)
+    assert "cannot be split" in found.message
+    assert found.help == "place it on one device"
+
+
 def test_positions_are_split_by_tokens(tmp_path: Path) -> None:
     """A checkpoint has them whole."""
     placement = "placement: {devices: {gpu0: {}, gpu1: {}}, layers:"

@@ -41,6 +41,16 @@ class Refusal(Exception):  # noqa: N818 - the network is refused, nothing went w
         self.diagnostic = Diagnostic(code, message, path, help=help)
 
 
+class Undivided(Refusal):
+    """An op cannot be split at all."""
+
+    def __init__(self, message: str, *path: str) -> None:
+        super().__init__("cannot-split", message, *path, help=ON_ONE)
+
+
+ON_ONE = "place it on one device"
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Slides over maps: (height, width); `padding` is (top, bottom, left, right).
@@ -283,7 +293,7 @@ class Op(Strict):
             Refusal: it is a share of the output.
         """
         if len(share) < self.output(x)[0]:
-            raise Refusal("cannot-split", reason, field, help="place it on one device")
+            raise Undivided(reason, field)
         return Part(self, (range(x[0]),))
 
     def torch(self, *xs: Any, **_: Any) -> TorchForm:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from specgen.graph import Move, Node, Piece, Placed, Share
 from specgen.ops.applied import Applied, Reads
-from specgen.ops.base import Refusal, divisors
+from specgen.ops.base import ON_ONE, Refusal, Undivided, divisors
 
 # x is the tensor on a single device, l and o look like 1 and 0. With more letters, an
 # exchange among all devices would not fit on a line.
@@ -43,12 +43,7 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
     """
     channels = node.shape[0]
     if channels % len(on):
-        what = ("features", "tokens", "channels")[min(len(node.shape), 3) - 1]
-        raise Refusal(
-            "cannot-split",
-            f"{channels} {what} cannot be shared equally by {len(on)} devices",
-            help=f"{channels} can be shared by {divisors(channels)} devices",
-        )
+        raise _indivisible(node, len(on))
     size = channels // len(on)
     cuts = []
     for index, device in enumerate(on):
@@ -56,6 +51,25 @@ def cut(node: Node, on: Sequence[str], letter: Mapping[str, str]) -> list[Cut]:
         name = node.name + (letter[device] if len(on) > 1 else "")
         cuts.append(Cut(name, device, *node.applied.part(span), span))
     return cuts
+
+
+def _indivisible(node: Node, count: int) -> Refusal:
+    """Say why so many devices cannot share a layer; first, if it cannot be split."""
+    try:
+        node.applied.part(range(1))
+    except Undivided as refusal:
+        return refusal
+    except Refusal:  # of this one share
+        pass
+    channels = node.shape[0]
+    what = ("features", "tokens", "channels")[min(len(node.shape), 3) - 1]
+    listed = divisors(channels)
+    prime = listed == f"1, {channels}"
+    return Refusal(
+        "cannot-split",
+        f"{channels} {what} cannot be shared equally by {count} devices",
+        help=ON_ONE if prime else f"{channels} can be shared by {listed} devices",
+    )
 
 
 # By value, all pieces of it that devices hold: first where it was made, then copies.
