@@ -195,9 +195,9 @@ _normalize: Callable[[Tensor, LocalResponseNorm, bool], Tensor] = _Normalize.app
 
 
 def _output(x: Tensor, norm: LocalResponseNorm) -> Tensor:
-    """Return y."""
+    """Return y, always new: see above."""
     wide, base = _base(x, norm)
-    return (wide * norm.power(base)).to(x.dtype)
+    return (wide * norm.power(base)).to(x.dtype, copy=True)
 
 
 def _term(x: Tensor, norm: LocalResponseNorm, grad: Tensor) -> Tensor:
