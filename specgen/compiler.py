@@ -80,20 +80,22 @@ def compile_file(
     sets: Sequence[str] = (),
     root: Path | None = None,
     text: bytes | None = None,
+    images: int | None = None,
 ) -> Program:
     """Read and compile a spec file, with `--set` options; its bases are in `root`.
 
-    `text`, if given, is the content of the file, which is then not read.
+    `text`, if given, is the content of the file, which is then not read. Budgets are
+    for `images` at once; by default, for those of the recipe.
 
     Raises:
         Unfinished: all errors, each with its place.
         SpecError: a file cannot be read.
     """
-    return compile_read(load(path, sets, root, text), path.stem)
+    return compile_read(load(path, sets, root, text), path.stem, images)
 
 
-def compile_read(source: Source, stem: str) -> Program:
-    """Compile what was read from the file with this stem.
+def compile_read(source: Source, stem: str, images: int | None = None) -> Program:
+    """Compile what was read from the file with this stem; `images` as above.
 
     Raises:
         Unfinished: all errors, each with its place.
@@ -101,7 +103,7 @@ def compile_read(source: Source, stem: str) -> Program:
     problems = Problems()
     if problem := stem_problem(stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
-    draft, placed = _compile(source, problems)
+    draft, placed = _compile(source, problems, images)
     if problems or source.problems:
         found = traced(source, problems.places, problems)
         raise Unfinished(located(source, found), draft, placed)
@@ -112,7 +114,7 @@ def compile_read(source: Source, stem: str) -> Program:
 
 
 def _compile(
-    source: Source, problems: Problems
+    source: Source, problems: Problems, images: int | None
 ) -> tuple[Draft | None, PlacedGraph | None]:
     """Run each step once, on what is sound so far."""
     placed = None
@@ -133,7 +135,7 @@ def _compile(
             )
             if draft.graph:
                 placed = place(draft.graph, where, problems)
-        check(draft, placed if draft.network else None, problems)
+        check(draft, placed if draft.network else None, problems, images)
     except TooManyProblems:
         return None, None
     return draft, placed if draft.network else None

@@ -14,7 +14,7 @@ from specgen.backends.report import from_cells, traffic_rows
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
-from specgen.plan import Plan, images, window_cells
+from specgen.plan import Plan, fitting, images, precision, window_cells
 from specgen.schema import readable
 from specgen.source import Source
 from specgen.spec import Spec
@@ -126,7 +126,8 @@ def _images(plan: Plan) -> str:
     return (
         f"For {images(plan)} at once, in float32. Inference takes {held} and the"
         f" largest activations, training {held}, gradients, momentum and {kept}."
-    )
+        f" {fitting(plan)}"
+    ).rstrip()
 
 
 def _traffic(plan: Plan) -> Iterator[str]:
@@ -141,7 +142,9 @@ def _traffic(plan: Plan) -> Iterator[str]:
     first = code(plan.devices[0].name)
     yield (
         "What is copied from device to device before a layer runs, if the images are on"
-        f" {first} at first:"
+        f" {first} at first. Bytes per image are those of the forward pass; a step of"
+        f" {images(plan)} goes forward and backward, and only images have no gradient."
+        f" All is {precision(plan)}:"
     )
     yield table(head, "<<<>>", cells)
 

@@ -13,8 +13,17 @@ from specgen.backends.outline import outline
 from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
 from specgen.ops.base import Shape
-from specgen.plan import DevicePlan, LayerPlan, Plan, plan_layer, window_cells
-from specgen.schema import readable
+from specgen.plan import (
+    DevicePlan,
+    LayerPlan,
+    Plan,
+    fitting,
+    images,
+    plan_layer,
+    precision,
+    window_cells,
+)
+from specgen.schema import readable, some
 from specgen.spec.data import Data
 from specgen.spec.training import (
     CosineSchedule,
@@ -178,14 +187,15 @@ def _memories(plan: Plan) -> str:
 
 def _images(plan: Plan, *, details: bool) -> str:
     """What the memory figures are for."""
-    note = f"For {_some(plan.images, 'image')} at once"
+    note = f"For {images(plan)} at once"
     if plan.training.half:
         note += "; training keeps activations, and a copy of the weights, in bfloat16."
         inference = " Inference takes weights and the largest activations, in float32."
     else:
         note += ", in float32."
         inference = " Inference takes weights and the largest activations."
-    return "\n".join(textwrap.wrap(note + inference * details, WIDTH))
+    lines = textwrap.wrap(note + inference * details, WIDTH)
+    return "\n".join([*lines, *textwrap.wrap(fitting(plan), WIDTH)])
 
 
 def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
@@ -220,18 +230,16 @@ def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
 
 def _traffic(plan: Plan, *, details: bool) -> str:
     note = f"The images are on {plan.devices[0].name} at first."
-    if not details:
+    if details:
         note += (
-            " Forward pass, in float32; the backward pass moves as much again, except"
-            " for the images."
-        )
-    elif plan.training.half:
-        note += (
-            " Per image: forward, in float32; per step: both ways, in bfloat16 except"
-            " for the images."
+            f" Per image: forward; per step: forward and backward, {images(plan)};"
+            f" {precision(plan)}."
         )
     else:
-        note += " In float32. Per image: forward; per step: forward and backward."
+        note += (
+            f" Forward pass, {precision(plan)}; the backward pass moves as much again,"
+            " except for the images."
+        )
     lines = textwrap.wrap(note, WIDTH)
     rows = traffic_rows(plan, details=details)
     return "\n".join([aligned(rows, "<<<>" + ">" * details), *lines])
@@ -246,7 +254,7 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     sees += [f"std {data.std:g}"] if data.std != 1 else []
 
     sgd = training.optimizer
-    steps = [_some(training.epochs, "epoch"), f"batch {training.batch_size}"]
+    steps = [some(training.epochs, "epoch"), f"batch {training.batch_size}"]
     if training.accumulate > 1:
         steps[-1] += f" in {training.accumulate} passes"
     steps += ["SGD", f"momentum {sgd.momentum:g}"]
@@ -286,16 +294,12 @@ def _rate(training: Training) -> Iterator[str]:
             epochs = ", ".join(map(str, schedule.epochs))
             yield f"times {schedule.factor:g} after epochs {epochs}"
         case PlateauSchedule():
-            stalled = f"{_some(schedule.patience, 'epoch')} without a new best"
+            stalled = f"{some(schedule.patience, 'epoch')} without a new best"
             yield f"times {schedule.factor:g} after {stalled}"
-            yield f"at most {_some(schedule.drops, 'time')}"
+            yield f"at most {some(schedule.drops, 'time')}"
         case CosineSchedule():
             yield f"half a cosine down to {schedule.final_lr:g}"
     multipliers = sgd.lr_multipliers
     for what, times in (("weights", multipliers.weight), ("biases", multipliers.bias)):
         if times != 1:
             yield f"times {times:g} for {what}"
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count:,} {what}" + "s" * (count != 1)

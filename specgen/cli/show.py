@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     for spec in specs:
         try:
             programs[str(spec)] = program = compile_file(
-                spec, options.set, options.root, texts.get(spec)
+                spec, options.set, options.root, texts.get(spec), options.batch_size
             )
             if as_text:
                 shown[str(spec)] = _text(program, options)

@@ -202,7 +202,7 @@ def _details(stage: Stage) -> str:
 def _footer(plan: Plan, y: float, rows: Sequence[Row]) -> Iterator[str]:
     said = ["Sizes of blocks, each one device's share, are to a logarithmic scale."]
     if plan.traffic:
-        said.append("Red: what comes from other devices, for one image, in float32.")
+        said.append("Red: what comes from other devices, for one image, forward.")
     yield text(" ".join(said), MARGIN, y + 14, "d")
     memory = f"Memory of a device: what training takes, {images(plan)} at once."
     if any(stage.repeated for stage in rows[0].stages):
