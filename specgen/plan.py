@@ -15,6 +15,7 @@ from specgen.graph import INPUT, Node, Placed, PlacedGraph
 from specgen.ops.base import Shape, Window
 from specgen.passes import cost, memory
 from specgen.passes.memory import ON_TOP
+from specgen.passes.receptive_field import fields
 from specgen.schema import readable, some
 from specgen.spec import Spec
 from specgen.spec.data import Data
@@ -40,6 +41,8 @@ class LayerPlan:
         devices: where it runs; several share its channels or features equally.
         local: those of its devices that read something they hold themselves, rather
             than the image or only what others send.
+        receptive_field: rows and columns of the image that one value of its maps can
+            depend on; None if it makes none.
     """
 
     name: str
@@ -54,6 +57,7 @@ class LayerPlan:
     macs: int
     devices: tuple[str, ...]
     local: tuple[str, ...]
+    receptive_field: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,11 @@ class MemoryPlan:
     inference: int
     budget: int | None
     most_images: int | None
+
+    @property
+    def over(self) -> bool:
+        """Whether training takes more than the budget."""
+        return self.budget is not None and self.training > self.budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +184,7 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
     """Plan a placed network, with memory and traffic for this many images at once."""
     graph, training, wholes = placed.graph, spec.training, placed.wholes
     images = images or training.images
+    seen = fields(graph)
     return Plan(
         name=spec.name,
         summary=spec.summary,
@@ -186,6 +196,7 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
         layers=tuple(
             plan_layer(
                 layer.node,
+                seen.get(layer.node.name),
                 (share.device for share in layer.shares),
                 _local(layer, wholes),
             )
@@ -199,9 +210,12 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
 
 
 def plan_layer(
-    node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
+    node: Node,
+    field: tuple[int, int] | None,
+    devices: Iterable[str] = (),
+    local: Iterable[str] = (),
 ) -> LayerPlan:
-    """Plan one layer by itself; the devices in `local` read what they hold."""
+    """Plan one layer, with its receptive field and its devices."""
     tensors = node.tensors
     return LayerPlan(
         name=node.name,
@@ -216,6 +230,7 @@ def plan_layer(
         macs=node.applied.macs,
         devices=tuple(devices),
         local=tuple(local),
+        receptive_field=field,
     )
 
 
@@ -286,6 +301,11 @@ def precision(plan: Plan) -> str:
     if plan.training.half:
         return "in bfloat16 where autocast computes in it"
     return "in float32"
+
+
+def field_cell(layer: LayerPlan) -> str:
+    """Its receptive field for a table, if it has one."""
+    return _pair(layer.receptive_field) if layer.receptive_field else ""
 
 
 def window_cells(layer: LayerPlan) -> tuple[str, str, str, str]:

@@ -81,7 +81,7 @@ def test_figures_of_a_recipe_are_unchanged() -> None:
     assert not any("loads" in line for line in lines[1:])
     lines = squeezed(text(changed("training.batch_size=64")))
     assert (
-        "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3GiB, 128 -> 64 images"
+        "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3.00 GiB, 128 -> 64 images"
     ) in lines
 
 
@@ -112,7 +112,7 @@ def test_budgets_are_written_as_in_a_spec() -> None:
     assert any(
         line.startswith("placement.devices.gpu0.memory 3GiB -> 4GB ") for line in lines
     )
-    assert any(line.endswith("of 3GiB, 128 -> 64 images") for line in lines)
+    assert any(line.endswith("of 3.00 GiB, 128 -> 64 images") for line in lines)
     assert max(map(len, shown.splitlines())) <= 80
 
 

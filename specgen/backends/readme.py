@@ -10,17 +10,20 @@ from collections.abc import Iterator
 
 from specgen.backends.layout import enumeration
 from specgen.backends.recipe import recipe, said
-from specgen.backends.report import from_cells, traffic_rows
+from specgen.backends.report import SEES, from_cells, traffic_rows
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
-from specgen.plan import Plan, fitting, images, precision, window_cells
+from specgen.plan import Plan, field_cell, fitting, images, precision, window_cells
 from specgen.schema import readable
 from specgen.source import Source
 from specgen.spec import Spec
 from specgen.tables import dimensions, ranges
 
 PICTURE = "architecture.svg"
+FIELD = """\
+What a value `sees` is its receptive field: how many rows and columns of the image it
+can depend on, with padding."""
 RUN = """\
 Run these in this folder, which needs `runtime/` next to it. `DIR` has images in
 `train/<class>/` and `val/<class>/`.
@@ -74,10 +77,10 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
 def _layers(plan: Plan) -> str:
     windows = ("kernel", "stride", "padding", "groups")
     more, sources = from_cells(plan.layers)
-    head = ("layer", "op", *windows, "output", "parameters", "MACs", *more)
+    head = ("layer", "op", *windows, "output", SEES, "parameters", "MACs", *more)
     none = ["" for _ in more]
     rows: list[tuple[str, ...]]
-    rows = [(code(INPUT), *[""] * 5, _shape(plan.input_shape), "", "", *none)]
+    rows = [(code(INPUT), *[""] * 5, _shape(plan.input_shape), "", "", "", *none)]
     for layer, source in zip(plan.layers, sources, strict=True):
         rows.append(
             (
@@ -85,13 +88,15 @@ def _layers(plan: Plan) -> str:
                 code(layer.op),
                 *window_cells(layer),
                 _shape(layer.output_shape),
+                field_cell(layer),
                 *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
                 *(code(names) if names else "" for names in source),
             )
         )
     totals = f"**{plan.parameters:,}**", f"**{plan.macs:,}**"
-    rows.append(("**total**", *[""] * 6, *totals, *none))
-    return table(head, "<<>>>>>>>" + "<" * len(more), rows)
+    rows.append(("**total**", *[""] * 7, *totals, *none))
+    shown = table(head, "<<>>>>>>>>" + "<" * len(more), rows)
+    return f"{shown}\n\n{FIELD}"
 
 
 def _shape(shape: Shape) -> str:

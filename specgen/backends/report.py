@@ -13,10 +13,12 @@ from specgen.backends.outline import outline
 from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
 from specgen.ops.base import Shape
+from specgen.passes.receptive_field import fields
 from specgen.plan import (
     DevicePlan,
     LayerPlan,
     Plan,
+    field_cell,
     fitting,
     images,
     plan_layer,
@@ -34,6 +36,7 @@ from specgen.spec.training import (
 from specgen.tables import Row, aligned, dimensions, ranges, with_share
 
 WIDTH = 80
+SEES = "sees"  # the head of receptive fields
 
 
 def table(plan: Plan, *, details: bool = False) -> str:
@@ -64,50 +67,69 @@ def beginning(graph: Graph, names: Sequence[str]) -> str:
 
     `names` has those of all layers. Devices are not shown, since nothing was placed.
     """
+    seen = fields(graph)
     known = [
-        plan_layer(node)
+        plan_layer(node, seen.get(node.name))
         for node, name in zip(graph.nodes, names, strict=False)
         if node.name == name
     ]
     paragraphs = [_layers(known, graph.input_shape)]
+    whole = len(known) == len(names)
     if any(layer.parameters or layer.macs for layer in known):
-        paragraphs.append(_costs(known, ()))
-    if len(known) < len(names):
+        paragraphs.append(_costs(known, (), whole=whole))
+    if not whole:
         after = f"after {known[-1].name} " if known else ""
         paragraphs.append(f"What comes {after}is not known.")
     return "\n\n".join(paragraphs)
 
 
 def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
-    """A row for each layer; a column that would be empty is left out."""
+    """A row for each layer; a column that would be empty is left out.
+
+    If there is no room, what a layer reads is below it, and receptive fields are left
+    out.
+    """
     more, sources = from_cells(layers)
+    windows = ("kernel", "stride", "padding", "groups")
     rows = [
-        ("layer", "op", "kernel", "stride", "padding", "groups", "output", *more),
-        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in more)),
+        ("layer", "op", *windows, "output", SEES, *more),
+        (INPUT, *[""] * 5, dimensions(input_shape), "", *("" for _ in more)),
     ]
     for layer, source in zip(layers, sources, strict=True):
-        shape = dimensions(layer.output_shape)
-        rows.append((layer.name, layer.op, *window_cells(layer), shape, *source))
+        cells = (*window_cells(layer), dimensions(layer.output_shape))
+        rows.append((layer.name, layer.op, *cells, field_cell(layer), *source))
     used = [any(cells) for cells in zip(*rows[1:], strict=True)]
-    head, first, *others = [tuple(compress(row, used)) for row in rows]
-    sides = "".join(compress("<<>>>>><", used))
-    whole = aligned([head, None, first, *_outlined(others)], sides)
-    if not more or max(map(len, whole.splitlines())) <= WIDTH:
-        return whole
-    narrow: list[Row] = [head[:-1], None, first[:-1]]
-    for row in _outlined(others):
-        narrow.append(row if len(row) == 1 else row[:-1])
-        if len(row) > 1 and row[-1]:
+    blind = [have and head != SEES for have, head in zip(used, rows[0], strict=True)]
+    shown = ""
+    for columns in (used, blind):
+        for below in (False, True) if more else (False,):
+            shown = _layer_table(rows, columns, below=below)
+            if max(map(len, shown.splitlines())) <= WIDTH:
+                return shown
+    return shown
+
+
+def _layer_table(
+    rows: Sequence[Sequence[str]], used: Sequence[bool], *, below: bool
+) -> str:
+    """The columns that are used; the last one in lines below if that is asked for."""
+    columns = [*used[:-1], used[-1] and not below]
+    head, first, *others = [tuple(compress(row, columns)) for row in rows]
+    sources = {row[0]: row[-1] for row in rows[2:]} if below else {}
+    table: list[Row] = [head, None, first]
+    for row, name in _outlined(others):
+        table.append(row)
+        if source := sources.get(name):
             indent = " " * (len(row[0]) - len(row[0].lstrip()) + 2)
-            narrow.append([f"{indent}from {row[-1]}"])
-    return aligned(narrow, sides[:-1])
+            table.append([f"{indent}from {source}"])
+    return aligned(table, "".join(compress("<<>>>>>><", columns)))
 
 
-def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
-    """Yield the rows of layers, their names as an outline."""
+def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield the rows of layers, their names as an outline, each with the name."""
     by_name = {name: row for name, *row in rows}
     for text, name in outline(by_name):
-        yield [text, *by_name[name]] if name else [text]
+        yield [text, *by_name[name]] if name else [text], name
 
 
 def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]:
@@ -129,28 +151,32 @@ def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]
     )
 
 
-def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
-    """A row for each layer that costs something."""
+def _costs(
+    layers: Sequence[LayerPlan], devices: Sequence[str], *, whole: bool = True
+) -> str:
+    """A row for each layer that costs something; shares are of the whole network."""
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
-    columns = 6 if devices else 5
-    heads = ("layer", "parameters", "", "MACs", "", "devices")[:columns]
+    used = (True, True, whole, True, whole, bool(devices))
+    heads = ("layer", "parameters", "", "MACs", "", "devices")
     rows = []
     for layer in layers:
         if layer.parameters or layer.macs:
             learned = with_share(layer.parameters, parameters)
             work = with_share(layer.macs, macs)
             on = " ".join(ranges(layer.devices, devices))
-            rows.append((layer.name, *learned, *work, on)[:columns])
-    total = ("total", f"{parameters:,}", "", f"{macs:,}", "", "")[:columns]
-    table: list[Row] = [heads, None, *_outlined(rows), None, total]
-    return aligned(table, "<>>>><"[:columns])
+            rows.append(tuple(compress((layer.name, *learned, *work, on), used)))
+    total = ("total" if whole else "so far", f"{parameters:,}", "", f"{macs:,}", "", "")
+    head, last = (tuple(compress(row, used)) for row in (heads, total))
+    table: list[Row] = [head, None, *(row for row, _ in _outlined(rows)), None, last]
+    return aligned(table, "".join(compress("<>>>><", used)))
 
 
 def _devices(plan: Plan) -> str:
     limited = any(device.memory.budget for device in plan.devices)
     heads = ("device", "layers", "parameters", "", "training", "of budget", "")
-    rows: list[Row] = [heads[: 7 if limited else 5], None]
+    width = 7 if limited else 5
+    rows = [heads[:width]]
     order = [layer.name for layer in plan.layers]
     for device in plan.devices:
         held = device.memory
@@ -160,8 +186,16 @@ def _devices(plan: Plan) -> str:
         row.append(readable(held.training))
         if held.budget:
             row += [readable(held.budget), with_share(held.training, held.budget)[1]]
-        rows.append(row + [""] * (len(rows[0] or ()) - len(row)))
-    return aligned(rows, "<<>>>>>"[: 7 if limited else 5])
+        rows.append((*row, *[""] * (width - len(row))))
+    head, *others = rows
+    whole = aligned([head, None, *others], "<<>>>>>"[:width])
+    if max(map(len, whole.splitlines())) <= WIDTH:
+        return whole
+    narrow: list[Row] = [(head[0], *head[2:]), None]
+    for name, layers, *figures in others:
+        lines = textwrap.wrap(layers, WIDTH - 2, break_on_hyphens=False)
+        narrow += [(name, *figures), *([f"  {line}"] for line in lines)]
+    return aligned(narrow, "<>>>>>"[: width - 1])
 
 
 def _memories(plan: Plan) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from specgen.diagnostics import printable, short
 from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
-from specgen.diff.values import size
 from specgen.ops.base import Shape
 from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
@@ -231,7 +230,7 @@ LABELS = {
 def _memory_note(difference: Difference, device: str, images: Figure) -> str:
     parts = []
     if device in difference.budgets:
-        parts.append(f"of {size(difference.budgets[device])}")
+        parts.append(f"of {readable(difference.budgets[device])}")
     if images.before == images.after:
         parts.append(f"{images.after} images")
     else:

@@ -24,7 +24,7 @@ from specgen.passes.storages import Storage, trace
 COPIES = 3
 MOST_IMAGES = 2**20  # in a batch
 # What is not counted, for those who read how much is.
-ON_TOP = "CUDA, its libraries and fragmentation need memory on top"
+ON_TOP = "CUDA, its libraries and fragmentation come on top"
 
 
 @dataclass(frozen=True, slots=True)
