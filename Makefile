@@ -105,7 +105,7 @@ bench-train: $(INSTALLED) ## time a training step, handwritten and generated
 bench-start: $(INSTALLED) ## which initial weights let AlexNet learn; half an hour, on real photos
 	$(BIN)/python benchmarks/start.py
 
-gpu: $(INSTALLED) ## on a machine with a GPU: is the code right and fast there? four minutes
+gpu: $(INSTALLED) ## on a machine with a GPU: is the code right and fast there? ten minutes
 	$(BIN)/python benchmarks/gpu.py
 
 generate: $(INSTALLED) ## rebuild generated/ and the schema from specs/

@@ -83,8 +83,26 @@ def run(check: str, function: Callable[[], tuple[str, bool | None]]) -> Finding:
     try:
         return Finding(check, *function())
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(check, reason[:300], False)
+        return Finding(check, explain(error), False)
+
+
+def explain(error: Exception) -> str:
+    """Return in a line, which may stand in a table, what was raised."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, subprocess.CalledProcessError):  # say what the script said
+        text = error.stderr.strip()[-300:] or f"exit status {error.returncode}"
+    return " ".join(text.replace("|", "/").split())[:300]
+
+
+def script(*command: object) -> None:
+    """Run a script. Raises CalledProcessError, or TimeoutExpired after 3 minutes."""
+    subprocess.run(
+        [sys.executable, *map(str, command)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
 
 
 def placements(folder: Folder, gpus: Sequence[str]) -> dict[str, list[str]]:
@@ -167,19 +185,12 @@ def resumes(gpu: str, stem: str, steps: int) -> tuple[str, bool]:
     with TemporaryDirectory() as folder:
         data, whole, parts = (Path(folder, name) for name in ("data", "whole", "parts"))
         tree(data, images=16 * steps)
-        script = str(GENERATED / stem / "train.py")
-        train = [sys.executable, script, "--data", str(data), "--devices", gpu]
-        train += ["--epochs", "1", "--batch-size", "16", "--workers", "1"]
+        train = [GENERATED / stem / "train.py", "--data", data, "--devices", gpu]
+        train += ["--epochs", 1, "--batch-size", 16, "--workers", 1]
         train += ["--deterministic", "--output"]
-        stopped = [*train, str(parts), "--steps", str(steps // 2)]
-        for command in (
-            [*train, str(whole)],
-            stopped,
-            [*train, str(parts), "--resume"],
-        ):
-            ended = subprocess.run(command, capture_output=True, text=True)
-            if ended.returncode:
-                return ended.stderr.strip()[-300:].replace("\n", " "), False
+        script(*train, whole)
+        script(*train, parts, "--steps", steps // 2)
+        script(*train, parts, "--resume")
         one, other = (
             load_file(output / "checkpoint.safetensors") for output in (whole, parts)
         )
@@ -225,16 +236,13 @@ def two_processes(gpus: Sequence[str], stem: str) -> tuple[str, bool | None]:
         tree(data, images=32)
         losses = []
         for count in (1, 2):
-            output = str(Path(folder, str(count)))
-            launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-            train = [str(GENERATED / stem / "train.py"), "--data", str(data)]
-            flags = ["--batch-size", "32", "--steps", "1", "--output", output]
-            command = [*launch, "--nproc-per-node", str(count), *train, *flags]
-            command += ["--devices", ",".join(gpus[:count])] if count == 1 else []
-            ended = subprocess.run(command, capture_output=True, text=True)
-            if ended.returncode:
-                return ended.stderr.strip()[-300:].replace("\n", " "), False
-            rows = Path(output, "metrics.csv").read_text().splitlines()
+            output = Path(folder, str(count))
+            launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+            train = (count, GENERATED / stem / "train.py", "--data", data)
+            flags = ("--batch-size", 32, "--steps", 1, "--output", output)
+            on = ("--devices", gpus[0]) if count == 1 else ()
+            script(*launch, *train, *flags, *on)
+            rows = (output / "metrics.csv").read_text().splitlines()
             losses.append(float(rows[2].split(",")[3]))  # on the validation images
     one, two = losses
     return f"validation loss {one:.5f} and {two:.5f}", abs(one - two) < 1e-3 * one

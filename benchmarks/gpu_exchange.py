@@ -7,18 +7,17 @@ both are sent at once.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import torch
+from gpu_bench import Bench
 
 
-def measure(bench: Any) -> str:
-    """Return how long the exchange before AlexNet's conv3 takes, in a sentence.
-
-    `bench` is that of gpu.py: its devices, its largest batch, its clock.
-    """
+def measure(bench: Bench) -> Iterator[str]:
+    """Yield how long the exchange before AlexNet's conv3 takes, in a sentence."""
     if len(bench.gpus) < 2:
-        return "Not measured: this needs two GPUs."
+        yield "Not measured: this needs two GPUs."
+        return
     count, model = bench.batches[-1], bench.folders["alexnet"].model
     devices = [torch.device(name) for name in bench.gpus[:2]]
     shares = [torch.randn(count, 128, 13, 13, device=device) for device in devices]
@@ -35,7 +34,7 @@ def measure(bench: Any) -> str:
 
     in_turn = bench.seconds(lambda: model.exchange(*shares))
     both = bench.seconds(at_once)
-    return (
+    yield (
         f"Each of two GPUs sends {shares[0].nbytes / 1e6:.1f} MB to the other: "
         f"{in_turn * 1e3:.2f} ms as generated, {both * 1e3:.2f} ms with a stream for "
         "each direction."

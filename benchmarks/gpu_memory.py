@@ -75,7 +75,7 @@ def read_plan(readme: Path) -> Plan:
 def sizes(net: nn.Module, x: Tensor, *, fused: bool) -> Sizes:
     """Return what follows from the shapes of a forward pass in float32.
 
-    A norm in one kernel (`fused`) saves its input only, without a base for each number.
+    A norm whose steps are `fused` saves its input only, without a base for each number.
     """
     largest = unsaved = 0
 

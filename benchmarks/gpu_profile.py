@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -38,13 +42,14 @@ def traffic(net: nn.Module, size: tuple[int, int], count: int) -> float:
     """Return the bytes that a step moves for each of `count` images, in bfloat16.
 
     Each operation reads its inputs and writes its outputs once, forward and backward. A
-    norm is counted as one kernel each way, which saves only its input: five tensors.
+    norm is counted as the kernels that CUDA gets for it, which move nine tensors: x and
+    y; x, the gradient and a term; these and the gradient of x.
     """
     norms: int = 0
 
     def see(_: nn.Module, args: Any, y: Tensor) -> None:
         nonlocal norms
-        norms += 5 * BYTES * y.numel()
+        norms += 9 * BYTES * y.numel()
 
     for name, module in list(net.named_modules()):
         if type(module).__name__ == "LocalResponseNorm":
@@ -60,25 +65,65 @@ def traffic(net: nn.Module, size: tuple[int, int], count: int) -> float:
     return moved / count
 
 
-def compared(moved: Mapping[str, float], baseline: str) -> str:
-    """Return what the bytes that networks move say about their speeds."""
-    parts = [f"{name} {size / 1e6:.1f} MB" for name, size in moved.items()]
-    ratios = [
-        f"{name} {moved[baseline] / size:.2f}"
-        for name, size in moved.items()
-        if name != baseline
-    ]
-    return (
-        "What operations read and write for an image, forward and backward, in "
-        f"bfloat16: {'; '.join(parts)}. If nothing but bandwidth counted, speeds would "
-        f"be, as shares of the first one: {'; '.join(ratios)}."
+def compiled_traffic(net: nn.Module, size: tuple[int, int], count: int) -> float:
+    """Return what `traffic` does, for the network under torch.compile, on its device.
+
+    Kernels count once what they read and write, as often as they may do so.
+    """
+    device = next(net.parameters()).device
+    net = net.to(dtype=torch.bfloat16)
+    x = torch.zeros(count, 3, *size, dtype=torch.bfloat16, device=device)
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
+    with kernels() as moved:
+        compiled = torch.compile(net, dynamic=False)
+        logits = compiled(x.contiguous(memory_format=torch.channels_last))
+        torch.autograd.backward(F.cross_entropy(logits.float(), labels))
+    return sum(moved) / count
+
+
+@contextlib.contextmanager
+def kernels() -> Iterator[list[int]]:
+    """Let torch.compile plan kernels, and collect the bytes that each of them moves.
+
+    It does not write them: what is compiled runs as it was before.
+    """
+    from torch._inductor import config, graph  # takes seconds
+
+    moved: list[int] = []
+
+    def plan(lowered: Any) -> Any:
+        lowered._update_scheduler()
+        for node in lowered.scheduler.nodes:
+            moved.append(node.get_read_write_buffers_sizes())
+        return SimpleNamespace(call=lambda xs: lowered.module(*xs))
+
+    with (
+        config.patch(force_disable_caches=True),
+        patch.object(graph.GraphLowering, "compile_to_module", plan),
+        warnings.catch_warnings(action="ignore"),  # that there is no cache
+    ):
+        yield moved
+
+
+def compared(moved: Mapping[str, tuple[float, float]]) -> Iterator[str]:
+    """Yield a table of the bytes that networks move, uncompiled and compiled."""
+    (baseline, _), *_ = moved.values()
+    yield (
+        "What a step reads and writes for an image, forward and backward, in bfloat16, "
+        "and the speeds that would follow if only that counted. Compiled, it is what "
+        "Inductor's kernels and the operations between them would move."
     )
+    yield "\n| network | MB | speed | MB, compiled | speed |"
+    yield "|---|--:|--:|--:|--:|"
+    for name, sizes in moved.items():
+        figures = (f"{size / 1e6:.1f} | {baseline / size:.2f}" for size in sizes)
+        yield f"| {name} | {' | '.join(figures)} |"
 
 
 def operations(steps: Mapping[str, Callable[[], object]], gpu: bool) -> Iterator[str]:
     """Yield a table of the operations of a step that take the most time."""
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
-    yield "\n| network | operation | calls | ms |"
+    yield "| network | operation | calls | ms |"
     yield "|---|---|--:|--:|"
     for name, step in steps.items():
         for _ in range(3):  # what is compiled or tried is so only once
@@ -94,4 +139,4 @@ def operations(steps: Mapping[str, Callable[[], object]], gpu: bool) -> Iterator
         }
         longest = sorted(events.items(), key=lambda event: -event[1][1])
         for key, (calls, microseconds) in longest[:ROWS]:
-            yield f"| {name} | `{key}` | {calls} | {microseconds / 1e3:.2f} |"
+            yield f"| {name} | `{key[:60]}` | {calls} | {microseconds / 1e3:.2f} |"

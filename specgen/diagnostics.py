@@ -6,7 +6,8 @@ a spec cannot write to the reader's terminal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import NamedTuple
@@ -131,6 +132,19 @@ class Problems:
             message = f"there are more errors than the first {MOST_ERRORS - 1}"
             self._found.append(Diagnostic("too-many-errors", message))
             raise TooManyProblems
+
+    @contextmanager
+    def through(self, change: Callable[[Diagnostic], Diagnostic]) -> Iterator[Problems]:
+        """Give a place for errors that are changed before they are added.
+
+        Raises:
+            TooManyProblems: there are enough now.
+        """
+        found = Problems()
+        try:
+            yield found
+        finally:  # also those before there are too many
+            self.add(*map(change, found))
 
     def place(self, path: Path) -> Path:
         """Return where something of a layer is written."""

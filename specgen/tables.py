@@ -39,14 +39,18 @@ def ranges(some: Sequence[str], order: Sequence[str], least: int = 3) -> list[st
     return texts
 
 
-def aligned(rows: Sequence[Row], sides: str) -> str:
+def aligned(rows: Sequence[Row], sides: str, most: int | None = None) -> str:
     """Columns two spaces apart, each to its side (< or >); None is a rule.
 
-    A row of one cell is a line of text between the others.
+    They are one space apart if that keeps the table within the `most` columns of a
+    terminal. A row of one cell is a line of text between the others.
     """
     cells = [row for row in rows if row and len(row) > 1]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    whole = sum(widths) + 2 * (len(widths) - 1)
+    narrow = sum(widths) + len(widths) - 1
+    gap, total = (1, narrow) if most and narrow <= most < whole else (2, whole)
+    rule = "-" * total
 
     def line(row: Sequence[str]) -> Iterator[str]:
         if len(row) == 1:
@@ -55,7 +59,8 @@ def aligned(rows: Sequence[Row], sides: str) -> str:
         for cell, width, side in zip(row, widths, sides, strict=True):
             yield f"{cell:{side}{width}}"
 
-    return "\n".join("  ".join(line(row)).rstrip() if row else rule for row in rows)
+    lines = ((" " * gap).join(line(row)).rstrip() if row else rule for row in rows)
+    return "\n".join(lines)
 
 
 def html(caption: str, rows: Sequence[Sequence[str]], sides: str) -> str:

@@ -180,6 +180,25 @@ def test_without_changes_there_is_no_comment(
     assert pull_request.NOTHING in (tmp_path / "summary.md").read_text()
 
 
+def test_what_layers_read_is_news(
+    repository: Path,
+    tmp_path: Path,
+    server: github.GitHub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = "  both: {op: concat, from: [conv2, relu2]}\n  flat:"
+    change("specs/net.yaml", "  flat:", both)
+    commit(built=False)
+    git("branch", "--force", "main")
+    change("specs/net.yaml", "[conv2, relu2]", "[relu2, conv2]")
+    commit(built=False)
+    Runner(tmp_path, server).show(monkeypatch)
+    (comment,) = server.comments
+    row = "| `layers.both.from` | `[conv2, relu2]` | `[relu2, conv2]` | function |"
+    assert comment["body"].count(row) == 2
+    assert comment["body"].count("**function**: ") == 2
+
+
 def test_a_stale_folder_fails_and_so_do_missing_specs(
     runner: Runner,
 ) -> None:

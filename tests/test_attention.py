@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from single import ONE, alone, built, run
 from strategies import OPS
 from torch import nn
 
+from specgen.compiler import render
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import Op
 from specgen.ops.weighted import Init, draws
@@ -210,3 +212,48 @@ def test_a_layer_can_be_called_like_a_function_of_the_code() -> None:
     drawn = weights(program)
     taken = step(program, weights=drawn, dtype=torch.float64)
     assert set(taken.gradients) == set(drawn)
+
+
+# --- how it reads
+
+
+def test_each_step_to_tokens_is_a_statement() -> None:
+    program = compile_text(NET.replace("LAYER", "class_token"))
+    text = render(program)["model.py"].decode()
+    _, _, body = text.partition('logits (N, 3) on gpu0."""\n')
+    body, _, _ = body.partition("\n\n")
+    assert [line.strip().partition("  #")[0] for line in body.splitlines()] == [
+        "x = x.to(self.gpu0)",
+        "x = self.stem(x)",
+        "x = torch.reshape(x, (-1, 12, 4))",
+        "x = torch.permute_copy(x, (0, 2, 1))",
+        "x = prepend(x, self.one)",
+        "x = x[:, 0]",
+        "x = self.fc(x)",
+        "return x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("devices", "reads"),
+    [
+        ("stem..fc: gpu0", ["[:, 0]", "[:, 0]", "[:, 3]"]),
+        # The other device gets a token once, and each reader drops its axis.
+        ("stem..one: gpu0, two..fc: gpu1", ["[:, :1].to(", "[:, 3:].to("]),
+    ],
+)
+def test_a_token_that_a_device_has_is_an_index(devices: str, reads: list[str]) -> None:
+    text = NET.replace("{op: LAYER}", "{op: relu}").replace(
+        "  fc:",
+        "  again: {op: select, from: one, index: 0}\n"
+        "  last: {op: select, from: one, index: 3}\n"
+        "  sum: {op: add, from: [two, again, last]}\n"
+        "  fc:",
+    )
+    names = "gpu0: {}, gpu1: {}" if "gpu1" in devices else "gpu0: {}"
+    where = f"placement: {{devices: {{{names}}}, layers: {{{devices}}}}}\n"
+    program = compile_text(text + where)
+    code = render(program)["model.py"].decode()
+    assert re.findall(r"\[:, [\d:]+\](?:\.to\()?", code) == reads
+    assert code.count("torch.squeeze") == (3 if "gpu1" in devices else 0)
+    assert [check for check in verify(program) if not check.ok] == []

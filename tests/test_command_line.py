@@ -49,6 +49,8 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
         ("biuld", "there is no command biuld; the nearest name is build"),
         ("show x --format jsn", "--format: there is no jsn; the nearest name is json"),
         ("show x --bach-size 3", "--bach-size 3; the nearest name is --batch-size"),
+        ("explain shape", "there is no error shape; choose from shape-mismatch"),
+        ("explain E123", "there is no error E123; see specgen explain --help"),
         ("completion tcsh", "there is no shell tcsh; choose from bash, zsh, fish"),
         ("verify - a.yaml", "FILE names what is read from -"),
         ("new a.txt", "a spec is a file like a.yaml, not a.txt"),

@@ -104,6 +104,15 @@ def test_a_variant_that_equals_the_spec_is_the_spec(
     assert default.sound.is_spec  # although nobody wrote it
 
 
+def test_a_variant_that_reads_other_values_is_not_the_spec() -> None:
+    spec = "specs/zoo/googlenet.yaml"
+    path = "blocks.inception.layers.all.from"
+    names = "branch1, branch2, branch3, branch4"
+    sweep = f"{path}=[{names}],[branch4, branch3, branch2, branch1]"
+    found = compare([spec], sweeps=[sweep])
+    assert [v.sound and v.sound.is_spec for v in found] == [True, False]
+
+
 def test_more_images_at_once() -> None:
     one, many = (compare([MINI], images=images)[0].sound for images in (1, 64))
     assert one

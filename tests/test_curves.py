@@ -185,6 +185,14 @@ def test_a_picture_is_a_png_file(
     assert list(tmp_path.iterdir()) == [run]
 
 
+def test_a_picture_needs_its_folder(tmp_path: Path) -> None:
+    runs, picture = [a_run(tmp_path / "run", [2.0])], tmp_path / "none" / "x.png"
+    with pytest.raises(CheckpointError) as error:
+        curves.draw(runs, picture)
+    missing = f"there is no folder {picture.parent}"
+    assert str(error.value) == f"cannot write {picture}: {missing}"
+
+
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "metrics.csv")
     with pytest.raises(CheckpointError, match="it is not a file"):

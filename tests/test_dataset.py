@@ -157,7 +157,7 @@ def test_an_unreadable_image_is_left_out_of_its_batch(tree: Path) -> None:
     (batch,) = Loader(train, [[0, 1, 2, 10, 6]], 0)
     assert batch.bad == {
         "train/cat/1.jpg": "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM",
-        "train/dog/sub": "it is a folder",
+        "train/dog/sub": images.IN_A_CLASS,
     }
     assert batch.labels.tolist() == [0, 0, 1]
     assert batch.rows.tolist() == [0, 2, 4]

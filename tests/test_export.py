@@ -284,10 +284,19 @@ def test_a_missing_structure_is_an_error(exporter: Exporter) -> None:
 
 def test_a_damaged_checkpoint_is_an_error(exporter: Exporter) -> None:
     whole = exporter.checkpoint.read_bytes()
-    for damaged in (b"", b"not a checkpoint", whole[:-1]):
+    for damaged in (b"", b"not a checkpoint", whole[:-1], whole[:99]):
         exporter.checkpoint.write_bytes(damaged)
         expected = f"error: {exporter.checkpoint} cannot be read: "
+        if whole.startswith(damaged) and damaged:
+            expected += "it is damaged or incomplete ("
         assert exporter.refusal().startswith(expected)
+
+
+def test_an_export_is_not_exported_again(exporter: Exporter) -> None:
+    exporter.run()
+    exporter.checkpoint = exporter.output
+    only = "is not a checkpoint of train.py; only predict.py reads .onnx files"
+    assert exporter.refusal() == f"error: {exporter.output} {only}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "net.onnx"])

@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py compares with CUDA's allocator, where there is none."""
+"""What benchmarks/gpu.py finds out about bytes, where there is no GPU."""
 
 from __future__ import annotations
 
@@ -90,3 +90,28 @@ def test_traffic_counts_what_operations_read_and_write(benchmarks: Any) -> None:
 
     # Forward it reads and writes, backward it reads two and writes: five activations.
     assert traffic(nn.ReLU()) - traffic() == 2 * 5 * 5
+
+
+def test_kernels_count_what_torch_compile_reads_and_writes(benchmarks: Any) -> None:
+    def compiled(function: Any, x: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+        run: Any = torch.compile(function)
+        with benchmarks[1].kernels() as moved:
+            y = run(x)
+            torch.autograd.backward(y.sum())
+        return moved, y
+
+    # One kernel each way: forward it reads x and writes y and one byte for each sign,
+    # backward it reads a gradient and these and writes a gradient. The sum is outside.
+    x = torch.randn(50, 40, requires_grad=True)
+    found, y = compiled(lambda x: x.relu() * 2 + 1, x)
+    assert found == [(4 + 4 + 1) * 2000, (4 + 1 + 4) * 2000]
+    assert y.equal(x.relu() * 2 + 1)
+
+    # The parts of a product's gradient are results of operations of their own.
+    nhwc: Any = {"memory_format": torch.channels_last}
+    x = torch.randn(8, 3, 10, 10).contiguous(**nhwc)
+    conv = nn.Conv2d(3, 5, 3, bias=False).to(**nhwc)
+    found, _ = compiled(conv, x)
+    forward = x.numel() + 135 + 8 * 5 * 64  # x, the weight, y
+    backward = x.numel() + 135 + 8 * 5 * 64 + 135  # these, and the weight's gradient
+    assert sum(found) == 4 * (forward + backward)

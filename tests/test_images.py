@@ -136,7 +136,7 @@ def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path) -> None:
     assert reasons == {
         **dict.fromkeys(("page", "empty", "program"), unknown),
         "pipe": "it is not a file",
-        "folder": "it is a folder",
+        "folder": "it is a folder: images belong directly in the folder of their class",
         "loop": "Too many levels of symbolic links",
         "dangling": "No such file or directory",
         "x" * 300: "File name too long",

@@ -18,7 +18,7 @@ from deadly import DeadlyImage
 from helpers import ROOT
 from images_on_disk import SIZE, make_tree, picture
 
-from specgen.runtime import dataset, loading, workers
+from specgen.runtime import dataset, images, loading, workers
 from specgen.runtime.dataset import Images
 from specgen.runtime.errors import DataError
 from specgen.runtime.images import ImageFile
@@ -160,7 +160,10 @@ def test_signals_are_for_the_main_process(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(worker._process.pid, number)
-    assert read(worker, tmp_path / "a.png", tmp_path) == [None, "it is a folder"]
+    assert read(worker, tmp_path / "a.png", tmp_path) == [
+        None,
+        images.IN_A_CLASS,
+    ]
 
 
 PARENT = """
@@ -210,7 +213,7 @@ print(Worker().read([ImageFile("specgen")], np.empty((1, 3, 8, 8), np.uint8)))
 def test_a_closed_error_output_does_not_matter() -> None:
     command = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, READER]
     ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    assert ended.stdout == b"['it is a folder']\n"
+    assert ended.stdout == f"{[images.IN_A_CLASS]}\n".encode()
 
 
 def test_decoding_needs_no_torch() -> None:

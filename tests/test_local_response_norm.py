@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -337,6 +338,24 @@ def test_the_fused_formula_compiles(rendered: Any, dtype: torch.dtype) -> None:
         for ours, theirs in zip(its, expected, strict=True):
             assert ours.dtype == dtype
             assert_close(ours, array(theirs), 1e-6 if dtype == torch.float32 else 1e-2)
+
+
+def test_the_fused_formula_moves_nine_tensors(
+    rendered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kernel forward, two backward: nothing is stored between but the term."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    profile: Any = importlib.import_module("gpu_profile")
+    norm = rendered.LocalResponseNorm(5, **ALEXNET, groups=2)
+    x = torch.randn(2, 32, 6, 6).contiguous(memory_format=torch.channels_last)
+    x = torch.unflatten(x, 1, (2, -1))
+    functions = rendered._output, rendered._term, rendered._gradient
+    for count, function in enumerate(functions, start=1):
+        compiled: Any = torch.compile(function, dynamic=True)
+        with profile.kernels() as moved:
+            compiled(x, norm, *(x.clone() for _ in range(count - 1)))
+        # A few bytes more are sizes.
+        assert moved == [pytest.approx((1 + count) * x.nbytes, rel=0.01)]
 
 
 def test_cuda_without_a_compiler_takes_the_steps_of_the_cpu(

@@ -220,3 +220,62 @@ def test_an_error_in_the_base_itself_stays_there() -> None:
     Path("base.yaml").write_text(BASE.replace("kernel_size: 2", "kernal_size: 2"))
     (problem,) = found("base.yaml", "params.width=8")
     assert place(problem) == ("base.yaml", "kernal_size")
+
+
+@pytest.mark.parametrize(
+    ("option", "marked", "code", "note"),
+    [
+        ("name=null", "name", "missing-key", None),
+        ("layers=null", "layers", "missing-key", None),
+        (
+            "layers.pool3.kernel_size=null",
+            "kernel_size",
+            "missing-key",
+            "pool3 is at base.yaml:15",
+        ),
+        (
+            "training.epochs=2",
+            "2",
+            "training-mismatch",
+            "training.warmup_epochs is at base.yaml:19",
+        ),
+        ("input.width=99", "99", "data-mismatch", "data.size is at base.yaml:18"),
+    ],
+)
+def test_what_a_change_leaves_behind_is_its_error(
+    option: str, marked: str, code: str, note: str | None
+) -> None:
+    base = BASE.replace("{std: 64}", "{std: 64, size: 40}")
+    training = "training: {epochs: 9, warmup_epochs: 5}\n"
+    Path("base.yaml").write_text(base + training)
+    (problem,) = found("base.yaml", option)
+    assert (problem.code, place(problem)) == (code, (f"--set {option}", marked))
+    assert list(problem.notes) == ([note] if note else [])
+
+
+def test_what_is_removed_and_given_again_is_there() -> None:
+    Path("top.yaml").write_text("extends: base.yaml\nparams: {g: null}\n")
+    (problem,) = found("top.yaml")
+    assert place(problem) == ("top.yaml", "g")
+    assert not found("top.yaml", "params.g=1")
+    (problem,) = found("top.yaml", "params.g=16")
+    assert place(problem) == ("--set params.g=16", "16")
+
+
+def test_long_chains_of_params_end() -> None:
+    chain = [f"p{i}: $(p{i - 1} + 0 * p{max(0, i - 2)})" for i in range(1, 1500)]
+    lines = "".join(f"  {each}\n" for each in ["p0: 1", *chain, "width: 16", "g: 2"])
+    given = "params: {width: 16, g: 2, act: relu}\n"
+    text = BASE.replace(given, f"params:\n{lines}  act: relu\n")
+    used = text.replace("out_channels: $width", "out_channels: $p1499")
+    Path("base.yaml").write_text(used)
+    assert not found("base.yaml", "params.g=1")
+    (problem,) = found("base.yaml", "params.p0=0")
+    assert place(problem) == ("--set params.p0=0", "0")
+
+
+def test_params_in_a_circle_end() -> None:
+    Path("base.yaml").write_text(
+        BASE.replace("width: 16", "width: $g").replace("g: 2", "g: $width")
+    )
+    assert "unknown-param" in {problem.code for problem in found("base.yaml")}

@@ -290,4 +290,4 @@ def test_wrong_folders(
     assert capsys.readouterr().err == f"error: {shown(out)} is already packed\n"
     out.joinpath("file").touch()
     assert run_pack(tree, str(out / "file")) == 1
-    assert capsys.readouterr().err.endswith(": File exists\n")
+    assert capsys.readouterr().err.endswith("/file: it is not a folder\n")

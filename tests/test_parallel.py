@@ -32,7 +32,7 @@ RECIPE = {
     "optimizer": {"lr": 0.01, "weight_decay": 5e-4},
 }
 SOAK = int(os.environ.get("SPECGEN_SOAK", "2"))  # runs, all of which must end cleanly
-LOST = "error: a process of this run was lost: start all of them again with --resume"
+LOST = "error: a process of this run was lost: start all of them again; train.py "
 
 
 @pytest.fixture(scope="module")

@@ -259,9 +259,7 @@ def test_table() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("specs/*.yaml")), ids=str)
 def test_every_spec_fits_a_terminal(path: Path, images: int | None) -> None:
     lines = table(compile_file(path), images).splitlines()
-    # The title is the spec's; alexnet_2012 has long names of layers.
-    widest = 84 if path.stem == "alexnet_2012" else 80
-    assert max(map(len, lines[1:])) <= widest
+    assert max(map(len, lines)) <= 80
 
 
 def squeezed(lines: list[str]) -> list[str]:

@@ -58,7 +58,7 @@ def test_it_says_everything_that_is_known(alone: str) -> None:
     for text in (
         "AlexNet as published, two towers on two GPUs",
         "Krizhevsky, Sutskever & Hinton, NIPS 2012",
-        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55 34,944 105,415,200 gpu0 gpu1",
+        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55 11 34,944 105,415,200 gpu0 gpu1",
         "gpu0 949.91 MiB of 3.00 GiB",
         "fc8 gpu1 gpu0 8,192 2,097,152",
         "training.epochs 90 Section 5: roughly.",

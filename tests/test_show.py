@@ -56,8 +56,8 @@ def test_layers_are_shown_up_to_the_first_wrong_one(
 ) -> None:
     sets = ["--set", "layers.conv3.groups=5", "--set", "layers.conv1.stride=2"]
     lines, said = show(capsys, *sets)
-    assert "conv1 conv2d 11 2 b3 r3 96 x 109 x 109" in lines
-    assert "pool2 max_pool2d 3 2 256 x 26 x 26" in lines
+    assert "conv1 conv2d 11 2 b3 r3 96 x 109 x 109 11" in lines
+    assert "pool2 max_pool2d 3 2 256 x 26 x 26 39" in lines
     assert "layer parameters MACs" in lines  # and no shares of what is not known
     assert "so far 342,400 1,309,824,288" in lines
     assert not any(line.startswith("total") for line in lines)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from helpers import compile_text, refused
+
+from specgen.compiler import compile_file, compile_read
+from specgen.diagnostics import SpecError
+from specgen.frontend.overlay import change
+from specgen.source import parse
 
 SPEC = """\
 specgen: 1
@@ -107,3 +114,82 @@ def test_a_block_needs_the_key_for_its_layers() -> None:
 def test_a_mistyped_key_for_layers_of_a_block_is_named() -> None:
     (error,) = refused(SPEC.replace("    layers:\n", "    layrs:\n", 1))
     assert (error.code, error.help) == ("unknown-key", "the nearest name is layers")
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "help"),
+    [
+        ("layers/fc2.bias=false", "bad-set", "write layers.fc2.bias"),
+        ("layers[fc2].bias=false", "bad-set", "write layers.fc2.bias"),
+        ("layers.fc2.bias = false", "bad-set", "write layers.fc2.bias"),
+        (
+            "placement.layers.conv1 .. flat=a",
+            "bad-set",
+            "write placement.layers.conv1..flat",
+        ),
+        ("fc2.bias=false", "unknown-key", "it is a layer: layers.fc2"),
+        (
+            "fc3={op: linear, out_features: 2}",
+            "unknown-key",
+            "a layer belongs below layers, indented",
+        ),
+        (
+            "input.shape=[3, 8, 8]",
+            "unknown-key",
+            "write channels: 3, height: 8, width: 8",
+        ),
+        (
+            "training.epochs=9 epochs",
+            "wrong-type",
+            "write 9, without epochs",
+        ),
+    ],
+)
+def test_an_option_is_written_in_another_way(option: str, code: str, help: str) -> None:
+    source = change(parse(SPEC.encode(), "net.yaml"), [option])
+    with pytest.raises(SpecError) as caught:
+        compile_read(source, "net")
+    (error,) = caught.value.diagnostics
+    assert (error.code, error.help) == (code, help)
+
+
+def test_the_ending_of_a_name_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "net.yml").write_text(SPEC)
+    with pytest.raises(SpecError) as caught:
+        compile_file(tmp_path / "net")
+    (error,) = caught.value.diagnostics
+    assert (error.code, error.help) == ("cannot-read", "give the whole name, net.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "help"),
+    [
+        ("extend: net.yaml\n", "unknown-key", "it is called extends here"),
+        ("base: net.yaml\n", "unknown-key", "it is called extends here"),
+        ("extends: net\n", "cannot-read", "give the whole name, net.yaml"),
+        (
+            "extends: net.yaml\nlayers: {relu1: {op: relu, before: flat}}\n",
+            "new-layer",
+            "write after: sum",
+        ),
+        (
+            "extends: net.yaml\nlayers: {sum: none}\n",
+            "wrong-type",
+            "write null to remove a layer of the base",
+        ),
+        (
+            "extends: net.yaml\nlayers: {sum: false}\n",
+            "wrong-type",
+            "write null to remove a layer of the base",
+        ),
+    ],
+)
+def test_an_overlay_is_written_in_another_way(
+    text: str, code: str, help: str, tmp_path: Path
+) -> None:
+    (tmp_path / "net.yaml").write_text(SPEC)
+    (tmp_path / "top.yaml").write_text(text)
+    with pytest.raises(SpecError) as caught:
+        compile_file(tmp_path / "top.yaml")
+    (error,) = caught.value.diagnostics
+    assert (error.code, error.help) == (code, help)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import ROOT, compile_text
 
+from specgen import cli
+from specgen.cli import terminal
 from specgen.compiler import compile_file
 from specgen.diagnostics import Diagnostic
 
@@ -128,3 +132,52 @@ def test_groups_on_devices(
     if "a, b]" in first:
         placement = placement.replace(", c: {}, d: {}", "")
     assert codes(conv2, placement) == expected
+
+
+def biased(count: int) -> str:
+    """Return layers with so many biases that norms take away."""
+    conv = "{op: conv2d, out_channels: 8, kernel_size: 1}"
+    layers = [
+        f"  c{i}: {conv}\n  n{i}: {{op: batch_norm2d}}\n" for i in range(1, count)
+    ]
+    return f"norm1: {{op: batch_norm2d}}\n{''.join(layers)}"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown", "note"),
+    [
+        (3, 3, ()),
+        (4, 1, ("and 3 more: lines 8, 10, 12",)),
+        (20, 1, ("and 19 more: lines 8, 10, 12, ",)),
+    ],
+)
+def test_of_many_warnings_of_one_kind_the_first_is_shown(
+    count: int, shown: int, note: tuple[str, ...]
+) -> None:
+    crops = "\ndata: {size: 300}\n"
+    found = warnings(biased(count), crops)
+    assert len(found) == count + 1
+    *biases, other = terminal.folded(found)
+    assert (biases[0].message, len(biases)) == (found[0].message, shown)
+    assert other == found[-1]
+    (said,) = biases[0].notes or ("",)
+    assert said.startswith(note[0] if note else "")
+    assert said.endswith(", ...") == (count > 17)
+
+
+def test_programs_are_given_all_warnings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text(SPEC.replace("LAYER", biased(9)))
+    cli.main(["show", str(spec), "--errors", "json"])
+    assert len(json.loads(capsys.readouterr().err)) == 9
+    cli.main(["show", str(spec)])
+    said = capsys.readouterr().err
+    assert said.count("warning[") == 1
+    assert "\n9 warnings\n" in said
+
+
+def test_errors_are_all_shown() -> None:
+    found = [replace(each, warning=False) for each in warnings(biased(9))]
+    assert [*terminal.folded(found)] == found

@@ -95,6 +95,18 @@ def test_what_a_save_means(
     assert "6" in Path("generated/net/model.py").read_text()
 
 
+def test_what_a_layer_reads_is_a_change(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = "  tanh: {op: tanh}\n  both: {op: concat, from: [flat, tanh]}\n  fc:"
+    spec = SPEC.replace("  fc:", both)
+    Path("net.yaml").write_text(spec)
+    swapped = spec.replace("[flat, tanh]", "[tanh, flat]")
+    lines, _ = watched(monkeypatch, capsys, ["net.yaml"], save("net.yaml", swapped))
+    assert lines[2].startswith("net.yaml: function; ")
+    assert lines[3] == "  layers.both.from [flat, tanh] -> [tanh, flat]"
+
+
 def test_errors_come_and_go(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

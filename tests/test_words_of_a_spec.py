@@ -291,3 +291,12 @@ def test_words_are_where_they_belong() -> None:
     text = python(data, above)["model.py"]
     assert "        # Above flat.\n        # Above fc1.\n        self.fc1 = " in text
     assert "        # Above prob.\n        return F.softmax(logits, dim=1)\n" in text
+
+
+def test_a_size_stays_on_one_line() -> None:
+    for length in range(60, 90):
+        lines = comments([f"{'n' * length} 11 x 11, x and 3 x 3 x 3"], 0)
+        assert " ".join(line[2:] for line in lines).endswith("11 x 11, x and 3 x 3 x 3")
+        assert all(len(line) <= 88 for line in lines)
+        for size in ("11 x 11", "3 x 3 x 3"):
+            assert any(size in line for line in lines)

@@ -94,7 +94,8 @@ def test_other_images(code: Path, whole: Path, tmp_path: Path) -> None:
     data = photos(tmp_path / "photos", train=8)
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "27 training images, but now there are 24" in error
+    assert "27 training images, but now there are 24\n" in error
+    assert "\nerror: give the images that it began with, or start a run with " in error
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -105,7 +106,7 @@ def test_images_with_other_names(
     (data / split / "class0/0.jpg").rename(data / split / "class0/new.jpg")
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "the run began with images of different names" in error
+    assert "the run began with images of different names\nerror: give the" in error
 
 
 Tensors = dict[str, torch.Tensor]

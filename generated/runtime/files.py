@@ -84,9 +84,10 @@ def write_file(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         kept = "; the one before is intact" if path.is_file() else ""
-        raise CheckpointError(
-            f"cannot write {shown(path)}: {error.strerror}{kept}"
-        ) from None
+        reason = error.strerror
+        if not path.parent.exists():
+            reason = f"there is no folder {shown(path.parent)}"
+        raise CheckpointError(f"cannot write {shown(path)}: {reason}{kept}") from None
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:

@@ -26,6 +26,8 @@ from .files import open_file
 
 Pixels = NDArray[np.uint8]
 
+IN_A_CLASS = "it is a folder: images belong directly in the folder of their class"
+
 # What a file may contain, whatever its name. Pillow knows more formats; one of them,
 # EPS, runs a program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -84,7 +86,7 @@ def decode(path: Path, size: int, channels: int = 3) -> Pixels:
     """Return a file's image, (channels, size, size) uint8, or raise ImageError."""
     try:
         if path.is_dir():
-            raise ImageError("it is a folder")
+            raise ImageError(IN_A_CLASS)
         with open_file(path) as file:
             data = file.read()
         if metadata.has_damaged_pixels(data):

@@ -59,6 +59,9 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     args = console.parse(parser)
     require_file(args.checkpoint, "checkpoint")
     output = args.output or args.checkpoint.with_suffix(".onnx")
+    if not args.output and output == args.checkpoint:
+        only = "only predict.py reads .onnx files"
+        raise ExportError(f"{shown(output)} is not a checkpoint of train.py; {only}")
     check_output(output, args.checkpoint, structure)
     model = load_structure(structure)
     shapes = take_parameters(model.graph)

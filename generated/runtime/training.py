@@ -33,11 +33,12 @@ from .loading import Batch
 from .output import CHECKPOINT
 
 FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
+SAME_IMAGES = "give the images that it began with, or start a run with another --output"
 OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
     "--channels-last": "keep the channels of a pixel together in memory [yes]",
     "--fused": "update weights and velocity in one pass over memory [yes]",
-    "--compile": "compile the network; takes minutes and seldom pays on CPUs [no]",
+    "--compile": "compile the network; takes minutes, and stays off on CPUs [no]",
     "--deterministic": "the same result every time, also on CUDA; slower there [no]",
 }
 
@@ -68,8 +69,8 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     speed = parser.add_argument_group(
         "speed",
-        "These do not change the recipe, only the last digits of results. With "
-        "--compile, dropout draws other numbers.",
+        "These do not change the recipe, only the last digits of results. Compiled, "
+        "dropout draws other numbers.",
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
@@ -187,9 +188,10 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
-        raise CheckpointError(f"{began}, but now there are {len(train)}")
+        raise CheckpointError(f"{began}, but now there are {len(train)}", SAME_IMAGES)
     if fingerprint(train, val) != run.names:
-        raise CheckpointError("the run began with images of different names")
+        different = "the run began with images of different names"
+        raise CheckpointError(different, SAME_IMAGES)
     return train, val
 
 

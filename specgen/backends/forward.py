@@ -120,7 +120,9 @@ class Forward:
                 for variable in [v for v, _ in row if v in self._untyped]:
                     declared = f"{' ' * INDENT}{self._target([variable])}"
                     self._paragraphs[-1].append(declared)
-            shape = _shape(shapes[row[0][1]]) if self._shown else ""
+            read = shapes[row[0][1]]
+            read = read[1:] if moves.picks(step.layer) else read
+            shape = _shape(read) if self._shown else ""
             self._paragraphs[-1] += moves.statements(found, shape)
 
     def _pad(self, step: Pad) -> None:
@@ -215,6 +217,8 @@ def _chain(
         leaf = share.name.rpartition(".")[2]
         own = [attribute(leaf, parameter=True)] if form.module else []
         match form.function:
+            case Call() if moves.picks(layer):
+                pass  # an index has done it
             case Infix(sign):
                 value = Joined(sign, (*inputs, *own))
             case Call(name, args):

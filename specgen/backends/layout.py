@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +10,8 @@ from specgen.backends.prose import prose, width
 
 WIDTH = 88
 INDENT = "    "
+TIMES = re.compile(r"(?<=\d) x (?=\d)")  # of a size, 3 x 3, which no line breaks
+UNBROKEN = "\u00a0x\u00a0"  # not in prose
 
 
 def fits(line: str, indent: int, comment: str = "") -> bool:
@@ -71,14 +74,14 @@ def _filled(text: str, prefix: str) -> list[str]:
     """Wrap text into lines that begin with a prefix."""
     # textwrap counts characters: a filler before each wide one, taken out at the end,
     # makes it count columns, unless a line breaks between the two.
-    padded = "".join("\0" * (width(c) - 1) + c for c in text)
+    padded = "".join("\0" * (width(c) - 1) + c for c in TIMES.sub(UNBROKEN, text))
     lines = textwrap.wrap(
         padded,
         WIDTH - ("\0" in padded),
         initial_indent=prefix,
         subsequent_indent=prefix,
     )
-    return [line.replace("\0", "").rstrip() for line in lines]
+    return [line.replace("\0", "").replace(UNBROKEN, " x ").rstrip() for line in lines]
 
 
 def enumeration(names: Sequence[str]) -> str:

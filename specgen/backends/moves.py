@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from specgen.backends.layout import bracketed, fits
-from specgen.graph import Move
+from specgen.graph import Move, Placed
+from specgen.ops.base import SQUEEZE
 from specgen.passes import routine
 
 INDENT = 8
@@ -51,21 +52,33 @@ def fetches(step: routine.Fetch, row: Sequence[tuple[str, str]]) -> list[Fetched
     for target, value in row:
         if value in moves:
             alone = len(step.layer.shares) == 1
-            found.append(_fetch(target, moves[value], step.held, alone=alone))
+            picked = picks(step.layer)
+            move = moves[value]
+            found.append(_fetch(target, move, step.held, alone=alone, picked=picked))
         else:
             source = step.held[value]
             found.append(Fetched(target, (source,), (source,), None))
     return found
 
 
-def _fetch(target: str, move: Move, held: Mapping[str, str], *, alone: bool) -> Fetched:
+def picks(layer: Placed) -> bool:
+    """Whether it only takes one of what its device has: `x[:, 0]`, without its axis."""
+    here = [move for move in layer.moves if move.local]
+    return bool(here) and layer.node.applied.form.function == SQUEEZE
+
+
+def _fetch(
+    target: str, move: Move, held: Mapping[str, str], *, alone: bool, picked: bool
+) -> Fetched:
     """What brings a move to the target; `alone` if its layer is on one device."""
     sources = tuple(held[piece.value] for piece in move.pieces)
     parts = []
     for source, piece, read in zip(sources, move.pieces, move.reads, strict=True):
         start, stop = (end - piece.span.start for end in (read.start, read.stop))
         part = source
-        if len(read) < len(piece.span):
+        if picked:
+            part = f"{source}[:, {start}]"
+        elif len(read) < len(piece.span):
             equal = alone and move.local
             part = _cut(source, start, stop, len(piece.span), equal=equal)
         parts.append(part)

@@ -10,20 +10,18 @@ from collections.abc import Iterator
 
 from specgen.backends.layout import enumeration
 from specgen.backends.recipe import recipe, said
-from specgen.backends.report import SEES, from_cells, traffic_rows
+from specgen.backends.report import from_cells, traffic_rows
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
-from specgen.plan import Plan, field_cell, fitting, images, precision, window_cells
+from specgen.passes.memory import ON_TOP
+from specgen.plan import Plan, images, precision, window_cells
 from specgen.schema import readable
 from specgen.source import Source
 from specgen.spec import Spec
 from specgen.tables import dimensions, ranges
 
 PICTURE = "architecture.svg"
-FIELD = """\
-What a value `sees` is its receptive field: how many rows and columns of the image it
-can depend on, with padding."""
 RUN = """\
 Run these in this folder, which needs `runtime/` next to it. `DIR` has images in
 `train/<class>/` and `val/<class>/`.
@@ -77,10 +75,10 @@ def render(spec: Spec, source: Source, stem: str, plan: Plan) -> str:
 def _layers(plan: Plan) -> str:
     windows = ("kernel", "stride", "padding", "groups")
     more, sources = from_cells(plan.layers)
-    head = ("layer", "op", *windows, "output", SEES, "parameters", "MACs", *more)
+    head = ("layer", "op", *windows, "output", "parameters", "MACs", *more)
     none = ["" for _ in more]
     rows: list[tuple[str, ...]]
-    rows = [(code(INPUT), *[""] * 5, _shape(plan.input_shape), "", "", "", *none)]
+    rows = [(code(INPUT), *[""] * 5, _shape(plan.input_shape), "", "", *none)]
     for layer, source in zip(plan.layers, sources, strict=True):
         rows.append(
             (
@@ -88,15 +86,13 @@ def _layers(plan: Plan) -> str:
                 code(layer.op),
                 *window_cells(layer),
                 _shape(layer.output_shape),
-                field_cell(layer),
                 *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
                 *(code(names) if names else "" for names in source),
             )
         )
     totals = f"**{plan.parameters:,}**", f"**{plan.macs:,}**"
-    rows.append(("**total**", *[""] * 7, *totals, *none))
-    shown = table(head, "<<>>>>>>>>" + "<" * len(more), rows)
-    return f"{shown}\n\n{FIELD}"
+    rows.append(("**total**", *[""] * 6, *totals, *none))
+    return table(head, "<<>>>>>>>" + "<" * len(more), rows)
 
 
 def _shape(shape: Shape) -> str:
@@ -105,7 +101,8 @@ def _shape(shape: Shape) -> str:
 
 
 def _memory(plan: Plan) -> str:
-    head = ("device", "layers", "parameters", "inference", "training", "of budget", "")
+    head = ("device", "layers", "parameters", "inference", "training")
+    limited = ("of budget", "", "most images")
     order = [layer.name for layer in plan.layers]
     rows = []
     for device in plan.devices:
@@ -116,10 +113,11 @@ def _memory(plan: Plan) -> str:
         row += [readable(held.inference), readable(held.training)]
         if held.budget:
             row += [readable(held.budget), f"{held.training / held.budget:.0%}"]
+            row.append(f"{held.most_images:,}")
         rows.append(row)
     width = max(map(len, rows))
     rows = [row + [""] * (width - len(row)) for row in rows]
-    return table(head[:width], "<<>>>>>"[:width], rows)
+    return table((*head, *limited)[:width], "<<>>>>>>"[:width], rows)
 
 
 def _images(plan: Plan) -> str:
@@ -128,11 +126,13 @@ def _images(plan: Plan) -> str:
         kept += ", these and a copy of the weights in bfloat16"
     buffers = any(device.memory.buffers for device in plan.devices)
     held = "the weights and buffers" if buffers else "the weights"
+    most = f" The most images are those that fit the budget; {ON_TOP}."
     return (
         f"For {images(plan)} at once, in float32. Inference takes {held} and the"
         f" largest activations, training {held}, gradients, momentum and {kept}."
-        f" {fitting(plan)}"
-    ).rstrip()
+        + most
+        * (plan.most_images is not None)
+    )
 
 
 def _traffic(plan: Plan) -> Iterator[str]:
@@ -146,10 +146,9 @@ def _traffic(plan: Plan) -> Iterator[str]:
     cells[-1] = ("**total**", "", "", *(f"**{n}**" for n in cells[-1][3:]))
     first = code(plan.devices[0].name)
     yield (
-        "What is copied from device to device before a layer runs, if the images are on"
-        f" {first} at first. Bytes per image are those of the forward pass; a step of"
-        f" {images(plan)} goes forward and backward, and only images have no gradient."
-        f" All is {precision(plan)}:"
+        f"What is copied from device to device before a layer runs, {precision(plan)},"
+        f" if the images are on {first} at first. Per image is the forward pass; per"
+        " step is forward and backward with all images, which have no gradient:"
     )
     yield table(head, "<<<>>", cells)
 

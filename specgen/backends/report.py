@@ -1,6 +1,7 @@
 """The plan as tables for people: what `specgen show` prints.
 
-Everything fits in 80 columns unless a spec has very long names.
+Everything fits in 80 columns unless a spec has very long names: columns are closer to
+each other where they must be, and what a layer reads can be below it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def table(plan: Plan, *, details: bool = False) -> str:
     next to that of the forward pass.
     """
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
+    title = "\n".join(textwrap.wrap(title, WIDTH))
     devices = [device.name for device in plan.devices]
     paragraphs = [
         title,
@@ -102,15 +104,19 @@ def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
     blind = [have and head != SEES for have, head in zip(used, rows[0], strict=True)]
     shown = ""
     for columns in (used, blind):
-        for below in (False, True) if more else (False,):
-            shown = _layer_table(rows, columns, below=below)
+        for below, most in ((False, None), (bool(more), None), (bool(more), WIDTH)):
+            shown = _layer_table(rows, columns, below=below, most=most)
             if max(map(len, shown.splitlines())) <= WIDTH:
                 return shown
     return shown
 
 
 def _layer_table(
-    rows: Sequence[Sequence[str]], used: Sequence[bool], *, below: bool
+    rows: Sequence[Sequence[str]],
+    used: Sequence[bool],
+    *,
+    below: bool,
+    most: int | None,
 ) -> str:
     """The columns that are used; the last one in lines below if that is asked for."""
     columns = [*used[:-1], used[-1] and not below]
@@ -121,8 +127,16 @@ def _layer_table(
         table.append(row)
         if source := sources.get(name):
             indent = " " * (len(row[0]) - len(row[0].lstrip()) + 2)
-            table.append([f"{indent}from {source}"])
-    return aligned(table, "".join(compress("<<>>>>>><", columns)))
+            lines = textwrap.wrap(
+                f"from {source}",
+                WIDTH,
+                initial_indent=indent,
+                subsequent_indent=f"{indent}  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            table += ([line] for line in lines)
+    return aligned(table, "".join(compress("<<>>>>>><", columns)), most)
 
 
 def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], str]]:
@@ -169,7 +183,7 @@ def _costs(
     total = ("total" if whole else "so far", f"{parameters:,}", "", f"{macs:,}", "", "")
     head, last = (tuple(compress(row, used)) for row in (heads, total))
     table: list[Row] = [head, None, *(row for row, _ in _outlined(rows)), None, last]
-    return aligned(table, "".join(compress("<>>>><", used)))
+    return aligned(table, "".join(compress("<>>>><", used)), WIDTH)
 
 
 def _devices(plan: Plan) -> str:
@@ -188,14 +202,14 @@ def _devices(plan: Plan) -> str:
             row += [readable(held.budget), with_share(held.training, held.budget)[1]]
         rows.append((*row, *[""] * (width - len(row))))
     head, *others = rows
-    whole = aligned([head, None, *others], "<<>>>>>"[:width])
+    whole = aligned([head, None, *others], "<<>>>>>"[:width], WIDTH)
     if max(map(len, whole.splitlines())) <= WIDTH:
         return whole
     narrow: list[Row] = [(head[0], *head[2:]), None]
     for name, layers, *figures in others:
         lines = textwrap.wrap(layers, WIDTH - 2, break_on_hyphens=False)
         narrow += [(name, *figures), *([f"  {line}"] for line in lines)]
-    return aligned(narrow, "<>>>>>"[: width - 1])
+    return aligned(narrow, "<>>>>>"[: width - 1], WIDTH)
 
 
 def _memories(plan: Plan) -> str:
@@ -216,7 +230,7 @@ def _memories(plan: Plan) -> str:
         yield readable(held.inference)
 
     rows += [(device.name, *sizes(device)) for device in plan.devices]
-    return aligned(rows, "<>>>>>>"[: 7 if measured else 6])
+    return aligned(rows, "<>>>>>>"[: 7 if measured else 6], WIDTH)
 
 
 def _images(plan: Plan, *, details: bool) -> str:
@@ -276,7 +290,7 @@ def _traffic(plan: Plan, *, details: bool) -> str:
         )
     lines = textwrap.wrap(note, WIDTH)
     rows = traffic_rows(plan, details=details)
-    return "\n".join([aligned(rows, "<<<>" + ">" * details), *lines])
+    return "\n".join([aligned(rows, "<<<>" + ">" * details, WIDTH), *lines])
 
 
 def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[str]:

@@ -13,6 +13,8 @@ from specgen.paint import BOLD, RED
 
 WIDTH = 80  # of examples, with what they do
 
+MOST_LISTED = 20  # choices in an error
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose help ends in commands and examples, each with what it does."""
@@ -63,7 +65,11 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         names = [str(choice) for choice in action.choices]
-        near = nearest_help(value, names) or f"choose from {', '.join(names)}"
+        alike = [name for name in names if str(value).casefold() in name]
+        listed = f"choose from {', '.join(alike or names)}"
+        if len(alike or names) > MOST_LISTED:
+            listed = f"see specgen {self.prog.split()[-1]} --help"
+        near = listed if alike else nearest_help(value, names) or listed
         what = "" if action.option_strings else f"{action.dest} "
         raise argparse.ArgumentError(
             action if action.option_strings else None,

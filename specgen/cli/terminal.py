@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from specgen.diagnostics import Diagnostic, printable
 from specgen.paint import Paint, painted, plain
 
+MOST_ALIKE = 3  # warnings of one kind; of more, one stands for all
+MOST_LINES = 16  # on which the others are
 BESIDE = len("1000 | ......")  # what is next to a line that is cut at both ends
 
 
@@ -45,10 +48,30 @@ def report(found: Sequence[Diagnostic], form: str) -> None:
         width = diagnostics.LINE_WIDTH
         if sys.stderr.isatty():
             width = max(40, min(width, get_terminal_size().columns - BESIDE))
-        text = diagnostics.render_text(found, paint(sys.stderr), width)
+        text = diagnostics.render_text(folded(found), paint(sys.stderr), width)
         print(text, file=sys.stderr)
         print(f"\n{diagnostics.counted(found)}", file=sys.stderr)
         print(f"To learn more, run: specgen explain {found[0].code}", file=sys.stderr)
+
+
+def folded(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Yield these, but of many warnings of one kind only the first.
+
+    It has a note with the lines of the others. A file's warnings are of one kind if
+    they have one code and one help.
+    """
+    kinds: dict[object, list[Diagnostic]] = {}
+    for each in found:
+        file = each.span.file if each.warning and each.span else id(each)
+        kinds.setdefault((file, each.code, each.help), []).append(each)
+    for first, *others in kinds.values():
+        if len(others) < MOST_ALIKE:
+            yield from (first, *others)
+            continue
+        lines = [*dict.fromkeys(str(each.span.line) for each in others if each.span)]
+        where = ", ".join(lines[:MOST_LINES]) + ", ..." * (len(lines) > MOST_LINES)
+        note = f"and {len(others)} more: line{'s' * (len(lines) > 1)} {where}"
+        yield replace(first, notes=(*first.notes, note))
 
 
 def paint(stream: TextIO) -> Paint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from specgen.compiler import Program
@@ -15,7 +16,7 @@ from specgen.diff.difference import (
     Reshaped,
     ShapeChange,
 )
-from specgen.diff.function import Meaning, computed
+from specgen.diff.function import Meaning, computed, values
 from specgen.diff.layers import Found, Layers
 from specgen.diff.match import Matching, match
 from specgen.diff.placement import placement_changes
@@ -32,15 +33,24 @@ def compare(old: Program, new: Program) -> Difference:
     """Return everything that differs between two networks."""
     matching = match(old.graph, new.graph)
     plans = make_plan(old.spec, old.placed), make_plan(new.spec, new.placed)
+    checkpoint = _checkpoint(*plans, matching)
+    function = _function(old, new, checkpoint.renamed)
     found = sorted(
         [*_texts(old, new), *_sections(old, new, matching)],
         key=lambda change: _order(change.path, old, new),
     )
-    checkpoint = _checkpoint(*plans, matching)
+    # Changes may cancel each other out.
+    found = [
+        replace(change, tier=min(change.tier, function))
+        if change.tier == Tier.FUNCTION
+        else change
+        for change in found
+    ]
+    whole = _whole(old, new, checkpoint, function)
     scopes = (*old.graph.scopes, *new.graph.scopes)
     uses = {scope.path: scope.block for scope in scopes if scope.block}
     return Difference(
-        tier=max([_whole(old, new, checkpoint), *(change.tier for change in found)]),
+        tier=max([whole, *(change.tier for change in found)]),
         changes=tuple(
             Change(
                 ".".join(map(str, change.path)),
@@ -63,7 +73,9 @@ def compare(old: Program, new: Program) -> Difference:
     )
 
 
-def _whole(old: Program, new: Program, checkpoint: CheckpointChange) -> Tier:
+def _whole(
+    old: Program, new: Program, checkpoint: CheckpointChange, function: Tier
+) -> Tier:
     """How far all changes reach together, which can be further than any one alone."""
     ends = [
         (graph.input_shape, graph.nodes[-1].shape, graph.has_probabilities)
@@ -71,11 +83,18 @@ def _whole(old: Program, new: Program, checkpoint: CheckpointChange) -> Tier:
     ]
     if ends[0] != ends[1]:
         return Tier.INTERFACE
-    if not checkpoint.fits:
-        return Tier.CHECKPOINT
-    numbers: dict[Meaning, int] = {}
-    same = computed(old.graph, numbers) == computed(new.graph, numbers)
-    return Tier.SAME if same else Tier.FUNCTION
+    return function if checkpoint.fits else Tier.CHECKPOINT
+
+
+def _function(old: Program, new: Program, names: Mapping[str, str]) -> Tier:
+    """How far all layers together differ, if old tensors get new names."""
+    for training, tier in ((True, Tier.SAME), (False, Tier.RECIPE)):
+        numbers: dict[Meaning, int] = {}
+        before = values(old.graph, numbers, names, training=training)
+        after = values(new.graph, numbers, training=training)
+        if computed(old.graph, before) == computed(new.graph, after):
+            return tier
+    return Tier.FUNCTION
 
 
 def _texts(old: Program, new: Program) -> Iterator[Found]:
@@ -97,6 +116,7 @@ def _texts(old: Program, new: Program) -> Iterator[Found]:
 
 def _sections(old: Program, new: Program, matching: Matching) -> Iterator[Found]:
     yield from Layers(old, new, matching).changes()
+    yield from _blocks(old, new)
     yield from placement_changes(old, new, matching)
     for section in ("data", "training"):
         pairs = differing(
@@ -104,6 +124,15 @@ def _sections(old: Program, new: Program, matching: Matching) -> Iterator[Found]
         )
         for path, before, after in pairs:
             yield Found(path, before, after, Tier.RECIPE)
+
+
+def _blocks(old: Program, new: Program) -> Iterator[Found]:
+    """Yield the uses of another block, of which the layers may be the same."""
+    before = {scope.path: scope.block for scope in old.graph.scopes}
+    for scope in new.graph.scopes:
+        was = before.get(scope.path, scope.block)
+        if was != scope.block:
+            yield Found(("layers", scope.path, "block"), was, scope.block, Tier.SAME)
 
 
 def _order(path: Path, old: Program, new: Program) -> tuple[int, float, str]:
@@ -224,8 +253,8 @@ def _shapes(old: Plan, new: Plan, matching: Matching) -> Iterator[ShapeChange]:
         a, b = before[was], after[name]
         if a.output_shape != b.output_shape:
             rows.append((name, False, a.output_shape, b.output_shape))
-        elif a.input_shapes != b.input_shapes and len(a.input_shapes) == len(
-            b.input_shapes
+        elif len(a.input_shapes) == len(b.input_shapes) and (
+            sorted(a.input_shapes) != sorted(b.input_shapes)
         ):
             for x, y in zip(a.input_shapes, b.input_shapes, strict=True):
                 if x != y:

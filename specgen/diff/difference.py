@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from specgen.diff.markdown import markdown
+from specgen.diff.text import text
 from specgen.diff.tiers import Tier
 from specgen.ops.base import Shape
 
@@ -148,14 +150,10 @@ class Difference:
         }
 
     def __str__(self) -> str:
-        from specgen.diff.text import text
-
         return text(self)
 
     def _repr_markdown_(self) -> str:
         """Return Markdown for a notebook."""
-        from specgen.diff.markdown import markdown
-
         return markdown(self)
 
 

@@ -10,40 +10,62 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from specgen.graph import INPUT, Graph
-from specgen.ops.base import OnnxNode, Op, Shape
+from specgen.ops.applied import Applied
+from specgen.ops.base import OnnxNode, Shape
 
 Meaning = Hashable
 
 
-def meaning(op: Op, x: Shape) -> Meaning:
-    """Return what `op` makes of an input of shape `x`, given the values of its tensors.
+def meaning(applied: Applied) -> Meaning:
+    """Return what an op makes of its inputs, given the values of its tensors.
 
     Raises:
-        Refusal: it cannot read x.
+        Refusal: it cannot read them.
     """
-    shape = op.output(x)
-    return shape, tuple(_node(node, node.shape or shape) for node in op.onnx(x))
+    shape = applied.output
+    return shape, tuple(_node(node, node.shape or shape) for node in applied.onnx)
 
 
-def computed(graph: Graph, numbers: dict[Meaning, int]) -> int:
-    """Return a number for everything that the network computes up to the logits.
+def values(
+    graph: Graph,
+    numbers: dict[Meaning, int],
+    names: Mapping[str, str] | None = None,
+    *,
+    training: bool = False,
+) -> dict[str, int]:
+    """Return a number for each value of a network, by its name.
 
-    Two graphs with the same `numbers` get the same one if each value is the same
-    function of the same tensors, whatever layers without tensors are called, and
-    however independent layers are ordered.
+    Of one or several graphs with the same `numbers`, values get the same number if they
+    are the same function of the same tensors, whatever layers without tensors are
+    called, however independent layers are ordered, and in whatever order a sum or a
+    product reads its terms, which is the same up to rounding.
+
+    Args:
+        graph: the network.
+        numbers: those given so far.
+        names: other names to use for tensors.
+        training: whether layers that act only in training count.
     """
-    values = {INPUT: numbers.setdefault((INPUT, graph.input_shape), len(numbers))}
-    logits = values[INPUT]
+    names = names or {}
+    found = {INPUT: numbers.setdefault((INPUT, graph.input_shape), len(numbers))}
     for node in graph.nodes:
-        inputs = tuple(values[name] for name in node.inputs)
-        if node.op.training_only:
-            values[node.name] = inputs[0]
+        inputs = [found[name] for name in node.inputs]
+        if node.op.training_only and not training:
+            found[node.name] = inputs[0]
             continue
-        key = (meaning(node.op, node.x), inputs, tuple(node.tensors))
-        values[node.name] = numbers.setdefault(key, len(numbers))
-        if not node.op.after_logits:
-            logits = values[node.name]
-    return logits
+        if node.op.commutes:
+            inputs.sort()
+        does = node.op if node.op.training_only else meaning(node.applied)
+        tensors = tuple(names.get(name, name) for name in node.tensors)
+        key = (does, tuple(inputs), tensors)
+        found[node.name] = numbers.setdefault(key, len(numbers))
+    return found
+
+
+def computed(graph: Graph, found: Mapping[str, int]) -> int:
+    """Return the number of what `forward` returns, of those of all values."""
+    last = graph.nodes[-1]
+    return found[last.inputs[0] if graph.has_probabilities else last.name]
 
 
 def _node(node: OnnxNode, output: Shape) -> Meaning:

@@ -6,6 +6,7 @@ those read another shape because of it, and the number of classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,9 @@ from specgen.diff.function import meaning
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
 from specgen.diff.values import differing, plain
+from specgen.diff.wiring import Wiring
 from specgen.graph import INPUT, Node
+from specgen.ops.applied import Applied
 from specgen.ops.base import Op, Refusal, Shape
 from specgen.ops.start import Draw
 from specgen.ops.weighted import DEFAULT_START, draws
@@ -45,6 +48,9 @@ class Layers:
         self._before = {node.name: node for node in old.graph.nodes}
         self._after = {node.name: node for node in new.graph.nodes}
         self._was = {b: a for a, b in matching.pairs.items()}
+        self._wiring = Wiring(old, new, matching)
+        self._gone: dict[str, int] = {}
+        self._rewired: dict[str, set[int]] = {}
         self._found: list[Found] = []
         self._reshaping: dict[str, set[int]] = {}
 
@@ -57,16 +63,17 @@ class Layers:
             )
         }
         self._default_start()
-        gone = {name: self._removed(name) for name in self._matching.removed}
+        self._gone = {name: self._removed(name) for name in self._matching.removed}
+        self._rewire()
         for name, node in self._after.items():
             causes = set().union(*(self._reshaping[value] for value in node.inputs))
             if name in self._was:
-                self._kept(self._before[self._was[name]], node, causes, gone)
+                self._kept(self._before[self._was[name]], node, causes)
             else:
                 self._added(node, causes)
         last, was = self._new.graph.nodes[-1], self._old.graph.nodes[-1]
         if last.shape != was.shape:
-            causes = self._reshaping[last.name] | self._behind(was.name, gone)
+            causes = self._reshaping[last.name] | self._behind([was.name])
             self._raise(causes, Tier.INTERFACE)
         return self._found
 
@@ -87,45 +94,58 @@ class Layers:
     def _added(self, node: Node, causes: set[int]) -> None:
         path = ("layers", node.name)
         index = self._add(path, None, _as_written(node, self._new), _own_tier(node))
-        own = {index} if node.shape != node.x else set()
+        own = {index} if _reshapes(node) else set()
         self._reshaping[node.name] = causes | own
 
-    def _kept(
-        self, old: Node, new: Node, causes: set[int], gone: dict[str, int]
-    ) -> None:
+    def _rewire(self) -> None:
+        """Add what entries read, each once for all layers in it."""
+        found: dict[Path, int] = {}
+        for a, b in self._matching.pairs.items():
+            self._rewired[b] = set()
+            for change in self._wiring.changes(self._before[a], self._after[b]):
+                if change.path not in found:
+                    found[change.path] = self._add(*change)
+                self._raise({found[change.path]}, change.tier)
+                self._rewired[b].add(found[change.path])
+
+    def _kept(self, old: Node, new: Node, causes: set[int]) -> None:
         """Compare a layer that both networks have."""
-        own: set[int] = set()
         if old.name != new.name:
             tier = Tier.CHECKPOINT if old.tensors else Tier.SAME
             self._add(("layers", old.name), old.name, new.name, tier)
-        if new.name in self._matching.moved:
-            tier = Tier.RECIPE if new.op.training_only else Tier.FUNCTION
-            path = ("layers", new.name, "after")
-            own.add(self._add(path, old.inputs[0], new.inputs[0], tier))
-        if old.op != new.op:
-            own |= self._fields(old, new)
-        above = causes | set().union(
-            *(self._behind(value, gone) for value in old.inputs)
-        )
-        if _tensors(old.op, old.x) != _tensors(new.op, new.x):
+        own = self._fields(old, new) if old.op != new.op else set()
+        own |= self._rewired[new.name]
+        above = causes | self._rewired[new.name] | self._behind(old.inputs)
+        before, after = old.input_shapes, new.input_shapes
+        if _tensors(old.op, before) != _tensors(new.op, after):
             blamed = {i for i in own if self._found[i].tier >= Tier.CHECKPOINT}
-            if not blamed or _tensors(new.op, old.x) != _tensors(new.op, new.x):
+            if not blamed or _tensors(new.op, before) != _tensors(new.op, after):
                 blamed |= above
             self._raise(blamed or own, Tier.CHECKPOINT)
-        self._reshaping[new.name] = set()
-        if old.shape != new.shape:
-            self._reshaping[new.name] = own | (above if old.x != new.x else set())
+        if new.name in self._wiring.moved:
+            self._reshaping[new.name] = own | above
+        elif old.shape != new.shape:
+            self._reshaping[new.name] = own | (above if before != after else set())
+        else:
+            self._reshaping[new.name] = set()
 
-    def _behind(self, value: str, gone: dict[str, int]) -> set[int]:
-        """The removals and moves behind an old value that can change its shape."""
+    def _behind(self, values: Iterable[str]) -> set[int]:
+        """The removals and moves behind old values that can change their shapes."""
         found: set[int] = set()
-        while value in self._before:
-            node = self._before[value]
-            if value in gone:
-                found |= {gone[value]} if node.shape != node.x else set()
-            elif self._matching.pairs[value] not in self._matching.moved:
-                break
-            value = node.inputs[0]
+        left, seen = [*values], {INPUT}
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            node = self._before[name]
+            if name in self._gone:
+                found |= {self._gone[name]} if _reshapes(node) else set()
+            elif (now := self._matching.pairs[name]) in self._wiring.moved:
+                found |= self._rewired[now]
+            else:
+                continue
+            left += node.inputs
         return found
 
     def _fields(self, old: Node, new: Node) -> set[int]:
@@ -152,8 +172,8 @@ class Layers:
                     continue
                 to, back = ({field: values[i]} for i in (1, 0))
                 effects = (
-                    _effect(old.op, old.op.model_copy(update=to), old.x),
-                    _effect(new.op, new.op.model_copy(update=back), new.x),
+                    _effect(old.op, old.op.model_copy(update=to), old),
+                    _effect(new.op, new.op.model_copy(update=back), new),
                 )
                 index = self._add(where, before, after, max(t for t, _ in effects))
                 if any(reshapes for _, reshapes in effects):
@@ -209,34 +229,43 @@ def _own_tier(node: Node) -> Tier:
     return Tier.CHECKPOINT if node.tensors else Tier.FUNCTION
 
 
-def _effect(old: Op, new: Op, x: Shape) -> tuple[Tier, bool]:
-    """How far a change to an op reaches by itself; whether it reshapes the output."""
-    if _tensors(old, x) != _tensors(new, x):
-        return Tier.CHECKPOINT, _output(old, x) != _output(new, x)
-    if _output(old, x) != _output(new, x):
+def _reshapes(node: Node) -> bool:
+    return any(node.shape != x for x in node.input_shapes)
+
+
+def _effect(old: Op, new: Op, node: Node) -> tuple[Tier, bool]:
+    """How far a change to an op reaches by itself; whether it reshapes the output.
+
+    Both ops read what a node does.
+    """
+    xs = node.input_shapes
+    reshapes = _output(old, xs) != _output(new, xs)
+    if _tensors(old, xs) != _tensors(new, xs):
+        return Tier.CHECKPOINT, reshapes
+    if reshapes:
         return Tier.FUNCTION, True
     if old.training_only:
         return Tier.RECIPE, False
-    if _meaning(old, x) != _meaning(new, x):
+    if _meaning(old, xs) != _meaning(new, xs):
         return Tier.FUNCTION, False
     trains = any(getattr(old, n) != getattr(new, n) for n in old.training_fields)
     return (Tier.RECIPE if trains else Tier.SAME), False
 
 
-def _output(op: Op, x: Shape) -> Shape | None:
+def _output(op: Op, xs: Sequence[Shape]) -> Shape | None:
     try:
-        return op.output(x)
+        return op.output(*xs)
     except Refusal:
         return None
 
 
-def _meaning(op: Op, x: Shape) -> object:
+def _meaning(op: Op, xs: tuple[Shape, ...]) -> object:
     try:
-        return meaning(op, x)
+        return meaning(Applied(op, xs))
     except Refusal:
         return None
 
 
-def _tensors(op: Op, x: Shape) -> dict[str, Shape] | None:
-    """Shapes by leaf; None if the op cannot read x."""
-    return None if _output(op, x) is None else op.shapes(x)
+def _tensors(op: Op, xs: Sequence[Shape]) -> dict[str, Shape] | None:
+    """Shapes by leaf; None if the op cannot read these."""
+    return None if _output(op, xs) is None else op.shapes(*xs)

@@ -7,11 +7,14 @@ mention, no HTML.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from specgen.diff.difference import Difference
 from specgen.diff.text import checkpoint_lines, figure_rows, shape_lines, value
 from specgen.diff.tiers import MEANING
 from specgen.markdown import code, longest_run, row
+
+if TYPE_CHECKING:  # difference.py imports this, to print itself
+    from specgen.diff.difference import Difference
 
 
 def markdown(difference: Difference) -> str:

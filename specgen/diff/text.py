@@ -11,15 +11,23 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import unified_diff
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specgen.diagnostics import printable, short
-from specgen.diff.difference import Change, Difference, Figure, Reshaped, ShapeChange
 from specgen.diff.tiers import MEANING, Tier
 from specgen.ops.base import Shape
 from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
 from specgen.tables import aligned, dimensions
+
+if TYPE_CHECKING:  # difference.py imports this, to print itself
+    from specgen.diff.difference import (
+        Change,
+        Difference,
+        Figure,
+        Reshaped,
+        ShapeChange,
+    )
 
 WIDTH = 80
 MOST = 12  # lines of one kind
@@ -212,6 +220,8 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
         kind, _, device = figure.name.partition(".")
         if kind not in LABELS or not (figure.before or figure.after):
             continue
+        if figure is images and images.before == images.after:
+            continue  # the notes have it
         what, note = LABELS[kind]
         if device:
             note = _memory_note(difference, device, images)
@@ -222,6 +232,7 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
 LABELS = {
     "parameters": ("parameters", ""),
     "macs": ("MACs", "per image"),
+    "images": ("images at once", ""),
     "training_bytes": ("training", ""),
     "traffic_bytes_per_image": ("between devices", "per image"),
 }
@@ -233,8 +244,6 @@ def _memory_note(difference: Difference, device: str, images: Figure) -> str:
         parts.append(f"of {readable(difference.budgets[device])}")
     if images.before == images.after:
         parts.append(f"{images.after} images")
-    else:
-        parts.append(f"{images.before} -> {images.after} images")
     return ", ".join(parts)
 
 

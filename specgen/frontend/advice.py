@@ -27,9 +27,10 @@ WITH_UNIT = re.compile(rf"({NUMBER}) ?(epochs?|steps?|images?|pixels?|px|channel
 PERCENT = re.compile(rf"({NUMBER}) ?%")
 POWER = re.compile(r"([1-9][0-9]{,2})(?:\^|\*\*)(-?[0-9]{1,2})")
 SIDES = ("height", "width")
-ONE_SIZE = ("size", "image_size", "resolution", "side")  # keys of a square
+ONE_SIZE = ("size", "shape", "image_size", "resolution", "side")  # keys of a square
 KINDS_OF_IMAGES = ("1", "3", "4")  # their channels
 SIZE = re.compile(rf"(?:([0-9]+)\s*{BY}\s*)?([0-9]+)\s*{BY}\s*([0-9]+)")
+REMOVED = {"none", "nil", "remove", "removed", "delete", "off", "no", "false"}
 INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
 # Keys that other programs use for the kind of a thing.
 TAG_KEYS = ("type", "layer", "layer_type", "class", "class_name", "kind", "op", "name")
@@ -43,6 +44,8 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
     model, tag = plain(annotation)
     if image := _image(value, model):
         return image
+    if value is False and tag == "op":
+        value = "false"
     if isinstance(value, str):
         text = value.strip()
         return _for_text(text, expected, tag) or _only_field(value, annotation)
@@ -70,14 +73,14 @@ def for_sides(key: Any, value: Any, owner: Any) -> str | None:
     """Return how to write the height and the width that one key has."""
     if not set(SIDES) <= fields(owner).keys() or key not in (*SIDES, *ONE_SIZE):
         return None
-    found = SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    sides = found.groups() if found else (None, value, value)
-    if isinstance(value, list) and len(value) == 2:
-        sides = (None, *value)
-    whole = all(str(side).isdecimal() for side in sides[1:])
-    if sides[0] or not whole or (key in SIDES and sides[1] is value):
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, int):
+        text = f"{value}, {value}" if key in ONE_SIZE else ""
+    if not (found := SIZE.fullmatch(text.strip())):
         return None
-    return f"write height: {sides[1]}, width: {sides[2]}"
+    channels, height, width = found.groups()
+    sides = f"height: {height}, width: {width}"
+    return f"write channels: {channels}, {sides}" if channels else f"write {sides}"
 
 
 def _image(value: Any, model: Any) -> str | None:
@@ -127,13 +130,15 @@ def for_nothing(owner: Any, key: str) -> str:
     """Return what to do about a key without a value."""
     for name, field in getattr(owner, "model_fields", {}).items():
         if key == (field.alias or name) and field.is_required():
-            return INDENT
+            return "give it a value" if field.annotation is str else INDENT
     return "leave the key out for its default"
 
 
 def _for_text(text: str, expected: str, tag: str | None) -> str | None:
     if "a mapping" in expected and (found := KEY_AND_VALUE.fullmatch(text)):
         return _space(found)
+    if tag == "op" and text.casefold() in REMOVED:
+        return "write null to remove a layer of the base"
     if tag and (called := CALL.fullmatch(text)):
         more = ", ..." if called[2] else ""
         return f"write {{{tag}: {short(called[1])}{more}}}"
@@ -187,6 +192,9 @@ def for_key(key: str, value: Any, owner: Any) -> str:
     found = KEY_AND_VALUE.fullmatch(key)
     if found and value is None and found[1] in names:
         return _space(found)
+    section, _, inside = key.partition(".")
+    if inside and section in names:
+        return f"write {section}: {{{short(inside)}: {short(str(value))}}}"
     if value is None and key.endswith(")"):
         return "write a list in [brackets]"
     if home := next(_homes(owner, key), None):

@@ -111,10 +111,9 @@ def compute_as(
     Raises:
         Unknown: an expression has no value.
     """
-    found = Problems()
     computed = compute(value, path, names)
-    known = read(computed, path, found)
-    for problem in found:
+
+    def help(problem: Diagnostic) -> Diagnostic:
         written: Any = value
         got: Any = computed
         inside: tuple[Any, ...] = (problem.path or ())[len(path) :]
@@ -123,8 +122,10 @@ def compute_as(
                 written, got = written[key], got[key]
         fraction = isinstance(got, float) and "a whole number" in problem.message
         computed_so = fraction and is_expression(written)
-        problems.add(replace(problem, help=WHOLE) if computed_so else problem)
-    return known
+        return replace(problem, help=WHOLE) if computed_so else problem
+
+    with problems.through(help) as found:
+        return read(computed, path, found)
 
 
 def compute_truth(value: Any, path: Path, names: Names) -> bool:

@@ -16,6 +16,7 @@ from specgen.frontend.entries import Ops, Reader
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS
 from specgen.frontend.network import Network
+from specgen.frontend.slips import outside, unindented
 from specgen.frontend.validate import validate_fields
 from specgen.graph import INPUT, Graph
 from specgen.names import attribute_problem, class_problem, write_instead
@@ -85,9 +86,11 @@ class Draft:
 
 def elaborate(source: Source, problems: Problems) -> Draft:
     """Check the form of all sections, and infer the shape of each layer."""
-    sections = validate_fields(
-        Spec, source.data, problems, instead=dict.fromkeys(WRITTEN, dict[str, Any])
-    )
+    lost = unindented(source.data)
+    data = {key: value for key, value in source.data.items() if key not in lost}
+    instead = dict.fromkeys(WRITTEN, dict[str, Any])
+    with problems.through(lambda problem: outside(problem, source.data)) as found:
+        sections = validate_fields(Spec, data, found, instead=instead)
     # A stand-in replaces what could not be read.
     unread = [problem.path for problem in source.problems if problem.path]
     for section, *inner in unread:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
@@ -345,10 +345,9 @@ class Reader:
         if is_computed := has_expressions(fields):
             sound = self._scan(fields, path, known)
         else:
-            found = Problems()
-            op = self._ops.read(fields, path, found)
-            for each in found:
-                self.problems.add(as_expression(each, fields, path, known.all()))
+            help = partial(as_expression, fields, path, known)
+            with self.problems.through(help) as found:
+                op = self._ops.read(fields, path, found)
             sound = op is not None
         if not sound or path in self._above:
             return Fields(fields, None, computed=False)

@@ -118,8 +118,10 @@ OP_HINTS = {
 KEYS = """
 from: bottom bottoms inputs inboundnodes inbound source sources src reads parents
 out_channels: filters numoutput nout outplanes outch nfilters nbfilter channels
+out_channels: outfeatures
 out_channels: numfilters features outputchannels planes
 out_features: units numoutput nout outputdim features hiddensize outputs
+out_features: outchannels channels classes numclasses
 kernel_size: kernel kernelshape filtersize ksize size window windowsize poolsize k field
 kernel_size: poolingsize kernelh kernelw
 stride: strides strideh stridew step subsample subsampling

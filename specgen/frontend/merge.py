@@ -205,6 +205,9 @@ class Merge:
         if after is None:
             message = f"the new layer {short(name)} does not say where it goes"
             hint = "add after: NAME of a layer, or after: input"
+            names = [INPUT, *layers]
+            if (before := str(fields.get("before"))) in layers:
+                hint = f"write after: {short(names[names.index(before) - 1])}"
             problem = Diagnostic("new-layer", message, path, at_key=True, help=hint)
         elif not isinstance(after, str):
             problem = Diagnostic(
@@ -215,6 +218,8 @@ class Merge:
             near = self._nearest(after, layers)
             problem = Diagnostic("new-layer", message, path, help=near, span=place)
         layer = without_after(fields)
+        if problem and "before" in layer:
+            del layer["before"]
         self._touch(path)
         self._adopt(layer, path, top)
         layers[name] = layer
@@ -321,6 +326,7 @@ class Merge:
     def _adopt(self, value: Any, path: Path, top: Source) -> None:
         """Take the places of a value and its parts from its overlay."""
         for here in paths(value, path):
+            self.removed.pop(here, None)
             self.values[here] = top.values[here]
             if here in top.keys:
                 self.keys[here] = top.keys[here]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path as FilePath
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Place, Span, short
@@ -81,7 +80,8 @@ class Origins:
 
     def __init__(self, source: Source, places: Mapping[str, Place]) -> None:
         self._source, self._places = source, places
-        self._files = list(source.files)
+        self._ages = {str(file): age for age, file in enumerate(source.files)}
+        self._later_than: dict[int, list[Path]] = {}
 
     def place(self, problem: Diagnostic) -> tuple[object, ...]:
         """Return where a problem appears, to sort by."""
@@ -103,9 +103,7 @@ class Origins:
         rank = self._rank(latest)
         later = [path for path in problem.causes if self._rank(Written(path)) > rank]
         if problem.code in TOGETHER and problem.path[0] in NETWORK:
-            changed = [
-                path for path, at in self._changes.items() if self._age(at) > rank
-            ]
+            changed = self._later(rank)
             if problem.code == "cannot-split":  # no other layer has a part in it
                 changed = [path for path in changed if path[:2] == problem.path[:2]]
                 later = changed or later
@@ -133,29 +131,35 @@ class Origins:
 
     def _caused(self, problem: Diagnostic, cause: Path) -> Diagnostic:
         """Place an error in what was changed elsewhere, and thereby caused it."""
-        assert problem.path
+        assert problem.path is not None
         at = self._source.span(problem.path, problem.at_key)
-        what = _layer(problem.path, problem.uses)
+        what = _layer(problem.path, problem.uses) if problem.path else ""
+        note = [f"{what} is at {at.file}:{at.line}"] if what else []
+        help = problem.help
+        if what and help:
+            help = f"in {what}: {help}"
         return replace(
             problem,
             path=cause,
             at_key=isinstance(self._value(cause), dict),
             uses=(),
-            notes=(*problem.notes, f"{what} is at {at.file}:{at.line}"),
-            help=problem.help and f"in {what}: {problem.help}",
+            notes=(*problem.notes, *note),
+            help=help,
             span=self._source.removed.get(cause),
         )
 
     def _with_changes(self, problem: Diagnostic, later: Iterable[Path]) -> Diagnostic:
         """Tell what is changed in the network of a base in which an error appears."""
-        spans = [self._changes[path] for path in later if path in self._changes]
-        places = dict.fromkeys(
-            at.file if self._age(at) == len(self._files) else f"{at.file}:{at.line}"
-            for at in spans
-        )
+        places: dict[str, None] = {}
+        for path in later:
+            at = self._changes.get(path) or self._source.span(path)
+            in_file = at.file in self._ages
+            places[f"{at.file}:{at.line}" if in_file else at.file] = None
+            if len(places) > MOST_NAMED:
+                break
         named = [short(place) for place in places]
-        if (more := len(named) - MOST_NAMED) > 0:
-            named[MOST_NAMED:] = [f"{more} more"]
+        if len(named) > MOST_NAMED:
+            named[MOST_NAMED:] = ["others"]
         note = f"the network is changed by {', '.join(named)}"
         return replace(problem, notes=(*problem.notes, note))
 
@@ -163,9 +167,11 @@ class Origins:
 
     def _origin(self, here: Written) -> Written:
         """Follow names: the value of `$name` is written where `name` is."""
-        while (expression := self._expression(here)) and _is_name(expression):
-            (name,) = expression.names
-            found = self._named(name, here)
+        seen = set()
+        while (expression := self._expression(here)) and here not in seen:
+            seen.add(here)
+            name = expression.term.name if isinstance(expression.term, Name) else None
+            found = self._named(name, here) if name else None
             if found is None:
                 break
             here = found
@@ -173,11 +179,16 @@ class Origins:
 
     def _parts(self, here: Written) -> Iterator[Written]:
         """Yield the places of all values that an expression is computed from."""
-        expression = self._expression(here)
-        for name in sorted(expression.names) if expression else ():
-            if found := self._named(name, here):
-                yield found
-                yield from self._parts(found)
+        seen, waiting = {here}, [here]
+        while waiting:
+            here = waiting.pop()
+            expression = self._expression(here)
+            for name in sorted(expression.names) if expression else ():
+                found = self._named(name, here)
+                if found and found not in seen:
+                    seen.add(found)
+                    waiting.append(found)
+                    yield found
 
     def _expression(self, here: Written) -> Expression | None:
         value = self._value(here.path)
@@ -214,8 +225,15 @@ class Origins:
 
     def _age(self, span: Span) -> int:
         """Return the number of the file, bases first; options come last."""
-        file = FilePath(span.file)
-        return self._files.index(file) if file in self._files else len(self._files)
+        return self._ages.get(span.file, len(self._ages))
+
+    def _later(self, rank: int) -> list[Path]:
+        """Return what is changed in the network by later files than this one."""
+        if rank not in self._later_than:
+            changes = self._changes.items()
+            found = [path for path, span in changes if self._age(span) > rank]
+            self._later_than[rank] = found
+        return self._later_than[rank]
 
     @cached_property
     def _changes(self) -> dict[Path, Span]:
@@ -223,8 +241,8 @@ class Origins:
         values = self._source.values
         found = dict(self._source.removed)
         for path, span in values.items():
-            is_new = path and self._age(span) > self._age(values[path[:-1]])
-            if is_new and path[0] in NETWORK:
+            above = self._source.span(path[:-1])
+            if path and path[0] in NETWORK and self._age(span) > self._age(above):
                 inside = self._inside(path)
                 found[inside] = values[inside]
         return found
@@ -238,10 +256,6 @@ class Origins:
         return path
 
 
-def _is_name(expression: Expression) -> bool:
-    return isinstance(expression.term, Name)
-
-
 def _has(value: Any, key: str | int) -> bool:
     if isinstance(value, list):
         return isinstance(key, int) and key < len(value)
@@ -249,7 +263,9 @@ def _has(value: Any, key: str | int) -> bool:
 
 
 def _layer(path: Path, uses: Uses) -> str:
-    """Return the path of the layer that a place is in, as errors name it."""
+    """Return the path of the layer that a place is in, or else of the place."""
+    if path[0] not in (LAYERS, BLOCKS):
+        return ".".join(map(str, path))
     start = 1 if path[0] == LAYERS else 3
     names = [str(path[start])] if len(path) > start else []
     for key, name in zip(path[start + 1 :: 2], path[start + 2 :: 2], strict=False):

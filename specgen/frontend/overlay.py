@@ -16,9 +16,11 @@ from specgen.diagnostics import (
     Span,
     SpecError,
     in_order,
+    nearest,
     nearest_help,
     short,
 )
+from specgen.frontend.foreign import others
 from specgen.frontend.merge import Merge
 from specgen.frontend.places import same_kind
 from specgen.source import MAX_BYTES, Source, parse
@@ -28,6 +30,7 @@ from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 # Files that mark the top folder of a project.
 PROJECT = (".git", "pyproject.toml")
 
+NO_PATH = re.compile(r"[\s/\[\]]+\.?")  # training/epochs, layers[0].stride
 DOT = re.compile(r"(?<!\.)\.(?!\.)")  # not those of a range like conv1..pool2
 
 
@@ -106,6 +109,12 @@ def _chain(
         source = parse(_read(path, span) if text is None else text, str(path))
         yield source
         text = None
+        for key, value in source.data.items():
+            is_spec = isinstance(value, str) and value.endswith((".yaml", ".yml"))
+            if is_spec and key != "extends" and _means_extends(key):
+                help = "it is called extends here"
+                message, span = f"unknown key {short(key)}", source.keys[key,]
+                _refuse("unknown-key", message, span, help)
         if "extends" not in source.data:
             return
         span = source.values["extends",]
@@ -123,6 +132,10 @@ def _chain(
                 f"{path} extends itself, directly or through other specs",
                 span,
             )
+
+
+def _means_extends(key: str) -> bool:
+    return key.casefold() in others("extends") or bool(nearest(key, ["extends"]))
 
 
 def _project(folder: FilePath) -> FilePath:
@@ -157,8 +170,11 @@ def _read(path: FilePath, span: Span | None) -> bytes:
         reason = (error.strerror or "unknown error").lower()
         help = None
         if isinstance(error, FileNotFoundError):
-            beside = (file.name for file in path.parent.glob("*"))
-            help = nearest_help(path.name, beside)
+            beside = {file.name for file in path.parent.glob("*")}
+            named = beside & {f"{path.name}.yaml", f"{path.name}.yml"}
+            help = nearest_help(path.name, named or beside)
+            if named:
+                help = f"give the whole name, {min(named)}"
         message = f"cannot read {short(str(path))}: {reason}"
         _refuse("cannot-read", message, span, help=help)
 
@@ -226,6 +242,11 @@ def option(text: str) -> Source:
     if not equals:
         help = "write KEY=VALUE, such as layers.conv1.kernel_size=7"
         _refuse("bad-set", "there is no = in this option", at(0, len(text)), help)
+    if found := NO_PATH.search(name):
+        dotted = ".".join(filter(None, NO_PATH.split(name)))
+        help = f"write {re.sub('[.]{3,}', '..', dotted)}"
+        message = "a path has only dots between its names"
+        _refuse("bad-set", message, at(found.start(), len(found[0])), help)
     path: tuple[str, ...] = ()
     keys: dict[Path, Span] = {}
     column = 0

@@ -9,10 +9,14 @@ from itertools import takewhile
 from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
+from specgen.frontend.advice import INDENT
+from specgen.frontend.annotations import fields, plain
 from specgen.frontend.definitions import PARAMS
 from specgen.frontend.expressions import rewritten
 from specgen.frontend.foreign import others
+from specgen.frontend.known import Known
 from specgen.frontend.scan import items
+from specgen.spec import Spec
 from specgen.spec.entries import FIRST, FROM, GROUP, USE, WITH
 
 KINDS = ("op", GROUP, USE)
@@ -119,6 +123,36 @@ def several_kinds(raw: Mapping[str, Any], path: Path, problems: Problems) -> boo
     return len(kinds) > 1
 
 
+def unindented(data: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys below an empty section that belong in it, each with its name."""
+    found: dict[str, str] = {}
+    sections = fields(Spec)
+    above = ""
+    for key in data:
+        if key not in sections and above and data[above] is None:
+            if key in fields(plain(sections.get(above))[0]):
+                found[key] = above
+        else:
+            above = key
+    return found
+
+
+def outside(problem: Diagnostic, data: Mapping[str, Any]) -> Diagnostic:
+    """Give what is beside the sections help: it belongs in one of them."""
+    path = problem.path or ()
+    if path and path[0] in unindented(data).values():
+        return replace(problem, help=INDENT)
+    if problem.code != "unknown-key" or len(path) != 1:
+        return problem
+    key, layers = str(path[0]), data.get("layers")
+    help = problem.help
+    if isinstance(layers, dict) and key in layers:
+        help = f"it is a layer: layers.{key}"
+    elif isinstance(value := data[key], dict) and value.keys() & set(KINDS):
+        help = "a layer belongs below layers, indented"
+    return replace(problem, help=help)
+
+
 def is_block(op: Any, blocks: Collection[str], path: Path, problems: Problems) -> bool:
     """Report a block that is used like an op."""
     if not isinstance(op, str) or op not in blocks:
@@ -129,7 +163,7 @@ def is_block(op: Any, blocks: Collection[str], path: Path, problems: Problems) -
 
 
 def as_expression(
-    problem: Diagnostic, fields: Any, path: Path, names: Collection[str]
+    fields: Any, path: Path, known: Known, problem: Diagnostic
 ) -> Diagnostic:
     """Give a value of the wrong type help if it is meant to be an expression."""
     inside: tuple[Any, ...] = (problem.path or ())[len(path) :]
@@ -137,7 +171,7 @@ def as_expression(
         fields = fields[key] if isinstance(fields, dict | list) else None
     if not isinstance(fields, str) or problem.code not in OF_VALUES:
         return problem
-    meant = f"${fields}" if fields in names else rewritten(fields)
+    meant = f"${fields}" if fields in known.all() else rewritten(fields)
     return replace(problem, help=f"write {meant}") if meant else problem
 
 

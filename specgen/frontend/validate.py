@@ -130,10 +130,8 @@ def validate_fields(
                 found[name] = None
                 wrong.append(_Error("missing", "", None, {}, (), None, model, (name,)))
         elif data[name] is None:
-            error = _Error(
-                "null", "expected a value", None, {}, (), None, model, (name,)
-            )
-            wrong.append(error)
+            says = "expected a value"
+            wrong.append(_Error("null", says, None, {}, (), None, model, (name,)))
             found[name] = None
         else:
             form = Form[Any](instead.get(name, types[name]))
@@ -248,8 +246,9 @@ def _translate(errors: Iterable[_Error]) -> list[Diagnostic]:
     advanced = [error.advance() for error in errors]
     meant = {_meant(error) for error in advanced if error.kind == "extra_forbidden"}
     for error in advanced:
-        if error.path and advice.for_sides(error.path[-1], error.value, error.owner):
-            meant |= {(*error.path[:-1], side) for side in advice.SIDES}
+        *above, key = error.path or ("",)
+        if help := advice.for_sides(key, error.value, error.owner):
+            meant |= {(*above, name) for name in fields(error.owner) if name in help}
     for error in advanced:
         if error.rest:
             label, rest = error.rest[0], error.rest[1:]
@@ -325,7 +324,8 @@ def _meant(error: _Error) -> Path:
 
 
 def _missing_key(error: _Error, key: Key) -> Diagnostic:
-    return replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+    found = replace(error, at_key=True).diagnostic("missing-key", f"{key} is missing")
+    return replace(found, causes=((*error.path, key),))  # if something removes it
 
 
 def _missing_tag(error: _Error, tag: str) -> Diagnostic:

@@ -71,6 +71,10 @@ class Call:
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
+# Drops the axis of channels or tokens where there is one; of several, an index does.
+SQUEEZE = Call("torch.squeeze", ("1",))
+
+
 @dataclass(frozen=True, slots=True)
 class Infix:
     """A Python operator to write between all inputs: x + y."""
@@ -119,6 +123,16 @@ class TorchForm:
     function: Call | Infix | None = None
     pad: tuple[int, int, int, int] | None = None
     item: Call | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether its call begins a statement: inside of another it is hard to read.
+
+        It has a parameter, a shape or an order of axes after its input.
+        """
+        if not isinstance(self.function, Call):
+            return self.function is not None
+        return bool(self.module) or any(a[0] == "(" for a in self.function.args)
 
     @property
     def called(self) -> Call | None:
@@ -192,6 +206,8 @@ class Op(Strict):
     op: str
     # The least and the most inputs; None is any number.
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)
+    # Whether the order of the inputs makes no difference but rounding.
+    commutes: ClassVar[bool] = False
     # Ends a network, outside `forward`, which returns the logits that this op reads.
     after_logits: ClassVar[bool] = False
     # Outside training, its output is its input.

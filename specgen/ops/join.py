@@ -10,6 +10,7 @@ from pydantic import Field
 
 from specgen.diagnostics import Diagnostic
 from specgen.ops.base import (
+    SQUEEZE,
     Call,
     Infix,
     OnnxNode,
@@ -35,6 +36,8 @@ class Join(Op):
 class Add(Join):
     """The sum of values of one shape."""
 
+    commutes: ClassVar[bool] = True
+
     op: Literal["add"]
 
     def output(self, *xs: Shape) -> Shape:
@@ -52,6 +55,8 @@ class Add(Join):
 
 class Multiply(Join):
     """The product of values: of one shape, or maps and a factor (C, 1, 1) for each."""
+
+    commutes: ClassVar[bool] = True
 
     op: Literal["multiply"]
 
@@ -167,8 +172,7 @@ class Select(Op):
 
     def torch(self, x: Shape) -> TorchForm:
         # It reads no other token.
-        squeeze = Call("torch.squeeze", ("1",))
-        return TorchForm(Saved(view=True), function=squeeze)
+        return TorchForm(Saved(view=True), function=SQUEEZE)
 
     def onnx(self, x: Shape) -> list[OnnxNode]:
         ends = {"starts": (self.index,), "ends": (self.index + 1,), "axes": (1,)}

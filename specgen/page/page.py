@@ -10,6 +10,7 @@ from itertools import compress
 from typing import Any
 
 from specgen import templates
+from specgen.backends.report import SEES
 from specgen.compiler import Program
 from specgen.diagnostics import printable
 from specgen.diff import Difference, compare
@@ -145,10 +146,11 @@ def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> T
     # A layer without a pair has none, also if the other side has one of its name.
     pairs = {name: names.get(name, "") for name in rows}
     windows = ("kernel", "stride", "padding", "groups")
-    heads = ("layer", "op", *windows, "output", "parameters", "MACs", "devices", "from")
+    heads = ["layer", "op", *windows, "output", SEES, "parameters", "MACs"]
+    heads += ["devices", "from"]
     compared = views.compared(rows, others, pairs, of_layers=True)
     used = _used(rows, others)
-    return _table(FIRST_TABLE, "Layers", heads, "<<>>>>>>><<", compared, used)
+    return _table(FIRST_TABLE, "Layers", heads, "<<>>>>>>>><<", compared, used)
 
 
 def _used(rows: views.Rows, others: views.Rows | None) -> list[bool]:
@@ -173,14 +175,14 @@ def _table(
 
 def _tables(here: Network, there: Network | None) -> Iterator[Table]:
     """Yield the other tables that have something in them."""
-    memory = ("device", "parameters", "inference", "training", "budget")
+    memory = ("device", "parameters", "inference", "training", "budget", "most images")
     traffic = ("before", "from", "to", "bytes per image", "bytes per step")
     kinds: tuple[tuple[str, Sequence[str], str, Callable[[Network], views.Rows]], ...]
     kinds = (
         (
             f"Memory for {images(here.plan)} at once",
             memory,
-            "<>>>>",
+            "<>>>>>",
             lambda network: views.devices(network.plan),
         ),
         (

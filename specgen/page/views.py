@@ -9,7 +9,7 @@ from specgen.backends.recipe import recipe, said
 from specgen.backends.report import from_cells, traffic_rows
 from specgen.compiler import Program
 from specgen.diagnostics import printable
-from specgen.plan import DevicePlan, Plan, window_cells
+from specgen.plan import DevicePlan, Plan, field_cell, window_cells
 from specgen.schema import readable
 from specgen.tables import dimensions, ranges
 
@@ -68,6 +68,7 @@ def layers(plan: Plan) -> dict[str, list[str]]:
             layer.op,
             *window_cells(layer),
             dimensions(layer.output_shape),
+            field_cell(layer),
             *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
             " ".join(ranges(layer.devices, devices)),
             *(source or [""]),
@@ -84,6 +85,7 @@ def devices(plan: Plan) -> dict[str, list[str]]:
             f"{device.parameters:,}",
             *map(readable, (device.memory.inference, device.memory.training)),
             readable(device.memory.budget) if device.memory.budget else "",
+            f"{device.memory.most_images:,}" if device.memory.budget else "",
         ]
         for device in plan.devices
     }

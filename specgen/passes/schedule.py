@@ -2,9 +2,9 @@
 
 The torch backend prints them, and the plan of memory replays them: a variable keeps its
 value until a statement gives it another. A statement ends by structure, never by the
-width of a line: a layer that multiplies begins one, and so does a join, what moves, and
-what reads a value that others read, too. Other layers are wrapped around what they
-follow, up to MOST_CALLS in all.
+width of a line: a layer that multiplies begins one, and so does a join, what moves,
+what reads a value that others read, too, and a call with a shape or a parameter in it.
+Other layers are wrapped around what they follow, up to MOST_CALLS in all.
 
 Each scope has a routine of its own, which the one around it calls. What crosses between
 devices is fetched in the innermost routine that knows both the value and its reader.
@@ -23,7 +23,6 @@ from itertools import zip_longest
 
 from specgen.graph import INPUT, Placed, PlacedGraph, Scope
 from specgen.names import GLOBALS, end_of_path
-from specgen.ops.base import Infix
 from specgen.passes.nesting import Item, is_sequence, tree
 from specgen.passes.routine import Apply, Fetch, Pad, Routine, Run, Step
 from specgen.passes.shares import LETTERS, letters
@@ -151,7 +150,7 @@ class _Writer:
             and all(self._readers[value] == 1 for value in made)
             and not node.applied.macs
             and not node.applied.form.pad
-            and not isinstance(node.applied.form.function, Infix)
+            and not node.applied.form.begins
             and len(self._growing) < MOST_CALLS
         )
 

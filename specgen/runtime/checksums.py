@@ -47,7 +47,8 @@ def why_unreadable(path: Path, error: Exception) -> str:
             only = "; only predict.py reads .onnx files"
             onnx = only if path.suffix.lower() == ".onnx" else ""
             return f"it is not a checkpoint of train.py{onnx}"
-    return str(error)
+    explained = isinstance(error, OSError | ValueError | RecursionError)
+    return str(error) if explained else f"it is damaged or incomplete ({error})"
 
 
 def checksum(array: NDArray[Any]) -> int:

@@ -48,8 +48,9 @@ def main(doc: str | None, size: int, channels: int = 3) -> None:
         splits = open_source(args.source, args.out, size, channels)
         pack(splits, args.out, args.workers, skip=skip)
     except OSError as error:  # a full disk, say: the shards written so far are kept
-        sentence = f"cannot pack into {shown(args.out)}: {error.strerror}"
-        raise UserError(sentence) from None
+        exists = args.out.exists() and not args.out.is_dir()
+        reason = "it is not a folder" if exists else error.strerror
+        raise UserError(f"cannot pack into {shown(args.out)}: {reason}") from None
     except KeyboardInterrupt:
         print("stopped: run it again to continue", file=sys.stderr)
         raise

@@ -40,8 +40,8 @@ JOIN_SECONDS = 300  # to wait for the other processes
 NOTICE_SECONDS = 10  # until a message says so
 
 LOST = (
-    "a process of this run was lost: start all of them again with --resume, to "
-    "continue from the last checkpoint"
+    "a process of this run was lost: start all of them again; train.py continues from "
+    "the last checkpoint with --resume"
 )
 
 # What torch says of an operation that only --deterministic refuses.

@@ -71,4 +71,5 @@ def check(data: Data, channels: int, height: int, width: int) -> Iterator[Diagno
             f" {side} x {side} pixels",
             ("data", "size"),
             help=f"size must be at least {max(height, width)}",
+            causes=(("input", "height" if height >= width else "width"),),
         )

@@ -199,12 +199,14 @@ def check(training: Training) -> Iterator[Diagnostic]:
             f"{training.batch_size} images cannot be divided into {training.accumulate}"
             " passes",
             (*here, "accumulate"),
+            causes=((*here, "batch_size"),),
         )
     if training.warmup_epochs >= epochs:
         yield Diagnostic(
             "training-mismatch",
             f"the rate is still rising when training ends, after {epochs} epochs",
             (*here, "warmup_epochs"),
+            causes=((*here, "epochs"),),
         )
     if isinstance(schedule, StepSchedule):
         before = 0
@@ -216,11 +218,13 @@ def check(training: Training) -> Iterator[Diagnostic]:
                 )
             if epoch >= epochs:
                 message = f"training ends after {epochs} epochs, before this drop"
-                yield Diagnostic("no-effect", message, place)
+                causes = ((*here, "epochs"),)
+                yield Diagnostic("no-effect", message, place, causes=causes)
             before = epoch
     if isinstance(schedule, CosineSchedule) and schedule.final_lr >= sgd.lr:
         yield Diagnostic(
             "training-mismatch",
             f"the rate cannot fall from {sgd.lr:g} to {schedule.final_lr:g}",
             (*here, "schedule", "final_lr"),
+            causes=((*here, "optimizer", "lr"),),
         )

@@ -181,14 +181,17 @@ def _sentence(problem: Diagnostic) -> str:
 
 def _sound(program: Program, base: Program | SpecError, images: int | None) -> Sound:
     plan = make_plan(program.spec, program.placed, images)
-    is_spec = isinstance(base, Program) and _same(program.spec, base.spec)
+    is_spec = isinstance(base, Program) and _same(program, base)
     return Sound(program, plan, last_map(program.graph), is_spec)
 
 
-def _same(one: Spec, other: Spec) -> bool:
+def _same(one: Program, other: Program) -> bool:
     """Tell whether two specs say the same, except for the texts about them."""
     fields = Spec.model_fields.keys() - {"layers", "summary", "reference"}
-    layers = [list(spec.layers.items()) for spec in (one, other)]
+    layers = [
+        [(node.name, node.op, node.inputs) for node in program.graph.nodes]
+        for program in (one, other)
+    ]
     return layers[0] == layers[1] and all(
-        getattr(one, field) == getattr(other, field) for field in fields
+        getattr(one.spec, field) == getattr(other.spec, field) for field in fields
     )
