@@ -7,7 +7,7 @@ each other where they must be, and what a layer reads can be below it.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby
 
 from specgen.backends.outline import outline
@@ -15,6 +15,7 @@ from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
 from specgen.ops.base import Shape
 from specgen.passes.receptive_field import fields
+from specgen.picture.folding import repeats
 from specgen.plan import (
     DevicePlan,
     LayerPlan,
@@ -37,6 +38,7 @@ from specgen.spec.training import (
 from specgen.tables import Row, aligned, dimensions, ranges, with_share
 
 WIDTH = 80
+NONE: Mapping[str, str] = {}
 SEES = "sees"  # the head of receptive fields
 
 
@@ -49,10 +51,11 @@ def table(plan: Plan, *, details: bool = False) -> str:
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
     title = "\n".join(textwrap.wrap(title, WIDTH))
     devices = [device.name for device in plan.devices]
+    runs, again = _equal(plan)
     paragraphs = [
         title,
-        _layers(plan.layers, plan.input_shape),
-        _costs(plan.layers, devices),
+        _layers(plan.layers, plan.input_shape, runs, again),
+        _costs(plan.layers, devices, runs, again),
         _devices(plan),
     ]
     if details:
@@ -62,6 +65,13 @@ def table(plan: Plan, *, details: bool = False) -> str:
         paragraphs.append(_traffic(plan, details=details))
     paragraphs.append("\n".join(_recipe(plan.data, plan.training, plan.input_shape)))
     return "\n\n".join(paragraphs)
+
+
+def _equal(plan: Plan) -> tuple[dict[str, str], set[str]]:
+    """Return first and last of equal blocks, and the layers of all but the first."""
+    found = repeats(plan)
+    again = {name for _, *others in found for block in others for name in block.names}
+    return {run[0].path: run[-1].path for run in found}, again
 
 
 def beginning(graph: Graph, names: Sequence[str]) -> str:
@@ -85,8 +95,13 @@ def beginning(graph: Graph, names: Sequence[str]) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
-    """A row for each layer; a column that would be empty is left out.
+def _layers(
+    layers: Sequence[LayerPlan],
+    input_shape: Shape,
+    runs: Mapping[str, str] = NONE,
+    again: Collection[str] = (),
+) -> str:
+    """A row for each layer but those `again`; a column without anything is left out.
 
     If there is no room, what a layer reads is below it, and receptive fields are left
     out.
@@ -98,6 +113,8 @@ def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
         (INPUT, *[""] * 5, dimensions(input_shape), "", *("" for _ in more)),
     ]
     for layer, source in zip(layers, sources, strict=True):
+        if layer.name in again:
+            continue
         cells = (*window_cells(layer), dimensions(layer.output_shape))
         rows.append((layer.name, layer.op, *cells, field_cell(layer), *source))
     used = [any(cells) for cells in zip(*rows[1:], strict=True)]
@@ -105,7 +122,7 @@ def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
     shown = ""
     for columns in (used, blind):
         for below, most in ((False, None), (bool(more), None), (bool(more), WIDTH)):
-            shown = _layer_table(rows, columns, below=below, most=most)
+            shown = _layer_table(rows, columns, runs, below=below, most=most)
             if max(map(len, shown.splitlines())) <= WIDTH:
                 return shown
     return shown
@@ -114,6 +131,7 @@ def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
 def _layer_table(
     rows: Sequence[Sequence[str]],
     used: Sequence[bool],
+    runs: Mapping[str, str],
     *,
     below: bool,
     most: int | None,
@@ -123,7 +141,7 @@ def _layer_table(
     head, first, *others = [tuple(compress(row, columns)) for row in rows]
     sources = {row[0]: row[-1] for row in rows[2:]} if below else {}
     table: list[Row] = [head, None, first]
-    for row, name in _outlined(others):
+    for row, name in _outlined(others, runs):
         table.append(row)
         if source := sources.get(name):
             indent = " " * (len(row[0]) - len(row[0].lstrip()) + 2)
@@ -139,10 +157,12 @@ def _layer_table(
     return aligned(table, "".join(compress("<<>>>>>><", columns)), most)
 
 
-def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], str]]:
+def _outlined(
+    rows: Iterable[Sequence[str]], runs: Mapping[str, str]
+) -> Iterator[tuple[Sequence[str], str]]:
     """Yield the rows of layers, their names as an outline, each with the name."""
     by_name = {name: row for name, *row in rows}
-    for text, name in outline(by_name):
+    for text, name in outline(by_name, runs):
         yield [text, *by_name[name]] if name else [text], name
 
 
@@ -166,23 +186,32 @@ def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]
 
 
 def _costs(
-    layers: Sequence[LayerPlan], devices: Sequence[str], *, whole: bool = True
+    layers: Sequence[LayerPlan],
+    devices: Sequence[str],
+    runs: Mapping[str, str] = NONE,
+    again: Collection[str] = (),
+    *,
+    whole: bool = True,
 ) -> str:
-    """A row for each layer that costs something; shares are of the whole network."""
+    """A row for each layer but those `again` that costs something.
+
+    The total is that of all, and so are shares, unless this is not the whole network.
+    """
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
     used = (True, True, whole, True, whole, bool(devices))
     heads = ("layer", "parameters", "", "MACs", "", "devices")
     rows = []
     for layer in layers:
-        if layer.parameters or layer.macs:
+        if layer.name not in again and (layer.parameters or layer.macs):
             learned = with_share(layer.parameters, parameters)
             work = with_share(layer.macs, macs)
             on = " ".join(ranges(layer.devices, devices))
             rows.append(tuple(compress((layer.name, *learned, *work, on), used)))
     total = ("total" if whole else "so far", f"{parameters:,}", "", f"{macs:,}", "", "")
     head, last = (tuple(compress(row, used)) for row in (heads, total))
-    table: list[Row] = [head, None, *(row for row, _ in _outlined(rows)), None, last]
+    lines = (row for row, _ in _outlined(rows, runs))
+    table: list[Row] = [head, None, *lines, None, last]
     return aligned(table, "".join(compress("<>>>><", used)), WIDTH)
 
 
