@@ -342,6 +342,9 @@ def test_notebooks_show_an_escaped_table() -> None:
     costs = ["34,944", "105,415,200"]
     assert rows[2] == ["conv1", "conv2d", *window, "96 x 55 x 55", *costs, "gpu0"]
     assert rows[-1] == ["total", *[""] * 6, "60,965,224", "724,406,816", ""]
+    assert memory.findtext("caption") == "Memory for 128 images at once"
+    one = make_plan(program.spec, program.placed, 1)._repr_html_()
+    assert "Memory for 1 image at once" in one
     assert [cell.text for cell in memory.findall("tbody/tr/td")][:2] == [
         "gpu0",
         "60,965,224",

@@ -39,7 +39,8 @@ def test_a_budget_is_for_the_batch_that_was_asked_for(
             assert cli.main(["show", *asked, over]) == 1
             said = capsys.readouterr().err
             assert "error[over-budget]: training on 599 images at once" in said
-            assert "help: at most 598 images at once can fit; CUDA, its" in said
+            assert "help: at most 598 images at once can fit" in said
+            assert "note: CUDA, its libraries and fragmentation" in said
     lines, said = show(capsys, "--batch-size", over)
     assert "At most 598 images fit; CUDA, its libraries" in " ".join(lines)
     assert "training.batch_size" not in said  # it is not what is wrong

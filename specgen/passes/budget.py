@@ -13,6 +13,7 @@ from specgen.spec import Placement
 from specgen.spec.training import Training
 
 MOST = 4  # layers that an error names
+ROOM = 70  # for these, so that they have a line of a terminal
 
 
 def check_budget(
@@ -51,15 +52,20 @@ def _over(
                 f" {readable(plan.training(images))} of {name}, which has"
                 f" {readable(budget)}",
                 ("placement", "devices", name, "memory"),
-                notes=(_most(plan, images),),
+                notes=(_most(plan, images), ON_TOP)
+                if least
+                else (_most(plan, images),),
                 help=_help(fitting[name] and least, None if asked else training),
             )
 
 
 def _most(plan: Memory, images: int) -> str:
-    """The layers that take the most."""
+    """The layers that take the most: one, or as many as fit a line."""
     layers = plan.by_layer(images).most_common(MOST)
-    return "largest layers: " + ", ".join(f"{name} {readable(n)}" for name, n in layers)
+    words = [f"{name} {readable(n)}" for name, n in layers]
+    while words[1:] and len(", ".join(words)) > ROOM:
+        words.pop()
+    return f"largest layer{'s' if words[1:] else ''}: {', '.join(words)}"
 
 
 def _help(fitting: int, recipe: Training | None) -> str:
@@ -70,10 +76,10 @@ def _help(fitting: int, recipe: Training | None) -> str:
     if not fitting:
         return "not even one image fits: place fewer layers there"
     if recipe is None:
-        return f"at most {some(fitting, 'image')} at once can fit; {ON_TOP}"
+        return f"at most {some(fitting, 'image')} at once can fit"
     most = fitting * recipe.accumulate
     passes = -(-recipe.batch_size // fitting)
     return (
         f"training.batch_size can be at most {most},"
-        f" or training.accumulate at least {passes}; {ON_TOP}"
+        f" or training.accumulate at least {passes}"
     )
