@@ -221,6 +221,8 @@ def report(bench: Bench) -> Iterator[str]:
     found = f"{name}; {len(bench.gpus)} device(s); {versions}, cuDNN {cudnn.version()}"
     yield f"{found}; {date.today()}."
     bench.devices.set_up()  # as train.py does
+    config: Any = torch._dynamo.config
+    config.recompile_limit = 64  # a run has one precision, and this has three
     began = time.monotonic()
     parts = {
         "Right?": correctness(bench),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from scripts import assert_same_run, generate, photos, read_run, run
-from torch import nn
 
 from specgen.runtime import devices, loading, parallel
 
@@ -63,19 +62,6 @@ def test_what_torch_cannot_do_deterministically_is_an_error(
     said = "error: --deterministic cannot work: put_ does not have a deterministic"
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith(said)
-
-
-def test_a_network_is_compiled_if_any_device_is_not_a_cpu(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    on_cpu, elsewhere = nn.Linear(1, 1), nn.Linear(1, 1, device="meta")
-    assert devices.compile_network(on_cpu) is on_cpu
-    said = "--compile stays off: on a CPU, compiled steps are no faster\n"
-    assert capsys.readouterr().out == said
-    mixed = nn.Sequential(on_cpu, elsewhere)
-    assert isinstance(devices.compile_network(mixed), devices.Compiled)
-    assert not capsys.readouterr().out
 
 
 class Cuda:

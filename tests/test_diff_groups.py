@@ -154,5 +154,35 @@ def test_what_is_listed_of_groups(
     assert listed(found) == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["c2", "c1"], ["c1", "c2"]),
+        (["c2", "c2"], ["c2", "c1"]),
+        (["c1", "c2"], ["c2", "c2"]),
+    ],
+)
+def test_a_block_that_reads_several(before: list[str], after: list[str]) -> None:
+    def net(reads: list[str]) -> Program:
+        layers = f"""\
+  c1: {CONV}}}
+  c2: {CONV}}}
+  m: {{block: merge, from: [{", ".join(reads)}]}}
+  all: {{op: concat, from: [m, c1]}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 5}}
+blocks:
+  merge:
+    inputs: [x, skip]
+    layers:
+      c: {CONV}, from: x}}
+      cat: {{op: concat, from: [c, skip]}}
+"""
+        return branches(layers=layers)
+
+    found = compare(net(before), net(after))
+    assert listed(found) == [("layers.m.from", FUNCTION, before, after)]
+
+
 def test_operands_in_another_order_have_no_new_shapes() -> None:
     assert compare(blocks(), blocks(("[add, input]", "[input, add]"))).shapes == ()

@@ -137,6 +137,18 @@ CAT = ["add", "r4", "c1"]
                 ("layers.cat.from", RECIPE, CAT, ["add", "d4", "c1"]),
             ],
         ),
+        # Another op, with what it reads.
+        (
+            [("{op: relu}", "{op: multiply, from: [c4, c1]}")],
+            [
+                (
+                    "layers.r4",
+                    FUNCTION,
+                    {"op": "relu"},
+                    {"op": "multiply", "from": ["c4", "c1"]},
+                ),
+            ],
+        ),
         # A group, read by its name.
         (
             [
@@ -234,6 +246,21 @@ def test_a_layer_is_blamed_for_what_it_reshapes_where_it_moves_to() -> None:
     later = branches((part, ""), ("  flat:", f"{part}  flat:"), layers=chain)
     found = compare(branches(layers=chain), later)
     assert listed(found) == [("layers.part.after", CHECKPOINT, "c0", "c1")]
+
+
+def test_a_join_that_goes_is_blamed_for_what_is_read_then() -> None:
+    """It has the shape of its first input, but another one is read now."""
+    times = "  times: {op: multiply, from: [c0, c1]}\n"
+    layers = f"""\
+  c0: {CONV}}}
+  mean: {{op: adaptive_avg_pool2d, output_size: 1}}
+  c1: {CONV}}}
+{times}  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 5}}
+"""
+    found = compare(branches(layers=layers), branches((times, ""), layers=layers))
+    ((path, tier, _, now),) = listed(found)
+    assert (path, tier, now) == ("layers.times", CHECKPOINT, None)
 
 
 def test_every_form_says_it() -> None:

@@ -194,7 +194,7 @@ def test_a_usage_error_is_reported_once(code: Path) -> None:
     silent, said = sorted(ended.err for ended in both)
     assert silent == ""
     usage, error = said.splitlines()
-    assert usage.endswith("train.py [-h] --data DIR [option ...]")
+    assert usage.endswith("train.py [-h] --data DIR [option...]")
     assert error == "error: argument --lr: invalid float value: 'fast'"
 
 

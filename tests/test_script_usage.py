@@ -111,7 +111,7 @@ def wide_lines(ended: Ended, columns: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("columns", [12, 40, 80])
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "pack"])
 def test_help_and_usage_errors_fit_the_terminal(
     name: str, columns: int, code: Path
@@ -119,8 +119,10 @@ def test_help_and_usage_errors_fit_the_terminal(
     for arguments, status in (("--help",), 0), ((), 2), (("--none", "x" * 30), 2):
         ended = run(code / f"{name}.py", *arguments, columns=columns)
         assert ended.code == status
-        assert ended.out + ended.err
-        assert wide_lines(ended, columns) == []
+        said = ended.out + ended.err
+        assert said.split()[:2] == ["usage:", Path(sys.executable).name]
+        if columns > 12:  # argparse cannot do with less
+            assert wide_lines(ended, columns) == []
 
 
 def test_what_scripts_say_fits_the_terminal(code: Path, tmp_path: Path) -> None:

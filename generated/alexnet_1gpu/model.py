@@ -194,50 +194,37 @@ class _Normalize(torch.autograd.Function):
 _normalize: Callable[[Tensor, LocalResponseNorm, bool], Tensor] = _Normalize.apply
 
 
-# All tensors below are (N, groups, channels, *), but those called wide or base.
-
-
 def _output(x: Tensor, norm: LocalResponseNorm) -> Tensor:
-    """Return y."""
+    """Return y, always new: see above."""
     wide, base = _base(x, norm)
-    return _narrow(wide * norm.power(base), x.dtype)
+    return (wide * norm.power(base)).to(x.dtype, copy=True)
 
 
 def _term(x: Tensor, norm: LocalResponseNorm, grad: Tensor) -> Tensor:
     """Return g x base^(-beta-1), rounded as x is, for the gradient g of y."""
     wide, base = _base(x, norm)
-    return _narrow(_wide(grad) * wide * norm.power(base) / base, x.dtype)
+    return (wide * grad * norm.power(base) / base).to(x.dtype)
 
 
 def _gradient(x: Tensor, norm: LocalResponseNorm, grad: Tensor, term: Tensor) -> Tensor:
     """Return dx. A compiler that got the term here would also store the base."""
     wide, base = _base(x, norm)
     scale = -2 * norm.beta * norm.alpha / norm.size
-    sums = _window_sum(_wide(term), norm.size)
-    return _narrow(scale * wide * sums + _wide(grad) * norm.power(base), x.dtype)
+    sums = _window_sum(term.to(wide.dtype), norm.size)
+    return (scale * wide * sums + grad * norm.power(base)).to(x.dtype)
 
 
 def _base(x: Tensor, norm: LocalResponseNorm) -> tuple[Tensor, Tensor]:
-    wide = _wide(x)
+    """Return x in float32 or wider, and the base of the power."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return wide, norm.k + norm.alpha / norm.size * _window_sum(wide * wide, norm.size)
 
 
-def _wide(x: Tensor) -> Tensor:
-    """Return x as (N, *, groups, channels), in float32 or wider."""
-    return x.movedim((1, 2), (-2, -1)).to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _narrow(wide: Tensor, dtype: torch.dtype) -> Tensor:
-    return wide.movedim((-2, -1), (1, 2)).to(dtype)
-
-
 def _window_sum(wide: Tensor, size: int) -> Tensor:
-    """Sum the `size` numbers around each one, along the last axis.
-
-    Each shift pads by itself: one padded tensor for all would be written to memory.
-    """
-    reach = min(size // 2, wide.shape[-1] - 1)
-    first, *others = (F.pad(wide, (at, -at)) for at in range(-reach, reach + 1))
+    # Each shift pads by itself: one padded tensor for all would be written to memory.
+    reach, maps = min(size // 2, wide.shape[2] - 1), (0, 0) * (wide.dim() - 3)
+    shifts = range(-reach, reach + 1)
+    first, *others = (F.pad(wide, (*maps, shift, -shift)) for shift in shifts)
     return sum(others, first)
 
 

@@ -34,16 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import model
-from data import (
-    SETTINGS,
-    SHAPES,
-    SIZE,
-    Statistics,
-    augment,
-    center_crop,
-    draw,
-    measure,
-)
+from data import SETTINGS, SHAPES, SIZE, Statistics, augment, center_crop, draw, measure
 from recipe import Recipe, learning_rate, optimizer, update
 from runtime import parallel, state, training
 from runtime.dataset import open_data
@@ -119,13 +110,7 @@ def main() -> None:
         began = time.monotonic()
         mean = statistics.mean
         scores = evaluate(
-            net,
-            val_set,
-            mean,
-            center_crop,
-            recipe.batch_size,
-            args.workers,
-            layout=layout,
+            net, val_set, mean, center_crop, recipe.batch_size, args.workers, layout
         )
         if session.end_epoch(scores, began):
             session.save(contents)

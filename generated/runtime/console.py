@@ -237,7 +237,7 @@ def parser(doc: str | None, usage: str) -> argparse.ArgumentParser:
     command = shlex.join([Path(sys.executable or "python").name, sys.argv[0]])
     whole = wrap(f"usage: {printable(command)} [-h] {usage}")
     return Parser(
-        usage=whole.removeprefix("usage: ").replace("%", "%%"),
+        usage=whole.removeprefix("usage:").lstrip().replace("%", "%%"),
         description=(doc or "").partition("\n")[0],
         epilog="Defaults are in brackets.",
     )

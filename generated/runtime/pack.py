@@ -32,7 +32,7 @@ SHARD = 1024  # images: the most that an interruption costs
 
 def main(doc: str | None, size: int, channels: int = 3) -> None:
     """Pack images of `size` x `size` pixels, as the command line says."""
-    parser = console.parser(doc, "DIR OUT [option ...]")
+    parser = console.parser(doc, "DIR OUT [option...]")
     add = parser.add_argument
     add(
         "source", metavar="DIR", type=Path, help="has train/<class>/* and val/<class>/*"

@@ -48,7 +48,7 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
 
     `given` in the result contains the user's changes to the recipe.
     """
-    parser = console.parser(doc, "--data DIR [option ...]")
+    parser = console.parser(doc, "--data DIR [option...]")
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")

@@ -130,7 +130,7 @@ class Layers:
             self._reshaping[new.name] = set()
 
     def _behind(self, values: Iterable[str]) -> set[int]:
-        """The removals and moves behind old values that can change their shapes."""
+        """The removals behind old values that can change their shapes."""
         found: set[int] = set()
         left, seen = [*values], {INPUT}
         while left:
@@ -141,9 +141,7 @@ class Layers:
             node = self._before[name]
             if name in self._gone:
                 found |= {self._gone[name]} if _reshapes(node) else set()
-            elif (now := self._matching.pairs[name]) in self._wiring.moved:
-                found |= self._rewired[now]
-            else:
+            elif self._matching.pairs[name] not in self._wiring.moved:
                 continue
             left += node.inputs
         return found

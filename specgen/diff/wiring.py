@@ -16,7 +16,7 @@ from specgen.diagnostics import Path, Place
 from specgen.diff.function import Meaning, values
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
-from specgen.graph import INPUT, Node, Scope, around
+from specgen.graph import INPUT, Node, around
 from specgen.spec.entries import FROM
 
 AFTER = "after"
@@ -130,7 +130,10 @@ class Wiring:
                 behind = self._behind[0][was] & self._behind[1][now]
                 implied[entry] = implied.get(entry, True) and bool(behind)
         for (a, b), is_implied in implied.items():
-            if not is_implied or self._old.written(a) != self._new.written(b):
+            written = self._old.written(a) != self._new.written(b)
+            if written and b == new.name and old.op.op != new.op.op:
+                continue  # another op is shown with what it reads
+            if written or not is_implied:
                 names = [self._old.called(v, a) for v in self._old.reads(a)]
                 others = [self._new.called(v, b) for v in self._new.reads(b)]
                 if names == others:  # the name of a group or a block, of other values
@@ -164,8 +167,8 @@ class Wiring:
         for a, b in zip(around(old)[1:], around(new)[1:], strict=False):
             scopes = self._old.scopes[a], self._new.scopes[b]
             if all(scope.block for scope in scopes):
-                index = _index(scopes[0], was)
-                if index is None or index != _index(scopes[1], now):
+                inputs = zip(*(scope.inputs for scope in scopes), strict=False)
+                if (was, now) not in inputs:
                     break
                 old, new = a, b
             elif (
@@ -244,10 +247,6 @@ def _behind(
         own = frozenset({kept[name]}) if name in kept else frozenset().union(*read)
         found[name] = own
     return found
-
-
-def _index(scope: Scope, value: str) -> int | None:
-    return scope.inputs.index(value) if value in scope.inputs else None
 
 
 def _parent(entry: str) -> str:

@@ -40,7 +40,7 @@ class Scores(NamedTuple):
 
 def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     """Read the command line of evaluate.py."""
-    parser = console.parser(doc, "CHECKPOINT --data DIR [option ...]")
+    parser = console.parser(doc, "CHECKPOINT --data DIR [option...]")
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
     add("--data", type=Path, required=True, metavar="DIR", help="has val/")
@@ -104,7 +104,6 @@ def evaluate(
     crops: Crops,
     batch_size: int,
     workers: int,
-    *,
     layout: torch.memory_format = torch.channels_last,
     precision: str = "float32",
 ) -> Scores:
