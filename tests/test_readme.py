@@ -42,7 +42,7 @@ def test_it_says_what_the_network_is(alexnet: str) -> None:
         "| **total** |  |  |  |  |  |  | **60,965,224** | **724,406,816** |",
         "- `conv3`: The only convolution that reads both towers.",
         "| `gpu0` | `conv1..prob` | 32,531,112 | 483.17 MiB | 949.91 MiB | 3.00 GiB |"
-        " 31% |",
+        " 31% | 598 |",
         "| `fc8` | `gpu1` | `gpu0` | 8,192 | 2,097,152 |",
         "| **total** |  |  | **836,608** | **137,101,312** |",
         "| `training.epochs` | 90 | Section 5: roughly. |",
