@@ -122,7 +122,7 @@ def test_values(text: str, value: object) -> None:
         ("", "this expression is not complete", None),
         ("1 +", "this expression is not complete", None),
         ("1 2", "unexpected 2 in an expression", None),
-        ("a.b.c(1)", "there is no function a.b.c", "there are min, max, round"),
+        ("a.b.c(1)", "there is no function a.b.c", "the functions are min, max, round"),
         ("__import__(1)", "there is no function __import__", None),
         ("a[0]", "an expression cannot contain [", None),
         ("'x'", "an expression cannot contain '", None),

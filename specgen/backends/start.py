@@ -24,8 +24,8 @@ FILL = {
     "uniform": "whole.uniform_(-{size}, {size}, generator=generator)",
 }
 TABLES = {
-    "constant": "Tensors that start as a constant.",
-    "normal": "Tensors that are drawn with a standard deviation of their own.",
+    "constant": "Tensors that are initialized to a constant.",
+    "normal": "Tensors with their own standard deviation.",
     "trunc_normal": "Standard deviations of normal distributions, cut at -2 and 2.",
     "uniform": "Bounds of uniform distributions around 0.",
 }
@@ -83,7 +83,7 @@ def _before(*, norms: bool) -> Iterator[str]:
     """Yield what gives each tensor its usual values."""
     if norms:
         ends = ", ".join(f'"{end}"' for end in ONE)
-        yield f"one = name.endswith(({ends}))  # norms do not start at 0"
+        yield f"one = name.endswith(({ends}))  # the weights of norms"
         yield 'whole = torch.full_like(tensor, one, device="cpu")'
     else:
         yield 'whole = torch.zeros_like(tensor, device="cpu")'

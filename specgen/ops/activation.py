@@ -67,7 +67,7 @@ class LeakyRelu(Activation):
 
     op: Literal["leaky_relu"]
     negative_slope: Annotated[
-        Figure, Field(description="factor of negative values")
+        Figure, Field(description="factor for negative values")
     ] = 0.01
     function = "F.leaky_relu"
     module = "nn.LeakyReLU"
@@ -81,7 +81,7 @@ class Elu(Activation):
 
     op: Literal["elu"]
     alpha: Annotated[
-        Positive, Field(description="minus the limit for very negative values")
+        Positive, Field(description="very negative values approach minus this number")
     ] = 1.0
     function = "F.elu"
     module = "nn.ELU"

@@ -46,7 +46,10 @@ class MultiHeadAttention(Weighted):
     training_fields: ClassVar[frozenset[str]] = frozenset({"dropout"})
     spec_init: ClassVar[bool] = False
     num_heads: Annotated[
-        Count, Field(description="equal parts of the features, which attend separately")
+        Count,
+        Field(
+            description="number of heads: parts of the features that attend separately"
+        ),
     ]
     dropout: Annotated[
         float,

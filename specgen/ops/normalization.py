@@ -117,7 +117,7 @@ class BatchNorm2d(Norm):
     ] = 0.1
     synchronized: Annotated[
         bool,
-        Field(description="whether several processes normalize over the images of all"),
+        Field(description="whether several processes normalize over all their images"),
     ] = False
 
     def output(self, x: Shape) -> Shape:
@@ -157,7 +157,7 @@ class LayerNorm(Norm):
     op: Literal["layer_norm"]
     axis: Annotated[
         Literal["channels", "last"],
-        Field(description="channels: over those of each pixel of maps; last: features"),
+        Field(description="channels: the channels of each pixel; last: the last axis"),
     ]
 
     def output(self, x: Shape) -> Shape:

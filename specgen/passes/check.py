@@ -133,7 +133,9 @@ def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
             return
         synchronized = isinstance(node.op, BatchNorm2d) and node.op.synchronized
         if passes > 1 and synchronized:
-            message = f"{node.name} is synchronized, but processes may differ in passes"
+            message = (
+                f"{node.name} is synchronized, but not all processes run all passes"
+            )
             help = "leave out synchronized, or accumulate"
             yield Diagnostic("training-mismatch", message, place, help=help)
             return
