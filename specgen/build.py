@@ -114,8 +114,8 @@ def variants(
     It has the name of the folder of its runs, after its spec and its options.
 
     Raises:
-        SpecError: two of them would go into the same folder; also, unless `force`, a folder
-            that belongs to another spec.
+        SpecError: two of them would go into the same folder; also, unless `force`, a
+            folder that belongs to another spec.
     """
     problems: list[Diagnostic] = []
     own: dict[str, tuple[Path, Program]] = {}

@@ -46,7 +46,7 @@ class Program:
 
     @cached_property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """What is legal but probably not intended, each with its place."""
+        """What is valid but probably a mistake, each with its place."""
         found = Problems(self.places)
         with suppress(TooManyProblems):
             found.add(*warnings.find(self.spec, self.graph, self.placed))

@@ -288,7 +288,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class PlacedGraph:
-    """The network as devices run it. What is known of all of it is computed once."""
+    """The network as devices run it. What is known about all of it is computed once."""
 
     # A cached function hashes its argument at every call, and thousands of layers take
     # long to hash.

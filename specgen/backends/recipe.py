@@ -25,7 +25,7 @@ class Setting(NamedTuple):
 
 
 def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
-    """Yield how it starts, what it sees and how it learns, with the comments on that.
+    """Yield the settings of `init`, data and training, with the comments on them.
 
     A comment on several settings goes with the first of them.
     """
@@ -67,7 +67,7 @@ def _name(path: Path) -> str:
 def _settings(spec: Spec, source: Source) -> Iterator[tuple[Path, str]]:
     """Yield what the spec says or leaves to defaults: the same for both.
 
-    Of the starts of single layers, only those that differ from the defaults, or have a
+    Of the init of single layers, only values that differ from the defaults or have a
     comment.
     """
     commented = {path[:3] for path in source.comments}

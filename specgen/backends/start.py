@@ -1,7 +1,7 @@
-"""How tensors start: what reset_parameters does with each, and what it looks up.
+"""How tensors are initialized: what reset_parameters does with each, and its tables.
 
-Weights are drawn by one rule, the spec's. Norms start with a weight and a variance of
-1, and all else with 0. What starts otherwise is in a table for its distribution.
+Weights are drawn by one rule, the spec's. The weights and variances of norms are 1, and
+everything else is 0. Other initial values are in a table for their distribution.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Starts:
 
 
 def starts(nodes: Iterable[Node], default: Init) -> Starts:
-    """Return how the tensors of these layers start; `default` is the spec's `init`."""
+    """Return how these layers are initialized; `default` is the spec's `init`."""
     rule: Rule = (DEFAULT_START | default.given())["weight"]
     rows: dict[str, list[tuple[str, str]]] = {}
     drawn = norms = False

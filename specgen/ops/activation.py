@@ -191,8 +191,8 @@ class Hardsigmoid(Activation):
 class Softplus(Activation):
     """log(1 + exp(beta * x)) / beta.
 
-    PyTorch's `threshold`, where it goes over to x, is left at 20: from there on float32
-    cannot tell the two.
+    PyTorch's `threshold`, above which it is x, is left at 20: from there on, the two
+    are equal in float32.
     """
 
     op: Literal["softplus"]

@@ -89,7 +89,7 @@ class MultiHeadAttention(Weighted):
     def _matrix(
         self, leaves: tuple[str, str], shape: Shape, usual: Rule
     ) -> dict[str, Owned]:
-        """A matrix and perhaps its bias; PyTorch starts the matrix by `usual`."""
+        """A matrix and perhaps its bias; PyTorch initializes the matrix by `usual`."""
         weight, bias = leaves
         rules: dict[str, Rule] = {"weight": usual, "bias": 0}
         rules |= self.init.given()
@@ -168,7 +168,7 @@ class MultiHeadAttention(Weighted):
 
 
 class ClassTokenInit(Strict):
-    """What the class token starts with."""
+    """Initial values of the class token."""
 
     weight: Annotated[
         Figure | NormalDistribution,
@@ -177,7 +177,7 @@ class ClassTokenInit(Strict):
 
 
 class PositionEmbeddingInit(Strict):
-    """What the position embedding starts with."""
+    """Initial values of the position embedding."""
 
     weight: Annotated[
         Figure | NormalDistribution,

@@ -35,7 +35,7 @@ DEFAULTS = {"eps": 1e-5, "momentum": 0.1, "affine": True, "elementwise_affine": 
 
 
 class NormInit(Strict):
-    """What the weight and the bias of a norm start with, all values the same."""
+    """Initial values of the weight and the bias of a norm, one number each."""
 
     weight: Annotated[Figure, Field(description="initial value of every weight")] = 1.0
     bias: Annotated[Figure, Field(description="initial value of every bias")] = 0.0

@@ -1,4 +1,4 @@
-"""Whether the parts of a spec fit together: ending, starts, recipe, images, budgets."""
+"""Whether the parts of a spec fit together: ending, init, recipe, images, budgets."""
 
 from __future__ import annotations
 

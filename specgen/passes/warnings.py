@@ -1,4 +1,4 @@
-"""What is legal in a network but probably not intended."""
+"""What is valid in a network but probably a mistake."""
 
 from __future__ import annotations
 
