@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
 from specgen.graph import Graph, PlacedGraph
+from specgen.names import TENSORS
 from specgen.ops.base import Op, volume
 from specgen.ops.normalization import BatchNorm2d, Norm
 from specgen.ops.weighted import Weighted, check_default
@@ -31,6 +32,7 @@ def check(
     if graph := draft.network:
         problems.add(*_check_ending(graph))
         problems.add(*_check_size(graph))
+        problems.add(*_check_names(graph))
         if draft.training:
             problems.add(*_check_norms(graph, draft.training))
     if draft.ops is not None:
@@ -70,6 +72,20 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return
+
+
+def _check_names(graph: Graph) -> Iterator[Diagnostic]:
+    """A layer without a module would be taken for a tensor of one."""
+    for node in graph.nodes:
+        if "" in node.applied.tensors and node.leaf in TENSORS:
+            yield Diagnostic(
+                "bad-name",
+                f"{node.name}: {node.leaf!r} already names a tensor of torch modules,"
+                f" and {node.op.op} is itself a tensor",
+                ("layers", node.name),
+                at_key=True,
+                help=f"write {node.leaf}1",
+            )
 
 
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:

@@ -156,10 +156,11 @@ def _labels(stage: Stage, y: float) -> Iterator[str]:
     """The layers of a column, below the lanes."""
     head, *others = stage.layers
     title = lines([head.name], SQUEEZED * ROOM, 12, 3, bold=True)
-    words = lines([head.op, *_window(head)], ROOM, 10, 3)
+    left = MOST_LINES - len(title)
+    words = lines([head.op, *_window(head)], ROOM, 10, min(3, left - bool(others)))
     names = [_within(layer, head.name) for layer in others]
     names = [*(f"{name}," for name in names[:-1]), *names[-1:]]
-    words += lines(names, ROOM, 10, MOST_LINES - len(title) - len(words))
+    words += lines(names, ROOM, 10, left - len(words))
     for line in title:
         yield text(line, 0, y, "m b", size=12, room=ROOM)
         y += 13
