@@ -67,6 +67,23 @@ def test_one_device_has_no_budget_and_no_traffic_to_show() -> None:
     assert 'devices=("cuda:0",))' in text
 
 
+def test_starts_of_norms_are_there_if_they_say_something() -> None:
+    norms = """  norm2: {op: batch_norm2d}
+  norm3: {op: batch_norm2d, init: {weight: 0}}
+  norm4:
+    op: batch_norm2d
+    # as usual
+    init: {bias: 0}
+  flat:"""
+    text = readme(compile_text(TOWERS.replace("  flat:", norms)))
+    found = [line for line in text.splitlines() if "`layers.norm" in line]
+    assert found == [
+        "| `layers.norm3.init.weight` | 0 |  |",
+        "| `layers.norm4.init.weight` | 1 | as usual |",
+        "| `layers.norm4.init.bias` | 0 |  |",
+    ]
+
+
 def test_comments_are_where_they_belong_once() -> None:
     commented = TOWERS.replace("  conv2:", "  # on conv2\n  conv2:")
     commented = commented.replace("init: {w", "# on the start\ninit: {w")
