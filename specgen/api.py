@@ -139,4 +139,4 @@ def _yaml(value: Value) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
-        raise TypeError(f"not a value that a spec can have: {value!r}") from error
+        raise TypeError(f"not a valid value in a spec: {value!r}") from error

@@ -114,8 +114,8 @@ def variants(
     It has the name of the folder of its runs, after its spec and its options.
 
     Raises:
-        SpecError: two of them would go into one folder; also, unless `force`, a folder
-            that belongs to another spec.
+        SpecError: two of them would go into the same folder; also, unless `force`, a
+            folder that belongs to another spec.
     """
     problems: list[Diagnostic] = []
     own: dict[str, tuple[Path, Program]] = {}
@@ -123,7 +123,9 @@ def variants(
         spec = list(program.source.files)[-1]  # bases come first
         first, _ = own.setdefault(program.variant.casefold(), (spec, program))
         if own[program.variant.casefold()][1] is not program:
-            message = f"{first} and {spec} would go into one folder, {program.variant}"
+            message = (
+                f"{first} and {spec} would go into the same folder, {program.variant}"
+            )
             cure = "rename one of them, or build them into separate folders"
             problems.append(Diagnostic("folder-taken", message, help=cure))
     if not force:

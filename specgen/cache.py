@@ -1,4 +1,4 @@
-"""Know without compiling that a build would change nothing.
+"""Tell without compiling that a build would change nothing.
 
 After a build, a marker in the user's cache says: this generator wrote this lock file
 into this folder, for this spec. As long as generator and lock are the same, and the

@@ -43,12 +43,12 @@ class Span(NamedTuple):
 class Diagnostic:
     """One error: a stable ``code`` and one lowercase sentence without a period.
 
-    A ``warning`` is about what is legal but probably not intended.
+    A ``warning`` is about what is valid but probably a mistake.
 
     ``path`` says where in the data; `Source.locate` turns it into ``span``: that of
     the value, or of its key with ``at_key``. ``uses`` are those of the blocks that it
     is in, the innermost first: the name there, and the path of the entry. ``causes``
-    are paths of what, together with this, makes it wrong.
+    are the paths of values that, together with this one, make it wrong.
     """
 
     code: str
@@ -189,7 +189,7 @@ class Problems:
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Sort by file, line and column; those without a place come last."""
+    """Sort by file, line and column; problems without a place come last."""
 
     def place(diagnostic: Diagnostic) -> tuple[bool, str, int, int]:
         span = diagnostic.span

@@ -144,7 +144,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         names = {node.name for node in self.nodes}
-        assert len(names) == len(self.nodes), "two layers have one name"
+        assert len(names) == len(self.nodes), "two layers have the same name"
         shapes = {INPUT: self.input_shape}
         paths = {"", *(scope.path for scope in self.scopes)}
         left: set[str] = set()
@@ -288,7 +288,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class PlacedGraph:
-    """The network as devices run it. What is known of all of it is computed once."""
+    """The network as devices run it. What is known about all of it is computed once."""
 
     # A cached function hashes its argument at every call, and thousands of layers take
     # long to hash.

@@ -46,8 +46,8 @@ DICT_ATTRIBUTES = frozenset({"clear", "items", "keys", "pop", "update", "values"
 CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
 # Tensors of torch's modules that code knows by how their names end: biases have a
-# rate of their own, and variances are checked. No layer that is itself a tensor can be
-# called so.
+# rate of their own, and variances are checked. No layer that is itself a tensor can
+# have such a name.
 TENSORS = frozenset({"bias", "in_proj_bias", "num_batches_tracked", "running_var"})
 
 # What generated modules import or define besides the network's class.

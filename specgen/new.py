@@ -271,7 +271,7 @@ def write(path: Path, text: str, root: Path | None = None) -> Program:
 
 
 def _same_folder(path: Path) -> Path | None:
-    """Return a spec beside this one that has the same name but for its ending.
+    """Return a spec next to this one with the same name except for its ending.
 
     Some disks ignore case, so it does not count.
     """

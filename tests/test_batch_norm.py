@@ -285,7 +285,7 @@ def spec(norm: str, conv: str = "bias: false", passes: int = 1) -> str:
         ("", "norm1 has no variance with one image at a time"),
         (
             ", synchronized: true",
-            "norm1 is synchronized, but processes may differ in passes",
+            "norm1 is synchronized, but not all processes run all passes",
         ),
     ],
 )
@@ -303,7 +303,7 @@ def test_passes_that_a_norm_cannot_have(norm: str, message: str) -> None:
         (
             "norm1: {op: batch_norm2d}",
             "lr: 1",
-            "without weight_decay there is none on norms either",
+            "decay_norms has no effect without weight_decay",
         ),
     ],
 )

@@ -124,7 +124,7 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
                 (
                     "unknown-param",
                     "a$index",
-                    "index is known only where an entry repeats",
+                    "index is defined only where an entry repeats",
                 ),
             ],
         ),
@@ -174,7 +174,7 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
         (
             "blocks: {unit: {inputs: [x, x], layers: {a: {op: add, from: [x, x]}}}}\n",
             "  b: {block: unit, from: [input, input]}\n",
-            [("bad-name", "[x, x]", "two inputs have one name")],
+            [("bad-name", "[x, x]", "two inputs have the same name")],
         ),
         (
             "blocks: {unit: {inputs: [x, y], layers: {y: {op: add, from: [x, y]}}}}\n",
@@ -209,10 +209,10 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
                 (
                     "bad-name",
                     "in_channels",
-                    "'in_channels' is never given: what a block reads has in.channels",
+                    "'in_channels' cannot be a param: write in.channels",
                 ),
                 ("bad-name", "round", "'round' already has a meaning in expressions"),
-                ("bad-name", "lambda", "'lambda' is a keyword of Python"),
+                ("bad-name", "lambda", "'lambda' is a Python keyword"),
                 ("bad-name", "index", "'index' already has a meaning in expressions"),
                 (
                     "bad-name",
@@ -292,7 +292,7 @@ def test_the_uses_of_nested_blocks_are_all_shown() -> None:
                 (
                     "bad-from",
                     "[input, input]",
-                    "what `when` can leave out reads one input, not 2",
+                    "an entry with `when` reads one input, not 2",
                 )
             ],
         ),

@@ -92,7 +92,10 @@ def test_folders_of_other_specs_are_left(capsys: pytest.CaptureFixture[str]) -> 
     assert cli.main([*command, "other/net.yaml"]) == 1
     assert "belongs to another spec, net.yaml" in capsys.readouterr().err
     assert cli.main([*command, "net.yaml", "other/net.yaml"]) == 1
-    assert "would go into one folder, net-training.epochs=3" in capsys.readouterr().err
+    assert (
+        "would go into the same folder, net-training.epochs=3"
+        in capsys.readouterr().err
+    )
     assert Path("out/net-training.epochs=3/specgen.lock").read_bytes() == before
 
 

@@ -53,7 +53,7 @@ def test_resumed_to_the_bit_and_noted_in_the_checkpoint(tmp_path: Path) -> None:
 
     ended = run(*train, "--output", parts, "--epochs", 2, "--resume")
     assert ended.code == 0
-    assert "so far the run was deterministic" in ended.out
+    assert "this run has been deterministic" in ended.out
     assert flags() == (True, True, False, False)
     assert read_run(path)["deterministic"] is False
     ended = run(*train, "--output", parts, "--epochs", 2, "--resume", same)

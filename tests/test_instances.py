@@ -23,7 +23,7 @@ TWO_INPUTS = (
             TWO_INPUTS,
             "  c: {op: relu}\n  g: {block: g, repeat: 2, from: [c, input]}\n",
             "[c, input]",
-            "what repeats reads one input, not 2",
+            "an entry with `repeat` reads one input, not 2",
         ),
         (
             "",

@@ -237,8 +237,8 @@ CANNOT_SPLIT = [
     ),
     (
         "stochastic_depth, p: 0.1",
-        "stochastic_depth drops all channels of an image or none, and devices draw by"
-        " themselves",
+        "stochastic_depth drops all channels of an image or none, and devices draw"
+        " separately",
         "op",
         "place it on one device",
     ),

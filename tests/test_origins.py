@@ -195,7 +195,7 @@ def test_a_norm_of_an_overlay_after_a_layer_of_its_base() -> None:
     Path("top.yaml").write_text(text)
     (warning,) = found("top.yaml")
     assert place(warning) == ("top.yaml", "bn")
-    assert warning.message == "conv1: bn takes its bias away again"
+    assert warning.message == "conv1: its bias has no effect: bn subtracts the mean"
     assert warning.notes == ("conv1 is at base.yaml:12",)
     assert warning.help == "in conv1: write bias: false"
     Path("top.yaml").write_text(f"{text}  conv1: {{bias: false}}\n")

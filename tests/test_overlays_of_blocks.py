@@ -218,7 +218,7 @@ def caret(problem: Diagnostic) -> str:
             "layers.layer1.0.add=null",
             "bad-from",
             "null",
-            "what is left out reads one input, not 2",
+            "an entry that is left out reads one input, not 2",
             None,
         ),
         (

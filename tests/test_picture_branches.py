@@ -112,6 +112,20 @@ def test_a_skip_connection_goes_above_the_blocks_that_it_skips() -> None:
     assert max(along) > last.right
 
 
+def test_what_was_copied_before_is_dashed() -> None:
+    """One copy for two layers is one red arrow."""
+    layers = [
+        layer("first", "conv2d", ["input"], (8, 9, 9)),
+        layer("second", "conv2d", ["first"], (8, 9, 9), ("gpu1",), local=()),
+        layer("again", "conv2d", ["first"], (8, 9, 9), ("gpu1",)),
+    ]
+    text = draw(plan_of(layers, [("second", "gpu0", "gpu1")]))
+    assert text.count('<path class="a r"') == 1
+    assert text.count('<path class="x"') == 1
+    assert "Dashed: copied before." in text
+    assert "Dashed" not in draw(plan_of(layers[:2], [("second", "gpu0", "gpu1")]))
+
+
 @pytest.mark.parametrize("network", [residual, inception, dense])
 def test_every_input_arrives(network: Callable[[], Plan]) -> None:
     """An arrow for each input of each layer that begins a column."""

@@ -1,4 +1,4 @@
-"""What is legal but probably not intended, and what looks like it but is common."""
+"""What is valid but probably a mistake, and what looks like it but is common."""
 
 from __future__ import annotations
 

@@ -79,6 +79,8 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
         for name, tensor in tensors.items():
+            if tensor.is_meta:  # it has no values
+                continue
             whole = torch.zeros_like(tensor, device="cpu")
             if name in CONSTANT:
                 whole.fill_(CONSTANT[name])

@@ -1,4 +1,4 @@
-"""Whole numbers that remember how they came about.
+"""Whole numbers that remember how they were computed.
 
 An op that computes its shape or its arguments with these says how they follow from
 those of its inputs.

@@ -1,7 +1,7 @@
-"""How tensors start: what reset_parameters does with each, and what it looks up.
+"""How tensors are initialized: what reset_parameters does with each, and its tables.
 
-Weights are drawn by one rule, the spec's. Norms start with a weight and a variance of
-1, and all else with 0. What starts otherwise is in a table for its distribution.
+Weights are drawn by one rule, the spec's. The weights and variances of norms are 1, and
+everything else is 0. Other initial values are in a table for their distribution.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FILL = {
     "uniform": "whole.uniform_(-{size}, {size}, generator=generator)",
 }
 TABLES = {
-    "constant": "Tensors that start as a constant.",
-    "normal": "Tensors that are drawn with a standard deviation of their own.",
+    "constant": "Tensors that are initialized to a constant.",
+    "normal": "Tensors with their own standard deviation.",
     "trunc_normal": "Standard deviations of normal distributions, cut at -2 and 2.",
     "uniform": "Bounds of uniform distributions around 0.",
 }
@@ -46,7 +46,7 @@ class Starts:
 
 
 def starts(nodes: Iterable[Node], default: Init) -> Starts:
-    """Return how the tensors of these layers start; `default` is the spec's `init`."""
+    """Return how these layers are initialized; `default` is the spec's `init`."""
     rule: Rule = (DEFAULT_START | default.given())["weight"]
     rows: dict[str, list[tuple[str, str]]] = {}
     drawn = norms = False
@@ -83,7 +83,7 @@ def _before(*, norms: bool) -> Iterator[str]:
     """Yield what gives each tensor its usual values."""
     if norms:
         ends = ", ".join(f'"{end}"' for end in ONE)
-        yield f"one = name.endswith(({ends}))  # norms do not start at 0"
+        yield f"one = name.endswith(({ends}))  # the weights of norms"
         yield 'whole = torch.full_like(tensor, one, device="cpu")'
     else:
         yield 'whole = torch.zeros_like(tensor, device="cpu")'

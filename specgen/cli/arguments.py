@@ -28,7 +28,7 @@ def files(command: argparse.ArgumentParser, more: str = "") -> None:
         type=Path,
         nargs="+",
         metavar="SPEC",
-        help=f"a spec, a YAML file, or a folder of them{more}",
+        help=f"a spec (a YAML file) or a folder of specs{more}",
     )
 
 

@@ -22,7 +22,7 @@ TIERS = ("same", "placement", "recipe", "function", "checkpoint", "interface")
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     command.set_defaults(fail=command.error)
-    arguments.pair(command, "without it, B is A as --set changes it")
+    arguments.pair(command, "without it, B is A with the changes of --set")
     arguments.strict(command)
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text"

@@ -37,7 +37,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="take the classes, whether they are gray, and the size unless given,"
+        help="take the classes, the channels and, unless given, the size"
         " from the images in DIR/train/<class>/",
     )
     command.add_argument(

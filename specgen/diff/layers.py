@@ -182,7 +182,7 @@ class Layers:
         return reshaping
 
     def _default_start(self) -> None:
-        """Add differences in the spec's own `init`; layers may still start the same."""
+        """Add differences in the spec's own `init`; layers may still have the same."""
         pairs = self._matching.pairs.items()
         starts = [
             (

@@ -156,7 +156,7 @@ class Reader:
         before = len(self.problems)
         known = params.block(name, block.inputs)
         if block.inputs != [INPUT] and len(set(block.inputs)) < len(block.inputs):
-            message = "two inputs have one name"
+            message = "two inputs have the same name"
             self.add("bad-name", message, (*path, "inputs"))
         sound = True
         for param, default in block.params.items():
@@ -326,9 +326,9 @@ class Reader:
         several = len(wired.from_) > 1
         message = None
         if several and optional:
-            message = "what `when` can leave out reads one input"
+            message = "an entry with `when` reads one input"
         elif several and wired.repeat is not None:
-            message = "what repeats reads one input"
+            message = "an entry with `repeat` reads one input"
         elif several and kind == GROUP:
             message = "a group reads one input"
         if message:

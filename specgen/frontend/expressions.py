@@ -281,7 +281,7 @@ class _Parser:
         if token in FUNCTIONS:
             return self.call(token)
         if self.token == "(":
-            help = f"there are {', '.join(FUNCTIONS)}"
+            help = f"the functions are {', '.join(FUNCTIONS)}"
             raise ExpressionError(f"there is no function {short(token)}", help)
         if token in LITERALS:
             return Number(LITERALS[token])

@@ -117,7 +117,7 @@ class Frame:
         if source == entry.key:
             return Diagnostic("bad-from", f"{source} reads itself", path)
         if source in str(path[1]).split(".")[:-1]:
-            message = f"{source} cannot be read inside of itself"
+            message = f"{source} cannot be read inside itself"
             return Diagnostic("bad-from", message, path)
         if self.comes(source):
             message = f"{entry.key or path[1]} reads {source}, which comes after it"
@@ -128,7 +128,7 @@ class Frame:
             message += f" in the block {self.blocks[-1]}"
         outer = source.partition(".")[0]
         if outer != source and self.find(outer):
-            near: str | None = f"only what {outer} gives can be read: from: {outer}"
+            near: str | None = f"only the output of {outer} can be read: from: {outer}"
         else:
             near = problems.nearest(source, self.seen())
         cause = ((LAYERS, source),)
@@ -170,7 +170,9 @@ class Instance:
             Unknown: it reads several.
         """
         if len(self.reads) > 1:
-            message = f"what is left out reads one input, not {len(self.reads)}"
+            message = (
+                f"an entry that is left out reads one input, not {len(self.reads)}"
+            )
             raise Unknown(Diagnostic("bad-from", message, self.change[0][1]))
         return self.reads[0]
 

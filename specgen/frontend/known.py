@@ -62,12 +62,12 @@ class Known:
     def unknown(self, name: str) -> tuple[str, str | None]:
         """Return what to say about a name that is not known here, and the help."""
         if name in REPEAT:
-            message = f"{name} is known only where an entry repeats"
-            return message, "give it to a block by with: {NAME: $index}"
+            message = f"{name} is defined only where an entry repeats"
+            return message, "pass it to a block: with: {NAME: $index}"
         if name.startswith("in."):
-            return f"there is no {short(name)}", f"there are {', '.join(SHAPE)}"
+            return f"there is no {short(name)}", f"an input has {', '.join(SHAPE)}"
         if "." in name or name == "in":
-            help = f"of an input there are {', '.join(SHAPE)}"
+            help = f"an input has {', '.join(SHAPE)}"
             return f"there is no {short(name)}", help
         where = (
             f"neither the block {self.of} nor the spec has" if self.of else "there is"
@@ -81,7 +81,7 @@ class Known:
         if name in WORDS or name in REPEAT:
             return f"{name!r} already has a meaning in expressions"
         if name == "in_channels":
-            return "'in_channels' is never given: what a block reads has in.channels"
+            return "'in_channels' cannot be a param: write in.channels"
         if keyword.iskeyword(name):
-            return f"{name!r} is a keyword of Python"
+            return f"{name!r} is a Python keyword"
         return identifier_problem(name)

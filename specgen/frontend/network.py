@@ -376,7 +376,7 @@ class Network:
         return tuple(found) or (UNKNOWN,)
 
     def _check_all_read(self, output: str) -> None:
-        """A layer that nobody reads has no effect, but for the last one."""
+        """A layer that no layer reads has no effect, except for the last one."""
         read = {name for names in self.layers.reads.values() for name in names}
         for name in self.layers.order:
             if name not in read and name != output:

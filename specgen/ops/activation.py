@@ -67,7 +67,7 @@ class LeakyRelu(Activation):
 
     op: Literal["leaky_relu"]
     negative_slope: Annotated[
-        Figure, Field(description="factor of negative values")
+        Figure, Field(description="factor for negative values")
     ] = 0.01
     function = "F.leaky_relu"
     module = "nn.LeakyReLU"
@@ -81,7 +81,7 @@ class Elu(Activation):
 
     op: Literal["elu"]
     alpha: Annotated[
-        Positive, Field(description="minus the limit for very negative values")
+        Positive, Field(description="very negative values approach minus this number")
     ] = 1.0
     function = "F.elu"
     module = "nn.ELU"
@@ -191,8 +191,8 @@ class Hardsigmoid(Activation):
 class Softplus(Activation):
     """log(1 + exp(beta * x)) / beta.
 
-    PyTorch's `threshold`, where it goes over to x, is left at 20: from there on float32
-    cannot tell the two.
+    PyTorch's `threshold`, above which it is x, is left at 20: from there on, the two
+    are equal in float32.
     """
 
     op: Literal["softplus"]

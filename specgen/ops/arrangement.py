@@ -107,7 +107,7 @@ class Permute(Op):
     op: Literal["permute"]
     dims: Annotated[
         Sizes,
-        Field(description="the axes in their new order, from 0, the batch"),
+        Field(description="the axes in their new order; 0 is the batch"),
     ]
 
     def check_fields(self) -> Iterator[Diagnostic]:

@@ -46,7 +46,10 @@ class MultiHeadAttention(Weighted):
     training_fields: ClassVar[frozenset[str]] = frozenset({"dropout"})
     spec_init: ClassVar[bool] = False
     num_heads: Annotated[
-        Count, Field(description="equal parts of the features, which attend separately")
+        Count,
+        Field(
+            description="number of heads: parts of the features that attend separately"
+        ),
     ]
     dropout: Annotated[
         float,
@@ -86,7 +89,7 @@ class MultiHeadAttention(Weighted):
     def _matrix(
         self, leaves: tuple[str, str], shape: Shape, usual: Rule
     ) -> dict[str, Owned]:
-        """A matrix and perhaps its bias; PyTorch starts the matrix by `usual`."""
+        """A matrix and perhaps its bias; PyTorch initializes the matrix by `usual`."""
         weight, bias = leaves
         rules: dict[str, Rule] = {"weight": usual, "bias": 0}
         rules |= self.init.given()
@@ -165,7 +168,7 @@ class MultiHeadAttention(Weighted):
 
 
 class ClassTokenInit(Strict):
-    """What the class token starts with."""
+    """Initial values of the class token."""
 
     weight: Annotated[
         Figure | NormalDistribution,
@@ -174,7 +177,7 @@ class ClassTokenInit(Strict):
 
 
 class PositionEmbeddingInit(Strict):
-    """What the position embedding starts with."""
+    """Initial values of the position embedding."""
 
     weight: Annotated[
         Figure | NormalDistribution,

@@ -79,7 +79,7 @@ class StochasticDepth(Op):
         if not self.p:
             return Part(self, (share,))
         reason = "stochastic_depth drops all channels of an image or none, and devices"
-        return self.undivided(share, x, f"{reason} draw by themselves")
+        return self.undivided(share, x, f"{reason} draw separately")
 
     def torch(self, x: Shape) -> TorchForm:
         # A factor for each image.

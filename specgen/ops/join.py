@@ -83,7 +83,7 @@ class Concat(Join):
     def output(self, *xs: Shape) -> Shape:
         for x in xs:
             if x[1:] != xs[0][1:]:
-                what = "concat needs maps of one height and width"
+                what = "concat needs maps of the same height and width"
                 raise Refusal("shape-mismatch", what, "op")
         return (sum(x[0] for x in xs), *xs[0][1:])
 

@@ -36,7 +36,7 @@ class Linear(Weighted):
 
     axis: Annotated[
         Literal["last"] | None,
-        Field(description="last, if the input has several: over the last one only"),
+        Field(description="last: apply to the last axis of an input with several"),
     ] = None
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:

@@ -35,7 +35,7 @@ DEFAULTS = {"eps": 1e-5, "momentum": 0.1, "affine": True, "elementwise_affine": 
 
 
 class NormInit(Strict):
-    """What the weight and the bias of a norm start with, all values the same."""
+    """Initial values of the weight and the bias of a norm, one number each."""
 
     weight: Annotated[Figure, Field(description="initial value of every weight")] = 1.0
     bias: Annotated[Figure, Field(description="initial value of every bias")] = 0.0
@@ -117,7 +117,7 @@ class BatchNorm2d(Norm):
     ] = 0.1
     synchronized: Annotated[
         bool,
-        Field(description="whether several processes normalize over the images of all"),
+        Field(description="whether several processes normalize over all their images"),
     ] = False
 
     def output(self, x: Shape) -> Shape:
@@ -157,7 +157,7 @@ class LayerNorm(Norm):
     op: Literal["layer_norm"]
     axis: Annotated[
         Literal["channels", "last"],
-        Field(description="channels: over those of each pixel of maps; last: features"),
+        Field(description="channels: the channels of each pixel; last: the last axis"),
     ]
 
     def output(self, x: Shape) -> Shape:

@@ -28,13 +28,13 @@ from specgen.schema import Count, Figure, Strict
 
 
 class PreluInit(Strict):
-    """What the slopes start with, all the same."""
+    """Initial value of all slopes."""
 
     weight: Annotated[Figure, Field(description="initial value of every slope")] = 0.25
 
 
 class LayerScaleInit(Strict):
-    """What the factors start with, all the same."""
+    """Initial value of all factors."""
 
     weight: Annotated[Figure, Field(description="initial value of every factor")] = 1e-6
 

@@ -1,4 +1,4 @@
-"""How the values of a tensor start: what a spec says, and the draw that it means.
+"""How a tensor is initialized: what a spec says, and the draw that it means.
 
 Names are those of torch.nn.init.
 """
@@ -126,7 +126,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a tensor starts; `rule` is None where the spec's `init` says it.
+    """How a tensor is initialized; `rule` is None where the spec's `init` says it.
 
     `fans` are how many values make one output of the layer, and how many outputs one
     value is read for.
@@ -167,5 +167,5 @@ def name(rule: Rule) -> str:
 
 
 def constant(value: float) -> Start:
-    """Return the start of a tensor in which all values are equal."""
+    """Return the initialization of a tensor in which all values are equal."""
     return Start(value)

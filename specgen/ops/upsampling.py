@@ -168,7 +168,7 @@ class Upsample(Op):
     op: Literal["upsample"]
     scale_factor: Annotated[
         Pair,
-        Field(description="rows per row, columns per column: a number, or two"),
+        Field(description="factor for height and width: one number, or two"),
     ]
     mode: Annotated[
         Literal["nearest", "bilinear"],

@@ -1,4 +1,4 @@
-"""Whether the parts of a spec fit together: ending, starts, recipe, images, budgets."""
+"""Whether the parts of a spec fit together: ending, init, recipe, images, budgets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from specgen.spec import data, training
 from specgen.spec.training import Training
 
 
-def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
-    """Report contradictions between the parts that are known."""
+def check(
+    draft: Draft, placed: PlacedGraph | None, problems: Problems, images: int | None
+) -> None:
+    """Report contradictions between the parts that are known.
+
+    Budgets are for `images` at once; by default, for those of the recipe.
+    """
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
     for found in inside:
@@ -40,7 +45,7 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
     if placed and not inside:
         _check_whole(placed, problems)
         if draft.placement and draft.training:
-            check_budget(placed, draft.placement, draft.training, problems)
+            check_budget(placed, draft.placement, draft.training, problems, images)
 
 
 def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
@@ -119,17 +124,18 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
 def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
     """A batch norm needs a variance, and processes in step if it is synchronized."""
     passes = recipe.accumulate
-    part = -(-recipe.batch_size // passes)
     place = ("training", "accumulate" if passes > 1 else "batch_size")
     for node in graph.nodes:
-        if part < node.applied.least_images:
+        if recipe.images < node.applied.least_images:
             message = f"{node.name} has no variance with one image at a time"
             help = "a batch norm of single pixels needs at least two images"
             yield Diagnostic("training-mismatch", message, place, help=help)
             return
         synchronized = isinstance(node.op, BatchNorm2d) and node.op.synchronized
         if passes > 1 and synchronized:
-            message = f"{node.name} is synchronized, but processes may differ in passes"
+            message = (
+                f"{node.name} is synchronized, but not all processes run all passes"
+            )
             help = "leave out synchronized, or accumulate"
             yield Diagnostic("training-mismatch", message, place, help=help)
             return

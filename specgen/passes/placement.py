@@ -72,7 +72,7 @@ def place(graph: Graph, where: Assignment, problems: Problems) -> PlacedGraph | 
 def _check_read(
     placed: PlacedGraph, origins: Mapping[str, Path]
 ) -> Iterator[Diagnostic]:
-    """A share that nobody reads would be for nothing, and get no gradient."""
+    """A share that nothing reads has no effect, and gets no gradient."""
     read = {name for share in placed.shares() for name in share.inputs}
     for layer in placed.layers:
         read.update(piece.value for move in layer.moves for piece in move.pieces)

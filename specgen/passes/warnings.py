@@ -1,4 +1,4 @@
-"""What is legal in a network but probably not intended."""
+"""What is valid in a network but probably a mistake."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
         if groups > 1 and len(devices) > 1 and crossing == devices:
             count = len(devices)
             if groups % count:
-                help = f"with {count} groups each device would have one to itself"
+                help = f"with {count} groups, each device would have its own"
             else:
                 help = "list the devices in the order of the previous layer"
             yield _warning(
@@ -146,7 +146,8 @@ def _biases(graph: Graph) -> Iterator[Diagnostic]:
             key = "bias" if "bias" in node.op.model_fields_set else "op"
             yield _warning(
                 "bias-before-norm",
-                f"{node.name}: {norms[0].name} takes its bias away again",
+                f"{node.name}: its bias has no effect:"
+                f" {norms[0].name} subtracts the mean",
                 *("layers", node.name, key),
                 help="write bias: false",
                 causes=(("layers", norms[0].name),),
@@ -160,10 +161,10 @@ def _partial_statistics(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
         more = f" and {len(norms) - 1} more" if norms[1:] else ""
         yield _warning(
             "partial-statistics",
-            f"{norms[0]}{more}: means and variances are of {-(-size // passes)} images,"
-            f" not of all {size} of a step",
+            f"{norms[0]}{more}: means and variances are those of {-(-size // passes)}"
+            f" images, not of all {size} of a step",
             *("training", "accumulate"),
-            help="a smaller batch_size without accumulate computes the same there",
+            help="a smaller batch_size without accumulate gives the same statistics",
         )
 
 
@@ -182,5 +183,5 @@ def _large_values(spec: Spec, graph: Graph) -> Iterator[Diagnostic]:
             f"{first.name}: {rule} expects values around 1, and pixels divided"
             f" by {spec.data.std:g} are larger",
             *("data", "std"),
-            help=f"{PIXELS} makes them about 1; as it is, training may diverge",
+            help=f"{PIXELS} brings them to about 1; without it, training may diverge",
         )

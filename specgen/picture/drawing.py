@@ -110,8 +110,10 @@ def _memory(device: DevicePlan, y: float) -> Iterator[str]:
     yield text(f"of {readable(budget)}", HEAD, y + 13, "d", room=HEAD_ROOM)
     bar, part = f'x="{HEAD}" y="{number(y + 20)}" height="8" rx="2"', held / budget
     yield f'<rect class="budget" width="50" {bar}/>'
-    yield f'<rect class="held" width="{number(max(1, 50 * part))}" {bar}/>'
-    yield text(f"{part:.0%}", HEAD + 56, y + 28, "d")
+    filled = 50 * min(1, max(0.02, part))
+    over = device.memory.over
+    yield f'<rect class="{"over" if over else "held"}" width="{number(filled)}" {bar}/>'
+    yield text(f"{part:.0%}", HEAD + 56, y + 28, "xt" if over else "d")
 
 
 def _image(plan: Plan, row: Row) -> Iterator[str]:
@@ -203,7 +205,9 @@ def _details(stage: Stage) -> str:
 def _footer(plan: Plan, y: float, rows: Sequence[Row]) -> Iterator[str]:
     said = ["Sizes of blocks, each one device's share, are to a logarithmic scale."]
     if plan.traffic:
-        said.append("Red: what comes from other devices, for one image, in float32.")
+        said.append("Red: what comes from other devices, for one image, forward.")
+    if any(way.again for row in rows for way in row.ways):
+        said.append("Dashed: copied before.")
     yield text(" ".join(said), MARGIN, y + 14, "d")
     memory = f"Memory of a device: what training takes, {images(plan)} at once."
     if any(stage.repeated for stage in rows[0].stages):

@@ -1,7 +1,7 @@
 """Where everything is in a picture: columns, lanes, and the blocks in them.
 
-Words keep to the head of a lane and to their columns; between these are gutters, where
-alone lines go up and down. So no line crosses a word.
+Words keep to the head of a lane and to their columns; between these are gutters. Lines
+go up and down only there, so no line crosses a word.
 """
 
 from __future__ import annotations
@@ -52,30 +52,30 @@ class Block:
 
     @property
     def height(self) -> float:
-        """Of the front."""
+        """The height of the front."""
         if not self.shape[1:]:
             return min(7 * log2(1 + self.shape[0]), 97) / TALLEST * self.tallest
         return min(11 * log2(1 + self.shape[1]), 84) / TALLEST * self.tallest
 
     @property
     def depth(self) -> float:
-        """Of the oblique edges, right and up."""
+        """The length of the oblique edges, to the right and up."""
         if not self.shape[1:]:
             return 3
         return min(2 * log2(1 + volume(self.shape[2:])), 16) / TALLEST * self.tallest
 
     @property
     def thickness(self) -> float:
-        """Of the front."""
+        """The width of the front."""
         return min(3 * log2(1 + self.shape[0]), 36) if self.shape[1:] else 12
 
     @property
     def half(self) -> float:
-        """From the center to the left and right end."""
+        """The distance from the center to the left and right ends."""
         return (self.thickness + self.depth) / 2
 
     def beside(self, distance: float) -> float:
-        """At what distance from its middle, that much at most, a line can meet it."""
+        """Return how far from its middle a line can meet it, but no more than this."""
         return min(distance, self.height / 2 - 1)
 
     def draw(self, middle: float) -> Iterator[str]:
@@ -123,13 +123,13 @@ class Row:
 
     @property
     def height(self) -> float:
-        """Of the lanes and all words below."""
+        """The height of the lanes and of all words below."""
         repeated = any(self.stages[column].repeated for column in self.columns)
         return self.lanes + LABELS + BRACKETS * repeated
 
     @cached_property
     def _above(self) -> float:
-        """Between the upper end of a lane and its blocks."""
+        """The space between the upper end of a lane and its blocks."""
         return PAD + TRACK * (1 + max(self.tracks.values(), default=-1))
 
     def top(self, device: str) -> float:

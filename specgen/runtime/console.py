@@ -31,7 +31,7 @@ QUOTED = re.compile(r"""(?<![^\s(])('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
 class UsageError(UserError):
-    """A command line that cannot be right; `usage` is what is."""
+    """A wrong command line; `usage` is the right one."""
 
     status = 2
 

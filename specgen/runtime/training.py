@@ -69,8 +69,8 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     speed = parser.add_argument_group(
         "speed",
-        "These do not change the recipe, only the last digits of results. Compiled, "
-        "dropout draws other numbers.",
+        "These do not change the recipe, only the last digits of results. With "
+        "--compile, dropout draws other numbers.",
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
@@ -156,7 +156,7 @@ def resume(
         print(f"the learning rate stays {here['lr']:g}: --lr can change it")
     run.recipe = here
     if run.deterministic and not args.deterministic:
-        print("so far the run was deterministic: --deterministic would keep it so")
+        print("this run has been deterministic; add --deterministic to keep it so")
     run.deterministic = run.deterministic and args.deterministic
     return tensors, run
 

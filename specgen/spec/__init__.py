@@ -37,7 +37,7 @@ class Device(Strict):
 
     memory: Annotated[
         Bytes | None,
-        Field(description="the most that training may take there: 3GiB, 512MiB, ..."),
+        Field(description="the most memory for training there: 3GiB, 512MiB, ..."),
     ] = None
 
 
@@ -108,7 +108,7 @@ class Spec(Strict, defer_build=True):  # its sections are checked one by one
     ]
     init: Annotated[
         Init,
-        Field(description="how parameters are initialized in layers that do not say"),
+        Field(description="how layers without their own init are initialized"),
     ] = Init()
     placement: Placement = Placement()
     data: Data = Data()

@@ -68,10 +68,10 @@ class Wiring(Strict):
         " the one before. `input` is the image, or in a block what the block reads",
     )
     when: When | None = Field(
-        None, description="if false, this is left out: what reads it reads its input"
+        None, description="if false, this is left out, and its readers read its input"
     )
     repeat: Repeat | None = Field(
-        None, description="how often it is there: each instance reads the one before"
+        None, description="number of instances; each reads the one before"
     )
     names: Annotated[
         str | None,
@@ -122,7 +122,7 @@ class Block(Strict):
     inputs: list[str] = Field(
         default_factory=lambda: ["input"],
         min_length=1,
-        description="names of what it reads, if that is several",
+        description="names of its inputs, if there are several",
     )
     layers: Annotated[
         Any, Field(description="the block's layers: a mapping, or a list")

@@ -38,7 +38,7 @@ class Sgd(Strict):
     weight_decay: Annotated[
         NotNegative,
         Field(
-            description="a step subtracts this times the learning rate from each weight"
+            description="a step subtracts this times the learning rate times the weight"
         ),
     ] = 0.0
     decay_biases: Annotated[
@@ -145,6 +145,11 @@ class Training(Strict):
     ] = "float32"
 
     @property
+    def images(self) -> int:
+        """The most images in one pass, and so in memory at once."""
+        return -(-self.batch_size // self.accumulate)
+
+    @property
     def half(self) -> bool:
         """Whether the forward pass computes in half precision."""
         return self.precision == "bfloat16"
@@ -184,7 +189,7 @@ def check(training: Training) -> Iterator[Diagnostic]:
         if is_spared and not sgd.weight_decay:
             yield Diagnostic(
                 "no-effect",
-                f"without weight_decay there is none on {what} either",
+                f"decay_{what} has no effect without weight_decay",
                 (*here, "optimizer", f"decay_{what}"),
                 help="remove it, or give weight_decay",
             )
