@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +23,14 @@ from scripts import (
     TWO_DEVICES,
     assert_same_run,
     generate,
+    module,
+    read_run,
     rows,
     run,
 )
+
+from specgen.runtime import checkpoint, resuming
+from specgen.runtime.errors import CheckpointError
 
 BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 STEPS = 4  # in an epoch: 27 images in batches of 8
@@ -153,3 +162,99 @@ def test_a_checkpoint_resumes_under_another_placement(
     assert run(whole / "train.py", *train, "--resume").code == 0
     a, b = (load_file(path / "checkpoint.safetensors") for path in (once, twice))
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+# With it, Recipe has all fields but norm_decay and those of other schedules.
+EVERYTHING = BASE | {
+    "batch_size": 16,
+    "accumulate": 2,
+    "optimizer": {
+        "lr": 0.01,
+        "weight_decay": 5e-4,
+        "lr_multipliers": {"weight": 2.0, "bias": 3.0},
+        "decay_biases": False,
+    },
+    "warmup_epochs": 1,
+    "clip_grad_norm": 1.0,
+    "label_smoothing": 0.1,
+    "precision": "bfloat16",
+}
+SCHEDULES = {
+    "constant": None,
+    "step": {"kind": "step", "epochs": [1]},
+    "plateau": {"kind": "plateau", "patience": 1, "drops": 3},
+    "cosine": {"kind": "cosine"},
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_what_a_flag_can_set_is_kept_and_any_other_change_is_refused(
+    schedule: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wide: None,
+) -> None:
+    changes = EVERYTHING | {"schedule": SCHEDULES[schedule]}
+    if schedule == "constant":
+        del changes["schedule"]
+    recipe = module(generate(tmp_path / "tiny", changes), "recipe").Recipe()
+    own = json.loads(json.dumps(asdict(recipe)))  # as in a checkpoint
+    cosine = schedule == "cosine"
+
+    def resume(there: dict[str, Any], **given: Any) -> str:
+        """Resume a run with this recipe; return what is said of it."""
+        state = checkpoint.Run(there, {}, ["a"], {}, 1)
+        monkeypatch.setattr(checkpoint, "load", lambda _: ({}, state))
+        args = argparse.Namespace(given=given, deterministic=False)
+        _, state = resuming.resume(
+            *(Path("c"), args, recipe, {}, torch.nn.Identity(), {}),
+            length_matters=cosine,
+        )
+        assert json.loads(json.dumps(state.recipe)) == there | given
+        return capsys.readouterr().out.removeprefix("resuming after step 0 of c\n")
+
+    assert resume(own) == ""
+    new = "only a new run can change it"
+    said = {
+        "epochs": new if cosine else "--epochs 2 changes it",
+        "batch_size": new,
+        "lr": "--lr 0.01 changes it",
+        "seed": new,
+    }
+    for name, value in own.items():
+        others: dict[Any, Any] = {str: "float32", list: [2]}
+        other = others.get(type(value)) or value * 2 + 1
+        if name in said:
+            kept = f"{name} stays {other}, recipe.py has {value}: {said[name]}\n"
+            assert resume(own | {name: other}) == kept
+        else:
+            with pytest.raises(CheckpointError, match=f"another recipe: {name} is"):
+                resume(own | {name: other})
+        if name in said and new not in said[name]:
+            change = f"{name} changes from {value} to {other}\n"
+            assert resume(own, **{name: other}) == change
+        elif name in said:
+            with pytest.raises(CheckpointError, match=f"another recipe: {name} is"):
+                resume(own, **{name: other})
+
+
+def test_a_spec_that_has_changed_since_is_mentioned(
+    data: Path, whole: Path, tmp_path: Path
+) -> None:
+    path = shutil.copy(whole / "checkpoint.safetensors", tmp_path)
+    schedule = {"kind": "plateau", "patience": 1, "drops": 3}
+    training = BASE | {"epochs": 4, "batch_size": 9, "seed": 1, "schedule": schedule}
+    changed = generate(tmp_path / "tiny", training)
+    train = (changed / "train.py", "--data", data, "--workers", 0, "--resume", path)
+    ended = run(*train)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[-6:-1] == [
+        f"resuming after step 12 of {path}",
+        "epochs stays 3, recipe.py has 4: --epochs 4 changes it",
+        "batch_size stays 8, recipe.py has 9: only a new run can change it",
+        "seed stays 0, recipe.py has 1: only a new run can change it",
+        "the run is finished: 12 of 12 steps are done",
+    ]
+    assert run(*train, "--epochs", 4).code == 0
+    assert read_run(Path(path))["step"] == 4 * STEPS
