@@ -69,6 +69,10 @@ def findings(bench: Bench) -> Iterator[checks.Finding]:
     gpu, mini = bench.gpus[0], bench.folders["alexnet_mini"]
     count = bench.batches[0]
     yield checks.run(
+        "--compile computes the same",
+        lambda: checks.compiled(mini, gpu, bench.devices.compile_network),
+    )
+    yield checks.run(
         "memory is as planned but for named parts",
         lambda: checks.memory_plan(bench.folders[bench.stem], gpu),
     )
@@ -191,7 +195,7 @@ def waiting(bench: Bench) -> Iterator[str]:
         checks.script(GENERATED / bench.stem / "pack.py", data, packed)
         shards, _ = bench.dataset.open_data(packed, bench.data.SIZE)
         order = bench.dataset.batches(len(shards), count, seed=0) * (steps + 10)
-        loader = bench.loading.Loader(shards, order, workers)
+        loader = bench.loading.Loader(shards, order, workers, bench.gpu)
         began = 0.0
         for number, batch in enumerate(bench.loading.to_device(loader, bench.gpu)):
             if number == 10:  # read ahead by now
@@ -221,6 +225,8 @@ def report(bench: Bench) -> Iterator[str]:
     found = f"{name}; {len(bench.gpus)} device(s); {versions}, cuDNN {cudnn.version()}"
     yield f"{found}; {date.today()}."
     bench.devices.set_up()  # as train.py does
+    config: Any = torch._dynamo.config
+    config.recompile_limit = 64  # a run has one precision, and this has three
     began = time.monotonic()
     parts = {
         "Right?": correctness(bench),

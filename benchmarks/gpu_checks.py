@@ -129,6 +129,20 @@ def equals_cpu(folder: Folder, devices: Sequence[str]) -> tuple[str, bool]:
     return said, max(outputs, gradients) <= TOLERANCE
 
 
+def compiled(
+    folder: Folder, gpu: str, compile_network: Callable[[nn.Module], nn.Module]
+) -> tuple[str, bool | None]:
+    """Compare the gradients of a network under --compile with those without."""
+    if not gpu.startswith("cuda"):
+        return "--compile stays off on CPUs", None
+    x = torch.randn(IMAGES, 3, *folder.size).double()
+    net = folder.build([gpu]).double().eval()
+    expected = _gradients(net, x)
+    found = _gradients(compile_network(net), x)
+    differ = max(map(_difference, found, expected))
+    return f"gradients differ by {differ:.1e}", differ <= TOLERANCE
+
+
 def _nhwc(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 

@@ -61,18 +61,24 @@ class Program:
 class Unfinished(SpecError):  # noqa: N818 - it names what the spec is
     """A spec does not compile. Has the sound parts along with the errors.
 
-    `draft` is None if there were too many errors to check everything, `placed` if not
-    every layer could be placed.
+    `draft` is None if there were too many errors to check everything. `program` has all
+    parts, if they are sound by themselves and only contradict each other.
     """
 
     def __init__(
         self,
         diagnostics: Iterable[Diagnostic],
         draft: Draft | None,
-        placed: PlacedGraph | None,
+        program: Program | None,
     ) -> None:
         super().__init__(diagnostics)
-        self.draft, self.placed = draft, placed
+        self.draft, self.program = draft, program
+
+    @property
+    def too_large(self) -> Program | None:
+        """The network, if all that is wrong is that it does not fit its budgets."""
+        only = all(found.code == "over-budget" for found in self.diagnostics)
+        return self.program if only else None
 
 
 def compile_file(
@@ -80,20 +86,22 @@ def compile_file(
     sets: Sequence[str] = (),
     root: Path | None = None,
     text: bytes | None = None,
+    images: int | None = None,
 ) -> Program:
     """Read and compile a spec file, with `--set` options; its bases are in `root`.
 
-    `text`, if given, is the content of the file, which is then not read.
+    `text`, if given, is the content of the file, which is then not read. Budgets are
+    for `images` at once; by default, for those of the recipe.
 
     Raises:
         Unfinished: all errors, each with its place.
         SpecError: a file cannot be read.
     """
-    return compile_read(load(path, sets, root, text), path.stem)
+    return compile_read(load(path, sets, root, text), path.stem, images)
 
 
-def compile_read(source: Source, stem: str) -> Program:
-    """Compile what was read from the file with this stem.
+def compile_read(source: Source, stem: str, images: int | None = None) -> Program:
+    """Compile what was read from the file with this stem; `images` as above.
 
     Raises:
         Unfinished: all errors, each with its place.
@@ -101,18 +109,21 @@ def compile_read(source: Source, stem: str) -> Program:
     problems = Problems()
     if problem := stem_problem(stem):
         problems.add(Diagnostic("bad-name", problem, help="rename the spec's file"))
-    draft, placed = _compile(source, problems)
+    draft, placed = _compile(source, problems, images)
+    program = None
+    if draft and draft.graph and draft.whole and placed:
+        program = Program(
+            stem, draft.spec(), source, draft.graph, placed, problems.places
+        )
     if problems or source.problems:
         found = traced(source, problems.places, problems)
-        raise Unfinished(located(source, found), draft, placed)
-    assert draft, "what is unknown has been reported"
-    assert draft.graph, "what is unknown has been reported"
-    assert placed, "what is unknown has been reported"
-    return Program(stem, draft.spec(), source, draft.graph, placed, problems.places)
+        raise Unfinished(located(source, found), draft, program)
+    assert program, "what is unknown has been reported"
+    return program
 
 
 def _compile(
-    source: Source, problems: Problems
+    source: Source, problems: Problems, images: int | None
 ) -> tuple[Draft | None, PlacedGraph | None]:
     """Run each step once, on what is sound so far."""
     placed = None
@@ -133,7 +144,7 @@ def _compile(
             )
             if draft.graph:
                 placed = place(draft.graph, where, problems)
-        check(draft, placed if draft.network else None, problems)
+        check(draft, placed if draft.network else None, problems, images)
     except TooManyProblems:
         return None, None
     return draft, placed if draft.network else None

@@ -23,12 +23,14 @@ class Node:
     """One layer: its op, applied to inputs of known shapes.
 
     Its name is a path: the layer `conv1` in the scope `layer1.0` is `layer1.0.conv1`.
+    In a block, `formulas` say how fields follow from the params of the block.
     """
 
     name: str
     applied: Applied
     inputs: tuple[str, ...]
     comments: tuple[str, ...] = ()
+    formulas: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def op(self) -> Op:
@@ -108,6 +110,7 @@ class Scope:
         params: the block's parameters here.
         comments: those above the block or the group.
         defaults: what its parameters are unless a use says otherwise.
+        formulas: how its parameters follow from those of the block around it.
     """
 
     path: str
@@ -118,6 +121,7 @@ class Scope:
     params: Mapping[str, float] = field(default_factory=dict)
     comments: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
+    formulas: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def leaf(self) -> str:

@@ -45,6 +45,11 @@ DICT_ATTRIBUTES = frozenset({"clear", "items", "keys", "pop", "update", "values"
 # them with the code that writes and reads them, which may not import specgen.
 CHECKPOINT_PARTS = frozenset({"data", "momentum_buffer"})
 
+# Tensors of torch's modules that code knows by how their names end: biases have a
+# rate of their own, and variances are checked. No layer that is itself a tensor can be
+# called so.
+TENSORS = frozenset({"bias", "in_proj_bias", "num_batches_tracked", "running_var"})
+
 # What generated modules import or define besides the network's class.
 GLOBAL_WORDS = """
 AXES Any CONSTANT Callable DEVICES F Iterator LayerNorm2d LocalResponseNorm Mapping

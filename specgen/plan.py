@@ -14,7 +14,9 @@ from typing import Any
 from specgen.graph import INPUT, Node, Placed, PlacedGraph
 from specgen.ops.base import Shape, Window
 from specgen.passes import cost, memory
-from specgen.schema import readable
+from specgen.passes.memory import ON_TOP
+from specgen.passes.receptive_field import fields
+from specgen.schema import readable, some
 from specgen.spec import Spec
 from specgen.spec.data import Data
 from specgen.spec.training import Training
@@ -39,6 +41,8 @@ class LayerPlan:
         devices: where it runs; several share its channels or features equally.
         local: those of its devices that read something they hold themselves, rather
             than the image or only what others send.
+        receptive_field: rows and columns of the image that one value of its maps can
+            depend on; None if it makes none.
     """
 
     name: str
@@ -53,6 +57,7 @@ class LayerPlan:
     macs: int
     devices: tuple[str, ...]
     local: tuple[str, ...]
+    receptive_field: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class MemoryPlan:
         training: all of these but activations_inference together.
         inference: weights, buffers and activations_inference together.
         budget: the most that the spec allows for training; None if it does not say.
+        most_images: how many images at once the budget allows; None without one.
     """
 
     weights: int
@@ -80,6 +86,12 @@ class MemoryPlan:
     training: int
     inference: int
     budget: int | None
+    most_images: int | None
+
+    @property
+    def over(self) -> bool:
+        """Whether training takes more than the budget."""
+        return self.budget is not None and self.training > self.budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +112,9 @@ class Transfer:
         source: the device it comes from; `from` in JSON.
         target: the device it goes to; `to` in JSON.
         values: what is copied, whole or in part: outputs of layers, or `input`.
-        bytes_per_image: forward, in float32. Images are on the first device at first.
-        bytes_per_step: forward and backward over `Plan.images` images, in the precision
-            of the recipe.
+        bytes_per_image: forward, in the precision of the recipe. Images are on the
+            first device at first, in float32.
+        bytes_per_step: forward and backward over `Plan.images` images.
     """
 
     before: str
@@ -145,6 +157,12 @@ class Plan:
     data: Data
     training: Training
 
+    @property
+    def most_images(self) -> int | None:
+        """How many images at once all budgets allow; None if there are none."""
+        found = (device.memory.most_images for device in self.devices)
+        return min((most for most in found if most is not None), default=None)
+
     def as_json(self) -> dict[str, Any]:
         """Return data for JSON; a transfer goes `from` and `to` a device."""
         content = asdict(self)
@@ -165,8 +183,8 @@ class Plan:
 def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Plan:
     """Plan a placed network, with memory and traffic for this many images at once."""
     graph, training, wholes = placed.graph, spec.training, placed.wholes
-    if images is None:
-        images = -(-training.batch_size // training.accumulate)
+    images = images or training.images
+    seen = fields(graph)
     return Plan(
         name=spec.name,
         summary=spec.summary,
@@ -178,6 +196,7 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
         layers=tuple(
             plan_layer(
                 layer.node,
+                seen.get(layer.node.name),
                 (share.device for share in layer.shares),
                 _local(layer, wholes),
             )
@@ -191,9 +210,12 @@ def make_plan(spec: Spec, placed: PlacedGraph, images: int | None = None) -> Pla
 
 
 def plan_layer(
-    node: Node, devices: Iterable[str] = (), local: Iterable[str] = ()
+    node: Node,
+    field: tuple[int, int] | None,
+    devices: Iterable[str] = (),
+    local: Iterable[str] = (),
 ) -> LayerPlan:
-    """Plan one layer by itself; the devices in `local` read what they hold."""
+    """Plan one layer, with its receptive field and its devices."""
     tensors = node.tensors
     return LayerPlan(
         name=node.name,
@@ -208,6 +230,7 @@ def plan_layer(
         macs=node.applied.macs,
         devices=tuple(devices),
         local=tuple(local),
+        receptive_field=field,
     )
 
 
@@ -226,6 +249,7 @@ def _local(layer: Placed, wholes: Mapping[str, str]) -> Iterator[str]:
 def _devices(spec: Spec, placed: PlacedGraph, images: int) -> Iterator[DevicePlan]:
     parameters = cost.device_parameters(placed)
     for name, held in memory.plan(placed, half=spec.training.half).items():
+        budget = spec.placement.devices[name].memory
         yield DevicePlan(
             name,
             parameters[name],
@@ -238,7 +262,8 @@ def _devices(spec: Spec, placed: PlacedGraph, images: int) -> Iterator[DevicePla
                 activations_inference=held.inference(images),
                 training=held.training(images),
                 inference=held.weights + held.buffers.total() + held.inference(images),
-                budget=spec.placement.devices[name].memory,
+                budget=budget,
+                most_images=held.fitting(budget) if budget else None,
             ),
         )
 
@@ -248,7 +273,7 @@ def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transf
     rank = {device: index for index, device in enumerate(placed.devices)}
     step = cost.step_traffic(placed, half=half)
     edges = sorted(
-        cost.traffic(placed).items(),
+        cost.traffic(placed, half=half).items(),
         key=lambda edge: (order[edge[0][0]], rank[edge[0][1]], rank[edge[0][2]]),
     )
     values = cost.crossing(placed)
@@ -258,7 +283,29 @@ def _traffic(placed: PlacedGraph, images: int, *, half: bool) -> Iterator[Transf
 
 def images(plan: Plan) -> str:
     """Return how many images are in memory at once, in words."""
-    return "1 image" if plan.images == 1 else f"{plan.images:,} images"
+    return some(plan.images, "image")
+
+
+def fitting(plan: Plan) -> str:
+    """Return a sentence on how many images fit the budgets; none without budgets."""
+    if plan.most_images is None:
+        return ""
+    if not plan.most_images:
+        return "Not even one image fits."
+    fit = "fits" if plan.most_images == 1 else "fit"
+    return f"At most {some(plan.most_images, 'image')} {fit}; {ON_TOP}."
+
+
+def precision(plan: Plan) -> str:
+    """Return in which type values are copied between devices, in words."""
+    if plan.training.half:
+        return "in bfloat16 where autocast computes in it"
+    return "in float32"
+
+
+def field_cell(layer: LayerPlan) -> str:
+    """Its receptive field for a table, if it has one."""
+    return _pair(layer.receptive_field) if layer.receptive_field else ""
 
 
 def window_cells(layer: LayerPlan) -> tuple[str, str, str, str]:
@@ -302,5 +349,5 @@ def _html(plan: Plan) -> str:
         budget = readable(held.budget) if held.budget else ""
         sizes = (readable(held.training), readable(held.inference), budget)
         memories.append((device.name, f"{device.parameters:,}", *sizes))
-    about = f"Memory for {plan.images} images at once"
+    about = f"Memory for {images(plan)} at once"
     return f"{html(title, rows, '<<>>>>>>><')}\n{html(about, memories, '<>>>>')}"

@@ -89,6 +89,11 @@ Bytes = Annotated[
 ]
 
 
+def some(count: int, what: str) -> str:
+    """A number of things: 1 image, 1,000 images."""
+    return f"{count:,} {what}" + "s" * (count != 1)
+
+
 def readable(count: int) -> str:
     """A number of bytes as people write it: 1.53 GiB."""
     for unit in ("GiB", "MiB", "KiB"):

@@ -81,7 +81,8 @@ def writing(root: Path) -> Iterator[None]:
 def tidy(folder: Path) -> None:
     """Remove what killed commands left in a folder; 0.1 left folders."""
     for left in folder.glob(f"{LEFT}*"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+        is_folder = left.is_dir() and not left.is_symlink()
+        shutil.rmtree(left) if is_folder else left.unlink()
 
 
 def swap(

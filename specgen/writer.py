@@ -208,6 +208,8 @@ def cannot_write(folder: Path, error: OSError) -> SpecError:
     for path in (folder, *folder.parents):
         if os.path.isfile(path):  # Path.is_file() can fail for the same reason
             reason = f"{path} is a file"
+        elif os.path.islink(path) and not os.path.exists(path):
+            reason = f"{path} is a link to what does not exist"
     return SpecError([Diagnostic("cannot-write", f"cannot write {folder}: {reason}")])
 
 

@@ -41,6 +41,7 @@ def layer(
         macs=1000 * multiplies,
         devices=devices,
         local=local,
+        receptive_field=None,
     )
 
 

@@ -84,6 +84,7 @@ class Picture:
         column = parent.findtext(f"{SVG}title", column)
         for element in parent:
             name, kind = element.tag.removeprefix(SVG), element.get("class", "")
+            line = kind.removesuffix(" r")  # dashed
             if name == "g":
                 move = re.match(
                     r"translate\((\S+) (\S+)\)", element.get("transform", "")
@@ -103,7 +104,7 @@ class Picture:
                     self.blocks.append(box)
                 elif kind == "lane":
                     self.lanes.append(box)
-            elif name == "path" and kind in ("a", "x", "k"):
+            elif name == "path" and line in ("a", "x", "k"):
                 points = tuple((a + x, b + y) for a, b in _points(element.attrib["d"]))
                 arrow = element.get("marker-end") is not None
                 self.lines.append(Line(points, arrow, kind == "x", column, kind == "k"))

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 
+import pytest
 from helpers import compile_text
 
 from specgen.compiler import render
@@ -49,15 +50,22 @@ def classes(text: str) -> dict[str, str]:
     return found
 
 
+# A formula that is longer than people read is a number for the class: 0 here.
+LONG = "min(0, " + ", ".join(["k * k"] * 6) + ")"
+
+
 def test_parameters_that_the_block_has_not_are_named_after_their_layer() -> None:
-    blocks = """\
+    first, padding, second = (
+        f'"$({short} + {LONG})"' for short in ("k * k + 1", "k % 3", "k * k + k")
+    )
+    blocks = f"""\
   two:
-    params: {k: }
+    params: {{k: }}
     layers:
-      - {op: conv2d, out_channels: $(k * k + 1), kernel_size: 3, padding: $(k % 3)}
+      - {{op: conv2d, out_channels: {first}, kernel_size: 3, padding: {padding}}}
       - layers:
-          - {op: conv2d, out_channels: $(k * k + k), kernel_size: 1}
-          - {op: relu}
+          - {{op: conv2d, out_channels: {second}, kernel_size: 1}}
+          - {{op: relu}}
 """
     layers = "".join(f"  u{k}: {{block: two, with: {{k: {k}}}}}\n" for k in (1, 2, 5))
     assert classes(code(blocks, layers)) == {
@@ -67,12 +75,13 @@ def test_parameters_that_the_block_has_not_are_named_after_their_layer() -> None
 
 
 def test_a_parameter_of_the_block_keeps_its_name() -> None:
-    blocks = """\
+    square = f"stride * stride + 1 + {LONG.replace('k', 'stride')}"
+    blocks = f"""\
   two:
-    params: {stride: }
+    params: {{stride: }}
     layers:
-      a: {op: conv2d, out_channels: 4, kernel_size: 1, stride: $(stride * stride + 1)}
-      b: {op: conv2d, out_channels: 4, kernel_size: 1, stride: $stride}
+      a: {{op: conv2d, out_channels: 4, kernel_size: 1, stride: "$({square})"}}
+      b: {{op: conv2d, out_channels: 4, kernel_size: 1, stride: $stride}}
 """
     layers = "".join(
         f"  u{stride}: {{block: two, with: {{stride: {stride}}}}}\n"
@@ -259,3 +268,61 @@ def test_uses_with_numbered_names_are_a_loop() -> None:
         assert "for i in range(1, 5)" in long
     other = same.replace("repeat: 4", "with: {p: $(0.1 * index)}, repeat: 4")
     assert "for i in" not in code(block, other % "cell")
+
+
+def test_blocks_whose_names_are_alike_have_classes_of_their_own() -> None:
+    blocks = """\
+  a_b:
+    params: {one: }
+    layers: {conv: {op: conv2d, out_channels: $one, kernel_size: 1}}
+  aB:
+    params: {two: }
+    layers: {conv: {op: conv2d, out_channels: $two, kernel_size: 1}}
+"""
+    layers = "".join(
+        f"  {block}{width}: {{block: {block}, with: {{{param}: {width}}}}}\n"
+        for block, param in (("a_b", "one"), ("aB", "two"))
+        for width in (4, 5)
+    )
+    assert classes(code(blocks, layers)) == {
+        "AB": "self one device",
+        "AB2": "self in_channels two device",
+    }
+
+
+def test_layers_of_a_group_without_modules_are_among_others() -> None:
+    layers = """\
+  group:
+    layers:
+      relu: {op: relu}
+      conv: {op: conv2d, out_channels: 4, kernel_size: 1}
+      inner: {layers: {relu: {op: relu}}}
+  unit: {block: unit}
+"""
+    text = code("  unit: {layers: {relu: {op: relu}}}\n", layers)
+    assert list(classes(text)) == ["Group"]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "- {layers: [{op: relu6, name: act}], repeat: 2}",
+        "- {layers: [{op: relu6, name: act}]}\n      - {op: relu, name: act}",
+        "- {layers: {a: {layers: {act: {op: relu}}}}}\n"
+        "      - {layers: {b: {layers: {act: {op: sigmoid}}}}}",
+    ],
+)
+def test_layers_of_one_name_in_scopes_without_modules(items: str) -> None:
+    pool = "      - {op: max_pool2d, kernel_size: 2, name: pool}"
+    text = code(
+        "  one: {layers: {relu: {op: relu}}}",
+        f"""
+  u: {{block: one}}
+  g:
+    layers:
+      {items}
+{pool}
+""",
+    )
+    assert "OrderedDict(" not in text
+    assert "self.pool(" in text

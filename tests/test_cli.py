@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,18 @@ def test_a_base_with_a_name_that_is_not_ascii_in_the_c_locale(tmp_path: Path) ->
     missing = show("è.yaml")
     assert missing.returncode == 1
     assert missing.stderr.startswith("error[cannot-read]: cannot read")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it cannot be removed")
+def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    script = f'rmdir "$PWD"; exec {sys.executable} -m specgen show net.yaml'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path / "here",
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    said = "error[cannot-read]: the current folder no longer exists\n"
+    assert (done.returncode, done.stderr.partition("\n\n")[0] + "\n") == (1, said)

@@ -160,11 +160,33 @@ def test_tables_fit_a_terminal() -> None:
 def test_what_differs_from_the_first_is_marked() -> None:
     found = compare([ALEXNET], sweeps=["layers.conv3.out_channels=385,384,256"])
     lines = [line.split() for line in table(found).splitlines()]
-    assert ["384", "60,965,224", "724,406,816", "949.9", "901.0"] in lines
-    assert ["256", "60,449,000*", "637,186,592*", "941.7*", "892.8*"] in lines
+    assert ["384", "60,965,224", "724,406,816", "949.9", "901.0", "598"] in lines
+    assert ["256", "60,449,000*", "637,186,592*", "941.7*", "892.8*", "604*"] in lines
     rows = markdown(found).splitlines()
     assert rows[3].startswith("| `384` | 60,965,224 | 724,406,816 |")
     assert rows[4].startswith("| `256` | **60,449,000** | **637,186,592** |")
+
+
+def test_budgets_are_for_the_batch_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for recipe in (128, 900):
+        sets = [f"training.batch_size={recipe}"]
+        (variant,) = compare([ALEXNET], sets, images=598)
+        assert variant.sound
+        assert variant.sound.plan.images == variant.sound.plan.most_images == 598
+        (variant,) = compare([ALEXNET], sets, images=599)
+        assert [problem.code for problem in variant.problems] == ["over-budget"]
+        assert variant.reasons[0].startswith("training on 599 images at once takes")
+    swept = f"compare {ALEXNET} --sweep training.epochs=1,2"
+    assert "at most 598 images fit" in " ".join(printed(swept, capsys).split())
+    swept = f"compare {MINI} --sweep training.epochs=1,2"
+    assert "images fit" not in " ".join(printed(swept, capsys).split())
+
+
+def test_a_batch_that_was_asked_for_is_not_built() -> None:
+    with pytest.raises(SystemExit):
+        cli.main(shlex.split(f"compare {MINI} --batch-size 1 --build out"))
 
 
 def test_a_reason_names_the_place() -> None:

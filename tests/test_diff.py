@@ -80,9 +80,8 @@ def test_figures_of_a_recipe_are_unchanged() -> None:
     assert "parameters, MACs, memory and traffic are unchanged" in lines
     assert not any("loads" in line for line in lines[1:])
     lines = squeezed(text(changed("training.batch_size=64")))
-    assert (
-        "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3GiB, 128 -> 64 images"
-    ) in lines
+    assert "images at once 128 -> 64 -50.0%" in lines
+    assert "gpu0, training 949.91 MiB -> 661.10 MiB -30.4% of 3.00 GiB" in lines
 
 
 def test_devices_that_are_added_and_removed() -> None:
@@ -112,7 +111,8 @@ def test_budgets_are_written_as_in_a_spec() -> None:
     assert any(
         line.startswith("placement.devices.gpu0.memory 3GiB -> 4GB ") for line in lines
     )
-    assert any(line.endswith("of 3GiB, 128 -> 64 images") for line in lines)
+    assert any(line.endswith("of 3.73 GiB") for line in lines)
+    assert any(line.endswith("of 3.00 GiB") for line in lines)
     assert max(map(len, shown.splitlines())) <= 80
 
 

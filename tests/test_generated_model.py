@@ -182,6 +182,28 @@ def test_state_dict_is_a_copy_that_load_puts_back(net: Any) -> None:
     assert all(torch.equal(state[name], x) for name, x in net.state_dict().items())
 
 
+def test_state_dict_shares_the_memory_of_what_is_not_split(net: Any) -> None:
+    """As that of a module of torch does."""
+    own = dict(net.named_parameters())
+    state = net.state_dict()
+    for name in own.keys() & state.keys():
+        assert state[name].data_ptr() == own[name].data_ptr(), name
+    assert {"fc5.weight", "fc5.bias"} <= own.keys()
+
+
+def test_on_meta_it_has_shapes_and_no_values(net: Any) -> None:
+    devices = ["meta"] * sum(isinstance(d, torch.device) for d in vars(net).values())
+    empty = type(net)(devices)
+    state = empty.state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == WEIGHTS
+    assert all(tensor.is_meta for tensor in state.values())
+    assert empty(images(net).to("meta")).shape == (len(images(net)), 5)
+    empty.load_state_dict(state)
+    filled = empty.to_empty(device="cpu")
+    filled.load_state_dict(net.state_dict())
+    assert torch.equal(filled.eval()(images(net)), net.eval()(images(net)))
+
+
 def errors_of_loading(net: Any, state: dict[str, Tensor]) -> str:
     with pytest.raises(RuntimeError) as caught:
         net.load_state_dict(state)

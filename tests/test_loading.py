@@ -219,3 +219,19 @@ def test_a_closed_error_output_does_not_matter() -> None:
 def test_decoding_needs_no_torch() -> None:
     code = "import sys, specgen.runtime.workers; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_only_images_for_cuda_are_pinned(
+    device: str, train: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, pinned = torch.empty, []
+
+    def allocate(*size: Any, pin_memory: bool = False, **options: Any) -> Any:
+        pinned.append(pin_memory)
+        return empty(*size, **options)
+
+    monkeypatch.setattr(torch, "empty", allocate)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    list(Loader(train, [[0], [1]], 0, torch.device(device)))
+    assert pinned == [device != "cpu"] * 2

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 MODULE = """\
@@ -338,6 +339,16 @@ def test_the_fused_formula_compiles(rendered: Any, dtype: torch.dtype) -> None:
         for ours, theirs in zip(its, expected, strict=True):
             assert ours.dtype == dtype
             assert_close(ours, array(theirs), 1e-6 if dtype == torch.float32 else 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_formula_ends_in_a_copy(rendered: Any, dtype: torch.dtype) -> None:
+    """Or torch 2.11 compiles networks in which its gradient is 0."""
+    norm = rendered.LocalResponseNorm(5, **ALEXNET, groups=2)
+    x = torch.unflatten(draw(2, 8, 3, 3, dtype=dtype), 1, (2, -1))
+    steps = make_fx(lambda x: rendered._output(x, norm))(x).graph.nodes
+    *_, last, _ = steps  # the one after it returns it
+    assert last.target == torch.ops.aten._to_copy.default
 
 
 def test_the_fused_formula_moves_nine_tensors(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from helpers import ROOT, refused
+from helpers import ROOT, compile_text, refused
+from op_examples import EXAMPLES
+from strategies import OPS
 
 from specgen import names
 from specgen.backends.start import FILL
 from specgen.backends.torch import HELPERS
-from specgen.runtime import compare
+from specgen.runtime import compare, onnx_export
 
 NET = """
 specgen: 1
@@ -46,3 +48,48 @@ def test_all_that_generated_modules_import_or_define_is_reserved() -> None:
         found |= {name for imported in needs.values() for name in imported}
     assert {"AXES", "SHARES", "gather", "LayerNorm2d", "distributed"} <= found
     assert found <= names.GLOBALS
+
+
+OF_TENSORS = """
+specgen: 1
+name: Net
+input: {channels: 3, height: 4, width: 4}
+layers:
+  conv: {op: conv2d, out_channels: 2, kernel_size: 1}
+  maps:
+    layers:
+      NAME: {op: layer_scale}
+  shaped: {op: reshape, shape: [2, -1]}
+  tokens:
+    layers:
+      one: {layers: {NAME: {op: class_token}}}
+      two: {layers: {NAME: {op: position_embedding}}}
+  flat: {op: reshape, shape: [-1]}
+  NAME: {op: linear, out_features: 2}
+"""
+
+
+@pytest.mark.parametrize("name", sorted(names.TENSORS))
+def test_a_layer_that_is_a_tensor_cannot_be_called_like_one_of_a_module(
+    name: str,
+) -> None:
+    found = refused(OF_TENSORS.replace("NAME", name))
+    taken = f"{name!r} already names a tensor of torch modules, and"
+    assert [each.message for each in found] == [
+        f"maps.{name}: {taken} layer_scale is itself a tensor",
+        f"tokens.one.{name}: {taken} class_token is itself a tensor",
+        f"tokens.two.{name}: {taken} position_embedding is itself a tensor",
+    ]
+    assert {each.help for each in found} == {f"write {name}1"}
+    compile_text(OF_TENSORS.replace("NAME", f"{name}1"))
+
+
+def test_tensors_that_are_known_by_the_ends_of_their_names() -> None:
+    leaves = {
+        leaf.rpartition(".")[2]
+        for layer, x in EXAMPLES
+        for leaf in OPS.validate_python(layer).shapes(x)
+    }
+    known = {leaf for leaf in leaves if leaf.endswith("bias")}
+    known |= {end.removeprefix(".") for end in (compare.VARIANCE, onnx_export.COUNT)}
+    assert known == names.TENSORS

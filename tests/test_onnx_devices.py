@@ -139,6 +139,27 @@ placement:
     check_simulation(program, inputs, reference(program.graph, inputs))
 
 
+@pytest.mark.parametrize("channels", [2, 4, 6])
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_value_that_is_joined_with_itself(channels: int, times: int) -> None:
+    """There may be more parts of it than it has channels."""
+    program = compile_text(f"""
+specgen: 1
+name: Net
+input: {{channels: 3, height: 4, width: 4}}
+layers:
+  conv: {{op: conv2d, out_channels: {channels}, kernel_size: 3}}
+  cat: {{op: concat, from: [{", ".join(["conv"] * times)}]}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 2}}
+placement:
+  devices: {{gpu0: {{}}, gpu1: {{}}}}
+  layers: {{conv..flat: split, fc: gpu0}}
+""")
+    inputs = feed(program.graph)
+    check_simulation(program, inputs, reference(program.graph, inputs))
+
+
 @pytest.mark.parametrize(
     ("node", "tensor", "wrong"),
     [

@@ -18,7 +18,7 @@ from specgen.tables import aligned
 
 def test_an_outline_has_each_scope_once() -> None:
     names = ["a", "b.0.x", "b.0.c.0", "b.0.c.1.y", "b.0.z", "b.1.x", "d.e", "f"]
-    lines = [*outline(names)]
+    lines = [*outline(names, {})]
     assert [line.text for line in lines] == [
         "a",
         "b.0",
@@ -35,6 +35,29 @@ def test_an_outline_has_each_scope_once() -> None:
         "f",
     ]
     assert [line.name for line in lines if line.name] == names
+
+
+def test_equal_blocks_are_shown_once() -> None:
+    text = report.table(residual((3, 1)))
+    _, layers, costs, *_ = text.split("\n\n")
+    for table_ in (layers, costs):
+        lines = [line.split("  ")[0] for line in table_.splitlines()]
+        assert lines.count("layer1.0..layer1.2: each") == 1
+        assert not any(line.startswith(("layer1.1", "layer1.2")) for line in lines)
+    assert "total 1,100 11,000" in " ".join(costs.split())  # of all
+
+
+def test_a_run_of_blocks_of_groups_has_a_line() -> None:
+    names = ["a.b.0.c.x", "a.b.0.d.y", "a.e"]
+    assert [line.text for line in outline(names, {"a.b.0": "a.b.3"})] == [
+        "a.b.0..a.b.3: each",
+        "  c",
+        "    x",
+        "  d",
+        "    y",
+        "a",
+        "  e",
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("specs/zoo/*.yaml")), ids=str)
@@ -88,7 +111,7 @@ def test_what_a_layer_reads_takes_as_many_lines_as_it_needs() -> None:
     head = "specgen: 1\nname: Net\ninput: {channels: 3, height: 2, width: 2}\n"
     lines = table(compile_text(head + text)).splitlines()
     assert max(map(len, lines)) <= 80
-    start = [" ".join(line.split()) for line in lines].index("sum add 3 x 2 x 2")
+    start = [" ".join(line.split()) for line in lines].index("sum add 3 x 2 x 2 1")
     read = " ".join(line.strip() for line in lines[start + 1 : start + 4])
     assert read == f"from {', '.join(names)}"
 

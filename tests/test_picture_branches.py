@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 from branching import block, branching_plans, dense, inception, layer, plan_of, residual
+from helpers import compile_data
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from nested import placed_nested
 from pictures import Picture, is_legible, leads_where_it_is_read
+from strategies import Data
 
 from specgen.graph import INPUT
+from specgen.ops.base import Window
 from specgen.picture import draw
 from specgen.picture.stages import IMAGE, stages
 from specgen.picture.ways import MOST_TRACKS, tracks, ways
-from specgen.plan import LayerPlan, Plan
+from specgen.plan import LayerPlan, Plan, make_plan
 
 SHAPE = (64, 28, 28)
 
@@ -106,6 +112,20 @@ def test_a_skip_connection_goes_above_the_blocks_that_it_skips() -> None:
     assert max(along) > last.right
 
 
+def test_what_was_copied_before_is_dashed() -> None:
+    """One copy for two layers is one red arrow."""
+    layers = [
+        layer("first", "conv2d", ["input"], (8, 9, 9)),
+        layer("second", "conv2d", ["first"], (8, 9, 9), ("gpu1",), local=()),
+        layer("again", "conv2d", ["first"], (8, 9, 9), ("gpu1",)),
+    ]
+    text = draw(plan_of(layers, [("second", "gpu0", "gpu1")]))
+    assert text.count('<path class="a r"') == 1
+    assert text.count('<path class="x"') == 1
+    assert "Dashed: copied before." in text
+    assert "Dashed" not in draw(plan_of(layers[:2], [("second", "gpu0", "gpu1")]))
+
+
 @pytest.mark.parametrize("network", [residual, inception, dense])
 def test_every_input_arrives(network: Callable[[], Plan]) -> None:
     """An arrow for each input of each layer that begins a column."""
@@ -148,3 +168,58 @@ def test_any_branches_are_legible(plan: Plan) -> None:
         assert any(
             abs(box.left - 3 - x) < 0.2 and box.top <= y <= box.bottom for x, y in ends
         ), box
+
+
+# An op with long words: they take three lines.
+TRANSPOSED = {
+    "op": "conv_transpose2d",
+    "window": Window((4, 4), (2, 1), (0, 0, 0, 0), transposed=True),
+}
+
+
+def renamed(plan: Plan, ending: str) -> Plan:
+    """Add an ending to each word in the names of layers, and transpose convolutions."""
+    names = {
+        each.name: re.sub(r"\b[A-Za-z]\w*", rf"\g<0>{ending}", each.name)
+        for each in plan.layers
+    }
+    names[INPUT] = INPUT
+    layers = [
+        replace(
+            each,
+            name=names[each.name],
+            inputs=tuple(names[name] for name in each.inputs),
+            **(TRANSPOSED if each.op == "conv2d" else {}),  # type: ignore[arg-type]
+        )
+        for each in plan.layers
+    ]
+    traffic = [
+        replace(
+            edge,
+            before=names[edge.before],
+            values=tuple(names[name] for name in edge.values),
+        )
+        for edge in plan.traffic
+    ]
+    return replace(plan, layers=tuple(layers), traffic=tuple(traffic))
+
+
+@settings(max_examples=20)
+@given(placed_nested(), st.sampled_from(["", "_WWWWW_WWWWW", 30 * "W", "_WWWWWWW" * 3]))
+def test_any_blocks_are_legible_however_long_their_names(
+    data: Data, ending: str
+) -> None:
+    program = compile_data(data)
+    is_legible(draw(renamed(make_plan(program.spec, program.placed), ending)))
+
+
+def test_of_long_names_some_of_each_layer_is_said() -> None:
+    shape = (4, 32, 16)
+    head = layer("decoder.upper_half.first_transposed_conv", "conv2d", [INPUT], shape)
+    head = replace(head, **TRANSPOSED)  # type: ignore[arg-type]
+    act = layer("decoder.upper_half.act", "relu", [head.name], shape)
+    words = said(plan_of([head, act]))
+    assert words[-8:-2] == [
+        *("decoder.", "upper_half.", "first_trans..."),
+        *("conv_", "transpose2d...", "act"),
+    ]

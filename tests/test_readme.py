@@ -42,7 +42,7 @@ def test_it_says_what_the_network_is(alexnet: str) -> None:
         "| **total** |  |  |  |  |  |  | **60,965,224** | **724,406,816** |",
         "- `conv3`: The only convolution that reads both towers.",
         "| `gpu0` | `conv1..prob` | 32,531,112 | 483.17 MiB | 949.91 MiB | 3.00 GiB |"
-        " 31% |",
+        " 31% | 598 |",
         "| `fc8` | `gpu1` | `gpu0` | 8,192 | 2,097,152 |",
         "| **total** |  |  | **836,608** | **137,101,312** |",
         "| `training.epochs` | 90 | Section 5: roughly. |",
@@ -65,6 +65,23 @@ def test_one_device_has_no_budget_and_no_traffic_to_show() -> None:
     assert "of budget" not in text
     assert "copied from device to device" not in text
     assert 'devices=("cuda:0",))' in text
+
+
+def test_starts_of_norms_are_there_if_they_say_something() -> None:
+    norms = """  norm2: {op: batch_norm2d}
+  norm3: {op: batch_norm2d, init: {weight: 0}}
+  norm4:
+    op: batch_norm2d
+    # as usual
+    init: {bias: 0}
+  flat:"""
+    text = readme(compile_text(TOWERS.replace("  flat:", norms)))
+    found = [line for line in text.splitlines() if "`layers.norm" in line]
+    assert found == [
+        "| `layers.norm3.init.weight` | 0 |  |",
+        "| `layers.norm4.init.weight` | 1 | as usual |",
+        "| `layers.norm4.init.bias` | 0 |  |",
+    ]
 
 
 def test_comments_are_where_they_belong_once() -> None:

@@ -73,6 +73,7 @@ def test_keys_and_order(alexnet: dict[str, Any]) -> None:
         "macs",
         "devices",
         "local",
+        "receptive_field",
     ]
     assert list(alexnet["devices"][0]) == ["name", "parameters", "memory"]
     assert list(alexnet["traffic"][0]) == [
@@ -232,12 +233,12 @@ def test_table() -> None:
     assert not any(line != line.rstrip() for line in lines)
     assert lines[0] == "AlexNet: AlexNet as published, two towers on two GPUs"
     for row in (
-        "layer op kernel stride padding groups output",
+        "layer op kernel stride padding groups output sees",
         "input 3 x 224 x 224",
-        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55",
-        "norm1 local_response_norm 2 96 x 55 x 55",
-        "conv2 conv2d 5 1 2 2 256 x 27 x 27",
-        "pool5 max_pool2d 3 2 256 x 6 x 6",
+        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55 11",
+        "norm1 local_response_norm 2 96 x 55 x 55 11",
+        "conv2 conv2d 5 1 2 2 256 x 27 x 27 51",
+        "pool5 max_pool2d 3 2 256 x 6 x 6 195",
         "conv1 34,944 <1% 105,415,200 15% gpu0 gpu1",
         "fc6 37,752,832 62% 37,748,736 5% gpu0 gpu1",
         "total 60,965,224 724,406,816",
@@ -315,9 +316,9 @@ training:
 def test_windows_and_recipe_in_every_form() -> None:
     lines = squeezed(table(compile_text(WINDOWS)).splitlines())
     for row in (
-        "conv1 conv2d 3x5 1x2 t1 l2 r1 4 x 39 x 20",
-        "conv2 conv2d 3 1 0x1 4 x 37 x 20",
-        "pool avg_pool2d 4 4 1 4 x 9 x 5",
+        "conv1 conv2d 3x5 1x2 t1 l2 r1 4 x 39 x 20 3x5",
+        "conv2 conv2d 3 1 0x1 4 x 37 x 20 5x9",
+        "pool avg_pool2d 4 4 1 4 x 9 x 5 8x15",
         "rate 0.01, after a warm-up from 0 over 0.5 epochs, half a cosine down to",
         "training 1 epoch, batch 12 in 4 passes, SGD, momentum 0.9, weight decay 0.1",
         "(weights only), label smoothing 0.1, gradients clipped at 5, bfloat16",
@@ -341,6 +342,9 @@ def test_notebooks_show_an_escaped_table() -> None:
     costs = ["34,944", "105,415,200"]
     assert rows[2] == ["conv1", "conv2d", *window, "96 x 55 x 55", *costs, "gpu0"]
     assert rows[-1] == ["total", *[""] * 6, "60,965,224", "724,406,816", ""]
+    assert memory.findtext("caption") == "Memory for 128 images at once"
+    one = make_plan(program.spec, program.placed, 1)._repr_html_()
+    assert "Memory for 1 image at once" in one
     assert [cell.text for cell in memory.findall("tbody/tr/td")][:2] == [
         "gpu0",
         "60,965,224",

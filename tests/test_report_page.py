@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html import unescape
 from pathlib import Path
@@ -15,6 +16,7 @@ from helpers import TOWERS, compile_text, spec_text, towers
 
 from specgen import cli
 from specgen.page import page, views
+from specgen.plan import make_plan
 
 ALEXNET = spec_text("alexnet")
 CHANGED = (
@@ -56,7 +58,7 @@ def test_it_says_everything_that_is_known(alone: str) -> None:
     for text in (
         "AlexNet as published, two towers on two GPUs",
         "Krizhevsky, Sutskever & Hinton, NIPS 2012",
-        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55 34,944 105,415,200 gpu0 gpu1",
+        "conv1 conv2d 11 4 b3 r3 96 x 55 x 55 11 34,944 105,415,200 gpu0 gpu1",
         "gpu0 949.91 MiB of 3.00 GiB",
         "fc8 gpu1 gpu0 8,192 2,097,152",
         "training.epochs 90 Section 5: roughly.",
@@ -102,8 +104,58 @@ def test_a_split_and_a_single_device_are_side_by_side() -> None:
     assert len(rows(text, "conv1")) == 2
 
 
+def test_what_has_nothing_in_it_is_left_out() -> None:
+    text = page("a", towers("one"))
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", text)
+    assert not {"from", "budget"} & {*heads}
+    assert "groups" in heads
+    assert "between devices" not in text
+    both = page("a", compile_text(ALEXNET), ("b", towers("one")))
+    assert both.count(">budget</th>") == 2  # in one table or the other
+
+
+def test_a_bar_is_as_long_as_the_budget() -> None:
+    """Or as what training takes, if that is more."""
+    for budget, is_over in ((4 * 2**30, False), (2**20, True)):
+        program = compile_text(ALEXNET)
+        plan = make_plan(program.spec, program.placed)
+        held = replace(plan.devices[0].memory, budget=budget)
+        device = replace(plan.devices[0], memory=held)
+        (bar,) = views.bars(replace(plan, devices=(device,)))
+        assert bar.over == is_over
+        percents = {part.name: part.percent for part in bar.parts}
+        whole = max(budget, held.training)
+        assert percents["weights"] == round(100 * held.weights / whole, 2)
+        assert sum(percents.values()) <= 100.1
+
+
+def test_what_is_over_its_budget_is_shown_before_the_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "net.html"
+    files = {"over": ALEXNET.replace("gpu0: {memory: 3GiB}", "gpu0: {memory: 9MiB}")}
+    wrong = files["over"].replace("groups: 2", "groups: 7")
+    files |= {"right": ALEXNET, "wrong": wrong}
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    over, right, wrong = (str(tmp_path / f"{name}.yaml") for name in files)
+    for specs in ([over], [right, over], [over, right]):
+        assert cli.main(["report", *specs, "-o", str(out)]) == 1
+        wrote, said = capsys.readouterr()
+        assert wrote == f"wrote {out}\n"
+        assert said.count("error[") == said.count("error[over-budget]") == 1
+        text = out.read_text()
+        assert text.count('class="over"') == 2  # in the picture, and at the bar
+        assert "949.91 MiB of 9.00 MiB: too much" in words(text)
+        out.unlink()
+    for specs in ([wrong], [over, wrong]):
+        assert cli.main(["report", *specs, "-o", str(out)]) == 1
+        assert not out.exists()
+        capsys.readouterr()
+
+
 def test_branches_have_a_column_of_what_is_read() -> None:
-    rows = views.layers(residual(), branches=True)
+    rows = views.layers(residual())
     assert rows["layer1.0.add"][-1] == "bn2, maxpool"
     assert rows["layer1.0.conv2"][-1] == ""
     assert len({*map(len, rows.values())}) == 1

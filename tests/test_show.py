@@ -25,14 +25,43 @@ def test_over_budget_the_table_comes_first(capsys: pytest.CaptureFixture[str]) -
     assert any(line.startswith("For 1,000 images at once") for line in lines)
 
 
+def test_a_budget_is_for_the_batch_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = str(ROOT / "specs/alexnet.yaml")
+    fits, over = "598", "599"
+    for recipe in ("128", "900"):
+        sets = ["--set", f"training.batch_size={recipe}"]
+        for form in ("text", "json"):
+            asked = [spec, *sets, "--format", form, "--batch-size"]
+            assert cli.main(["show", *asked, fits]) == 0
+            assert not capsys.readouterr().err
+            assert cli.main(["show", *asked, over]) == 1
+            said = capsys.readouterr().err
+            assert "error[over-budget]: training on 599 images at once" in said
+            assert "help: at most 598 images at once can fit" in said
+            assert "note: CUDA, its libraries and fragmentation" in said
+    lines, said = show(capsys, "--batch-size", over)
+    assert "At most 598 images fit; CUDA, its libraries" in " ".join(lines)
+    assert "training.batch_size" not in said  # it is not what is wrong
+
+
+def test_a_budget_without_room_for_an_image(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, said = show(capsys, "--set", "placement.devices.gpu0.memory=1KiB")
+    assert "Not even one image fits." in lines
+    assert "place fewer layers there" in said
+
+
 def test_layers_are_shown_up_to_the_first_wrong_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sets = ["--set", "layers.conv3.groups=5", "--set", "layers.conv1.stride=2"]
     lines, said = show(capsys, *sets)
-    assert "conv1 conv2d 11 2 b3 r3 96 x 109 x 109" in lines
-    assert "pool2 max_pool2d 3 2 256 x 26 x 26" in lines
-    assert "total 342,400 1,309,824,288" in lines
+    assert "conv1 conv2d 11 2 b3 r3 96 x 109 x 109 11" in lines
+    assert "pool2 max_pool2d 3 2 256 x 26 x 26 39" in lines
+    assert "layer parameters MACs" in lines  # and no shares of what is not known
+    assert "so far 342,400 1,309,824,288" in lines
+    assert not any(line.startswith("total") for line in lines)
     assert "What comes after pool2 is not known." in lines
     assert not any(line.startswith(("conv3", "relu3", "device")) for line in lines)
     assert "conv3: 384 output channels cannot be divided into 5 groups" in said

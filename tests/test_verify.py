@@ -12,8 +12,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from helpers import ROOT, TOWERS, compile_data, compile_text, towers
+from helpers import PLACEMENTS, ROOT, TOWERS, compile_data, compile_text, towers
 from hypothesis import given, settings
+from hypothesis.strategies import sampled_from
 from strategies import Data, placed_networks
 
 from specgen import verify as package
@@ -169,8 +170,9 @@ def test_every_check_has_a_fault() -> None:
 def test_a_plan_without_the_copy_of_the_image_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def activations(placed: PlacedGraph) -> Counter[cost.Edge]:
-        return Counter({e: n for e, n in counted(placed).items() if e[0] != "conv1"})
+    def activations(placed: PlacedGraph, *, half: bool) -> Counter[cost.Edge]:
+        found = counted(placed, half=half).items()
+        return Counter({e: n for e, n in found if e[0] != "conv1"})
 
     counted = cost.traffic
     monkeypatch.setattr(cost, "traffic", activations)
@@ -248,9 +250,10 @@ def test_a_broken_graph_is_a_failed_check() -> None:
 
 
 @settings(max_examples=25)
-@given(placed_networks())
-def test_any_network_in_any_placement(data: Data) -> None:
-    checks = verify(compile_data(data))
+@given(placed_networks(), sampled_from(["float32", "bfloat16"]))
+def test_any_network_in_any_placement(data: Data, precision: str) -> None:
+    recipe = data.get("training", {}) | {"precision": precision}
+    checks = verify(compile_data(data | {"training": recipe}))
     assert not failed(checks), table(checks)
 
 
@@ -260,6 +263,26 @@ def test_any_network_in_any_placement(data: Data) -> None:
 def test_every_spec(stem: str) -> None:
     checks = verify(compile_file(ROOT / "specs" / f"{stem}.yaml"))
     assert not failed(checks), table(checks)
+
+
+HALF = "training: {precision: bfloat16}\n"
+
+
+def test_traffic_is_measured_as_autocast_computes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Images are sent in float32; of the rest, what came of a product has half."""
+    program = compile_text(f"{TOWERS}placement: {PLACEMENTS['two']}\n{HALF}")
+    checks = {check.name: check for check in verify(program)}
+    assert not failed(list(checks.values()))
+    full = {check.name: check for check in verify(towers("two"))}
+    for name in ("traffic forward", "traffic backward"):
+        for edge, count in full[name].measured.items():
+            ways = 1 if edge.startswith("conv1") else 2
+            assert checks[name].measured[edge] * ways == count, edge
+    counted = cost.traffic
+    monkeypatch.setattr(cost, "traffic", lambda placed, *, half: counted(placed))
+    assert failed(verify(program)) == {"traffic forward"}
 
 
 def test_json() -> None:

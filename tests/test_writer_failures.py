@@ -13,6 +13,7 @@ from written import build_net, contents, drift, files, messages, names, snapshot
 
 from specgen import lock, writer
 from specgen.diagnostics import SpecError
+from specgen.transaction import LEFT
 
 
 @pytest.fixture
@@ -201,3 +202,26 @@ def test_a_linked_folder_on_another_disk(tmp_path: Path) -> None:
                 write(tmp_path / "net", files(a="newer", d="4"))
         assert snapshot(Path(elsewhere)) == before
         assert list(tmp_path.iterdir()) == [tmp_path / "net"]
+
+
+def test_a_link_to_nothing_where_the_folder_should_be(tmp_path: Path) -> None:
+    link = tmp_path / "net"
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(SpecError) as error:
+        write(link / "deeper", files(a="1"))
+    reason = f"{link} is a link to what does not exist"
+    assert messages(error) == [f"cannot write {link}: {reason}"]
+    assert link.is_symlink()
+
+
+def test_a_link_that_is_called_like_what_is_left_is_removed(
+    built: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("kept")
+    (built / f"{LEFT}x").symlink_to(mine)
+    (built / f"{LEFT}gone").symlink_to(tmp_path / "gone")
+    write(built, files(a="new"))
+    assert not [*built.glob(f"{LEFT}*")]
+    assert contents(mine) == {"file": b"kept"}

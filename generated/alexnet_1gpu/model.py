@@ -79,6 +79,8 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
         for name, tensor in tensors.items():
+            if tensor.is_meta:  # it has no values
+                continue
             whole = torch.zeros_like(tensor, device="cpu")
             if name in CONSTANT:
                 whole.fill_(CONSTANT[name])
@@ -195,9 +197,9 @@ _normalize: Callable[[Tensor, LocalResponseNorm, bool], Tensor] = _Normalize.app
 
 
 def _output(x: Tensor, norm: LocalResponseNorm) -> Tensor:
-    """Return y."""
+    """Return y, always new: see above."""
     wide, base = _base(x, norm)
-    return (wide * norm.power(base)).to(x.dtype)
+    return (wide * norm.power(base)).to(x.dtype, copy=True)
 
 
 def _term(x: Tensor, norm: LocalResponseNorm, grad: Tensor) -> Tensor:

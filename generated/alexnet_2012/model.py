@@ -111,6 +111,8 @@ class AlexNet(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         tensors = self.state_dict()
         for name, tensor in tensors.items():
+            if tensor.is_meta:  # it has no values
+                continue
             whole = torch.zeros_like(tensor, device="cpu")
             if name in CONSTANT:
                 whole.fill_(CONSTANT[name])
@@ -304,14 +306,18 @@ _normalize_maps: Callable[[Tensor, SpatialResponseNorm], Tensor] = _NormalizeMap
 
 
 def join_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the shares of split layers into whole tensors, on the CPU."""
+    """Join the shares of split layers, on the CPU; other tensors stay as they are."""
     layers = {layer + a: layer for layer, shares in SHARES.items() for a in shares}
     parts: dict[str, list[Tensor]] = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
         whole = f"{layers.get(module, module)}.{leaf}"
-        parts.setdefault(whole, []).append(tensor.cpu())
-    return {name: torch.cat(shares) for name, shares in parts.items()}
+        share = tensor if whole == name or tensor.is_meta else tensor.cpu()
+        parts.setdefault(whole, []).append(share)
+    return {
+        name: torch.cat(shares) if shares[1:] else shares[0]
+        for name, shares in parts.items()
+    }
 
 
 def cut_shares(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -86,7 +86,7 @@ def main() -> None:
     while session.has_more():
         # Train for an epoch, or for the rest of one that was stopped.
         net.train()
-        loader = Loader(train_set, session.batches(), args.workers)
+        loader = Loader(train_set, session.batches(), args.workers, devices[0])
         for batch in to_device(loader, devices[0]):
             count = training.check_batch(batch, args.bad_images)
             draws = draw(recipe.batch_size, recipe.seed, run.step)

@@ -22,8 +22,8 @@ def use_batch_statistics(net: nn.Module, images: int, total: int, least: int) ->
 def share_statistics(net: nn.Module) -> None:
     """Give all processes the running statistics of the first.
 
-    Each process measures its own share of the batches. Training does not read what is
-    measured, evaluation and checkpoints do.
+    Each process measures its own share of the batches. Evaluation reads what the last
+    step measured; DistributedDataParallel would share that only before the next.
     """
     if parallel.world_size() > 1:
         for norm in _norms(net):

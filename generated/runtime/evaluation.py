@@ -130,7 +130,7 @@ def evaluate(
     problems: list[str] = []
     rank, world_size = parallel.rank(), parallel.world_size()
     share = batches(len(images), batch_size)[rank::world_size]
-    loader = Loader(images, share, workers)
+    loader = Loader(images, share, workers, mean.device)
     moved = to_device(loader, mean.device)
     bar = tqdm(moved, "evaluating", len(share), leave=False, disable=rank > 0 or None)
     for batch in bar:

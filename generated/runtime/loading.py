@@ -19,6 +19,7 @@ from .images import Pixels
 from .workers import Source, Worker, read_here
 
 CHUNK = 16  # images that are requested at once
+CPU = torch.device("cpu")
 
 Reasons = list[str | None]  # why each image cannot be read; None for those that can
 # Starts reading images into an array, (N, channels, size, size); what it returns waits.
@@ -28,7 +29,7 @@ Start = Callable[[Sequence[Source], Pixels], Callable[[], Reasons]]
 class Batch(NamedTuple):
     """The readable images of a batch, and information on the others."""
 
-    images: Tensor  # (N, channels, size, size) uint8; in pinned memory if there is CUDA
+    images: Tensor  # (N, channels, size, size) uint8; in pinned memory for CUDA
     labels: Tensor  # (N,) int64
     rows: Tensor  # (N,) int64: their places in the batch that was asked for
     bad: dict[str, str]  # the others: why they cannot be read, by name
@@ -80,13 +81,18 @@ class Loader:
     """The images of batches of indices, batch by batch, in order.
 
     `workers` processes read ahead; with 0, each batch is read when it is requested.
+    `device` is where the images will be copied to.
     """
 
     def __init__(
-        self, images: Images, batches: Sequence[list[int]], workers: int
+        self,
+        images: Images,
+        batches: Sequence[list[int]],
+        workers: int,
+        device: torch.device = CPU,
     ) -> None:
         self.images, self.batches, self.workers = images, batches, workers
-        self.pinned = torch.cuda.is_available()
+        self.pinned = device.type == "cuda"
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -254,6 +254,8 @@ def replicate(net: nn.Module, *, deterministic: bool = False) -> nn.Module:
         raise UserError(
             "two processes cannot share a GPU: start fewer, or see --devices"
         )
+    # Before each pass, it also gives all processes the buffers of the first: a batch
+    # norm with too few images reads them, and a resumed run begins with these.
     replica = DistributedDataParallel(net, gradient_as_bucket_view=True)
     if deterministic:
         replica.register_comm_hook(None, lambda _, bucket: _average_each(bucket))

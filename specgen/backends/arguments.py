@@ -4,92 +4,188 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from specgen.backends.frame import Frame
+from specgen.frontend.expressions import Name, Number, Term, Value
+from specgen.frontend.formulas import names_of, python, replaced, value_of
 from specgen.names import GLOBALS
 
-KINDS = {r"-?\d+": "int", r"True|False": "bool", r"-?[\d.]+(e-?\d+)?": "float"}
-IN_CHANNELS = "in_channels"
-FACTORS = range(2, 33)  # between widths of a block
+LONGEST = 40  # of a formula, in characters: a longer one is passed as a number
 # A parameter of a class that is called so would seem to be the width of its output.
 WIDTHS = frozenset({"out_channels", "out_features"})
 Texts = tuple[str, ...]  # of each instance
+Terms = tuple[Term | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a call, as source text; a keyword's default is left out."""
+    """An argument of a call, as source text; a keyword's default is left out.
+
+    `term` says how it follows from the names of the frame that the call is in.
+    """
 
     name: str
     text: str
     positional: bool = False
     default: str | None = None
     owner: str = ""  # what it is for, in its class: conv1, or branch2_0 in a list
+    term: Term | None = None
 
     def __str__(self) -> str:
         return self.text if self.positional else f"{self.name}={self.text}"
 
 
-@dataclass(frozen=True, slots=True)
 class Parameters:
-    """The parameters of a constructor: `signature`, and `arguments` of each instance.
+    """The parameters of a class, found from the arguments that its instances write.
 
-    `texts` are what the class writes for each of the arguments in it.
+    What all instances have in common is written as it is. What differs is written as
+    the spec has it: as a formula of the block's params and of the sizes that it reads.
+    Where there is no formula, or a long one, it becomes a parameter of its own.
     """
 
-    signature: list[str]
-    arguments: list[tuple[Argument, ...]]
-    texts: list[str]
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        defaults: Mapping[str, float],
+        devices: Collection[str],
+    ) -> None:
+        self._frames, self._devices = frames, devices
+        self._usual = {name: _number(value) for name, value in defaults.items()}
+        first = frames[0]
+        # Those that there can be: what each is in each instance.
+        self._texts: dict[str, Texts] = {}
+        self._terms: dict[str, Terms] = {}
+        self._called: dict[str, str] = {}  # what they are called, by name in formulas
+        self._used: set[str] = set()
+        for name in (*first.params, *first.sizes):
+            called = name.replace(".", "_")
+            while called in self._texts:
+                called += "_"
+            if not _reserved(called, devices):
+                texts = tuple(_number(frame.values[name]) for frame in frames)
+                self._add(name, called, texts, (Name(name),) * len(frames))
+        order = [*map(self._called.get, (*first.sizes, *first.params))]
+        self._needed = [name for name in order if name and name not in self._usual]
+        self._constant: dict[Term, Term] = {
+            Name(name): Number(value)
+            for name, value in first.values.items()
+            if all(frame.values.get(name) == value for frame in frames)
+        }
+        self._named: dict[Term, Term] = {}  # parameters of their own, by formula
+        self._made: dict[Terms, str] = {}
 
+    def _add(self, name: str, called: str, texts: Texts, terms: Terms) -> None:
+        self._called[name] = called
+        self._texts[called], self._terms[called] = texts, terms
 
-def parametrize(
-    arguments: Sequence[Sequence[Argument]],
-    channels: Sequence[int],
-    params: Sequence[Mapping[str, float]],
-    defaults: Mapping[str, float],
-    devices: Collection[str],
-) -> Parameters:
-    """Find the parameters of a class from the arguments that its instances write.
+    def write(self, arguments: Sequence[Sequence[Argument]]) -> list[str]:
+        """Return what the class writes for each argument; all instances have as many.
 
-    Each instance has as many arguments; `channels` are those of its input, and `params`
-    the values of its block's parameters, some of which have `defaults`. What must be
-    given, by the block, is positional. After these come the `devices`.
-    """
-    known = {name: tuple(_number(p[name]) for p in params) for name in params[0]}
-    known = {n: texts for n, texts in known.items() if not _reserved(n, devices)}
-    known.setdefault(IN_CHANNELS, tuple(map(str, channels)))
-    values: dict[str, Texts] = {}
-    written = []
-    for column in zip(*arguments, strict=True):
-        texts = tuple(argument.text for argument in column)
-        if len(set(texts)) == 1:
-            written.append(texts[0])
-            continue
-        text, name = _expression(texts, known)
-        if not name:
-            text = name = _new(column[0], known, devices)
-            known[name] = texts
-        values[name] = known[name]
-        written.append(text)
-    usual = {name: _number(value) for name, value in defaults.items()}
-    needed = [n for n in (IN_CHANNELS, *params[0]) if n in values and n not in usual]
-    others = [name for name in known if name in values and name not in needed]
-    signature = [f"{name}: {_type(values[name])}" for name in needed]
-    signature += ["*"] if others else []
-    for name in others:
-        default = f" = {usual[name]}" if name in usual else ""
-        signature.append(f"{name}: {_type(values[name])}{default}")
-    given = [
-        tuple(
-            Argument(name, values[name][index], name in needed, usual.get(name))
-            for name in (*needed, *others)
+        Arguments that are the same in all instances may still follow from parameters.
+        """
+        columns = [*zip(*arguments, strict=True)]
+        differ = [len({argument.text for argument in column}) > 1 for column in columns]
+        found = [
+            self._differing(c) if d else ""
+            for c, d in zip(columns, differ, strict=True)
+        ]
+        return [text or self._same(c) for c, text in zip(columns, found, strict=True)]
+
+    def _differing(self, column: Sequence[Argument]) -> str:
+        terms = self._settled(column)
+        if found := self._made.get(terms) or self._formula(terms, column):
+            return found
+        name = _new(column[0], self._texts, self._devices)
+        self._add(name, name, tuple(argument.text for argument in column), terms)
+        self._used.add(name)
+        if None not in terms:
+            self._made[terms] = name
+            if (term := self._common(terms)) is not None:
+                self._named[term] = Name(name)
+        return name
+
+    def _same(self, column: Sequence[Argument]) -> str:
+        found = self._formula(self._settled(column), column, self._used)
+        return found or column[0].text
+
+    def _settled(self, column: Sequence[Argument]) -> Terms:
+        return tuple(
+            None if argument.term is None else frame.settled(argument.term)
+            for frame, argument in zip(self._frames, column, strict=True)
         )
-        for index in range(len(params))
-    ]
-    return Parameters(signature, given, written)
+
+    def _common(self, terms: Terms) -> Term | None:
+        """Return the formula of all instances, if they have one."""
+        if terms[0] is None:
+            return None
+        found = {
+            t and replaced(replaced(t, self._constant), self._named) for t in terms
+        }
+        return found.pop() if len(found) == 1 else None
+
+    def _formula(
+        self,
+        terms: Terms,
+        column: Sequence[Argument],
+        names: Collection[str] | None = None,
+    ) -> str | None:
+        """Return a formula of these parameters, or of any, as it is in Python."""
+        term = self._common(terms)
+        if term is None:
+            return None
+        called = {name: self._called.get(name, "") for name in names_of(term)}
+        known = self._texts if names is None else names
+        if not called or not all(name in known for name in called.values()):
+            return None
+        text = python(term, called)
+        if len(text) > LONGEST or not self._gives(term, column):
+            return None
+        self._used.update(called.values())
+        return text
+
+    def _gives(self, term: Term, column: Sequence[Argument]) -> bool:
+        """Whether a formula gives what each instance writes."""
+        for index, (frame, argument) in enumerate(
+            zip(self._frames, column, strict=True)
+        ):
+            made = {n: _value(self._texts[n][index]) for n in self._made.values()}
+            if not _is_written(value_of(term, frame.values | made), argument.text):
+                return False
+        return True
+
+    @property
+    def signature(self) -> list[str]:
+        """The parameters of the constructor: what must be given is positional."""
+        found = [f"{name}: {_type(self._texts[name])}" for name in self._positional]
+        found += ["*"] if self._keywords else []
+        for name in self._keywords:
+            default = f" = {self._usual[name]}" if name in self._usual else ""
+            found.append(f"{name}: {_type(self._texts[name])}{default}")
+        return found
+
+    @property
+    def _positional(self) -> list[str]:
+        return [name for name in self._needed if name in self._used]
+
+    @property
+    def _keywords(self) -> list[str]:
+        return [n for n in self._texts if n in self._used and n not in self._needed]
+
+    def arguments(self, index: int) -> tuple[Argument, ...]:
+        """Return the arguments of an instance, with formulas for where it is made."""
+        frame = self._frames[index]
+        found = []
+        for name in (*self._positional, *self._keywords):
+            text, term = self._texts[name][index], self._terms[name][index]
+            positional, default = name in self._needed, self._usual.get(name)
+            outside = term and frame.leave(frame.settled(term))
+            found.append(Argument(name, text, positional, default, term=outside))
+        return tuple(found)
 
 
 @lru_cache(maxsize=1024)  # most layers are equal
@@ -115,24 +211,6 @@ def _is_keyword(text: str) -> bool:
     return bool(re.match(r"[A-Za-z_]\w*=", text))
 
 
-def _expression(texts: Texts, known: Mapping[str, Texts]) -> tuple[str, str]:
-    """Return what gives these values, and the parameter in it; or nothing."""
-    for name, values in known.items():
-        if values == texts:
-            return name, name
-    for name, values in known.items():
-        if not all(text.isdecimal() for text in (*texts, *values)):
-            continue
-        pairs = [(int(w), int(v)) for w, v in zip(texts, values, strict=True)]
-        for factor in FACTORS:
-            if all(wanted == factor * value for wanted, value in pairs):
-                return f"{factor} * {name}", name
-        for factor in FACTORS:
-            if all(wanted == value // factor for wanted, value in pairs):
-                return f"{name} // {factor}", name
-    return "", ""
-
-
 def _new(argument: Argument, taken: Collection[str], devices: Collection[str]) -> str:
     """Name a parameter that the block has not: stride, or conv2_stride."""
     name, owner = argument.name, argument.owner.lower()
@@ -156,10 +234,26 @@ def _number(value: float) -> str:
     return repr(int(value)) if value == int(value) else repr(value)
 
 
+def _value(text: str) -> Value:
+    """Return what a text stands for: a number, true, false, or itself."""
+    if text in ("True", "False"):
+        return text == "True"
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?[\d.]+(e-?\d+)?", text) else text
+
+
+def _is_written(value: Value | None, text: str) -> bool:
+    """Whether a formula gives what is written; fractions are rounded in a spec."""
+    wanted = _value(text)
+    if isinstance(value, float) and isinstance(wanted, float):
+        return math.isclose(value, wanted, rel_tol=1e-14)
+    return type(value) is type(wanted) and value == wanted
+
+
 def _type(texts: Texts) -> str:
-    kinds = set()
-    for text in texts:
-        found = (kind for form, kind in KINDS.items() if re.fullmatch(form, text))
-        pair = "tuple[int, int]" if text.startswith("(") else "str"
-        kinds.add(next(found, pair))
+    kinds = {
+        "tuple[int, int]" if text.startswith("(") else type(_value(text)).__name__
+        for text in texts
+    }
     return " | ".join(sorted(kinds))

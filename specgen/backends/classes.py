@@ -1,9 +1,8 @@
 """The classes of model.py: one for the network, and one for each block.
 
 Uses of a block that would have equal code are one class. What differs between them,
-like a number of channels, becomes an argument of its constructor, which is called as in
-the spec where a parameter of the block has these values. Another structure, by `when`
-or by a split, is a class of its own.
+like a number of channels, follows from arguments of its constructor, as it follows from
+params in the spec. Another structure, by `when` or by a split, is a class of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from specgen.backends.arguments import parametrize
+from specgen.backends.arguments import Parameters
 from specgen.backends.expression import Called, statement
 from specgen.backends.forward import Forward
+from specgen.backends.frame import Frame
 from specgen.backends.layout import INDENT, bracketed, fits, sentences
 from specgen.backends.parts import (
     BODY,
@@ -62,13 +62,12 @@ class Classes:
     def __init__(self, placed: PlacedGraph, routine: Routine, name: str) -> None:
         self._placed = placed
         graph = placed.graph
-        self._channels = {INPUT: graph.input_shape[0]}
-        self._channels |= {node.name: node.shape[0] for node in graph.nodes}
-        self._ranks = {node.name: len(node.shape) for node in graph.nodes}
+        self._shapes = {INPUT: graph.input_shape}
+        self._shapes |= {node.name: node.shape for node in graph.nodes}
         self._scopes = {scope.path: scope for scope in graph.scopes}
         self._taken = {name}
         self._units: list[Unit] = []
-        parts = self._parts(routine)
+        parts = self._parts(routine, None)
         found: dict[str, Class] = {}
         bases = _grouped(self._units, self._base)
         common = {b: set.intersection(*map(_layers, u)) for b, u in bases.items()}
@@ -92,29 +91,38 @@ class Classes:
         every = [self.modules, *(each.modules for each in self.classes)]
         return any(f"{ORDERED}(" in line for lines in every for line in lines)
 
-    def _parts(self, routine: Routine) -> list[Part]:
+    def _parts(self, routine: Routine, frame: Frame | None) -> list[Part]:
         """Return what the class of a routine builds, in the order of the spec."""
         parts: list[Part] = []
         for step in routine.steps:
             if isinstance(step, Apply):
                 for layer in step.layers:
-                    parts += modules(layer, listed=routine.sequence)
+                    if frame:
+                        frame.add(layer.node)
+                    parts += modules(layer, frame, listed=routine.sequence)
             elif isinstance(step, Run):
-                parts.append(self._part(step.routine))
+                parts.append(self._part(step.routine, frame))
         return parts
 
-    def _part(self, routine: Routine) -> Part:
+    def _part(self, routine: Routine, frame: Frame | None) -> Part:
         """Return what a scope is in the class around it."""
         scope = routine.scope
         assert scope, "the network is in no class"
         if routine.sequence and not scope.block:
-            items = tuple(self._parts(routine))
+            items = tuple(self._parts(routine, frame))
             return Part(
                 scope.leaf, scope.leaf, SEQUENTIAL, items=items, comments=scope.comments
             )
-        unit = Unit(routine, scope, self._channels[scope.inputs[0]])
+        wholes = self._placed.wholes
+        called = {wholes[value]: name for name, value in reversed(routine.arguments)}
+        names = scope.arguments
+        if not scope.block:
+            names = tuple(called.get(value, "") for value in scope.inputs)
+        own = Frame(scope, self._shapes, self._scopes, names, frame)
+        unit = Unit(routine, scope, own)
         self._units.append(unit)
-        unit.parts = self._parts(routine)
+        unit.parts = self._parts(routine, own)
+        own.finish()
         moved = [
             move.device
             for step in routine.steps
@@ -169,33 +177,35 @@ class Classes:
         scope = unit.scope
         if scope.block:
             return _capwords(scope.block)
-        outer = (self._scopes[path].block for path in around(scope.path)[1:])
-        own = end_of_path(scope.path)
-        return _capwords(f"{next(filter(None, outer), '')}_{own}")
+        outer = next(filter(None, self._blocks(scope)), "")
+        return _capwords(f"{outer}_{end_of_path(scope.path)}")
 
     def _code(self, unit: Unit) -> str:
         """What is the same in all instances of a class."""
         forward = Forward(self._placed, unit.routine, shown=False)
         parts = [structure(part, unit.roles) for part in unit.parts]
-        return "\n".join([*_call(unit.routine), *forward.lines, *parts])
+        # Names of two blocks, or of a group in each, may be the same in CapWords.
+        block = next(filter(None, self._blocks(unit.scope)), "")
+        return "\n".join([block, *_call(unit.routine), *forward.lines, *parts])
+
+    def _blocks(self, scope: Scope) -> Iterator[str | None]:
+        """Yield the block of each scope around one, from the inside outward."""
+        return (self._scopes[path].block for path in around(scope.path))
 
     def _class(self, name: str, units: Sequence[Unit]) -> Class:
         """Define the class of these uses, and say how each is made."""
         first = units[0]
-        found = parametrize(
-            [[*arguments_of(unit.parts)] for unit in units],
-            [unit.channels for unit in units],
-            [unit.scope.params for unit in units],
-            first.scope.defaults,
-            {"device", *first.roles.values()},
-        )
-        for unit, arguments in zip(units, found.arguments, strict=True):
-            unit.name, unit.arguments = name, arguments
-        typed = ["self", *found.signature]
+        frames = [unit.frame for unit in units]
+        devices = {"device", *first.roles.values()}
+        parameters = Parameters(frames, first.scope.defaults, devices)
+        written = parameters.write([[*arguments_of(unit.parts)] for unit in units])
+        for index, unit in enumerate(units):
+            unit.name, unit.arguments = name, parameters.arguments(index)
+        typed = ["self", *parameters.signature]
         if first.devices and "*" not in typed:
             typed.append("*")
         typed += [f"{role}: torch.device" for role in first.roles.values()]
-        texts = iter(found.texts)
+        texts = iter(written)
         parts = [with_texts(part, texts) for part in first.parts]
         shown = Forward(self._placed, first.routine)
         for unit in units[1:]:
@@ -210,7 +220,7 @@ class Classes:
             first.devices if first.moves else (),
             _built(parts, first),
             [] if first.routine.sequence else _call(first.routine),
-            _returns(first.routine, self._ranks[first.scope.output]),
+            _returns(first.routine, len(self._shapes[first.scope.output])),
             shown,
         )
 
@@ -286,13 +296,19 @@ def _distinguish(kinds: Sequence[Sequence[Unit]]) -> None:
     """Add a param to names that are the same, unless it has its default: Expand1."""
     scope = kinds[0][0].scope
     for param in scope.params if len(kinds) > 1 else ():
-        values = [{unit.scope.params[param] for unit in kind} for kind in kinds]
-        numbers = [n for (n, *_) in values if isinstance(n, int) and n >= 0]
-        if len({*numbers}) == len(kinds) == sum(map(len, values)):
+        numbers = [_whole(param, kind) for kind in kinds]
+        if None not in numbers and len({*numbers}) == len(kinds):
             for (first, *_), number in zip(kinds, numbers, strict=True):
                 if number != scope.defaults.get(param):
-                    first.name += f"{_capwords(param)}{int(number)}"
+                    first.name += f"{_capwords(param)}{number}"
             return
+
+
+def _whole(param: str, units: Iterable[Unit]) -> int | None:
+    """The number that a param is in all units, if it can be in a name."""
+    value, *others = {unit.scope.params.get(param) for unit in units}
+    whole = isinstance(value, int) and value >= 0 and not others
+    return int(value) if whole and value is not None else None
 
 
 def _called(unit: Unit) -> list[str]:

@@ -150,12 +150,12 @@ def _sharding(layer: Placed, on: Sequence[int], which: Sequence[bool]) -> Shardi
     devices = list(dict.fromkeys(device for device, _ in parts))
     shards = list(dict.fromkeys(read for _, read in parts))
     (whole,) = {x[0] for x, own in zip(node.input_shapes, which, strict=True) if own}
-    size = whole // len(shards)
-    equal = [range(start, start + size) for start in range(0, whole, size)]
-    even = len(devices) == len(parts) and len(devices) % len(shards) == 0
+    count = len(shards)
+    equal = [range(whole * i // count, whole * (i + 1) // count) for i in range(count)]
+    even = whole % count == len(devices) % count == 0 and len(devices) == len(parts)
     held = [read for _, read in parts]
-    if even and held == [s for s in equal for _ in range(len(devices) // len(shards))]:
-        return Sharding(devices, 1, len(shards))
+    if even and held == [s for s in equal for _ in range(len(devices) // count)]:
+        return Sharding(devices, 1, count)
     return Sharding(devices)
 
 

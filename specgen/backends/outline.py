@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from specgen.graph import around
@@ -15,10 +15,11 @@ class Line(NamedTuple):
     name: str
 
 
-def outline(names: Iterable[str]) -> Iterator[Line]:
+def outline(names: Iterable[str], runs: Mapping[str, str]) -> Iterator[Line]:
     """Yield a line for each layer, after those of the groups and blocks it is in.
 
-    A group of nothing but groups has no line of its own: layer1.0.
+    A group of nothing but groups has no line of its own: layer1.0. Equal blocks, which
+    `runs` has by the first and the last, have one for all of them.
     """
     stack: list[str] = []
     for name in names:
@@ -26,10 +27,14 @@ def outline(names: Iterable[str]) -> Iterator[Line]:
         inside = {*around(scope)}
         while stack and stack[-1] not in inside:
             stack.pop()
-        if scope and scope not in stack:
-            outer = f"{stack[-1]}." if stack else ""
-            yield Line(f"{_indent(stack)}{scope.removeprefix(outer)}", "")
-            stack.append(scope)
+        for path in reversed(around(scope)):
+            if path not in stack and (path in runs or path == scope):
+                outer = f"{stack[-1]}." if stack else ""
+                title = path.removeprefix(outer)
+                if path in runs:
+                    title += f"..{runs[path].removeprefix(outer)}: each"
+                yield Line(f"{_indent(stack)}{title}", "")
+                stack.append(path)
         yield Line(f"{_indent(stack)}{leaf}", name)
 
 

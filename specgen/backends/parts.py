@@ -16,8 +16,11 @@ from specgen.backends.expression import (
     assign,
     statement,
 )
+from specgen.backends.frame import Frame
 from specgen.backends.layout import INDENT, comments
+from specgen.frontend.formulas import read
 from specgen.graph import Placed, Scope
+from specgen.ops.base import Call, TorchForm
 from specgen.passes.routine import Routine
 
 BODY = 2 * len(INDENT)
@@ -51,7 +54,7 @@ class Unit:
 
     routine: Routine
     scope: Scope
-    channels: int  # of its first input
+    frame: Frame
     parts: list[Part] = field(default_factory=list)
     devices: tuple[str, ...] = ()
     moves: bool = False  # whether its `forward` moves tensors
@@ -67,19 +70,21 @@ class Unit:
         return {device: device for device in self.devices}
 
 
-def modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
+def modules(layer: Placed, frame: Frame | None, *, listed: bool) -> Iterator[Part]:
     """One module per share with parameters, else one for all shares."""
     said = layer.node.comments
     for share in layer.shares:
         form = share.applied.form
-        call = form.module or (form.item if listed else None)
+        call = _built(form, listed)
         if call is None:
             yield Part(layer.node.leaf, comments=said)
             return
         own = bool(layer.node.applied.tensors)
         leaf = (share.name if own else layer.node.name).rpartition(".")[2]
-        usual = tuple(call.defaults.items())
-        arguments = from_call(call.args, call.names, usual)
+        arguments = _arguments(call)
+        if frame:
+            traced = _built(frame.form(layer, share), listed)
+            arguments = _with_terms(arguments, traced, layer, frame)
         devices = (share.device,) if own else ()
         yield Part(
             layer.node.leaf,
@@ -93,6 +98,30 @@ def modules(layer: Placed, *, listed: bool) -> Iterator[Part]:
         if not own:
             return
         said = ()
+
+
+def _built(form: TorchForm, listed: bool) -> Call | None:
+    """What the constructor builds; `listed`, for nn.Sequential."""
+    return form.module or (form.item if listed else None)
+
+
+def _arguments(call: Call) -> tuple[Argument, ...]:
+    return from_call(call.args, call.names, tuple(call.defaults.items()))
+
+
+def _with_terms(
+    arguments: Iterable[Argument], traced: Call | None, layer: Placed, frame: Frame
+) -> tuple[Argument, ...]:
+    """The arguments with their formulas: a size has one, or the field of this name."""
+    assert traced
+    found = []
+    for argument, formula in zip(arguments, _arguments(traced), strict=True):
+        if argument.text != formula.text:
+            term = read(formula.text)
+        else:
+            term = frame.written(layer.node, argument.name)
+        found.append(replace(argument, term=term) if term else argument)
+    return tuple(found)
 
 
 def flat(parts: Iterable[Part]) -> Iterator[Part]:

@@ -14,7 +14,8 @@ from specgen.backends.report import from_cells, traffic_rows
 from specgen.graph import INPUT
 from specgen.markdown import code, escaped, table
 from specgen.ops.base import Shape
-from specgen.plan import Plan, images, window_cells
+from specgen.passes.memory import ON_TOP
+from specgen.plan import Plan, images, precision, window_cells
 from specgen.schema import readable
 from specgen.source import Source
 from specgen.spec import Spec
@@ -100,7 +101,8 @@ def _shape(shape: Shape) -> str:
 
 
 def _memory(plan: Plan) -> str:
-    head = ("device", "layers", "parameters", "inference", "training", "of budget", "")
+    head = ("device", "layers", "parameters", "inference", "training")
+    limited = ("of budget", "", "most images")
     order = [layer.name for layer in plan.layers]
     rows = []
     for device in plan.devices:
@@ -111,10 +113,11 @@ def _memory(plan: Plan) -> str:
         row += [readable(held.inference), readable(held.training)]
         if held.budget:
             row += [readable(held.budget), f"{held.training / held.budget:.0%}"]
+            row.append(f"{held.most_images:,}")
         rows.append(row)
     width = max(map(len, rows))
     rows = [row + [""] * (width - len(row)) for row in rows]
-    return table(head[:width], "<<>>>>>"[:width], rows)
+    return table((*head, *limited)[:width], "<<>>>>>>"[:width], rows)
 
 
 def _images(plan: Plan) -> str:
@@ -123,9 +126,12 @@ def _images(plan: Plan) -> str:
         kept += ", these and a copy of the weights in bfloat16"
     buffers = any(device.memory.buffers for device in plan.devices)
     held = "the weights and buffers" if buffers else "the weights"
+    most = f" The most images are those that fit the budget; {ON_TOP}."
     return (
         f"For {images(plan)} at once, in float32. Inference takes {held} and the"
         f" largest activations, training {held}, gradients, momentum and {kept}."
+        + most
+        * (plan.most_images is not None)
     )
 
 
@@ -140,8 +146,9 @@ def _traffic(plan: Plan) -> Iterator[str]:
     cells[-1] = ("**total**", "", "", *(f"**{n}**" for n in cells[-1][3:]))
     first = code(plan.devices[0].name)
     yield (
-        "What is copied from device to device before a layer runs, if the images are on"
-        f" {first} at first:"
+        f"What is copied from device to device before a layer runs, {precision(plan)},"
+        f" if the images are on {first} at first. Per image is the forward pass; per"
+        " step is forward and backward with all images, which have no gradient:"
     )
     yield table(head, "<<<>>", cells)
 

@@ -30,7 +30,7 @@ def recipe(spec: Spec, source: Source) -> Iterator[Setting]:
     A comment on several settings goes with the first of them.
     """
     said = {path: texts for path, texts in source.comments.items() if _in_recipe(path)}
-    for path, value in _settings(spec):
+    for path, value in _settings(spec, source):
         steps = [path[:end] for end in range(1, len(path) + 1)]
         why = [" ".join(said.pop(step, ())) for step in steps]
         yield Setting(_name(path), value, " ".join(filter(None, why)))
@@ -64,8 +64,13 @@ def _name(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def _settings(spec: Spec) -> Iterator[tuple[Path, str]]:
-    """Yield what the spec says or leaves to defaults: the same for both."""
+def _settings(spec: Spec, source: Source) -> Iterator[tuple[Path, str]]:
+    """Yield what the spec says or leaves to defaults: the same for both.
+
+    Of the starts of single layers, only those that differ from the defaults, or have a
+    comment.
+    """
+    commented = {path[:3] for path in source.comments}
     used = used_defaults(spec.layers.values())
     start = DEFAULT_START | spec.init.given()
     for leaf, value in start.items():
@@ -74,7 +79,9 @@ def _settings(spec: Spec) -> Iterator[tuple[Path, str]]:
             yield from _leaves(("init", leaf), dumped)
     for name, op in spec.layers.items():
         if isinstance(init := getattr(op, "init", None), BaseModel):
-            yield from _leaves(("layers", name, "init"), init.model_dump())
+            path = ("layers", name, "init")
+            changed = init.model_dump(exclude_defaults=path not in commented)
+            yield from _leaves(path, changed)
     size = spec.data.side(spec.input.height, spec.input.width)
     yield from _leaves(("data",), spec.data.model_dump() | {"size": size})
     yield from _leaves(("training",), spec.training.model_dump())

@@ -7,15 +7,27 @@ each other where they must be, and what a layer reads can be below it.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby
 
 from specgen.backends.outline import outline
 from specgen.backends.prose import printable
 from specgen.graph import INPUT, Graph
 from specgen.ops.base import Shape
-from specgen.plan import DevicePlan, LayerPlan, Plan, plan_layer, window_cells
-from specgen.schema import readable
+from specgen.passes.receptive_field import fields
+from specgen.picture.folding import repeats
+from specgen.plan import (
+    DevicePlan,
+    LayerPlan,
+    Plan,
+    field_cell,
+    fitting,
+    images,
+    plan_layer,
+    precision,
+    window_cells,
+)
+from specgen.schema import readable, some
 from specgen.spec.data import Data
 from specgen.spec.training import (
     CosineSchedule,
@@ -26,6 +38,8 @@ from specgen.spec.training import (
 from specgen.tables import Row, aligned, dimensions, ranges, with_share
 
 WIDTH = 80
+NONE: Mapping[str, str] = {}
+SEES = "sees"  # the head of receptive fields
 
 
 def table(plan: Plan, *, details: bool = False) -> str:
@@ -37,10 +51,11 @@ def table(plan: Plan, *, details: bool = False) -> str:
     title = ": ".join(filter(None, (plan.name, printable(plan.summary))))
     title = "\n".join(textwrap.wrap(title, WIDTH))
     devices = [device.name for device in plan.devices]
+    runs, again = _equal(plan)
     paragraphs = [
         title,
-        _layers(plan.layers, plan.input_shape),
-        _costs(plan.layers, devices),
+        _layers(plan.layers, plan.input_shape, runs, again),
+        _costs(plan.layers, devices, runs, again),
         _devices(plan),
     ]
     if details:
@@ -52,68 +67,103 @@ def table(plan: Plan, *, details: bool = False) -> str:
     return "\n\n".join(paragraphs)
 
 
+def _equal(plan: Plan) -> tuple[dict[str, str], set[str]]:
+    """Return first and last of equal blocks, and the layers of all but the first."""
+    found = repeats(plan)
+    again = {name for _, *others in found for block in others for name in block.names}
+    return {run[0].path: run[-1].path for run in found}, again
+
+
 def beginning(graph: Graph, names: Sequence[str]) -> str:
     """Return tables of the layers that are known before the first that is not.
 
     `names` has those of all layers. Devices are not shown, since nothing was placed.
     """
+    seen = fields(graph)
     known = [
-        plan_layer(node)
+        plan_layer(node, seen.get(node.name))
         for node, name in zip(graph.nodes, names, strict=False)
         if node.name == name
     ]
     paragraphs = [_layers(known, graph.input_shape)]
+    whole = len(known) == len(names)
     if any(layer.parameters or layer.macs for layer in known):
-        paragraphs.append(_costs(known, ()))
-    if len(known) < len(names):
+        paragraphs.append(_costs(known, (), whole=whole))
+    if not whole:
         after = f"after {known[-1].name} " if known else ""
         paragraphs.append(f"What comes {after}is not known.")
     return "\n\n".join(paragraphs)
 
 
-def _layers(layers: Sequence[LayerPlan], input_shape: Shape) -> str:
-    """A row for each layer; a column that would be empty is left out."""
+def _layers(
+    layers: Sequence[LayerPlan],
+    input_shape: Shape,
+    runs: Mapping[str, str] = NONE,
+    again: Collection[str] = (),
+) -> str:
+    """A row for each layer but those `again`; a column without anything is left out.
+
+    If there is no room, what a layer reads is below it, and receptive fields are left
+    out.
+    """
     more, sources = from_cells(layers)
+    windows = ("kernel", "stride", "padding", "groups")
     rows = [
-        ("layer", "op", "kernel", "stride", "padding", "groups", "output", *more),
-        (INPUT, "", "", "", "", "", dimensions(input_shape), *("" for _ in more)),
+        ("layer", "op", *windows, "output", SEES, *more),
+        (INPUT, *[""] * 5, dimensions(input_shape), "", *("" for _ in more)),
     ]
     for layer, source in zip(layers, sources, strict=True):
-        shape = dimensions(layer.output_shape)
-        rows.append((layer.name, layer.op, *window_cells(layer), shape, *source))
+        if layer.name in again:
+            continue
+        cells = (*window_cells(layer), dimensions(layer.output_shape))
+        rows.append((layer.name, layer.op, *cells, field_cell(layer), *source))
     used = [any(cells) for cells in zip(*rows[1:], strict=True)]
-    head, first, *others = [tuple(compress(row, used)) for row in rows]
-    sides = "".join(compress("<<>>>>><", used))
-    table: list[Row] = [head, None, first, *_outlined(others)]
-    if not more:
-        return aligned(table, sides, WIDTH)
-    whole = aligned(table, sides)
-    if max(map(len, whole.splitlines())) <= WIDTH:
-        return whole
-    narrow: list[Row] = [head[:-1], None, first[:-1]]
-    for row in _outlined(others):
-        narrow.append(row if len(row) == 1 else row[:-1])
-        if len(row) > 1 and row[-1]:
+    blind = [have and head != SEES for have, head in zip(used, rows[0], strict=True)]
+    shown = ""
+    for columns in (used, blind):
+        for below, most in ((False, None), (bool(more), None), (bool(more), WIDTH)):
+            shown = _layer_table(rows, columns, runs, below=below, most=most)
+            if max(map(len, shown.splitlines())) <= WIDTH:
+                return shown
+    return shown
+
+
+def _layer_table(
+    rows: Sequence[Sequence[str]],
+    used: Sequence[bool],
+    runs: Mapping[str, str],
+    *,
+    below: bool,
+    most: int | None,
+) -> str:
+    """The columns that are used; the last one in lines below if that is asked for."""
+    columns = [*used[:-1], used[-1] and not below]
+    head, first, *others = [tuple(compress(row, columns)) for row in rows]
+    sources = {row[0]: row[-1] for row in rows[2:]} if below else {}
+    table: list[Row] = [head, None, first]
+    for row, name in _outlined(others, runs):
+        table.append(row)
+        if source := sources.get(name):
             indent = " " * (len(row[0]) - len(row[0].lstrip()) + 2)
-            narrow += (
-                [line]
-                for line in textwrap.wrap(
-                    f"from {row[-1]}",
-                    WIDTH,
-                    initial_indent=indent,
-                    subsequent_indent=f"{indent}  ",
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
+            lines = textwrap.wrap(
+                f"from {source}",
+                WIDTH,
+                initial_indent=indent,
+                subsequent_indent=f"{indent}  ",
+                break_long_words=False,
+                break_on_hyphens=False,
             )
-    return aligned(narrow, sides[:-1], WIDTH)
+            table += ([line] for line in lines)
+    return aligned(table, "".join(compress("<<>>>>>><", columns)), most)
 
 
-def _outlined(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
-    """Yield the rows of layers, their names as an outline."""
+def _outlined(
+    rows: Iterable[Sequence[str]], runs: Mapping[str, str]
+) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield the rows of layers, their names as an outline, each with the name."""
     by_name = {name: row for name, *row in rows}
-    for text, name in outline(by_name):
-        yield [text, *by_name[name]] if name else [text]
+    for text, name in outline(by_name, runs):
+        yield [text, *by_name[name]] if name else [text], name
 
 
 def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]:
@@ -135,28 +185,41 @@ def from_cells(layers: Sequence[LayerPlan]) -> tuple[list[str], list[list[str]]]
     )
 
 
-def _costs(layers: Sequence[LayerPlan], devices: Sequence[str]) -> str:
-    """A row for each layer that costs something."""
+def _costs(
+    layers: Sequence[LayerPlan],
+    devices: Sequence[str],
+    runs: Mapping[str, str] = NONE,
+    again: Collection[str] = (),
+    *,
+    whole: bool = True,
+) -> str:
+    """A row for each layer but those `again` that costs something.
+
+    The total is that of all, and so are shares, unless this is not the whole network.
+    """
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
-    columns = 6 if devices else 5
-    heads = ("layer", "parameters", "", "MACs", "", "devices")[:columns]
+    used = (True, True, whole, True, whole, bool(devices))
+    heads = ("layer", "parameters", "", "MACs", "", "devices")
     rows = []
     for layer in layers:
-        if layer.parameters or layer.macs:
+        if layer.name not in again and (layer.parameters or layer.macs):
             learned = with_share(layer.parameters, parameters)
             work = with_share(layer.macs, macs)
             on = " ".join(ranges(layer.devices, devices))
-            rows.append((layer.name, *learned, *work, on)[:columns])
-    total = ("total", f"{parameters:,}", "", f"{macs:,}", "", "")[:columns]
-    table: list[Row] = [heads, None, *_outlined(rows), None, total]
-    return aligned(table, "<>>>><"[:columns], WIDTH)
+            rows.append(tuple(compress((layer.name, *learned, *work, on), used)))
+    total = ("total" if whole else "so far", f"{parameters:,}", "", f"{macs:,}", "", "")
+    head, last = (tuple(compress(row, used)) for row in (heads, total))
+    lines = (row for row, _ in _outlined(rows, runs))
+    table: list[Row] = [head, None, *lines, None, last]
+    return aligned(table, "".join(compress("<>>>><", used)), WIDTH)
 
 
 def _devices(plan: Plan) -> str:
     limited = any(device.memory.budget for device in plan.devices)
     heads = ("device", "layers", "parameters", "", "training", "of budget", "")
-    rows: list[Row] = [heads[: 7 if limited else 5], None]
+    width = 7 if limited else 5
+    rows = [heads[:width]]
     order = [layer.name for layer in plan.layers]
     for device in plan.devices:
         held = device.memory
@@ -166,8 +229,16 @@ def _devices(plan: Plan) -> str:
         row.append(readable(held.training))
         if held.budget:
             row += [readable(held.budget), with_share(held.training, held.budget)[1]]
-        rows.append(row + [""] * (len(rows[0] or ()) - len(row)))
-    return aligned(rows, "<<>>>>>"[: 7 if limited else 5], WIDTH)
+        rows.append((*row, *[""] * (width - len(row))))
+    head, *others = rows
+    whole = aligned([head, None, *others], "<<>>>>>"[:width], WIDTH)
+    if max(map(len, whole.splitlines())) <= WIDTH:
+        return whole
+    narrow: list[Row] = [(head[0], *head[2:]), None]
+    for name, layers, *figures in others:
+        lines = textwrap.wrap(layers, WIDTH - 2, break_on_hyphens=False)
+        narrow += [(name, *figures), *([f"  {line}"] for line in lines)]
+    return aligned(narrow, "<>>>>>"[: width - 1], WIDTH)
 
 
 def _memories(plan: Plan) -> str:
@@ -193,14 +264,15 @@ def _memories(plan: Plan) -> str:
 
 def _images(plan: Plan, *, details: bool) -> str:
     """What the memory figures are for."""
-    note = f"For {_some(plan.images, 'image')} at once"
+    note = f"For {images(plan)} at once"
     if plan.training.half:
         note += "; training keeps activations, and a copy of the weights, in bfloat16."
         inference = " Inference takes weights and the largest activations, in float32."
     else:
         note += ", in float32."
         inference = " Inference takes weights and the largest activations."
-    return "\n".join(textwrap.wrap(note + inference * details, WIDTH))
+    lines = textwrap.wrap(note + inference * details, WIDTH)
+    return "\n".join([*lines, *textwrap.wrap(fitting(plan), WIDTH)])
 
 
 def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
@@ -235,18 +307,16 @@ def traffic_rows(plan: Plan, *, details: bool) -> list[Row]:
 
 def _traffic(plan: Plan, *, details: bool) -> str:
     note = f"The images are on {plan.devices[0].name} at first."
-    if not details:
+    if details:
         note += (
-            " Forward pass, in float32; the backward pass moves as much again, except"
-            " for the images."
-        )
-    elif plan.training.half:
-        note += (
-            " Per image: forward, in float32; per step: both ways, in bfloat16 except"
-            " for the images."
+            f" Per image: forward; per step: forward and backward, {images(plan)};"
+            f" {precision(plan)}."
         )
     else:
-        note += " In float32. Per image: forward; per step: forward and backward."
+        note += (
+            f" Forward pass, {precision(plan)}; the backward pass moves as much again,"
+            " except for the images."
+        )
     lines = textwrap.wrap(note, WIDTH)
     rows = traffic_rows(plan, details=details)
     return "\n".join([aligned(rows, "<<<>" + ">" * details, WIDTH), *lines])
@@ -261,7 +331,7 @@ def _recipe(data: Data, training: Training, input_shape: Sequence[int]) -> list[
     sees += [f"std {data.std:g}"] if data.std != 1 else []
 
     sgd = training.optimizer
-    steps = [_some(training.epochs, "epoch"), f"batch {training.batch_size}"]
+    steps = [some(training.epochs, "epoch"), f"batch {training.batch_size}"]
     if training.accumulate > 1:
         steps[-1] += f" in {training.accumulate} passes"
     steps += ["SGD", f"momentum {sgd.momentum:g}"]
@@ -301,16 +371,12 @@ def _rate(training: Training) -> Iterator[str]:
             epochs = ", ".join(map(str, schedule.epochs))
             yield f"times {schedule.factor:g} after epochs {epochs}"
         case PlateauSchedule():
-            stalled = f"{_some(schedule.patience, 'epoch')} without a new best"
+            stalled = f"{some(schedule.patience, 'epoch')} without a new best"
             yield f"times {schedule.factor:g} after {stalled}"
-            yield f"at most {_some(schedule.drops, 'time')}"
+            yield f"at most {some(schedule.drops, 'time')}"
         case CosineSchedule():
             yield f"half a cosine down to {schedule.final_lr:g}"
     multipliers = sgd.lr_multipliers
     for what, times in (("weights", multipliers.weight), ("biases", multipliers.bias)):
         if times != 1:
             yield f"times {times:g} for {what}"
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count:,} {what}" + "s" * (count != 1)

@@ -32,6 +32,7 @@ from specgen.backends.lookup import table
 from specgen.backends.start import Starts, starts
 from specgen.graph import Graph, Placed, PlacedGraph
 from specgen.ops.base import Call
+from specgen.ops.normalization import GroupNorm
 from specgen.passes import cost
 from specgen.passes.schedule import schedule
 from specgen.passes.shares import letters
@@ -116,6 +117,7 @@ class Net:
     bare: bool
     biases: str  # how their names end
     batch_norm: int
+    early_norm: bool  # a group norm whose input needs no gradient
     softmax: bool
     softmax_comments: list[str]
     helpers: set[str]
@@ -234,6 +236,7 @@ def _view(spec: Spec, stem: str, placed: PlacedGraph) -> Net:
         split=_shares(split, placed.devices) if split else [],
         split_about=_split_about(split),
         batch_norm=max(node.applied.least_images for node in graph.nodes),
+        early_norm=_has_early_norm(placed),
         axes=table("AXES", axes) if axes else [],
         bare=any("" in node.applied.tensors for node in graph.nodes),
         biases=_biases(graph),
@@ -340,6 +343,17 @@ def _moved(devices: tuple[str, ...]) -> list[str]:
             8,
         )
     ]
+
+
+def _has_early_norm(placed: PlacedGraph) -> bool:
+    """Whether a group norm learns, and nothing before it."""
+    return any(
+        isinstance(layer.node.op, GroupNorm)
+        and layer.node.op.affine
+        and placed.learning.isdisjoint(share.inputs)
+        for layer in placed.layers
+        for share in layer.shares
+    )
 
 
 def _biases(graph: Graph) -> str:

@@ -78,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # `head` has read enough
             status = status or UNREAD
+        elif isinstance(error, FileNotFoundError):  # which writing does not raise
+            message = "the current folder no longer exists"
+            found.append(Diagnostic("cannot-read", message))
+            status = 1
         else:
             message = f"cannot write the output: {error.strerror}"
             found.append(Diagnostic("cannot-write", message))

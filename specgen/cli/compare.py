@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the table, and build; 1 if a spec has no variant that compiles."""
     if options.force and not options.build:
         options.fail("--force works only with --build")
+    if options.build and options.batch_size:
+        options.fail("--build has the batch of the recipe: leave out --batch-size")
     from specgen.build import expand
     from specgen.variants import compare
 

@@ -39,8 +39,11 @@ def _page(text: str) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the page; --set is for B, if there is one."""
-    from specgen.diff.revision import compile_all
+    """Write the page; --set is for B, if there is one.
+
+    What is over its budget is shown too, before the error.
+    """
+    from specgen.diff.revision import compile_any
     from specgen.page import page
 
     specs = [(options.spec, () if options.other else options.set)]
@@ -50,15 +53,17 @@ def run(options: argparse.Namespace) -> int:
     stdin_name = f"{options.name} (standard input)"
     given = [(stdin_name if spec == "-" else spec, sets) for spec, sets in specs]
     names = [", ".join((name, *sets)) for name, sets in given]
-    programs = compile_all(specs, options.root, stdin)
+    programs, problems = compile_any(specs, options.root, stdin)
     first, *others = zip(names, programs, strict=True)
     text = page(*first, *others)
     if options.output == arguments.DASH:
         sys.stdout.buffer.write(text.encode())
-        return 0
-    path = Path(options.output)
-    _write(path, text.encode())
-    print(f"wrote {path}")
+    else:
+        path = Path(options.output)
+        _write(path, text.encode())
+        print(f"wrote {path}", flush=True)
+    if problems:
+        raise SpecError(problems)
     return 0
 
 

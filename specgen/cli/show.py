@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     for spec in specs:
         try:
             programs[str(spec)] = program = compile_file(
-                spec, options.set, options.root, texts.get(spec)
+                spec, options.set, options.root, texts.get(spec), options.batch_size
             )
             if as_text:
                 shown[str(spec)] = _text(program, options)
@@ -100,9 +100,9 @@ def _sound_part(error: Unfinished, images: int | None) -> str:
     from specgen.backends import report
     from specgen.plan import make_plan
 
-    draft, placed = error.draft, error.placed
-    if draft and placed and draft.whole:  # only its parts contradict each other
-        plan = make_plan(draft.spec(), placed, images)
+    draft, program = error.draft, error.program
+    if program:
+        plan = make_plan(program.spec, program.placed, images)
         return report.table(plan, details=images is not None)
     if draft and draft.graph and draft.graph.nodes:
         return report.beginning(draft.graph, list(draft.layers))

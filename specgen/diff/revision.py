@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from specgen import lock
-from specgen.compiler import Program, compile_read
+from specgen.compiler import Program, Unfinished, compile_read
 from specgen.diagnostics import (
     Diagnostic,
     Span,
@@ -49,16 +49,39 @@ def compile_all(
     Raises:
         SpecError: everything that is wrong with any of them; what several share, once.
     """
+    programs, problems = compile_any(specs, root, stdin)
+    if problems:
+        raise SpecError(problems)
+    return programs
+
+
+def compile_any(
+    specs: Iterable[tuple[str, Sequence[str]]],
+    root: Path | None = None,
+    stdin: StandardInput | None = None,
+) -> tuple[list[Program], list[Diagnostic]]:
+    """Compile specs as `compile_all` does, also those that only are over their budgets.
+
+    Return them, along with these errors.
+
+    Raises:
+        SpecError: everything that is wrong with any of them, if one cannot be compiled.
+    """
     programs: list[Program] = []
     problems: dict[Diagnostic, None] = {}
+    wrong = False
     for spec, sets in specs:
         try:
             programs.append(compile_at(spec, sets, root, stdin))
         except SpecError as error:
             problems |= dict.fromkeys(error.diagnostics)
-    if problems:
+            if isinstance(error, Unfinished) and error.too_large:
+                programs.append(error.too_large)
+            else:
+                wrong = True
+    if wrong:
         raise SpecError(problems)
-    return programs
+    return programs, list(problems)
 
 
 def compile_at(

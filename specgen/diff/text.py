@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from specgen.diagnostics import printable, short
 from specgen.diff.tiers import MEANING, Tier
-from specgen.diff.values import size
 from specgen.ops.base import Shape
 from specgen.paint import BOLD, GREEN, RED, YELLOW, Paint, painted, plain
 from specgen.schema import SIZE, readable
@@ -221,6 +220,8 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
         kind, _, device = figure.name.partition(".")
         if kind not in LABELS or not (figure.before or figure.after):
             continue
+        if figure is images and images.before == images.after:
+            continue  # the notes have it
         what, note = LABELS[kind]
         if device:
             note = _memory_note(difference, device, images)
@@ -231,6 +232,7 @@ def figure_rows(difference: Difference) -> Iterator[tuple[str, ...]]:
 LABELS = {
     "parameters": ("parameters", ""),
     "macs": ("MACs", "per image"),
+    "images": ("images at once", ""),
     "training_bytes": ("training", ""),
     "traffic_bytes_per_image": ("between devices", "per image"),
 }
@@ -239,11 +241,9 @@ LABELS = {
 def _memory_note(difference: Difference, device: str, images: Figure) -> str:
     parts = []
     if device in difference.budgets:
-        parts.append(f"of {size(difference.budgets[device])}")
+        parts.append(f"of {readable(difference.budgets[device])}")
     if images.before == images.after:
         parts.append(f"{images.after} images")
-    else:
-        parts.append(f"{images.before} -> {images.after} images")
     return ", ".join(parts)
 
 

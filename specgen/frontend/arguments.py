@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,7 @@ def given(
 
 def arguments(
     block: Definition,
-    written: Iterator[tuple[Path, Mapping[str, Any]]],
+    written: Iterable[tuple[Path, Mapping[str, Any]]],
     path: Path,
     outside: Names,
     inside: Callable[[Mapping[str, Value]], Names],

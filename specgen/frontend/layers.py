@@ -18,6 +18,7 @@ UNKNOWN = ""  # what a layer reads if that is wrong
 MOST_NAMED = 3  # layers in an error, besides the first
 # Values in one tensor, of one image: 4 TiB. With a batch, bytes still fit in 64 bits.
 MOST_VALUES = 2**40
+NONE: Mapping[str, str] = {}
 
 
 class Layers:
@@ -47,12 +48,26 @@ class Layers:
         image = self.shapes.get(INPUT)
         return Graph(image, tuple(self._nodes), tuple(scopes)) if image else None
 
+    def read_from(self, full: str, start: int, first: str) -> tuple[str, ...]:
+        """Return the values from outside that the layers of a group read.
+
+        They are those from index `start` on; `first` is what the group reads.
+        """
+        found: dict[str, None] = {}
+        for name in self.order[start:]:
+            for read in self.reads[name]:
+                if not read.startswith(f"{full}.") and read != UNKNOWN:
+                    found[read] = None
+        rest = [name for name in found if name != first]
+        return (first, *rest) if first in found else tuple(rest)
+
     def add(
         self,
         name: str,
         op: Op | None,
         reads: tuple[str, ...],
         comments: tuple[str, ...] = (),
+        formulas: Mapping[str, str] = NONE,
         *,
         named: bool = False,
     ) -> None:
@@ -70,7 +85,7 @@ class Layers:
         if applied:
             self._sound[id(op), xs] = applied
             self.shapes[name] = applied.output
-            self._nodes.append(Node(name, applied, reads, comments))
+            self._nodes.append(Node(name, applied, reads, comments, formulas))
 
     def _check(
         self,

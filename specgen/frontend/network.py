@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from specgen.diagnostics import (
     LIMIT_HELP,
@@ -32,6 +32,7 @@ from specgen.frontend.computing import (
 from specgen.frontend.definitions import Definition, Entry, Fields, Inner, Used
 from specgen.frontend.entries import Ops
 from specgen.frontend.expressions import Value
+from specgen.frontend.formulas import formulas
 from specgen.frontend.frame import Frame, Instance, called, numbers
 from specgen.frontend.known import Known
 from specgen.frontend.layers import LAYERS, UNKNOWN, Layers
@@ -222,17 +223,18 @@ class Network:
 
     def _op(self, it: Instance, body: Fields) -> str:
         """Add one layer."""
-        op = body.op
+        op, written = body.op, body.fields
         change = changes.mappings(it.change, self._problems)
         wrong = op is None and not body.computed
         if not wrong and (change or body.computed):
             self._put(it.name, it.entry, it.frame, changes.places(change))
             self._scan(change, it.frame)
-            fields, names = changes.merged(body.fields, change), self._names(it.frame)
-            op = compute_as(self._ops.read, fields, it.path, names, self._problems)
+            names, written = self._names(it.frame), changes.merged(body.fields, change)
+            op = compute_as(self._ops.read, written, it.path, names, self._problems)
         comments = self._comments.get(it.entry.path, ())
         named = it.entry.sources is not None
-        self.layers.add(it.name, op, it.reads, comments, named=named)
+        found = self._formulas(written, it.frame) if op else {}
+        self.layers.add(it.name, op, it.reads, comments, found, named=named)
         if len(self.layers.ops) > MOST_LAYERS:
             self._stop(TOO_MANY)
         return it.name
@@ -260,9 +262,11 @@ class Network:
         inner = it.frame.block(
             it.name, block.name, block.entries, inputs, it.entry.path
         )
+        first = it.frame.values.get("index") == 0
+        written = [*given(body, it.entry.path, change, first=first)]
         own = arguments(
             block,
-            given(body, it.entry.path, change, first=it.frame.values.get("index") == 0),
+            written,
             it.path,
             self._names(it.frame),
             lambda values: self._names(inner, values),
@@ -270,10 +274,12 @@ class Network:
             self._problems,
         )
         inner.values = {**self._params, **own}
+        given_last = {n: v for _, more in written for n, v in more.items()}
         scope = Scope(
             *(it.name, block.name, it.reads, block.inputs, "", numbers(own)),
             comments=self._comments.get(block.path, ()),
             defaults=numbers(block.params),
+            formulas=self._formulas(given_last, it.frame),
         )
         value = self._in_scope(
             it, lambda: self._walk(inner, it.reads[0], change, {WITH}), scope
@@ -300,22 +306,12 @@ class Network:
             self.left_out[full] = start
             return it.reads[0]
         if scope is None:
-            inputs = self._read_from(full, start, it.reads[0])
+            inputs = self.layers.read_from(full, start, it.reads[0])
             comments = self._comments.get(it.entry.path, ())
             scope = Scope(full, None, inputs, called(inputs), "", comments=comments)
         self._scopes[full] = replace(scope, output=output)
         self._stands[output] = full
         return output
-
-    def _read_from(self, full: str, start: int, first: str) -> tuple[str, ...]:
-        """Return the values from outside that layers of a group read."""
-        found: dict[str, None] = {}
-        for name in self.layers.order[start:]:
-            for read in self.layers.reads[name]:
-                if not read.startswith(f"{full}.") and read != UNKNOWN:
-                    found[read] = None
-        rest = [name for name in found if name != first]
-        return (first, *rest) if first in found else tuple(rest)
 
     def _put(
         self,
@@ -346,6 +342,11 @@ class Network:
         shape = self.layers.shapes.get(frame.read)
         known = frame.values if values is None else values
         return Names(known, shape, self._spend)
+
+    def _formulas(self, values: Mapping[str, Any], frame: Frame) -> dict[str, str]:
+        """Return how values follow from the params of the block that they are in."""
+        block = self._blocks.get(frame.blocks[-1]) if frame.blocks else None
+        return formulas(values, block.params, self._names(frame)) if block else {}
 
     def _unknown(self, it: Instance, unknown: Unknown) -> str:
         """Report why something is unknown; it is one unknown layer from now on."""

@@ -225,6 +225,15 @@ class GroupNorm(Norm):
 
     def check(self, x: Shape) -> Iterator[Diagnostic]:
         yield from check_division(x[0], self.num_groups, "groups", field="num_groups")
+        if volume(x) == self.num_groups:  # torch refuses it for one image
+            yield Diagnostic(
+                "shape-mismatch",
+                "each group has a single value, and normalizing that always gives 0",
+                ("num_groups",),
+                help=f"divide the {x[0]} channels into fewer groups"
+                if x[0] > 1
+                else "remove the layer",
+            )
 
     def part(self, share: range, x: Shape) -> Part:
         group = x[0] // self.num_groups

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import compress
 from typing import Any
 
 from specgen import templates
-from specgen.backends.report import from_cells
+from specgen.backends.report import SEES
 from specgen.compiler import Program
 from specgen.diagnostics import printable
 from specgen.diff import Difference, compare
@@ -131,7 +132,7 @@ def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Sid
         [
             ("parameters", f"{plan.parameters:,}"),
             ("multiply-accumulates per image", f"{plan.macs:,}"),
-            ("bytes per image between devices", f"{crossing:,}"),
+            *([("bytes per image between devices", f"{crossing:,}")] * bool(crossing)),
         ],
         draw(plan, marked),
         views.bars(plan),
@@ -140,29 +141,48 @@ def _side(here: Network, there: Network | None, names: Mapping[str, str]) -> Sid
 
 
 def _layers(here: Network, there: Network | None, names: Mapping[str, str]) -> Table:
-    plans = [side.plan for side in (here, there) if side]
-    branches = any(from_cells(plan.layers)[0] for plan in plans)
-    rows = views.layers(here.plan, branches=branches)
-    others = views.layers(there.plan, branches=branches) if there else None
+    rows = views.layers(here.plan)
+    others = views.layers(there.plan) if there else None
     # A layer without a pair has none, also if the other side has one of its name.
     pairs = {name: names.get(name, "") for name in rows}
     windows = ("kernel", "stride", "padding", "groups")
-    heads = ["layer", "op", *windows, "output", "parameters", "MACs", "devices"]
-    heads += ["from"] if branches else []
+    heads = ["layer", "op", *windows, "output", SEES, "parameters", "MACs"]
+    heads += ["devices", "from"]
     compared = views.compared(rows, others, pairs, of_layers=True)
-    return Table(FIRST_TABLE, "Layers", heads, "<<>>>>>>><" + "<" * branches, compared)
+    used = _used(rows, others)
+    return _table(FIRST_TABLE, "Layers", heads, "<<>>>>>>>><<", compared, used)
+
+
+def _used(rows: views.Rows, others: views.Rows | None) -> list[bool]:
+    """Tell which columns have something in them, on this side or on the other."""
+    cells = [*rows.values(), *(others or {}).values()]
+    return [any(column) for column in zip(*cells, strict=True)]
+
+
+def _table(
+    row: int,
+    title: str,
+    heads: Sequence[str],
+    sides: str,
+    rows: Sequence[Row],
+    used: Sequence[bool],
+) -> Table:
+    """Return a table of the columns that are used."""
+    rows = [replace(each, cells=tuple(compress(each.cells, used))) for each in rows]
+    sides = "".join(compress(sides, used))
+    return Table(row, title, list(compress(heads, used)), sides, rows)
 
 
 def _tables(here: Network, there: Network | None) -> Iterator[Table]:
     """Yield the other tables that have something in them."""
-    memory = ("device", "parameters", "inference", "training", "budget")
+    memory = ("device", "parameters", "inference", "training", "budget", "most images")
     traffic = ("before", "from", "to", "bytes per image", "bytes per step")
     kinds: tuple[tuple[str, Sequence[str], str, Callable[[Network], views.Rows]], ...]
     kinds = (
         (
             f"Memory for {images(here.plan)} at once",
             memory,
-            "<>>>>",
+            "<>>>>>",
             lambda network: views.devices(network.plan),
         ),
         (
@@ -187,7 +207,8 @@ def _tables(here: Network, there: Network | None) -> Iterator[Table]:
     for row, (title, heads, sides, view) in enumerate(kinds, FIRST_TABLE + 1):
         if rows := view(here):
             others = view(there) if there else None
-            yield Table(row, title, heads, sides, views.compared(rows, others))
+            compared, used = views.compared(rows, others), _used(rows, others)
+            yield _table(row, title, heads, sides, compared, used)
 
 
 def _changes(difference: Difference) -> list[Sequence[str]]:

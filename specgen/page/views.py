@@ -9,7 +9,7 @@ from specgen.backends.recipe import recipe, said
 from specgen.backends.report import from_cells, traffic_rows
 from specgen.compiler import Program
 from specgen.diagnostics import printable
-from specgen.plan import DevicePlan, Plan, window_cells
+from specgen.plan import DevicePlan, Plan, field_cell, window_cells
 from specgen.schema import readable
 from specgen.tables import dimensions, ranges
 
@@ -42,11 +42,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A device's memory in training; a budget, if there is one, is the whole length."""
+    """A device's memory in training; a budget, if there is one, is the whole length.
+
+    If that is not enough, the length is what training takes, and `over` is true.
+    """
 
     device: str
     size: str
     budget: str
+    over: bool
     parts: tuple[Part, ...]
 
 
@@ -54,8 +58,8 @@ class Bar:
 Rows = Mapping[str, Sequence[str]]
 
 
-def layers(plan: Plan, *, branches: bool = False) -> dict[str, list[str]]:
-    """Return the row of each layer; with what it reads, where there are branches."""
+def layers(plan: Plan) -> dict[str, list[str]]:
+    """Return the row of each layer; its last cell is what it reads, in branches."""
     devices = [device.name for device in plan.devices]
     _, sources = from_cells(plan.layers)
     return {
@@ -64,9 +68,10 @@ def layers(plan: Plan, *, branches: bool = False) -> dict[str, list[str]]:
             layer.op,
             *window_cells(layer),
             dimensions(layer.output_shape),
+            field_cell(layer),
             *(f"{n:,}" if n else "" for n in (layer.parameters, layer.macs)),
             " ".join(ranges(layer.devices, devices)),
-            *((source or [""]) if branches else []),
+            *(source or [""]),
         ]
         for layer, source in zip(plan.layers, sources, strict=True)
     }
@@ -80,6 +85,7 @@ def devices(plan: Plan) -> dict[str, list[str]]:
             f"{device.parameters:,}",
             *map(readable, (device.memory.inference, device.memory.training)),
             readable(device.memory.budget) if device.memory.budget else "",
+            f"{device.memory.most_images:,}" if device.memory.budget else "",
         ]
         for device in plan.devices
     }
@@ -117,6 +123,7 @@ def bars(plan: Plan) -> list[Bar]:
 
 def _bar(device: DevicePlan, whole: int) -> Bar:
     held = device.memory
+    whole = max(whole, held.training)
     parts = {
         "weights": held.weights,
         "gradients": held.gradients,
@@ -127,6 +134,7 @@ def _bar(device: DevicePlan, whole: int) -> Bar:
         device.name,
         readable(held.training),
         f" of {readable(held.budget)}" if held.budget else "",
+        held.over,
         tuple(
             Part(name, readable(size), round(100 * size / whole, 2))
             for name, size in parts.items()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from specgen.diagnostics import Diagnostic, Problems
 from specgen.frontend.elaborate import Draft
 from specgen.graph import Graph, PlacedGraph
+from specgen.names import TENSORS
 from specgen.ops.base import Op, volume
 from specgen.ops.normalization import BatchNorm2d, Norm
 from specgen.ops.weighted import Weighted, check_default
@@ -16,8 +17,13 @@ from specgen.spec import data, training
 from specgen.spec.training import Training
 
 
-def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
-    """Report contradictions between the parts that are known."""
+def check(
+    draft: Draft, placed: PlacedGraph | None, problems: Problems, images: int | None
+) -> None:
+    """Report contradictions between the parts that are known.
+
+    Budgets are for `images` at once; by default, for those of the recipe.
+    """
     refused = {problem.path for problem in problems}
     inside = list(_check_softmax(draft))
     for found in inside:
@@ -26,6 +32,7 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
     if graph := draft.network:
         problems.add(*_check_ending(graph))
         problems.add(*_check_size(graph))
+        problems.add(*_check_names(graph))
         if draft.training:
             problems.add(*_check_norms(graph, draft.training))
     if draft.ops is not None:
@@ -38,7 +45,7 @@ def check(draft: Draft, placed: PlacedGraph | None, problems: Problems) -> None:
     if placed and not inside:
         _check_whole(placed, problems)
         if draft.placement and draft.training:
-            check_budget(placed, draft.placement, draft.training, problems)
+            check_budget(placed, draft.placement, draft.training, problems, images)
 
 
 def _check_softmax(draft: Draft) -> Iterator[Diagnostic]:
@@ -65,6 +72,20 @@ def _check_size(graph: Graph) -> Iterator[Diagnostic]:
         if steps > MOST_STEPS:
             yield TOO_LARGE
             return
+
+
+def _check_names(graph: Graph) -> Iterator[Diagnostic]:
+    """A layer without a module would be taken for a tensor of one."""
+    for node in graph.nodes:
+        if "" in node.applied.tensors and node.leaf in TENSORS:
+            yield Diagnostic(
+                "bad-name",
+                f"{node.name}: {node.leaf!r} already names a tensor of torch modules,"
+                f" and {node.op.op} is itself a tensor",
+                ("layers", node.name),
+                at_key=True,
+                help=f"write {node.leaf}1",
+            )
 
 
 def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
@@ -103,10 +124,9 @@ def _check_ending(graph: Graph) -> Iterator[Diagnostic]:
 def _check_norms(graph: Graph, recipe: Training) -> Iterator[Diagnostic]:
     """A batch norm needs a variance, and processes in step if it is synchronized."""
     passes = recipe.accumulate
-    part = -(-recipe.batch_size // passes)
     place = ("training", "accumulate" if passes > 1 else "batch_size")
     for node in graph.nodes:
-        if part < node.applied.least_images:
+        if recipe.images < node.applied.least_images:
             message = f"{node.name} has no variance with one image at a time"
             help = "a batch norm of single pixels needs at least two images"
             yield Diagnostic("training-mismatch", message, place, help=help)

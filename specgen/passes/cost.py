@@ -30,11 +30,15 @@ def device_parameters(placed: PlacedGraph) -> dict[str, int]:
     return held
 
 
-def traffic(placed: PlacedGraph) -> Counter[Edge]:
-    """Bytes per image, float32, over each edge, forward."""
+def traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
+    """Bytes per image over each edge, forward; `half` if autocast computes that.
+
+    With autocast, all is in bfloat16 but the images, and what has only been computed
+    of these without a matrix product, or has been joined by such values.
+    """
     edges: Counter[Edge] = Counter()
-    for edge, _, numbers in _copies(placed):
-        edges[edge] += FLOAT32 * numbers
+    for edge, _, count in _copies(placed, half=half):
+        edges[edge] += count
     return edges
 
 
@@ -42,7 +46,7 @@ def crossing(placed: PlacedGraph) -> dict[Edge, tuple[str, ...]]:
     """The values that are copied over each edge, of all or some channels."""
     wholes = placed.wholes
     found: dict[Edge, dict[str, None]] = {}
-    for edge, value, _ in _copies(placed):
+    for edge, value, _ in _copies(placed, half=False):
         found.setdefault(edge, {})[wholes[value]] = None
     return {edge: tuple(values) for edge, values in found.items()}
 
@@ -51,34 +55,33 @@ def step_traffic(placed: PlacedGraph, *, half: bool = False) -> Counter[Edge]:
     """Bytes per image over each edge in a training step, forward and backward.
 
     A gradient comes back only to what depends on parameters, and so never to images;
-    with autocast, that has half the size unless something in float32 has joined it.
+    it has the type of its value.
     """
     learning = placed.learning
-    narrow = placed.narrow if half else set()
     edges: Counter[Edge] = Counter()
-    for edge, value, numbers in _copies(placed):
-        item = BFLOAT16 if value in narrow else FLOAT32
-        ways = 2 if value in learning else 1
-        edges[edge] += ways * item * numbers
+    for edge, value, count in _copies(placed, half=half):
+        edges[edge] += (2 if value in learning else 1) * count
     return edges
 
 
-def gradients(placed: PlacedGraph) -> Counter[tuple[str, str]]:
-    """Bytes per image, float32, that the backward pass sends from device to device."""
+def gradients(placed: PlacedGraph, *, half: bool = False) -> Counter[tuple[str, str]]:
+    """Bytes per image that the backward pass sends from device to device."""
     learning = placed.learning
     found: Counter[tuple[str, str]] = Counter()
-    for (_, source, target), value, numbers in _copies(placed):
+    for (_, source, target), value, count in _copies(placed, half=half):
         if value in learning:
-            found[target, source] += FLOAT32 * numbers
+            found[target, source] += count
     return found
 
 
-def _copies(placed: PlacedGraph) -> Iterator[tuple[Edge, str, int]]:
-    """Every copy: its edge, what is copied, and how many numbers that is."""
+def _copies(placed: PlacedGraph, *, half: bool) -> Iterator[tuple[Edge, str, int]]:
+    """Every copy: its edge, what is copied, and how many bytes per image that is."""
+    narrow = placed.narrow if half else set()
     for layer in placed.layers:
         for move in layer.moves:
             pixels = volume(move.shape[1:])
             for piece, read in zip(move.pieces, move.reads, strict=True):
                 edge = layer.node.name, placed.source(piece), move.device
                 if edge[1] != move.device:
-                    yield edge, piece.value, pixels * len(read)
+                    item = BFLOAT16 if piece.value in narrow else FLOAT32
+                    yield edge, piece.value, item * pixels * len(read)

@@ -23,6 +23,8 @@ from specgen.passes.storages import Storage, trace
 # Weights, their gradients and the momentum: one number per parameter each.
 COPIES = 3
 MOST_IMAGES = 2**20  # in a batch
+# What is not counted, for those who read how much is.
+ON_TOP = "CUDA, its libraries and fragmentation come on top"
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,11 +150,16 @@ def is_sequence(group: Item, wanted: Collection[str]) -> bool:
 
 
 def _is_list(group: Item) -> bool:
-    """Whether the names are those of a list; of a group, others can be kept as well."""
+    """Whether the names are those of a list; of a group, others can be kept as well.
+
+    These must differ: two layers of one name may be from scopes without modules.
+    """
     names = [item.path.rpartition(".")[2] for item in group.items]
     is_group = group.scope and not group.scope.block
     named = is_group and all(map(str.isidentifier, names))
     named = named and SEQUENTIAL_ATTRIBUTES.isdisjoint(names)
+    # A group without modules has no part of its own: its layers are among the others.
+    named = named and len({*names}) == len(names)
     return bool(named) or names == [str(index) for index in range(len(names))]
 
 

@@ -40,9 +40,16 @@ class LastMap(NamedTuple):
 
 def last_map(graph: Graph) -> LastMap:
     """Return the last map of a network, and its receptive field."""
+    found = fields(graph)
+    shapes = {node.name: node.shape for node in graph.nodes}
+    last = next(reversed(found))
+    return LastMap(shapes.get(last, graph.input_shape), found[last])
+
+
+def fields(graph: Graph) -> dict[str, tuple[int, int]]:
+    """Return the receptive fields of the image and of all maps, by value, in order."""
     one = Fraction(1), Fraction(1)
-    found = {INPUT: (one, one)}  # by value: along height and width
-    last, shape = INPUT, graph.input_shape
+    found = {INPUT: (one, one)}  # along height and width
     for node in graph.nodes:
         if len(node.shape) == 3 and found.keys() >= {*node.inputs}:
             window = node.applied.window or PIXEL
@@ -51,9 +58,10 @@ def last_map(graph: Graph) -> LastMap:
                 for axis in (0, 1)
             )
             found[node.name] = (rows, columns)
-            last, shape = node.name, node.shape
-    (height, _), (width, _) = found[last]
-    return LastMap(shape, (ceil(height), ceil(width)))
+    return {
+        name: (ceil(height), ceil(width))
+        for name, ((height, _), (width, _)) in found.items()
+    }
 
 
 def _extent(read: Sequence[Extent], window: Window, axis: int) -> Extent:

@@ -56,7 +56,7 @@ def incoming(row: Row, column: int) -> Iterator[str]:
             yield f'<path class="a" d="{path}"/>'
             x, y, turns = row.gutter(column), turns[-1][1] if turns else y, []
         turns.append((row.gutter(column), _arrival(row, way)))
-        kind, head = ("x", "xh") if way.fetched else ("a", "ah")
+        kind, head = ("x", "xh") if way.fetched else (_gray(way), "ah")
         path = _path(x, y, turns, end, row.x(column))
         yield f'<path class="{kind}" marker-end="url(#{head})" d="{path}"/>'
 
@@ -64,9 +64,16 @@ def incoming(row: Row, column: int) -> Iterator[str]:
 def leaving(row: Row) -> Iterator[str]:
     """Lines to the end of the lanes, for columns of the rows below."""
     here = (way for way in row.ways if way.target >= row.columns.stop)
-    begun = (_begin(row, way) for way in here)
-    paths = (_path(x, y, turns, RIGHT, 0) for x, y, *turns in begun)
-    yield from (f'<path class="a" d="{path}"/>' for path in dict.fromkeys(paths))
+    paths = {}
+    for way in here:
+        x, y, *turns = _begin(row, way)
+        paths[_path(x, y, turns, RIGHT, 0)] = _gray(way)
+    yield from (f'<path class="{kind}" d="{path}"/>' for path, kind in paths.items())
+
+
+def _gray(way: Way) -> str:
+    """The class of a line that brings nothing; dashed if that has been copied."""
+    return "a r" if way.again else "a"
 
 
 def _begin(row: Row, way: Way) -> tuple[float, float, *tuple[Turn, ...]]:

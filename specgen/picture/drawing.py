@@ -110,8 +110,10 @@ def _memory(device: DevicePlan, y: float) -> Iterator[str]:
     yield text(f"of {readable(budget)}", HEAD, y + 13, "d", room=HEAD_ROOM)
     bar, part = f'x="{HEAD}" y="{number(y + 20)}" height="8" rx="2"', held / budget
     yield f'<rect class="budget" width="50" {bar}/>'
-    yield f'<rect class="held" width="{number(max(1, 50 * part))}" {bar}/>'
-    yield text(f"{part:.0%}", HEAD + 56, y + 28, "d")
+    filled = 50 * min(1, max(0.02, part))
+    over = device.memory.over
+    yield f'<rect class="{"over" if over else "held"}" width="{number(filled)}" {bar}/>'
+    yield text(f"{part:.0%}", HEAD + 56, y + 28, "xt" if over else "d")
 
 
 def _image(plan: Plan, row: Row) -> Iterator[str]:
@@ -154,10 +156,11 @@ def _labels(stage: Stage, y: float) -> Iterator[str]:
     """The layers of a column, below the lanes."""
     head, *others = stage.layers
     title = lines([head.name], SQUEEZED * ROOM, 12, 3, bold=True)
-    words = lines([head.op, *_window(head)], ROOM, 10, 3)
+    left = MOST_LINES - len(title)
+    words = lines([head.op, *_window(head)], ROOM, 10, min(3, left - bool(others)))
     names = [_within(layer, head.name) for layer in others]
     names = [*(f"{name}," for name in names[:-1]), *names[-1:]]
-    words += lines(names, ROOM, 10, MOST_LINES - len(title) - len(words))
+    words += lines(names, ROOM, 10, left - len(words))
     for line in title:
         yield text(line, 0, y, "m b", size=12, room=ROOM)
         y += 13
@@ -202,7 +205,9 @@ def _details(stage: Stage) -> str:
 def _footer(plan: Plan, y: float, rows: Sequence[Row]) -> Iterator[str]:
     said = ["Sizes of blocks, each one device's share, are to a logarithmic scale."]
     if plan.traffic:
-        said.append("Red: what comes from other devices, for one image, in float32.")
+        said.append("Red: what comes from other devices, for one image, forward.")
+    if any(way.again for row in rows for way in row.ways):
+        said.append("Dashed: copied before.")
     yield text(" ".join(said), MARGIN, y + 14, "d")
     memory = f"Memory of a device: what training takes, {images(plan)} at once."
     if any(stage.repeated for stage in rows[0].stages):

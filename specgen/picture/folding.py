@@ -112,6 +112,7 @@ def _within(block: Block, fetched: Exchanges) -> list[object]:
                     name[start:] if name in own else "" for name in layer.inputs
                 ),
                 tensors={},  # their shapes follow from the rest
+                receptive_field=None,  # which grows from block to block
             ),
             [replace(edge, before="") for edge in fetched.get(layer.name, ())],
         )

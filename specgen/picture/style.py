@@ -36,8 +36,9 @@ text{{fill:#1f2328}}
 .d{{fill:#59636e}}
 .a,.k{{stroke:#59636e;stroke-width:1.2;fill:none}}
 .x{{stroke:#cf222e;stroke-width:1.4;fill:none}}
+.r{{stroke-dasharray:4 3}}
 .ah{{fill:#59636e}}
-.xh,.xt{{fill:#cf222e}}
+.xh,.xt,.over{{fill:#cf222e}}
 {_blocks(LIGHT)}
 @media (prefers-color-scheme:dark){{
 .page{{fill:#0d1117}}
@@ -50,7 +51,7 @@ text{{fill:#f0f6fc}}
 .a,.k{{stroke:#9198a1}}
 .x{{stroke:#ff7b72}}
 .ah{{fill:#9198a1}}
-.xh,.xt{{fill:#ff7b72}}
+.xh,.xt,.over{{fill:#ff7b72}}
 {_blocks(DARK)}
 }}"""
 

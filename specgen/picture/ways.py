@@ -29,6 +29,11 @@ class Way:
     fetched: bool = False
 
     @property
+    def again(self) -> bool:
+        """Whether the second reads what its device fetched for an earlier column."""
+        return self.start != self.end and not self.fetched
+
+    @property
     def skips(self) -> bool:
         """Whether there are columns between."""
         return self.target > self.source + 1

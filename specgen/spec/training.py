@@ -145,6 +145,11 @@ class Training(Strict):
     ] = "float32"
 
     @property
+    def images(self) -> int:
+        """The most images in one pass, and so in memory at once."""
+        return -(-self.batch_size // self.accumulate)
+
+    @property
     def half(self) -> bool:
         """Whether the forward pass computes in half precision."""
         return self.precision == "bfloat16"

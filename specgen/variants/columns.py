@@ -80,6 +80,16 @@ def figures(variants: Sequence[Variant]) -> list[Column]:
         return cell
 
     names = dict.fromkeys(name for sizes in taken for name in sizes)
+    sound = [variant.sound for variant in variants if variant.sound]
+    one = any(each.plan.images == 1 for each in sound)
+    limited = any(each.plan.most_images is not None for each in sound)
+    room = column(
+        *("most", "images"),
+        lambda sound: (
+            NONE if sound.plan.most_images is None else f"{sound.plan.most_images:,}"
+        ),
+        "at most {} images fit",
+    )
     traffic = column(
         *("between", "B/image"),
         lambda sound: f"{sound.traffic:,}",
@@ -92,8 +102,9 @@ def figures(variants: Sequence[Variant]) -> list[Column]:
         column(
             *("", "images"),
             lambda sound: f"{sound.plan.images:,}",
-            "{} images at once",
+            "{} image at once" if one else "{} images at once",
         ),
+        *([room] if limited else []),
         *([traffic] if len(names) > 1 else []),
         column(
             *("last", "map"), lambda sound: dimensions(sound.last.shape), "last map {}"

@@ -105,7 +105,8 @@ def compare(
         sweeps: `PATH=V1,V2`, in the words of `--sweep`.
         root: the folder that contains the specs and everything they extend.
         stdin: what the spec `-` is.
-        images: at once, that memory is planned for; by default those of the recipe.
+        images: at once, that memory is planned for, and budgets judged by; by default
+            those of the recipe.
         progress: is called with the number of variants done, and their total.
 
     Raises:
@@ -125,13 +126,13 @@ def compare(
     stems = Counter(stem.casefold() for _, stem in sources)
     variants: list[Variant] = []
     for spec, (source, stem) in zip(specs, sources, strict=True):
-        base = _compile(source, stem)
+        base = _compile(source, stem, images)
         for values in choices:
             given = {s.path: value for s, value in zip(swept, values, strict=True)}
             texts = {path: value.text for path, value in given.items()}
             every = (*sets, *(f"{path}={text}" for path, text in texts.items()))
             alone = stems[stem.casefold()] == 1
-            found = _compile(change(source, every), stem) if every else base
+            found = _compile(change(source, every), stem, images) if every else base
             variant = Variant(
                 spec,
                 stem,
@@ -161,9 +162,9 @@ def _read(
     return sources, problems
 
 
-def _compile(source: Source, stem: str) -> Program | SpecError:
+def _compile(source: Source, stem: str, images: int | None) -> Program | SpecError:
     try:
-        return compile_read(source, stem)
+        return compile_read(source, stem, images)
     except SpecError as error:
         return error
 

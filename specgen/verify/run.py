@@ -146,13 +146,14 @@ def _modules(program: Program) -> list[str]:
 
 def _edges(program: Program, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
     """Planned traffic, forward by layer and backward in all."""
+    half = program.spec.training.half
     forward = {
         f"{edge.before}: {edge.source} -> {edge.target}": edge.bytes_per_image
         for edge in plan.traffic
     }
     backward = {
         f"{source} -> {target}": count
-        for (source, target), count in cost.gradients(program.placed).items()
+        for (source, target), count in cost.gradients(program.placed, half=half).items()
     }
     return forward, backward
 

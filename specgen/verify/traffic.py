@@ -42,7 +42,10 @@ def travel(path: Path, program: Program) -> Traffic:
             held[logical[label(parameter)]] += parameter.numel()
         image = images(program, 1).to(bound[placed.devices[0]])
         devices.copies.clear()
-        logits = net(image)
+        # The stand-ins are CPU values, whatever their labels.
+        half = program.spec.training.half
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = net(image)
         planned = _planned(program)
         forward: Counter[str] = Counter()
         for copy in devices.copies:
