@@ -32,9 +32,24 @@ def explain(code: str) -> str:
         kind = "warning" if text.lstrip().startswith("A warning") else "error"
         parts = [f"{kind}[{code}]"]
     for words, example in FENCED.findall(LINK.sub(r"\1", text)):
-        parts += [fill(paragraph, WIDTH) for paragraph in words.strip().split("\n\n")]
+        parts += ["\n".join(map(_fill, _items(p))) for p in words.strip().split("\n\n")]
         parts += [indent(example.rstrip(), "    ")] if example else []
     return "\n\n".join(filter(None, parts))
+
+
+def _items(paragraph: str) -> list[str]:
+    """Return the items of a list, or else the paragraph as one."""
+    return re.split(r"\n(?=- )", paragraph)
+
+
+def _fill(item: str) -> str:
+    inside = "  " if item.startswith("- ") else ""
+    return fill(
+        re.sub(r"\s+", " ", item),
+        WIDTH,
+        subsequent_indent=inside,
+        break_on_hyphens=False,
+    )
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -88,6 +88,8 @@ def parse(text: bytes, file: str) -> Source:
     lines = LINE_BREAK.split(decoded)
     if bad := list(bad_characters(lines, file)):
         raise SpecError(bad)
+    if conflicts := list(_conflicts(lines, file)):
+        raise SpecError(conflicts)
     reader = Reader(decoded, lines, file)
     data = reader.document()
     if not isinstance(data, dict):
@@ -101,3 +103,13 @@ def parse(text: bytes, file: str) -> Source:
         {FilePath(file): text},
         in_order(reader.problems),
     )
+
+
+def _conflicts(lines: Sequence[str], file: str) -> Iterator[Diagnostic]:
+    """Yield an error for each conflict that a git merge left in a file."""
+    for number, line in enumerate(lines, 1):
+        if line.startswith("<<<<<<< "):
+            message = f"line {number} begins a merge conflict"
+            help = "keep one version, and delete the lines <<<<<<<, ======= and >>>>>>>"
+            span = Span(file, number, 1, len(line), line)
+            yield Diagnostic("yaml-syntax", message, span=span, help=help)

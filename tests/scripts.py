@@ -132,7 +132,9 @@ def refusal(code: Path, *arguments: object) -> str:
     """Return the sentences that train.py refuses with, and nothing else on stderr."""
     ended = run(code / "train.py", *arguments)
     assert ended.code == 1
-    assert all(line.startswith("error: ") for line in ended.err.splitlines())
+    *problems, last = ended.err.splitlines()
+    assert all(line.startswith("error: ") for line in problems)
+    assert last.startswith(("error: ", "  = help: "))
     return ended.err.removesuffix("\n")
 
 

@@ -322,6 +322,9 @@ def test_help_depends_on_the_field(right: str, wrong: str, help: str) -> None:
             "put a space after each colon: op: linear, out_features: 10",
         ),
         ("stride: 1", "stride: {'0': 2}", "put all values in one list"),
+        ("{kind: cosine}", "{kind: step, epochs: 15}", "write [15]"),
+        ("{op: flatten}", "{op: reshape, shape: 4}", "write [4]"),
+        ("training:", "blocks: {b: {inputs: x, layers: []}}\ntraining:", "write [x]"),
         ("{kind: cosine}", "[3, 5]", "write {kind: NAME, ...}; valid names are step"),
         ("{size: 16, std: 64}", "", "leave the key out for its default"),
         (

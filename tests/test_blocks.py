@@ -261,6 +261,15 @@ def test_a_fraction_has_fifteen_digits() -> None:
     assert dropped == [0.3, 0.333333333333333]
 
 
+def test_a_param_by_its_bare_name_is_not_rounded() -> None:
+    program = net(
+        "  a: {op: dropout, p: $p}\n  b: {op: dropout, p: $(p)}\n",
+        head="params: {p: 0.12345678901234567}\n",
+    )
+    dropped = [node.op.model_dump()["p"] for node in program.graph.nodes[:2]]
+    assert dropped == [0.12345678901234567] * 2
+
+
 def test_layers_that_share_a_definition_are_equal() -> None:
     program = net("  a: {layers: [{op: relu}], repeat: 3}\n")
     ops = [node.op for node in program.graph.nodes[:3]]

@@ -197,4 +197,4 @@ def test_names_in_a_checkpoint_cannot_control_the_terminal(exporter: Exporter) -
     what, advice = said.splitlines()
     assert what.isprintable()
     assert what.endswith(r"unexpected: '\x1b[2J\nerror: all is well'")
-    assert advice == f"error: {OTHER_CODE}"
+    assert advice == f"  = help: {OTHER_CODE}"

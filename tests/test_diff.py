@@ -285,6 +285,16 @@ def test_a_layer_is_shown_as_it_is_written() -> None:
 def test_a_default_that_is_written_out_is_not_a_change() -> None:
     new = f"{NETWORK}init: {{weight: kaiming_normal, bias: 0}}\n"
     assert shown(NETWORK, new) == []
+    pool = "  pool: {op: max_pool2d, kernel_size: 2, stride: %s}\n  flat:"
+    texts = [
+        NETWORK.replace("  flat:", pool % stride).replace(", stride: None", "")
+        for stride in (None, 2, 1)
+    ]
+    assert [shown(texts[0], text) == [] for text in texts] == [True, True, False]
+    for size, tier in ((14, Tier.SAME), (15, Tier.RECIPE)):
+        new = f"{NETWORK}data: {{size: {size}}}\n"
+        difference = compare(compile_text(NETWORK), compile_text(new))
+        assert (difference.tier, len(difference.changes)) == (tier, tier != Tier.SAME)
     new = f"{NETWORK}init: {{weight: xavier_normal}}\n"
     assert shown(NETWORK, new)[0].split()[:4] == [
         "init.weight",

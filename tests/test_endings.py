@@ -194,13 +194,17 @@ def test_a_run_without_a_reader_or_error_output_ends_well(tmp_path: Path) -> Non
 
 
 def test_messages_cannot_be_forged() -> None:
-    error = UserError("no \x1b[31m here", "a\nerror: b", "\u202eevil \udcff é")
+    error = UserError(
+        "no \x1b[31m here", "a\nerror: b", "\u202eevil \udcff é", help="a\nb"
+    )
     assert console.explain(error) == (
         r"error: no \x1b[31m here"
         "\n"
         r"error: a\nerror: b"
         "\n"
         r"error: \u202eevil \udcff é"
+        "\n"
+        r"  = help: a\nb"
     )
 
 

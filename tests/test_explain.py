@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from textwrap import fill
 
 import pytest
+from helpers import ROOT
 
 from specgen.cli import main
 from specgen.diagnostics import LIMITS
@@ -27,8 +30,11 @@ def test_every_error_is_explained_as_plain_text(code: str) -> None:
 def test_an_example_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "no-layers"]) == 0
     shown = capsys.readouterr().out
-    text = "The network has no layers, so there is nothing to compute."
-    assert shown == f"error[no-layers]\n\n{text}\n\n    layers: {{}}\n"
+    text = (
+        "The network has no layers, so there is nothing to compute, or none of them"
+        " has parameters, so there is nothing to train."
+    )
+    assert shown == f"error[no-layers]\n\n{fill(text, 80)}\n\n    layers: {{}}\n"
 
 
 def test_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +43,11 @@ def test_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert shown.startswith("The limits of specgen:\n\n- A network is ")
     assert "](" not in shown
+    page = (ROOT / "docs/spec.md").read_text().partition("\n## Limits\n")[2]
+    _, _, *items = shown.splitlines()
+    assert all(re.match("- [A-Z]|  [^ -]", line) for line in items)
+    assert sum(line.startswith("- ") for line in items) == page.count("\n- ")
+    assert not re.search(r"\S  ", shown)
 
 
 def test_a_code_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

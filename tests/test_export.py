@@ -162,7 +162,7 @@ def test_every_kind_of_difference_to_another_network_is_named(
         "missing: conv1.weight, fc3.bias; "
         "unexpected: fc4.weight, fc5.weight, fc6.weight, and 2 more; "
         "different: conv2.weight is 4x8x5x5 there and 4x8x3x3 here",
-        f"error: {OTHER_CODE}",
+        f"  = help: {OTHER_CODE}",
     ]
 
 
@@ -181,7 +181,7 @@ def test_weights_of_another_type_are_refused(
 ) -> None:
     exporter.save(exporter.net.state_dict() | {"fc3.bias": torch.ones(2).to(kind)})
     expected = (
-        f": different: fc3.bias is 2 {name} there and 2 here\nerror: {OTHER_CODE}"
+        f": different: fc3.bias is 2 {name} there and 2 here\n  = help: {OTHER_CODE}"
     )
     assert exporter.refusal().endswith(expected)
 

@@ -124,7 +124,7 @@ def test_remaining_layers_stay_on_their_devices(
         if names := old[low:high]:
             keys.append("..".join(dict.fromkeys([names[0], names[-1]])))
             placed |= dict.fromkeys(names, number)
-    at = {name: index for index, name in enumerate(order)}
+    at = ranges.spans(order)
     kept = [name for name in order if int(name[1:]) not in gone]
     shrunk = [ranges.shrink(key, at, kept) for key in keys]
     for number, key in enumerate(shrunk):
@@ -136,6 +136,51 @@ def test_remaining_layers_stay_on_their_devices(
             names = kept[kept.index(first) : kept.index(last or first) + 1]
             assert {placed.get(name, number) for name in names} == {number}
             assert set(left) <= set(names)
+
+
+GROUPS = """\
+layers:
+  a: {op: relu}
+  b: {op: relu}
+  g:
+    layers:
+      c: {op: relu}
+      d: {op: relu}
+      e: {op: relu}
+  f: {op: relu}
+placement: {layers: {a..g.c: x, g.d: y, g.e..f: z}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["g.layers.c=null"], "a..b: x, g.d: y, g.e..f: z"),
+        (["g.layers.c=null", "b=null"], "a: x, g.d: y, g.e..f: z"),
+        (["g.layers.e=null"], "a..g.c: x, g.d: y, f: z"),
+        (["f=null"], "a..g.c: x, g.d: y, g.e: z"),
+        (["a=null", "b=null"], "g.c: x, g.d: y, g.e..f: z"),
+        (["g=null"], "a..b: x, f: z"),
+        (["g.layers.n={op: relu, after: input}"], "a..g.c: x, g.d: y, g.e..f: z"),
+        (["g.layers.n={op: relu, after: d}"], "a..g.c: x, g.d: y, g.e..f: z, g.n: y"),
+        (["n={op: relu, after: g}", "f=null"], "a..g.c: x, g.d: y, g.e..n: z"),
+        (
+            ["n={layers: {m: {op: relu}}, after: f}"],
+            "a..g.c: x, g.d: y, g.e..f: z, n: z",
+        ),
+    ],
+)
+def test_the_placement_follows_into_groups(options: list[str], expected: str) -> None:
+    Path("base.yaml").write_text(GROUPS)
+    sets = [f"layers.{option}" for option in options]
+    placed = load(Path("base.yaml"), sets).data["placement"]["layers"]
+    assert ", ".join(f"{key}: {value}" for key, value in placed.items()) == expected
+
+
+def test_a_range_grows_by_no_group_when_it_shrinks_to_one() -> None:
+    Path("base.yaml").write_text(GROUPS.replace("a..g.c: x, g.d: y, g.e..f", "a..f"))
+    placed = load(Path("base.yaml"), ["layers.a=null", "layers.b=null"])
+    assert placed.data["placement"]["layers"] == {"g..f": "z"}
 
 
 # --- what is said about the network

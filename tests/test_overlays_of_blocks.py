@@ -103,6 +103,12 @@ def test_one_instance(base: Path) -> None:
         assert sizes == [(3, 3), (1, 1)]
 
 
+def test_another_op_of_one_instance_replaces_its_fields(base: Path) -> None:
+    assert changed(base, "layers.layer2.1.conv1={op: relu}") == {
+        "layer2.1.conv1": "relu 16x8x8"
+    }
+
+
 def test_an_expression_for_one_instance(base: Path) -> None:
     sets = ["params.more=3", "layers.layer2.1.conv1.out_channels=$(channels + more)"]
     found = changed(base, *sets)
@@ -186,6 +192,20 @@ def caret(problem: Diagnostic) -> str:
             "wiht",
             "unknown key wiht: nothing inside has this name",
             "the nearest name is with",
+        ),
+        (
+            "layers.layer1.1.when=false",
+            "unknown-key",
+            "when",
+            "unknown key when: nothing inside has this name",
+            "to leave out 1, write null: 1: null",
+        ),
+        (
+            "layers.layer1.1.relu1.when=false",
+            "unknown-key",
+            "when",
+            "unknown key when: a single layer has only its fields",
+            "to leave out relu1, write null: relu1: null",
         ),
         (
             "layers.layer1.0.conv1=3",

@@ -102,7 +102,8 @@ def test_bad_images_fail_or_are_left_out(
     assert run_pack(tree, out) == 1
     advice = "give --bad-images skip to leave them out"
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {sentence}" for sentence in (*reasons, advice)
+        *(f"error: {reason}" for reason in reasons),
+        f"  = help: {advice}",
     ]
     with pytest.raises(DataError, match="is not complete: run pack"):
         dataset.open_data(out, SIZE)

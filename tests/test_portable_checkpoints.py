@@ -58,7 +58,7 @@ def through(code: Path, devices: int, source: Path, target: Path) -> None:
         split = devices > 1
         cut = script.model.cut_shares if split else dict
         join = script.model.join_shares if split else dict
-        found = state.restore(source, tensors, net, sgd, script.SHAPES, cut)
+        found = state.restore(tensors, net, sgd, cut)
         kept = state.collect(net, sgd, found, script.center_crop, join)
         checkpoint.save(target, kept, run)
 

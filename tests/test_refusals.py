@@ -56,7 +56,7 @@ class TestRefusals:
         reason = "it is not one of JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM"
         assert refusal(code, "--data", data, "--output", tmp_path / "run") == (
             "".join(f"error: cannot read {name!r}: {reason}\n" for name in names)
-            + f"error: {SKIP}"
+            + f"  = help: {SKIP}"
         )
         assert list((tmp_path / "run").glob("[!.]*")) == []
         flags = ("--data", data, "--output", tmp_path / "run", "--bad-images", "skip")

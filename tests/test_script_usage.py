@@ -186,7 +186,7 @@ def test_a_folder_stands_for_its_images_in_order(tmp_path: Path) -> None:
         prediction.list_files([folder, tmp_path])
 
 
-@pytest.mark.parametrize("name", ["run/checkpoint.safetensors", "net.onnx"])
+@pytest.mark.parametrize("name", ["run/checkpoint.safetensors", "net.onnx", "N.ONNX"])
 def test_a_model_in_the_place_of_an_image_is_refused(name: str, code: Path) -> None:
     ended = run(code / "predict.py", name, "photos")
     assert ended.code == 2

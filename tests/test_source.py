@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
-from reading import ALEXNET, plain_data, read
+from reading import ALEXNET, plain_data, read, read_or_errors
 
 from specgen.diagnostics import Diagnostic, Path
 from specgen.source import Source
@@ -179,3 +179,15 @@ h: {i: 1,
 def test_comments_have_only_printable_text() -> None:
     comments = read("# a\u202eb\u00adc\nd: 1").comments
     assert comments == {("d",): ("abc",)}
+
+
+def test_each_conflict_of_a_merge_is_one_error() -> None:
+    conflict = "<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> theirs\n"
+    text = f"a: 1\n{conflict}c: 3\n{conflict}"
+    errors = read_or_errors(text)
+    assert isinstance(errors, tuple)
+    assert [(error.code, error.message) for error in errors] == [
+        ("yaml-syntax", "line 2 begins a merge conflict"),
+        ("yaml-syntax", "line 8 begins a merge conflict"),
+    ]
+    assert read("a: |\n  <<<<<<< HEAD\n").data == {"a": "<<<<<<< HEAD\n"}

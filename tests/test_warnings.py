@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT, compile_text
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from specgen import cli
 from specgen.cli import terminal
 from specgen.compiler import compile_file
 from specgen.diagnostics import Diagnostic
+from specgen.ops.base import Window
+from specgen.passes.warnings import count_read
 
 SPEC = """
 specgen: 1
@@ -45,15 +49,20 @@ def test_our_specs_give_no_warnings(spec: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "unread"),
     [
-        ("kernel_size: 2, stride: 4", "16 of 32 rows"),
+        ("kernel_size: 2, stride: 4", "16 of 32 rows and columns"),
         ("kernel_size: [3, 2], stride: [3, 4]", "16 of 32 columns"),
-        ("kernel_size: 20, stride: 20", "12 of 32 rows"),
-        ("kernel_size: 2, stride: 4, padding: {top: 1}", "17 of 32 rows"),
-        ("kernel_size: 9, stride: 8, dilation: 1", "7 of 32 rows"),
+        ("kernel_size: 20, stride: 20", "12 of 32 rows and columns"),
+        (
+            "kernel_size: 2, stride: 4, padding: {top: 1}",
+            "17 of 32 rows and 16 of 32 columns",
+        ),
+        ("kernel_size: 9, stride: 8, dilation: 1", "7 of 32 rows and columns"),
+        ("kernel_size: 3, stride: 2, dilation: 2", "16 of 32 rows and columns"),
+        ("kernel_size: 5, stride: 4, dilation: [4, 1]", "24 of 32 rows"),
     ],
 )
 def test_values_that_no_window_reads(fields: str, unread: str) -> None:
-    first, *_ = warnings(f"conv2: {{op: conv2d, out_channels: 8, {fields}}}")
+    (first,) = warnings(f"conv2: {{op: conv2d, out_channels: 8, {fields}}}")
     assert first.code == "unread-values"
     assert first.message == f"conv2: no window reads {unread}"
     assert first.path == ("layers", "conv2", "stride")
@@ -65,7 +74,7 @@ def test_values_that_no_window_reads(fields: str, unread: str) -> None:
         "conv2: {op: conv2d, out_channels: 8, kernel_size: 1, stride: 2}",
         "pool1: {op: max_pool2d, kernel_size: 3}",  # 2 of 32
         "pool1: {op: max_pool2d, kernel_size: 20, ceil_mode: true}",
-        "conv2: {op: conv2d, out_channels: 8, kernel_size: 5, dilation: 4, stride: 4}",
+        "conv2: {op: conv2d, out_channels: 8, kernel_size: 5, dilation: 4, stride: 3}",
         "conv2: {op: conv2d, out_channels: 8, kernel_size: 3, stride: 2, padding: 2}",
     ],
 )
@@ -88,6 +97,31 @@ def test_dropout_at_the_end() -> None:
 )
 def test_crops_far_smaller_than_images(size: int, expected: list[str]) -> None:
     assert codes("relu1: {op: relu}", f"data: {{size: {size}}}\n") == expected
+
+
+def test_crops_that_are_not_square() -> None:
+    text = SPEC.replace("LAYER", "relu1: {op: relu}") + "data: {size: 600}\n"
+    (warning,) = compile_text(text.replace("width: 32", "width: 256")).warnings
+    shown = "crops of 32 x 256 show 2.3% of an image of 600 x 600"
+    assert warning.message == shown
+
+
+@given(st.tuples(*[st.integers(1, 6)] * 3), st.integers(0, 4), st.integers(1, 30))
+def test_what_windows_read_is_counted(
+    sizes: tuple[int, int, int], padding: int, length: int
+) -> None:
+    kernel, stride, dilation = sizes
+    reach = dilation * (kernel - 1) + 1
+    assume(length + 2 * padding >= reach)
+    count = (length + 2 * padding - reach) // stride + 1
+    window = Window((kernel,) * 2, (stride,) * 2, (padding,) * 4, (dilation,) * 2)
+    read = {
+        row
+        for index in range(count)
+        for tap in range(kernel)
+        if 0 <= (row := index * stride + tap * dilation - padding) < length
+    }
+    assert count_read(window, 0, length, count) == len(read)
 
 
 def test_a_size_of_its_own_gives_no_warning() -> None:

@@ -54,7 +54,7 @@ def test_another_network(data: Path, whole: Path, tmp_path: Path) -> None:
         f"error: {path} is from another network: different: fc2.weight is 16x128 "
         "there and 20x128 here, fc2.bias is 16 there and 20 here, "
         "fc3.weight is 4x16 there and 4x20 here",
-        f"error: {OTHER_CODE}",
+        f"  = help: {OTHER_CODE}",
     ]
 
 
@@ -65,7 +65,7 @@ def test_another_recipe(code: Path, data: Path, whole: Path, tmp_path: Path) -> 
     assert error.splitlines() == [
         f"error: {path} is from another recipe: batch_size is 8 there and 4 here, "
         "seed is 0 there and 1 here",
-        "error: resume without --batch-size and --seed, or start a new run with "
+        "  = help: resume without --batch-size and --seed, or start a new run with "
         "another --output",
     ]
     optimizer = {"lr": 0.01, "weight_decay": 5e-4, "momentum": 0.5}
@@ -75,10 +75,23 @@ def test_another_recipe(code: Path, data: Path, whole: Path, tmp_path: Path) -> 
         f"error: {path} is from another recipe: epochs is 2 there and 3 here, "
         "momentum is 0.9 there and 0.5 here, final_lr is missing there and 0.0 "
         "here",
-        "error: a cosine schedule depends on the number of epochs from the start: "
+        "  = help: a cosine schedule depends on the number of epochs from the start: "
         "resume without --epochs and with the recipe.py that it began with, or "
         "start a new run with another --output",
     ]
+
+
+def test_another_network_and_another_recipe(
+    data: Path, whole: Path, tmp_path: Path
+) -> None:
+    wider = LAYERS | {"fc2": {"op": "linear", "out_features": 20}}
+    code = generate(tmp_path / "wider", BASE | {"accumulate": 2}, layers=wider)
+    path = whole / "checkpoint.safetensors"
+    error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
+    network, recipe, advice = error.splitlines()
+    assert "from another network: different: fc2.weight is" in network
+    assert recipe.endswith("another recipe: accumulate is missing there and 2 here")
+    assert advice == f"  = help: {OTHER_CODE}"
 
 
 def test_other_classes(code: Path, whole: Path, tmp_path: Path) -> None:
@@ -95,7 +108,9 @@ def test_other_images(code: Path, whole: Path, tmp_path: Path) -> None:
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
     assert "27 training images, but now there are 24\n" in error
-    assert "\nerror: give the images that it began with, or start a run with " in error
+    assert (
+        "\n  = help: give the images that it began with, or start a run with " in error
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -106,7 +121,7 @@ def test_images_with_other_names(
     (data / split / "class0/0.jpg").rename(data / split / "class0/new.jpg")
     path = whole / "checkpoint.safetensors"
     error = refusal(code, "--data", data, "--resume", path, "--output", tmp_path)
-    assert "the run began with images of different names\nerror: give the" in error
+    assert "the run began with images of different names\n  = help: give the" in error
 
 
 Tensors = dict[str, torch.Tensor]

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 1000
 
-# Tensors that start as a constant.
+# Tensors that are initialized to a constant.
 CONSTANT = {
     "conv2.bias": 1,
     "conv4.bias": 1,

@@ -31,7 +31,7 @@ CHECKPOINT = "runs/alexnet/checkpoint.safetensors"
 def main() -> None:
     """Predict as the flags say."""
     args = prediction.parse_arguments(__doc__, CHECKPOINT)
-    if args.model.suffix == ".onnx":
+    if args.model.suffix.lower() == ".onnx":
         shape = SHAPES["mean"]
         network = prediction.open_onnx(args.model, SETTINGS, shape, model.OUTPUTS)
     else:

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 1000
 
-# Tensors that start as a constant.
+# Tensors that are initialized to a constant.
 CONSTANT = {
     "conv2.bias": 1,
     "conv4.bias": 1,
@@ -31,7 +31,7 @@ CONSTANT = {
     "fc7.bias": 1,
 }
 
-# Tensors that are drawn with a standard deviation of their own.
+# Tensors with their own standard deviation.
 NORMAL = {
     "conv3.weight": 0.03,
     "conv4.weight": 0.03,

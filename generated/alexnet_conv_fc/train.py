@@ -42,6 +42,7 @@ from runtime.devices import choose_devices, compile_network, seed_dropout, set_u
 from runtime.evaluation import check_outputs, evaluate, tally
 from runtime.loading import Loader, to_device
 from runtime.output import open_output
+from runtime.resuming import resume
 
 FOLDER = "runs/alexnet_conv_fc"
 
@@ -65,10 +66,10 @@ def main() -> None:
     # Begin a run, or resume one from its checkpoint.
     source = open_output(args, net)
     if source:
-        tensors, run = training.resume(
-            source, args, Recipe(), SETTINGS, length_matters=False
+        tensors, run = resume(
+            source, args, Recipe(), SETTINGS, net, SHAPES, length_matters=False
         )
-        found = state.restore(source, tensors, net, sgd, SHAPES)
+        found = state.restore(tensors, net, sgd)
         statistics = Statistics(**found)
     else:
         statistics, bad = measure(train_set, val_set, args.workers)

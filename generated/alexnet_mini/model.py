@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 DEVICES = ("gpu0", "gpu1")
 OUTPUTS = 10
 
-# Tensors that are drawn with a standard deviation of their own.
+# Tensors with their own standard deviation.
 NORMAL = {
     "fc8.weight": 0.01,
 }

@@ -74,6 +74,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], run: Run) -> None:
     }
     checksums = {name: checksum(as_bytes(tensor)) for name, tensor in saved.items()}
     metadata = write_run(asdict(run), checksums)
+    # This takes the size of the file twice in memory. save_file would not, but since
+    # safetensors 0.8 it renames a file of its own, which is neither locked nor synced.
     write_file(path, safetensors.torch.save(saved, metadata))
 
 
@@ -98,7 +100,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Run]:
         parts = [f"without {name}" for name in kinds if name not in run]
         parts += [f"with {readable(name)}" for name in run if name not in kinds]
         what = f"{shown(path)} was written by another version of train.py"
-        raise CheckpointError(f"{what}: {shorten(parts)}", OTHER_CODE)
+        raise CheckpointError(f"{what}: {shorten(parts)}", help=OTHER_CODE)
     wrong = [name for name, kind in kinds.items() if not fits(run[name], kind)]
     wrong += [] if compare.are_classes(run["classes"]) else ["classes"]
     if wrong or len(run["sums"]) != 4:
@@ -146,8 +148,27 @@ def restore(
 ) -> None:
     """Load the tensors of `net` among `tensors`, whatever its placement.
 
-    Raises CheckpointError unless the tensors, read from `path`, are those of a run of
-    this network with `statistics` of these shapes, and finite.
+    Raises CheckpointError as check_network does.
+    """
+    check_network(net, tensors, statistics, path)
+    load_weights(net, tensors)
+
+
+def load_weights(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load the tensors of `net` among `tensors`."""
+    net.load_state_dict({name: tensors[name] for name in net.state_dict()})
+
+
+def check_network(
+    net: nn.Module,
+    tensors: Mapping[str, Tensor],
+    statistics: Mapping[str, Sequence[int]],
+    path: Path,
+) -> None:
+    """Raise CheckpointError if the tensors of `path` are from another network.
+
+    They must be those of a run of this network with `statistics` of these shapes, and
+    finite.
     """
     weights = net.state_dict(keep_vars=True)
     here = {name: describe(weight) for name, weight in weights.items()}
@@ -160,7 +181,6 @@ def restore(
     arrays = {name: tensors[name].numpy() for name in here}
     if problems := compare.impossible(arrays):
         raise CheckpointError(*(f"{shown(path)} is damaged: {it}" for it in problems))
-    net.load_state_dict({name: tensors[name] for name in weights})
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -188,7 +208,7 @@ def refuse_another_network(
     """Raise CheckpointError if the tensors of a file, as text, are not those here."""
     if different := compare.tensor_differences(there, here):
         what = f"{shown(path)} is from another network"
-        raise CheckpointError(f"{what}: {different}", OTHER_CODE)
+        raise CheckpointError(f"{what}: {different}", help=OTHER_CODE)
 
 
 def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
@@ -201,7 +221,7 @@ def refuse_classes(there: Sequence[str], here: Sequence[str]) -> None:
         raise CheckpointError(
             "the classes of the checkpoint and of the data differ: "
             f"{'; '.join(parts) or 'their order'}",
-            "give the data that it was trained with",
+            help="give the data that it was trained with",
         )
 
 
@@ -209,15 +229,15 @@ def refuse_differences(
     what: str,
     there: Mapping[str, Any],
     here: Mapping[str, Any],
-    advice: str = OTHER_CODE,
+    help: str = OTHER_CODE,
 ) -> None:
-    """Raise CheckpointError with `what`, the differences and advice, if they differ."""
+    """Raise CheckpointError with `what`, the differences and help, if they differ."""
     differences = [
         f"{readable(name)} is {show(there, name)} there and {show(here, name)} here"
         for name in differing(there, here)
     ]
     if differences:
-        raise CheckpointError(f"{what}: {shorten(differences)}", advice)
+        raise CheckpointError(f"{what}: {shorten(differences)}", help=help)
 
 
 def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ QUOTED = re.compile(r"""(?<![^\s(])('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
 class UsageError(UserError):
-    """A command line that cannot be right; `usage` is what is."""
+    """A wrong command line; `usage` is the right one."""
 
     status = 2
 
@@ -59,12 +59,16 @@ def run(main: Callable[[], None]) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return what is wrong; each problem begins a line."""
-    lines: Sequence[str] = error.args
+    """Return what is wrong, each problem on a line of its own, and what helps."""
+    problems: Sequence[str] = error.args
     if not isinstance(error, UserError):  # an OSError, whose number says nothing
-        lines = [re.sub(r"^\[\w+ \d+\] ", "", str(error))]
-    text = "\n".join(wrap(f"error: {printable(str(line))}") for line in lines)
-    return f"{error.usage}\n{text}" if isinstance(error, UsageError) else text
+        problems = [re.sub(r"^\[\w+ \d+\] ", "", str(error))]
+    lines = [wrap(f"error: {printable(str(problem))}") for problem in problems]
+    if isinstance(error, UserError) and error.help:
+        lines.append(wrap(f"  = help: {printable(error.help)}", indent=" " * 10))
+    if isinstance(error, UsageError):
+        lines.insert(0, error.usage)
+    return "\n".join(lines)
 
 
 def status(error: Exception) -> int:
@@ -83,16 +87,17 @@ def say(text: str) -> None:
     print(wrap(printable(text)))
 
 
-def wrap(text: str) -> str:
+def wrap(text: str, indent: str = "  ") -> str:
     """Return text in lines that fit the terminal, or 80 columns where there is none.
 
-    What is in quotes, and every word, stays on one line, even if that is too long.
+    All but the first begin with `indent`. What is in quotes, and every word, stays on
+    one line, even if that is too long.
     """
     whole = QUOTED.sub(lambda quoted: quoted[0].replace(" ", "\0"), text)
     return textwrap.fill(
         whole,
         shutil.get_terminal_size().columns,
-        subsequent_indent="  ",
+        subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
     ).replace("\0", " ")

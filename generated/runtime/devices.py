@@ -20,10 +20,10 @@ from .errors import UserError
 def set_up(*, deterministic: bool = False) -> None:
     """Choose how devices compute; call this before any of them is used.
 
-    On CUDA, float32 products and convolutions round their factors to TF32, 10 bits, and
-    cuDNN tries which of its convolutions is the fastest for each new shape. A
-    `deterministic` run gives the same result every time instead, for which it may need
-    slower kernels, and RuntimeError is raised where torch has none.
+    On CUDA, float32 products and convolutions round their operands to TF32 (10-bit
+    mantissa), and cuDNN finds its fastest convolution for each new shape. Instead, a
+    `deterministic` run gives the same result every time. It may need slower kernels,
+    and RuntimeError is raised where torch has none.
     """
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")  # of convolutions it is the default

@@ -1,4 +1,4 @@
-"""A training run: how it begins or resumes, what it checks, and its state."""
+"""A training run: how it begins, what it checks, and its state."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from .evaluation import Scores, default_workers
 from .images import explain
 from .loading import Batch
 from .output import CHECKPOINT
+from .resuming import FLAGS
 
-FLAGS = ("epochs", "batch_size", "lr", "seed")  # that change the recipe
 SAME_IMAGES = "give the images that it began with, or start a run with another --output"
 OWN = {"data", "devices", "output", "workers"}  # what may differ between processes
 SWITCHES = {
@@ -60,7 +60,10 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     help = "processes that read images [one per core]"
     add("--workers", type=int, metavar="N", help=help)
     add("--output", type=console.target, metavar="DIR", help=f"[{folder}]")
-    help = "resume from CHECKPOINT [the one in --output, if there is one]"
+    help = (
+        "resume from CHECKPOINT [the one in --output, if there is one]; the run keeps "
+        "its epochs, batch size, lr and seed: only --epochs and --lr can change them"
+    )
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
     help = "between checkpoints within an epoch; each epoch also ends with one [1000]"
@@ -69,8 +72,8 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
     speed = parser.add_argument_group(
         "speed",
-        "These do not change the recipe, only the last digits of results. Compiled, "
-        "dropout draws other numbers.",
+        "These do not change the recipe, only the last digits of results. With "
+        "--compile, dropout draws other numbers.",
     )
     for name, help in SWITCHES.items():
         speed.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
@@ -108,7 +111,7 @@ def begin(
 ) -> Run:
     """Return a new run on the images that are not `bad`, if those may be left out."""
     if bad and args.bad_images == "fail":
-        raise DataError(*explain(bad), SKIP)
+        raise DataError(*explain(bad), help=SKIP)
     splits = train.without(bad), val.without(bad)
     return Run(
         recipe=asdict(replace(recipe, **args.given)),
@@ -119,62 +122,6 @@ def begin(
         names=fingerprint(*splits),
         deterministic=args.deterministic,
     )
-
-
-def resume(
-    path: Path,
-    args: argparse.Namespace,
-    recipe: Any,
-    settings: dict[str, Any],
-    *,
-    length_matters: bool,
-) -> tuple[dict[str, Tensor], Run]:
-    """Load a checkpoint; return its tensors, and the state of the run.
-
-    Raises CheckpointError if it is from data that was prepared differently, or from a
-    recipe other than this one with the flags that were given; the learning rate may
-    change. `length_matters` if the number of epochs changes earlier steps, as it does
-    with a cosine.
-    """
-    tensors, run = parallel.rank_zero_only(checkpoint.load)(path)
-    checkpoint.refuse_differences(
-        f"{shown(path)} is from other data", run.data, settings
-    )
-    there = run.recipe
-    kept = {n: there[n] for n in FLAGS if console.is_sound(n, there.get(n))}
-    here = asdict(replace(recipe, **(kept | args.given)))
-    free = ["lr"] if length_matters else ["epochs", "lr"]
-    there = there | {name: here[name] for name in free if name in kept}
-    advice = keep_recipe(checkpoint.differing(there, here), args.given)
-    checkpoint.refuse_differences(
-        f"{shown(path)} is from another recipe", there, here, advice
-    )
-    console.say(f"resuming after step {run.step} of {shown(path)}")
-    if here["lr"] != run.recipe["lr"]:
-        print(f"the learning rate changes from {run.recipe['lr']:g} to {here['lr']:g}")
-    elif here["lr"] != recipe.lr:
-        print(f"the learning rate stays {here['lr']:g}: --lr can change it")
-    run.recipe = here
-    if run.deterministic and not args.deterministic:
-        print("so far the run was deterministic: --deterministic would keep it so")
-    run.deterministic = run.deterministic and args.deterministic
-    return tensors, run
-
-
-def keep_recipe(changed: list[str], given: Mapping[str, Any]) -> str:
-    """Return how to resume a run of whose recipe these values were changed.
-
-    Those that were `given` were changed by flags.
-    """
-    flags = [f"--{name.replace('_', '-')}" for name in changed if name in given]
-    parts = [f"without {' and '.join(flags)}"] if flags else []
-    if len(flags) < len(changed):
-        parts.append("with the recipe.py that it began with")
-    reason = ""
-    if "--epochs" in flags:
-        reason = "a cosine schedule depends on the number of epochs from the start: "
-    resume = f"resume {' and '.join(parts)}"
-    return f"{reason}{resume}, or start a new run with another --output"
 
 
 def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
@@ -188,10 +135,12 @@ def check_data(run: Run, train: Images, val: Images) -> tuple[Images, Images]:
     train, val = train.without(run.bad), val.without(run.bad)
     if len(train) != run.images:
         began = f"the run began with {run.images} training images"
-        raise CheckpointError(f"{began}, but now there are {len(train)}", SAME_IMAGES)
+        raise CheckpointError(
+            f"{began}, but now there are {len(train)}", help=SAME_IMAGES
+        )
     if fingerprint(train, val) != run.names:
         different = "the run began with images of different names"
-        raise CheckpointError(different, SAME_IMAGES)
+        raise CheckpointError(different, help=SAME_IMAGES)
     return train, val
 
 
@@ -204,7 +153,7 @@ def check_batch(batch: Batch, bad_images: str) -> int:
     count, bad = parallel.all_reduce(sizes).tolist()
     problems = parallel.all_gather(explain(batch.bad)) if bad else []
     if problems and bad_images == "fail":
-        raise DataError(*problems, SKIP)
+        raise DataError(*problems, help=SKIP)
     if not count:
         raise DataError(*problems)
     for problem in problems:
@@ -314,10 +263,10 @@ class Session:
         if self.saved == 0:
             return DivergedError(
                 f"{wrong}; the only checkpoint is that before the first step",
-                FROM_THE_START,
+                help=FROM_THE_START,
             )
         return DivergedError(
-            f"{wrong}; the checkpoint after step {self.saved} is kept", ADVICE
+            f"{wrong}; the checkpoint after step {self.saved} is kept", help=ADVICE
         )
 
     def end_epoch(self, scores: Scores, began: float) -> bool:

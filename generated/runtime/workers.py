@@ -173,7 +173,7 @@ def serve() -> None:
             reasons = []
             for source in sources:
                 reasons += read_here([source], pixels)
-                answers.write(pixels.data)  # of anything, if it cannot be read
+                answers.write(pixels.data)  # arbitrary bytes if it cannot be read
                 answers.flush()
             pickle.dump(reasons, answers)
             answers.flush()

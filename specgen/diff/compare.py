@@ -118,12 +118,20 @@ def _sections(old: Program, new: Program, matching: Matching) -> Iterator[Found]
     yield from Layers(old, new, matching).changes()
     yield from _blocks(old, new)
     yield from placement_changes(old, new, matching)
+    sizes = {_decoded_size(program) for program in (old, new)}
     for section in ("data", "training"):
         pairs = differing(
             getattr(old.spec, section), getattr(new.spec, section), (section,)
         )
         for path, before, after in pairs:
-            yield Found(path, before, after, Tier.RECIPE)
+            if path != ("data", "size") or len(sizes) > 1:
+                yield Found(path, before, after, Tier.RECIPE)
+
+
+def _decoded_size(program: Program) -> int:
+    """The side of a decoded image, written or not."""
+    size = program.spec.input
+    return program.spec.data.side(size.height, size.width)
 
 
 def _blocks(old: Program, new: Program) -> Iterator[Found]:

@@ -173,7 +173,10 @@ class Layers:
                     _effect(old.op, old.op.model_copy(update=to), old),
                     _effect(new.op, new.op.model_copy(update=back), new),
                 )
-                index = self._add(where, before, after, max(t for t, _ in effects))
+                tier = max(tier for tier, _ in effects)
+                if tier == Tier.SAME and None in (before, after):  # a written default
+                    continue
+                index = self._add(where, before, after, tier)
                 if any(reshapes for _, reshapes in effects):
                     reshaping.add(index)
         return reshaping

@@ -30,6 +30,7 @@ SIDES = ("height", "width")
 ONE_SIZE = ("size", "shape", "image_size", "resolution", "side")  # keys of a square
 KINDS_OF_IMAGES = ("1", "3", "4")  # their channels
 SIZE = re.compile(rf"(?:([0-9]+)\s*{BY}\s*)?([0-9]+)\s*{BY}\s*([0-9]+)")
+ITEM = re.compile(r"[\w.-]{1,30}")  # of a list, written alone
 REMOVED = {"none", "nil", "remove", "removed", "delete", "off", "no", "false"}
 INDENT = "indent what belongs to it by two spaces, or put it in {braces}"
 # Keys that other programs use for the kind of a thing.
@@ -46,6 +47,8 @@ def for_value(value: Any, expected: str, annotation: Any) -> str | None:
         return image
     if value is False and tag == "op":
         value = "false"
+    if expected == "a list" and ITEM.fullmatch(str(value)):
+        return f"write [{value}]"
     if isinstance(value, str):
         text = value.strip()
         return _for_text(text, expected, tag) or _only_field(value, annotation)

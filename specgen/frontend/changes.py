@@ -12,7 +12,7 @@ from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
 from specgen.frontend.definitions import Entry
-from specgen.frontend.entries import USE_KEYS
+from specgen.frontend.entries import OP, USE_KEYS, WIRING
 from specgen.frontend.validate import said
 
 Change = tuple[tuple[Any, Path], ...]
@@ -43,9 +43,11 @@ def mappings(change: Change, problems: Problems) -> Change:
 
 
 def merged(fields: Mapping[str, Any], change: Change) -> dict[str, Any]:
-    """Return fields as they are changed; None removes one."""
+    """Return fields as they are changed; None removes one, another op all of them."""
     result = dict(fields)
     for data, _ in change:
+        if data.get(OP, result.get(OP)) != result.get(OP):
+            result.clear()
         _merge(result, data)
     return result
 
@@ -74,7 +76,25 @@ def left(
     for data, path in change:
         for key in data:
             if key not in taken:
-                help = problems.nearest(key, [*valid, *USE_KEYS])
-                message = f"unknown key {short(key)}: nothing inside has this name"
-                place = (*path, key)
-                yield Diagnostic("unknown-key", message, place, at_key=True, help=help)
+                names = [*valid, *USE_KEYS]
+                help = None if key in USE_KEYS else problems.nearest(key, names)
+                yield _unknown(key, path, "nothing inside has this name", help)
+
+
+def fields(change: Change, problems: Problems) -> Change:
+    """Return what a change says of a layer's fields: it can have no other keys."""
+    found = mappings(change, problems)
+    for data, path in found:
+        for key in data.keys() & WIRING:
+            problems.add(_unknown(key, path, "a single layer has only its fields"))
+    return tuple(
+        ({key: v for key, v in data.items() if key not in WIRING}, path)
+        for data, path in found
+    )
+
+
+def _unknown(key: str, path: Path, why: str, help: str | None = None) -> Diagnostic:
+    if key == "when":
+        help = f"to leave out {path[-1]}, write null: {path[-1]}: null"
+    message = f"unknown key {short(key)}: {why}"
+    return Diagnostic("unknown-key", message, (*path, key), at_key=True, help=help)

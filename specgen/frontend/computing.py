@@ -9,6 +9,7 @@ from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems
 from specgen.frontend.expressions import (
+    Call,
     Expression,
     ExpressionError,
     Value,
@@ -93,7 +94,8 @@ def _evaluate(expression: Expression, path: Path, names: Names) -> Value:
     names.spend(1 + expression.size // 2)
     try:
         found = expression.evaluate(names)
-        return float(f"{found:.{DIGITS}g}") if isinstance(found, float) else found
+        computed = isinstance(expression.term, Call) and isinstance(found, float)
+        return float(f"{found:.{DIGITS}g}") if computed else found
     except ExpressionError as error:
         problem = Diagnostic("bad-expression", str(error), path, help=error.help)
         raise Unknown(problem) from None

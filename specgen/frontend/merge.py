@@ -6,7 +6,7 @@ the end, after the softmax, is hardly ever right, and a typo must not add a laye
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,18 +47,14 @@ class Order:
     """Entries beside each other, as an overlay changes them.
 
     `followers` has, by entry, those that it puts after it; `lost` are new ones without
-    a place. `names` has all in order, even those that it removes, which are `gone`.
+    a place. `names` has all in order: the `new` ones, and even those that are `gone`.
     """
 
     followers: dict[str, list[str]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    new: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
-
-    @property
-    def new(self) -> set[str]:
-        """The new entries."""
-        return {name for names in self.followers.values() for name in names}
 
 
 class Merge:
@@ -135,7 +131,7 @@ class Merge:
         old = base.get(str(path[-1]))
         if isinstance(old, list) and isinstance(value, dict) and is_layers(path):
             self._items(old, value, path, top)
-        elif same_kind(old, value) and not is_whole(value, path):
+        elif same_kind(old, value, path) and not is_whole(value, path):
             if path in top.comments:
                 self.comments[path] = top.comments[path]
             self._mapping(old, value, path, top)
@@ -234,8 +230,8 @@ class Merge:
     ) -> None:
         """Put each new layer after the one it follows, before later followers."""
         order = self.orders.setdefault(path, Order())
-        new = order.new
-        waiting = [name for name in (INPUT, *layers) if name not in new][::-1]
+        following = {name for each in order.followers.values() for name in each}
+        waiting = [name for name in (INPUT, *layers) if name not in following][::-1]
         names = []
         while waiting:
             names.append(name := waiting.pop())
@@ -244,6 +240,7 @@ class Merge:
         layers.clear()
         layers.update(arranged)
         order.names, order.gone = list(arranged), set(removed)
+        order.new = following.union(order.lost)
 
     def _update_placement(self, top: Source) -> None:
         """Update the base's placement for added and removed layers.
@@ -256,35 +253,9 @@ class Merge:
         if not isinstance(entries, dict) or not entries:
             return
         own = {str(path[-1]) for path in top.keys if path[:-1] == PLACED}
-        for path in sorted(self.orders, key=len):
-            prefix = self._prefix(path)
-            if prefix is not None:
-                self._follow(entries, self.orders[path], prefix, own, path)
-
-    def _prefix(self, path: Path) -> str | None:
-        """Return what paths of these layers begin with, if that is one thing."""
-        data: Any = self.data
-        prefix = ""
-        for index, section in enumerate(path[:-1]):
-            data = data.get(section) if isinstance(data, dict) else None
-            if index % 2:  # the others are `layers`
-                if not isinstance(data, dict) or "repeat" in data:
-                    return None
-                prefix += f"{section}."
-        return prefix if path[0] == LAYERS[0] else None
-
-    def _follow(
-        self,
-        entries: dict[str, Any],
-        order: Order,
-        prefix: str,
-        own: Collection[str],
-        path: Path,
-    ) -> None:
-        """Update a placement's `entries`, but those that the overlay itself gives."""
-        at = {f"{prefix}{name}": index for index, name in enumerate(order.names)}
-        gone = {f"{prefix}{name}" for name in order.gone}
-        kept = [name for name in at if name not in gone]
+        layers = dict(self._placeable(self.data.get(LAYERS[0]), LAYERS, ""))
+        at = ranges.spans(layers)
+        kept = [name for name, path in layers.items() if not self._is_gone(path)]
         for key, value in list(entries.items()):
             new_key = key if key in own else ranges.shrink(key, at, kept)
             if new_key in entries:
@@ -295,13 +266,44 @@ class Merge:
             else:
                 entries[new_key] = value
                 self._move(value, (*PLACED, key), (*PLACED, new_key))
-        new = {f"{prefix}{name}" for name in order.new.union(order.lost)}
-        found = ranges.missing(entries, kept, new)
-        for name, like in found.items():
+        new = {name for name, path in layers.items() if self._is_new(path)}
+        for name, like in ranges.missing(entries, kept, new).items():
             entries[name] = deepcopy(entries[like])
             for inner in paths(entries[name], ()):
                 self._inherit((*PLACED, like, *inner), (*PLACED, name, *inner))
-            self.keys[*PLACED, name] = self.keys[*path, name.removeprefix(prefix)]
+            self.keys[*PLACED, name] = self.keys[layers[name]]
+
+    def _placeable(
+        self, entries: Any, path: Path, prefix: str
+    ) -> Iterator[tuple[str, Path]]:
+        """Yield what a placement can name, even if it is gone, and where it is.
+
+        What repeats, a list, or a new group is one thing.
+        """
+        if not isinstance(entries, dict):
+            return
+        order = self.orders.get(path)
+        for name in order.names if order else entries:
+            here = (*path, name)
+            entry: Any = entries.get(name)
+            known = isinstance(entry, dict) and not self._is_new(here)
+            if (
+                known
+                and "repeat" not in entry
+                and isinstance(entry.get("layers"), dict)
+            ):
+                inside = entry["layers"], (*here, *LAYERS), f"{prefix}{name}."
+                yield from self._placeable(*inside)
+            else:
+                yield f"{prefix}{name}", here
+
+    def _is_gone(self, path: Path) -> bool:
+        order = self.orders.get(path[:-1])
+        return order is not None and path[-1] in order.gone
+
+    def _is_new(self, path: Path) -> bool:
+        order = self.orders.get(path[:-1])
+        return order is not None and path[-1] in order.new
 
     def _credit(self, over: dict[str, Any]) -> None:
         """Mark the base's description as that of another network."""

@@ -224,7 +224,7 @@ class Network:
     def _op(self, it: Instance, body: Fields) -> str:
         """Add one layer."""
         op, written = body.op, body.fields
-        change = changes.mappings(it.change, self._problems)
+        change = changes.fields(it.change, self._problems)
         wrong = op is None and not body.computed
         if not wrong and (change or body.computed):
             self._put(it.name, it.entry, it.frame, changes.places(change))

@@ -214,10 +214,11 @@ def _one_overlay(options: Sequence[Source]) -> Source:
     return Source(data, keys, values, {}, {}, tuple(problems))
 
 
-def _add(data: dict[str, Any], more: dict[str, Any]) -> None:
+def _add(data: dict[str, Any], more: dict[str, Any], path: Path = ()) -> None:
     for key, value in more.items():
-        if same_kind(data.get(key), value):
-            _add(data[key], value)
+        here = (*path, key)
+        if same_kind(data.get(key), value, here):
+            _add(data[key], value, here)
         else:
             data[key] = value
 

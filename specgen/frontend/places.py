@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard, TypeVar
 
 from specgen.diagnostics import Path
-from specgen.frontend.entries import GROUP_KEYS, USE_KEYS
+from specgen.frontend.entries import GROUP_KEYS, OP, USE_KEYS
 from specgen.source import Source
 
 T = TypeVar("T")
@@ -15,9 +15,9 @@ T = TypeVar("T")
 LAYERS = ("layers",)
 BLOCKS = ("blocks",)
 PLACED = ("placement", "layers")
-# If one of these changes, the old mapping is replaced.
-TAGS = ("op", "kind", "block")
-KINDS = ("op", "block", "layers")  # one of these keys tells what an entry is
+TRAINING = ("training",)
+KINDS = (OP, "block", "layers")  # one of these keys tells what an entry is
+NOT_INSIDE = USE_KEYS | GROUP_KEYS  # keys of an entry that name nothing inside of it
 
 
 def paths(value: Any, path: Path) -> Iterator[Path]:
@@ -38,14 +38,16 @@ def without_after(layer: dict[str, Any]) -> dict[str, Any]:
 
 def is_layers(path: Path) -> bool:
     """Tell whether layers are at a path: of the network, a block or a group."""
-    start = {"layers": 0, "blocks": 2}.get(str(path[0]), 1) if path else 1
-    return len(path) % 2 == 1 and {*path[start::2]} == {*LAYERS}
+    start = {"layers": 0, "blocks": 2}.get(str(path[0])) if path else None
+    if start is None or len(path) % 2 == 0:
+        return False
+    return {*path[start::2]} == {*LAYERS}
 
 
 def of_instance(base: dict[str, Any], key: str, path: Path) -> bool:
     """Tell whether a key in an entry can name something inside of it."""
     is_entry = bool(path) and is_layers(path[:-1])
-    return is_entry and key not in USE_KEYS | GROUP_KEYS and "op" not in base
+    return is_entry and key not in NOT_INSIDE and "op" not in base
 
 
 def numbered(top: Source, path: Path) -> Source:
@@ -77,14 +79,26 @@ def is_block(value: Any) -> bool:
     )
 
 
-def same_kind(old: Any, new: Any) -> TypeGuard[dict[str, Any]]:
-    """Tell whether two values are mappings that can be merged."""
+def same_kind(old: Any, new: Any, path: Path) -> TypeGuard[dict[str, Any]]:
+    """Tell whether two values at a path are mappings that can be merged."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return False
-    kinds = [value.keys() & set(KINDS) for value in (old, new)]
-    if all(kinds) and kinds[0] != kinds[1]:
-        return False
-    return all(tag not in old or new.get(tag, old[tag]) == old[tag] for tag in TAGS)
+    if path[:-1] == TRAINING:  # a schedule or an optimizer
+        tags: tuple[str, ...] = ("kind",)
+    elif is_layers(path[:-1]):
+        kinds = [value.keys() & set(KINDS) for value in (old, new)]
+        if all(kinds) and kinds[0] != kinds[1]:
+            return False
+        tags = (OP, "block")
+    else:
+        tags = (OP,) if _is_inside(path) and isinstance(new.get(OP), str) else ()
+    return all(tag not in old or new.get(tag, old[tag]) == old[tag] for tag in tags)
+
+
+def _is_inside(path: Path) -> bool:
+    """Tell whether a path is that of something inside of an entry."""
+    ends = (end for end in range(2, len(path)) if is_layers(path[: end - 1]))
+    return any(not NOT_INSIDE & {*path[end:]} for end in ends)
 
 
 def is_whole(value: dict[str, Any], path: Path) -> bool:

@@ -7,28 +7,44 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from specgen.graph import around
 
+Spans = Mapping[str, tuple[int, int]]  # the first and the last layer of each path
 
-def shrink(key: str, at: Mapping[str, int], kept: Sequence[str]) -> str | None:
+
+def spans(layers: Iterable[str]) -> Spans:
+    """Return the span of each of these layers, and of each group around them."""
+    found: dict[str, tuple[int, int]] = {}
+    for index, layer in enumerate(layers):
+        for path in around(layer):
+            found[path] = (found.get(path, (index, index))[0], index)
+    return found
+
+
+def shrink(key: str, at: Spans, kept: Sequence[str]) -> str | None:
     """Return the key for what is left of the layers that it names, or None.
 
-    `at` has the index of every layer before some are removed; `kept` has those that
+    `at` has the span of every layer before some are removed; `kept` has those that
     stay, in order. What a key names may be inside of these. A key that does not name
     layers is returned unchanged.
     """
     ends = _ends(key)
     first, last = (_member(end, at) for end in ends)
-    if first is None or last is None or at[first] > at[last]:
+    if first is None or last is None or at[first][0] > at[last][1]:
         return key
-    start = bisect_left(kept, at[first], key=at.__getitem__)
-    stop = bisect_right(kept, at[last], key=at.__getitem__)
+    low, high = at[first][0], at[last][1]
+    start = bisect_left(kept, low, key=lambda name: at[name][0])
+    stop = bisect_right(kept, high, key=lambda name: at[name][0])
     if start == stop:
         return None
     left = kept[start], kept[stop - 1]
-    if left == (first, last):
-        return key
+
+    def largest(layer: str, end: int) -> str:
+        """Return the largest group in the range that begins or ends with a layer."""
+        same = (path for path in around(layer) if at[path][end] == at[layer][end])
+        return [p for p in same if low <= at[p][0] and at[p][1] <= high][-1]
+
     ends = (
-        ends[0] if left[0] == first else left[0],
-        ends[1] if left[1] == last else left[1],
+        ends[0] if at[left[0]][0] <= at[first][1] else largest(left[0], 0),
+        ends[1] if at[left[1]][1] >= at[last][0] else largest(left[1], 1),
     )
     return ends[0] if ends[0] == ends[1] else "..".join(ends)
 
@@ -40,12 +56,12 @@ def missing(
 
     New layers at the start get the key of the next layer that has one.
     """
-    at = {name: index for index, name in enumerate(layers)}
+    at = spans(layers)
     pieces = []
     for key in keys:
         first, last = (_member(end, at) for end in _ends(key))
         if first is not None and last is not None:
-            pieces.append((at[first], at[last], key))
+            pieces.append((at[first][0], at[last][1], key))
     pieces.sort()
     starts = [start for start, _, _ in pieces]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import gcd
 
 from specgen.diagnostics import Diagnostic, Path
 from specgen.graph import Graph, Node, PlacedGraph
@@ -31,7 +32,7 @@ def find(spec: Spec, graph: Graph, placed: PlacedGraph) -> Iterator[Diagnostic]:
     yield from _last_dropout(graph)
     yield from _groups(placed)
     _, height, width = graph.input_shape
-    yield from _small_crops(spec.data, max(height, width))
+    yield from _small_crops(spec.data, height, width)
     yield from _large_values(spec, graph)
     yield from _biases(graph)
     yield from _partial_statistics(spec, graph)
@@ -48,24 +49,41 @@ def _unread(node: Node, window: Window) -> Iterator[Diagnostic]:
     """Rows and columns between windows, and beyond the last one."""
     if window.transposed or window.kernel_size == (1, 1):
         return  # it skips nothing, or is made to take every second value
+    found: dict[str, list[str]] = {}
     for axis, what in enumerate(("rows", "columns")):
         length, count = node.x[1 + axis], node.shape[1 + axis]
-        reach = window.dilation[axis] * (window.kernel_size[axis] - 1) + 1
-        start, step = -window.padding[2 * axis], window.stride[axis]
-        if step <= reach:  # without gaps
-            unread = length - max(0, start + (count - 1) * step + reach)
-        else:
-            firsts = (start + step * index for index in range(count))
-            ends = ((max(0, f), min(length, f + reach)) for f in firsts)
-            unread = length - sum(max(0, end - first) for first, end in ends)
+        unread = length - count_read(window, axis, length, count)
         if unread >= MOST_UNREAD * length:
-            key = "stride" if "stride" in node.op.model_fields_set else "kernel_size"
-            yield _warning(
-                "unread-values",
-                f"{node.name}: no window reads {unread} of {length} {what}",
-                *("layers", node.name, key),
-                help="use a smaller stride, or padding at the bottom and right",
-            )
+            found.setdefault(f"{unread} of {length}", []).append(what)
+    if found:
+        which = " and ".join(f"{n} {' and '.join(lines)}" for n, lines in found.items())
+        key = "stride" if "stride" in node.op.model_fields_set else "kernel_size"
+        dilated = " or dilation" if window.dilation != (1, 1) else ""
+        yield _warning(
+            "unread-values",
+            f"{node.name}: no window reads {which}",
+            *("layers", node.name, key),
+            help=f"use a smaller stride{dilated}, or padding at the bottom and right",
+        )
+
+
+def count_read(window: Window, axis: int, length: int, count: int) -> int:
+    """Return how many of `length` rows, or columns, `count` windows read."""
+    size, dilation = window.kernel_size[axis], window.dilation[axis]
+    start, step = -window.padding[2 * axis], window.stride[axis]
+    # Rows of a window that read in the same places, one window later or earlier. There
+    # are no gaps between their places, unless there are few windows.
+    common = gcd(step, dilation)
+    same = step // common if dilation // common <= count else size
+    read = bytearray(length)
+    for first in range(min(size, same)):
+        last = first + (size - 1 - first) // same * same
+        low, high = start + first * dilation, start + last * dilation
+        low = low if low >= 0 else low % step
+        end = min(high + (count - 1) * step + 1, length)
+        if low < end:
+            read[low:end:step] = b"\1" * len(range(low, end, step))
+    return read.count(1)
 
 
 def _last_dropout(graph: Graph) -> Iterator[Diagnostic]:
@@ -103,15 +121,16 @@ def _groups(placed: PlacedGraph) -> Iterator[Diagnostic]:
             )
 
 
-def _small_crops(data: Data, side: int) -> Iterator[Diagnostic]:
+def _small_crops(data: Data, height: int, width: int) -> Iterator[Diagnostic]:
     size = data.size
-    if size and size > 2 * side:
-        share = side**2 / size**2
+    if size and size > 2 * max(height, width):
+        share = height * width / size**2
+        crops = f"{height} x {width}"
         yield _warning(
             "small-crops",
-            f"crops of {side} pixels show {share:.1%} of an image of {size} x {size}",
+            f"crops of {crops} show {share:.1%} of an image of {size} x {size}",
             *("data", "size"),
-            help=f"{Data().side(side, side)} is usual for an input of {side}",
+            help=f"{Data().side(height, width)} is usual for an input of {crops}",
         )
 
 

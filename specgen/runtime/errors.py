@@ -4,9 +4,16 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something that the user can fix. The arguments are sentences, one per problem."""
+    """Something that the user can fix.
+
+    The arguments are sentences, one per problem; `help` says what to do about them.
+    """
 
     status = 1  # the exit status of a script that it ends
+
+    def __init__(self, *problems: str, help: str = "") -> None:
+        super().__init__(*problems)
+        self.help = help
 
     def __str__(self) -> str:
         return "\n".join(self.args)

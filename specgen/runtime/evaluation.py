@@ -150,7 +150,7 @@ def evaluate(
     if not math.isfinite(loss_sum):
         raise DivergedError(
             "the loss on the validation images is not a number: training has diverged",
-            ADVICE,
+            help=ADVICE,
         )
     return Scores(loss_sum / count, top1 / count, top5 / count, int(count))
 

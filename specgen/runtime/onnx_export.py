@@ -119,7 +119,7 @@ def load(path: Path, wanted: Mapping[str, Shape]) -> tuple[Weights, dict[str, st
             found = {name: file.get_slice(name) for name in names}
             if different := differences(found, wanted):
                 what = f"{shown(path)} is from another network"
-                raise ExportError(f"{what}: {different}", OTHER_CODE)
+                raise ExportError(f"{what}: {different}", help=OTHER_CODE)
             tensors = {name: file.get_tensor(name) for name in wanted}
     except KeyError:
         raise ExportError(f"{shown(path)} was not written by train.py") from None

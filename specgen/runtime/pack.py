@@ -105,7 +105,7 @@ def pack(splits: tuple[Images, Images], out: Path, workers: int, *, skip: bool) 
                 bad |= listing["bad"]
 
     if bad and not skip:
-        raise DataError(*explain(bad), SKIP)
+        raise DataError(*explain(bad), help=SKIP)
     counts = [len(images.without(bad)) for images in splits]
     index["complete"] = True
     write_list(out / INDEX, index)

@@ -52,7 +52,7 @@ def parse_arguments(doc: str | None, model: str) -> argparse.Namespace:
     )
     args = console.parse(parser)
     for path in args.images:
-        if path.suffix in (".safetensors", ".onnx"):
+        if path.suffix.lower() in (".safetensors", ".onnx"):
             parser.error(f"{shown(path)} is not an image: give it as --model")
     if args.model == Path(model) and not args.model.exists():
         missing = f"there is no checkpoint {shown(args.model)}"

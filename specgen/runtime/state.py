@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -39,19 +38,16 @@ def collect(
 
 
 def restore(
-    path: Path,
     tensors: Mapping[str, Tensor],
     net: nn.Module,
     sgd: torch.optim.SGD,
-    shapes: Mapping[str, Sequence[int]],
     cut: Reshape = dict,
 ) -> dict[str, Tensor]:
     """Load what `collect` returned into the network and its velocity.
 
-    Returns the statistics, which have these `shapes`. Raises CheckpointError if `path`,
-    which the tensors are from, is from another network.
+    Returns the statistics.
     """
-    checkpoint.restore(net, tensors, shapes, path)
+    checkpoint.load_weights(net, tensors)
     velocity = cut(checkpoint.part(tensors, VELOCITY))
     for name, tensor in velocities(net, sgd).items():
         tensor.copy_(velocity[name])
