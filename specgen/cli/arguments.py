@@ -101,7 +101,7 @@ def pair(command: argparse.ArgumentParser, more: str) -> None:
     """Add one or two specs, of files or git, and changes to the last of them."""
     command.set_defaults(fail=command.error)
     command.add_argument("spec", metavar="A", help=REVISION)
-    command.add_argument("other", nargs="?", metavar="B", help=f"the same; {more}")
+    command.add_argument("other", nargs="?", metavar="B", help=f"another spec; {more}")
     name(command)
     changes(command)
 

@@ -46,8 +46,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--build",
         type=arguments.folder,
         metavar="DIR",
-        help="also build each variant, into a folder in DIR that is named after what it"
-        " changes",
+        help="also build each variant into a folder in DIR that is named after it",
     )
     command.add_argument(
         "--force",

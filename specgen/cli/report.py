@@ -20,7 +20,7 @@ START = b"<!DOCTYPE html>\n"  # of a page that this command writes
 
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    arguments.pair(command, "what differs is marked")
+    arguments.pair(command, "differences are marked")
     command.add_argument(
         "-o",
         "--output",
