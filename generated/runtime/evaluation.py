@@ -43,7 +43,7 @@ def parse_arguments(doc: str | None, batch_size: int) -> argparse.Namespace:
     parser = console.parser(doc, "CHECKPOINT --data DIR [option...]")
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="written by train.py")
-    add("--data", type=Path, required=True, metavar="DIR", help="has val/")
+    add("--data", type=Path, required=True, metavar="DIR", help="folder with val/")
     add(
         "--ten-crop",
         action="store_true",

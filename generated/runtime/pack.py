@@ -35,7 +35,10 @@ def main(doc: str | None, size: int, channels: int = 3) -> None:
     parser = console.parser(doc, "DIR OUT [option...]")
     add = parser.add_argument
     add(
-        "source", metavar="DIR", type=Path, help="has train/<class>/* and val/<class>/*"
+        "source",
+        metavar="DIR",
+        type=Path,
+        help="folder with train/<class>/* and val/<class>/*",
     )
     add("out", metavar="OUT", type=console.target, help="folder to write")
     help = "processes that decode images [one per core]"

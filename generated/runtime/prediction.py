@@ -36,7 +36,13 @@ def parse_arguments(doc: str | None, model: str) -> argparse.Namespace:
     """Read the command line of predict.py; `model` is its default."""
     parser = console.parser(doc, "IMAGE ... [option...]")
     add = parser.add_argument
-    add("images", type=Path, nargs="+", metavar="IMAGE", help="or a folder of images")
+    add(
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="image, or folder of images",
+    )
     help = f"checkpoint, or .onnx file of export.py [{model}]"
     add("--model", type=Path, default=Path(model), metavar="FILE", help=help)
     add(

@@ -50,7 +50,13 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     """
     parser = console.parser(doc, "--data DIR [option...]")
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="has train/ and val/")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with train/ and val/",
+    )
     add("--epochs", type=int, metavar="N", help=f"[{recipe.epochs}]")
     add("--batch-size", type=int, metavar="N", help=f"[{recipe.batch_size}]")
     add("--lr", type=float, metavar="RATE", help=f"learning rate [{recipe.lr}]")
@@ -66,7 +72,7 @@ def parse_arguments(doc: str | None, recipe: Any, folder: str) -> argparse.Names
     )
     add("--resume", nargs="?", const="", metavar="CHECKPOINT", help=help)
     add("--seed", type=int, metavar="N", help=f"[{recipe.seed}]")
-    help = "between checkpoints within an epoch; each epoch also ends with one [1000]"
+    help = "steps between checkpoints; each epoch also ends with one [1000]"
     add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help=help)
     help = "what to do about images that cannot be read [fail]"
     add("--bad-images", choices=("fail", "skip"), default="fail", help=help)
