@@ -124,3 +124,18 @@ def test_columns_are_closer_where_that_makes_a_table_fit(
     lines = aligned(rows, "<<>", most).splitlines()
     assert lines[2] == (" " * gap).join(("g  ", "hij", "kl"))
     assert lines[1] == "-" * (8 + 2 * gap)
+
+
+def test_receptive_fields_of_equal_blocks_are_from_the_first_to_the_last() -> None:
+    block = "{layers: {c: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}}}"
+    text = f"""\
+specgen: 1
+name: Net
+input: {{channels: 4, height: 8, width: 8}}
+blocks: {{b: {block}}}
+layers:
+  x: {{block: b, repeat: 3}}
+  flat: {{op: flatten}}
+  fc: {{op: linear, out_features: 3}}
+"""
+    assert "3..7" in table(compile_text(text))

@@ -118,8 +118,7 @@ def test_a_warning_in_a_block_is_shown_once() -> None:
     text = f"{HEAD}{UNIT}{END}".replace("{k: 1}", "{k: 2}")
     warnings = compile_text(text).warnings
     assert [warning.message for warning in warnings] == [
-        "one.conv: no window reads 8 of 16 rows",
-        "one.conv: no window reads 8 of 16 columns",
+        "one.conv: no window reads 8 of 16 rows and columns",
     ]
     assert {caret(warning) for warning in warnings} == {"4"}
     assert {warning.notes for warning in warnings} == {("used as one at net.yaml:10",)}

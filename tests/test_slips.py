@@ -193,3 +193,17 @@ def test_an_overlay_is_written_in_another_way(
         compile_file(tmp_path / "top.yaml")
     (error,) = caught.value.diagnostics
     assert (error.code, error.help) == (code, help)
+
+
+@pytest.mark.parametrize(("default", "kind"), [("[]", "a list"), ("{}", "a mapping")])
+def test_the_default_of_a_param_is_one_value(default: str, kind: str) -> None:
+    conv = "{op: conv2d, out_channels: 4, kernel_size: 3, padding: $(size // 2)}"
+    text = f"""\
+specgen: 1
+name: Net
+input: {{channels: 3, height: 8, width: 8}}
+blocks: {{b: {{params: {{size: {default}}}, layers: {{c: {conv}}}}}}}
+layers: {{x: {{block: b}}, flat: {{op: flatten}}, fc: {{op: linear, out_features: 3}}}}
+"""
+    (found,) = refused(text)
+    assert found.message == f"expected a number, true, false or a word, got {kind}"

@@ -12,7 +12,13 @@ from functools import lru_cache
 
 from specgen.backends.frame import Frame
 from specgen.frontend.expressions import Name, Number, Term, Value
-from specgen.frontend.formulas import names_of, python, replaced, value_of
+from specgen.frontend.formulas import (
+    names_of,
+    python,
+    replaced,
+    rounds_alike,
+    value_of,
+)
 from specgen.names import GLOBALS
 
 LONGEST = 40  # of a formula, in characters: a longer one is passed as a number
@@ -154,7 +160,10 @@ class Parameters:
             zip(self._frames, column, strict=True)
         ):
             made = {n: _value(self._texts[n][index]) for n in self._made.values()}
-            if not _is_written(value_of(term, frame.values | made), argument.text):
+            values = frame.values | made
+            if not _is_written(value_of(term, values), argument.text):
+                return False
+            if not rounds_alike(term, values):
                 return False
         return True
 

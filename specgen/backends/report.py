@@ -112,11 +112,13 @@ def _layers(
         ("layer", "op", *windows, "output", SEES, *more),
         (INPUT, *[""] * 5, dimensions(input_shape), "", *("" for _ in more)),
     ]
+    sizes = {layer.name: field_cell(layer) for layer in layers}
     for layer, source in zip(layers, sources, strict=True):
         if layer.name in again:
             continue
         cells = (*window_cells(layer), dimensions(layer.output_shape))
-        rows.append((layer.name, layer.op, *cells, field_cell(layer), *source))
+        sees = _from_first_to_last(layer.name, sizes, runs)
+        rows.append((layer.name, layer.op, *cells, sees, *source))
     used = [any(cells) for cells in zip(*rows[1:], strict=True)]
     blind = [have and head != SEES for have, head in zip(used, rows[0], strict=True)]
     shown = ""
@@ -126,6 +128,17 @@ def _layers(
             if max(map(len, shown.splitlines())) <= WIDTH:
                 return shown
     return shown
+
+
+def _from_first_to_last(
+    name: str, sizes: Mapping[str, str], runs: Mapping[str, str]
+) -> str:
+    """Return the receptive fields of a layer in equal blocks, which widen them."""
+    for first, last in runs.items():
+        if name.startswith(f"{first}."):
+            widest = sizes[last + name.removeprefix(first)]
+            return sizes[name] if widest == sizes[name] else f"{sizes[name]}..{widest}"
+    return sizes[name]
 
 
 def _layer_table(

@@ -11,7 +11,7 @@ from specgen.frontend.advice import listing
 from specgen.frontend.changes import Change
 from specgen.frontend.computing import Names, Unknown, compute, typed
 from specgen.frontend.definitions import BLOCKS, PARAMS, Definition, Used
-from specgen.frontend.expressions import Value
+from specgen.frontend.expressions import Value, is_expression
 from specgen.spec.entries import FIRST, WITH
 
 
@@ -72,4 +72,6 @@ def arguments(
         else:
             here = (BLOCKS, block.name, PARAMS, name)
             known[name] = compute(default, here, inside({**params, **known}))
+            if not is_expression(default):
+                typed(default, here, default)  # a list or mapping is no value
     return known

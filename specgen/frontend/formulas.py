@@ -91,6 +91,21 @@ def value_of(term: Term, values: Mapping[str, Value]) -> Value | None:
     return None
 
 
+def rounds_alike(term: Term, values: Mapping[str, Value]) -> bool:
+    """Whether a formula rounds in Python as in a spec, with these values.
+
+    `int` of half more is another number below 0, and just below a half.
+    """
+    for each in _parts(term):
+        if isinstance(each, Call) and each.name == "round":
+            inside = value_of(each.terms[0], values)
+            if not isinstance(inside, int | float):
+                return False
+            if int(inside + 0.5) != value_of(each, values):
+                return False
+    return True
+
+
 def names_of(term: Term) -> set[str]:
     """Return the names in a formula."""
     return {each.name for each in _parts(term) if isinstance(each, Name)}
