@@ -10,7 +10,14 @@ from hypothesis import given
 from test_expressions import ARITHMETIC
 
 from specgen.frontend.expressions import parse
-from specgen.frontend.formulas import python, read, replaced, text, value_of
+from specgen.frontend.formulas import (
+    python,
+    read,
+    replaced,
+    rounds_alike,
+    text,
+    value_of,
+)
 
 VALUES: dict[str, Any] = {"a": 3, "b": 2.5, "n": -7, "in.channels": 64}
 CALLED = {name: name.replace(".", "_") for name in VALUES}
@@ -59,3 +66,10 @@ def test_a_formula_is_written_as_it_computes(text_: str) -> None:
 )
 def test_what_is_always_the_same_is_left_out(written: str, short: str) -> None:
     assert text(replaced(parse(f"$({written})").term, {}, {"a", "n"})) == short
+
+
+@pytest.mark.parametrize("less", [-5, 0, 4])
+def test_python_rounds_otherwise_below_0(less: int) -> None:
+    term = read("8 + round(less / 3)")
+    assert term
+    assert rounds_alike(term, {"less": less}) == (less >= 0)

@@ -139,15 +139,6 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         "{channels: 10} {channels: 18, ratio: 0.75}",
         ["int(channels * ratio + 0.5), 1", "channels * 3, 1"],
     ),
-    "what Python rounds in another way: below 0": (
-        """
-    params: {less: }
-    layers:
-      a: {op: conv2d, out_channels: $(8 + round(less / 3)), kernel_size: 1}
-""",
-        "{less: -5} {less: 4}",
-        ["a_out_channels, 1"],
-    ),
     "fractions, in a group that is a class": (
         """
     params: {number: , channels: 4}

@@ -138,4 +138,4 @@ layers:
   flat: {{op: flatten}}
   fc: {{op: linear, out_features: 3}}
 """
-    assert "3..7" in table(compile_text(text))
+    assert "5..7" in table(compile_text(text))

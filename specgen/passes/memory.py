@@ -68,7 +68,7 @@ class Memory:
         if rest < 0:
             return 0
         each = self.saved.total()
-        return rest // each if each else MOST_IMAGES
+        return min(rest // each, MOST_IMAGES) if each else MOST_IMAGES
 
     def by_layer(self, images: int) -> Counter[str]:
         """Bytes of training by layer."""
