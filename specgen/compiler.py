@@ -52,6 +52,10 @@ class Program:
             found.add(*warnings.find(self.spec, self.graph, self.placed))
         return self.source.locate(traced(self.source, found.places, found))
 
+    def place(self, entry: str) -> Place:
+        """Where a layer, a group or a use of a block is written."""
+        return self.places.get(entry, Place(("layers", entry)))
+
     @property
     def variant(self) -> str:
         """Names the folder of a training run: each variant has its own."""

@@ -12,6 +12,7 @@ from specgen.yaml12.reader import Reader
 from specgen.yaml12.scalars import LINE_BREAK, bad_characters
 
 MAX_BYTES = 2**20
+UNWRITTEN = object()  # what is where nothing is written
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,15 @@ class Source:
         span = self.span(path, at_key=True)
         return f"used as {name} at {span.file}:{span.line}"
 
+    def value(self, path: Path) -> Any:
+        """Return what is at a path of the data, or UNWRITTEN."""
+        value: Any = self.data
+        for key in path:
+            if not _has(value, key):
+                return UNWRITTEN
+            value = value[key]
+        return value
+
     def span(self, path: Path, at_key: bool = False) -> Span:
         """Return the place of a value or its key, or of its nearest ancestor."""
         if not at_key and path in self.values:
@@ -103,6 +113,12 @@ def parse(text: bytes, file: str) -> Source:
         {FilePath(file): text},
         in_order(reader.problems),
     )
+
+
+def _has(value: Any, key: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(key, int) and key < len(value)
+    return isinstance(value, dict) and key in value
 
 
 def _conflicts(lines: Sequence[str], file: str) -> Iterator[Diagnostic]:

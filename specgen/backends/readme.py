@@ -126,12 +126,12 @@ def _images(plan: Plan) -> str:
         kept += ", these and a copy of the weights in bfloat16"
     buffers = any(device.memory.buffers for device in plan.devices)
     held = "the weights and buffers" if buffers else "the weights"
-    most = f" The most images are those that fit the budget; {ON_TOP}."
+    most = ""
+    if plan.most_images is not None:
+        most = f" The most images are those that fit the budget; {ON_TOP}."
     return (
         f"For {images(plan)} at once, in float32. Inference takes {held} and the"
-        f" largest activations, training {held}, gradients, momentum and {kept}."
-        + most
-        * (plan.most_images is not None)
+        f" largest activations, training {held}, gradients, momentum and {kept}.{most}"
     )
 
 

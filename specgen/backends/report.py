@@ -12,7 +12,7 @@ from itertools import compress, groupby
 
 from specgen.backends.outline import outline
 from specgen.backends.prose import printable
-from specgen.graph import INPUT, Graph
+from specgen.graph import INPUT, Graph, around
 from specgen.ops.base import Shape
 from specgen.passes.receptive_field import fields
 from specgen.picture.folding import repeats
@@ -134,11 +134,10 @@ def _from_first_to_last(
     name: str, sizes: Mapping[str, str], runs: Mapping[str, str]
 ) -> str:
     """Return the receptive fields of a layer in equal blocks, which widen them."""
-    for first, last in runs.items():
-        if name.startswith(f"{first}."):
-            widest = sizes[last + name.removeprefix(first)]
-            return sizes[name] if widest == sizes[name] else f"{sizes[name]}..{widest}"
-    return sizes[name]
+    first = next((path for path in around(name) if path in runs), name)
+    narrowest = sizes[name]
+    widest = sizes[runs.get(first, first) + name.removeprefix(first)]
+    return narrowest if widest == narrowest else f"{narrowest}..{widest}"
 
 
 def _layer_table(

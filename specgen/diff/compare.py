@@ -194,9 +194,8 @@ def _place(path: Path, *programs: Program) -> str:
 
 def _written(path: Path, program: Program) -> Path:
     """Return where a layer is written that is in a group or a block."""
-    name = str(path[1]) if path[0] == "layers" and len(path) > 1 else ""
-    place = program.places.get(name)
-    return place.of(path[2:]) if place else path
+    of_layer = path[0] == "layers" and len(path) > 1
+    return program.place(str(path[1])).of(path[2:]) if of_layer else path
 
 
 def _figures(old: Plan, new: Plan) -> Iterator[Figure]:

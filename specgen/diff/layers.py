@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from specgen.compiler import Program
-from specgen.diagnostics import Path, Place
+from specgen.diagnostics import Path
 from specgen.diff.function import meaning
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
@@ -114,8 +114,9 @@ class Layers:
             tier = Tier.CHECKPOINT if old.tensors else Tier.SAME
             self._add(("layers", old.name), old.name, new.name, tier)
         own = self._fields(old, new) if old.op != new.op else set()
-        own |= self._rewired[new.name]
-        above = causes | self._rewired[new.name] | self._behind(old.inputs)
+        rewired = self._rewired[new.name]
+        own |= rewired
+        above = causes | rewired | self._behind(old.inputs)
         before, after = old.input_shapes, new.input_shapes
         if _tensors(old.op, before) != _tensors(new.op, after):
             blamed = {i for i in own if self._found[i].tier >= Tier.CHECKPOINT}
@@ -211,10 +212,7 @@ class Layers:
 
 def _as_written(node: Node, program: Program) -> dict[str, Any]:
     """Return the fields of a layer in the order of the spec, and the names it reads."""
-    place = program.places.get(node.name, Place(("layers", node.name)))
-    written: Any = program.source.data
-    for key in place.path:
-        written = written[key]
+    written = program.source.value(program.place(node.name).path)
     fields: dict[str, Any] = plain(node.op)
     if FROM in written:
         fields[FROM] = written[FROM]

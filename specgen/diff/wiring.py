@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from specgen.compiler import Program
-from specgen.diagnostics import Path, Place
+from specgen.diagnostics import Path
 from specgen.diff.function import Meaning, values
 from specgen.diff.match import Matching
 from specgen.diff.tiers import Tier
 from specgen.graph import INPUT, Node, around
+from specgen.source import UNWRITTEN
 from specgen.spec.entries import FROM
 
 AFTER = "after"
@@ -35,7 +36,7 @@ class Side:
     """One of the networks."""
 
     def __init__(self, program: Program) -> None:
-        self._program = program
+        self.source, self.place = program.source, program.place
         self.nodes = {node.name: node for node in program.graph.nodes}
         self.scopes = {scope.path: scope for scope in program.graph.scopes}
         self._stand_for: dict[str, list[str]] = {}
@@ -74,14 +75,8 @@ class Side:
         before = self._before[self._first.get(entry, entry)]
         if self.reads(entry) == (before,):
             return None
-        found: Any = self._program.source.data
-        for key in self.place(entry).of((FROM,))[:-1]:
-            found = found[key]
-        return found.get(FROM)
-
-    def place(self, entry: str) -> Place:
-        """Return where an entry is written."""
-        return self._program.places.get(entry, Place(("layers", entry)))
+        found = self.source.value(self.place(entry).of((FROM,)))
+        return None if found is UNWRITTEN else found
 
     def called(self, value: str, entry: str) -> str:
         """Return what a value is called where an entry is written."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Problems, short
 from specgen.frontend.definitions import Entry
-from specgen.frontend.entries import OP, USE_KEYS, WIRING
+from specgen.frontend.entries import USE_KEYS, WIRING
 from specgen.frontend.validate import said
+from specgen.spec.entries import OP
 
 Change = tuple[tuple[Any, Path], ...]
 

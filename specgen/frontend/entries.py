@@ -52,6 +52,7 @@ from specgen.spec.entries import (
     FIRST,
     FROM,
     GROUP,
+    OP,
     USE,
     WITH,
     Block,
@@ -60,7 +61,6 @@ from specgen.spec.entries import (
     Wiring,
 )
 
-OP = "op"
 WIRING = frozenset(f.alias or name for name, f in Wiring.model_fields.items())
 GROUP_KEYS = WIRING | {GROUP}
 PLAIN = Wiring.model_construct()

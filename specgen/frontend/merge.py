@@ -22,7 +22,6 @@ from specgen.diagnostics import (
 from specgen.frontend import ranges
 from specgen.frontend.places import (
     BLOCKS,
-    KINDS,
     LAYERS,
     PLACED,
     is_block,
@@ -36,6 +35,7 @@ from specgen.frontend.places import (
 )
 from specgen.graph import INPUT
 from specgen.source import Source
+from specgen.spec.entries import KINDS
 
 # The sections that define what the network computes.
 NETWORK = ("input", "params", "blocks", "layers")

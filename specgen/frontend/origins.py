@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from specgen.diagnostics import Diagnostic, Path, Place, Span, short
 from specgen.frontend.computing import WHOLE
@@ -24,7 +23,7 @@ from specgen.frontend.expressions import (
     parse,
 )
 from specgen.frontend.layers import LAYERS, MOST_NAMED
-from specgen.source import Source
+from specgen.source import UNWRITTEN, Source
 
 NETWORK = ("input", PARAMS, BLOCKS, LAYERS)
 # What is wrong with several places together, so that a change elsewhere can cause it.
@@ -36,7 +35,6 @@ TOGETHER = {
     "softmax-inside",
     "unknown-layer",
 }
-UNWRITTEN = object()
 Uses = tuple[tuple[str, Path], ...]
 
 
@@ -118,10 +116,10 @@ class Origins:
         """Place an error in the value that an expression got."""
         assert problem.path
         keys = [key for key in problem.path if isinstance(key, str)]
-        written, at = self._value(problem.path), self._source.span(problem.path)
+        written, at = self._source.value(problem.path), self._source.span(problem.path)
         note = f"{keys[-1]} is {short(str(written))} at {at.file}:{at.line}"
         notes, help = (*problem.notes, note), problem.help
-        value = self._value(origin.path)
+        value = self._source.value(origin.path)
         if help == WHOLE and not is_expression(value):
             whole = isinstance(value, float) and value.is_integer()
             help = f"write {int(value)}" if whole else None
@@ -141,7 +139,7 @@ class Origins:
         return replace(
             problem,
             path=cause,
-            at_key=isinstance(self._value(cause), dict),
+            at_key=isinstance(self._source.value(cause), dict),
             uses=(),
             notes=(*problem.notes, *note),
             help=help,
@@ -191,7 +189,7 @@ class Origins:
                     yield found
 
     def _expression(self, here: Written) -> Expression | None:
-        value = self._value(here.path)
+        value = self._source.value(here.path)
         try:
             return parse(value) if is_expression(value) else None
         except ExpressionError:
@@ -204,18 +202,10 @@ class Origins:
             if use and name in use.given:
                 return Written(use.given[name], use.uses)
             default = (*here.path[:2], PARAMS, name)
-            if here.path[0] == BLOCKS and self._value(default) is not UNWRITTEN:
+            if here.path[0] == BLOCKS and self._source.value(default) is not UNWRITTEN:
                 return Written(default, here.uses)
         path = (PARAMS, name)
-        return None if self._value(path) is UNWRITTEN else Written(path)
-
-    def _value(self, path: Path) -> Any:
-        value: Any = self._source.data
-        for key in path:
-            if not _has(value, key):
-                return UNWRITTEN
-            value = value[key]
-        return value
+        return None if self._source.value(path) is UNWRITTEN else Written(path)
 
     # --- what is written later: in an overlay, or an option
 
@@ -249,17 +239,11 @@ class Origins:
 
     def _inside(self, path: Path) -> Path:
         """Return the path of the one thing that a value has inside, if it is one."""
-        value = self._value(path)
+        value = self._source.value(path)
         while isinstance(value, dict) and len(value) == 1:
             ((key, value),) = value.items()
             path = (*path, key)
         return path
-
-
-def _has(value: Any, key: str | int) -> bool:
-    if isinstance(value, list):
-        return isinstance(key, int) and key < len(value)
-    return isinstance(value, dict) and key in value
 
 
 def _layer(path: Path, uses: Uses) -> str:

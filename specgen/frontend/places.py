@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, TypeGuard, TypeVar
 
 from specgen.diagnostics import Path
-from specgen.frontend.entries import GROUP_KEYS, OP, USE_KEYS
+from specgen.frontend.entries import GROUP_KEYS, USE_KEYS
 from specgen.source import Source
+from specgen.spec.entries import KINDS, OP, USE
 
 T = TypeVar("T")
 
@@ -16,7 +17,6 @@ LAYERS = ("layers",)
 BLOCKS = ("blocks",)
 PLACED = ("placement", "layers")
 TRAINING = ("training",)
-KINDS = (OP, "block", "layers")  # one of these keys tells what an entry is
 NOT_INSIDE = USE_KEYS | GROUP_KEYS  # keys of an entry that name nothing inside of it
 
 
@@ -89,7 +89,7 @@ def same_kind(old: Any, new: Any, path: Path) -> TypeGuard[dict[str, Any]]:
         kinds = [value.keys() & set(KINDS) for value in (old, new)]
         if all(kinds) and kinds[0] != kinds[1]:
             return False
-        tags = (OP, "block")
+        tags = (OP, USE)
     else:
         tags = (OP,) if _is_inside(path) and isinstance(new.get(OP), str) else ()
     return all(tag not in old or new.get(tag, old[tag]) == old[tag] for tag in tags)

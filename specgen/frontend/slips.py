@@ -17,9 +17,8 @@ from specgen.frontend.foreign import others
 from specgen.frontend.known import Known
 from specgen.frontend.scan import items
 from specgen.spec import Spec
-from specgen.spec.entries import FIRST, FROM, GROUP, USE, WITH
+from specgen.spec.entries import FIRST, FROM, GROUP, KINDS, USE, WITH
 
-KINDS = ("op", GROUP, USE)
 OF_VALUES = ("wrong-type", "bad-choice", "unknown-op")
 NO_COLON = re.compile(r"(\w+) *\{ *(\w+)")  # name {key
 NAMES = re.compile(r"[^\s,;+&]+")  # in a text that lists them

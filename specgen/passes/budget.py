@@ -52,9 +52,7 @@ def _over(
                 f" {readable(plan.training(images))} of {name}, which has"
                 f" {readable(budget)}",
                 ("placement", "devices", name, "memory"),
-                notes=(_most(plan, images), ON_TOP)
-                if least
-                else (_most(plan, images),),
+                notes=(_most(plan, images), *([ON_TOP] if least else [])),
                 help=_help(fitting[name] and least, None if asked else training),
             )
 

@@ -16,8 +16,7 @@ Number = bool | int | float | str  # the value of a param: a word names an op
 EXPRESSION = r"^\$"
 EXPRESSION_SCHEMA = {"type": "string", "pattern": EXPRESSION}
 
-# Keys of an entry that tell what it is; an op has `op`.
-GROUP, USE = "layers", "block"
+OP, GROUP, USE = KINDS = "op", "layers", "block"  # keys of an entry: what it is
 FROM, WITH, FIRST = "from", "with", "first"
 
 

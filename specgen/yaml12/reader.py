@@ -36,7 +36,6 @@ MAX_ERRORS = 100  # then reading stops
 # The anchor and tag before a value; bounded, since it may be tried at every character.
 PROPERTIES = re.compile(r"(?:[&!]\S{,200}[ \t]+){1,2}")
 
-COLON = re.compile(r"\s*([A-Za-z_][\w.]*)\s*\{")  # name {key: value}
 COLON = re.compile(r"\s*:")  # after a key that has a value
 
 TAG = "tag:yaml.org,2002:"
