@@ -51,6 +51,8 @@ TWO_DEVICES = {
     "layers": {"conv1..drop2": "split", "fc3..prob": "gpu0"},
 }
 ONE_DEVICE = {"devices": {"gpu0": {}}, "layers": {"conv1..prob": "gpu0"}}
+BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
+STEPS = 4  # in an epoch of BASE: 27 images in batches of 8
 
 
 def generate(
@@ -68,6 +70,12 @@ def generate(
         "training": training,
     }
     return write(compile_data(spec | changes, stem), folder)
+
+
+def generate_tiny(folder: Path) -> Path:
+    """Write a tiny network whose learning rate drops when accuracy stalls."""
+    schedule = {"kind": "plateau", "patience": 1, "drops": 3}
+    return generate(folder / "tiny", BASE | {"epochs": 3, "schedule": schedule})
 
 
 def photos(root: Path, classes: int = 3, train: int = 9, val: int = 4) -> Path:

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import LAYERS, TWO_DEVICES, generate, module, run
+from scripts import BASE, LAYERS, TWO_DEVICES, generate, module, run
 from torch import nn
 
 from specgen.runtime import devices
-
-BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 
 
 def test_compile_stays_off_on_cpus(data: Path, tmp_path: Path) -> None:

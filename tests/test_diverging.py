@@ -10,14 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from scripts import LAYERS, generate, read_run, rows, run, write_checkpoint
+from scripts import BASE, LAYERS, generate, read_run, rows, run, write_checkpoint
 from torch import Tensor, nn
 
 from specgen.runtime import parallel, state, training
 from specgen.runtime.errors import ADVICE, FROM_THE_START, DivergedError
 from specgen.runtime.report import Progress
-
-BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scripts import (
+    BASE,
     LAYERS,
     ONE_DEVICE,
+    STEPS,
     TWO_DEVICES,
     assert_same_run,
     generate,
+    generate_tiny,
     module,
     read_run,
     rows,
@@ -32,15 +35,10 @@ from scripts import (
 from specgen.runtime import checkpoint, resuming
 from specgen.runtime.errors import CheckpointError
 
-BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
-STEPS = 4  # in an epoch: 27 images in batches of 8
-
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    schedule = {"kind": "plateau", "patience": 1, "drops": 3}
-    training = BASE | {"epochs": 3, "schedule": schedule}
-    return generate(tmp_path_factory.mktemp("code") / "tiny", training)
+    return generate_tiny(tmp_path_factory.mktemp("code"))
 
 
 def test_stopped_mid_epoch_and_resumed_twice_it_ends_the_same(

@@ -13,10 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scripts import (
+    BASE,
     LAYERS,
+    STEPS,
     TWO_DEVICES,
     assert_same_run,
     generate,
+    generate_tiny,
     module,
     rows,
     run,
@@ -26,16 +29,12 @@ from specgen.runtime import checkpoint, curves, evaluation, report
 from specgen.runtime.dataset import open_split
 from specgen.runtime.errors import CheckpointError
 
-BASE = {"epochs": 2, "batch_size": 8, "optimizer": {"lr": 0.01, "weight_decay": 5e-4}}
 COLUMNS = "epoch,step,split,loss,top1,top5,lr,images_per_second"
-STEPS = 4  # in an epoch: 27 images in batches of 8
 
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    schedule = {"kind": "plateau", "patience": 1, "drops": 3}
-    training = BASE | {"epochs": 3, "schedule": schedule}
-    return generate(tmp_path_factory.mktemp("code") / "tiny", training)
+    return generate_tiny(tmp_path_factory.mktemp("code"))
 
 
 def test_a_run_writes_metrics_curves_and_a_checkpoint(whole: Path) -> None:

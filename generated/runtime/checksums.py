@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from .files import open_file
 
+OTHER_KIND = "not a checkpoint of train.py"
+ONNX_KIND = "only predict.py reads .onnx files"
+
 
 def write_run(run: Mapping[str, Any], checksums: Mapping[str, int]) -> dict[str, str]:
     """Return the metadata of a checkpoint: JSON and, as a last line, its CRC-32."""
@@ -44,9 +47,8 @@ def why_unreadable(path: Path, error: Exception) -> str:
     """Return why a file that raised this cannot be read: it may be of another kind."""
     with contextlib.suppress(OSError), open_file(path) as file:
         if file.read(9)[8:] != b"{":  # safetensors: a length of 8 bytes, then JSON
-            only = "; only predict.py reads .onnx files"
-            onnx = only if path.suffix.lower() == ".onnx" else ""
-            return f"it is not a checkpoint of train.py{onnx}"
+            onnx = f"; {ONNX_KIND}" if path.suffix.lower() == ".onnx" else ""
+            return f"it is {OTHER_KIND}{onnx}"
     explained = isinstance(error, OSError | ValueError | RecursionError)
     return str(error) if explained else f"it is damaged or incomplete ({error})"
 

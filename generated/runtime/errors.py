@@ -31,17 +31,17 @@ class DivergedError(UserError):
     """Training that produced meaningless numbers."""
 
 
+IN_THE_SPEC = "in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
+
 ADVICE = (
     "try, in this order: train.py --resume with a lower --lr, such as a tenth; a new "
-    "run with that; in the spec, warmup_epochs, clip_grad_norm, or a std for the pixels"
+    f"run with that; {IN_THE_SPEC}"
 )
 
 FROM_THE_START = (
     "train from the start with a lower --lr, such as a tenth, and --resume or another "
-    "--output; or try, in the spec, warmup_epochs, clip_grad_norm, or a std for the "
-    "pixels"
+    f"--output; or try, {IN_THE_SPEC}"
 )
-
 
 OTHER_CODE = (
     "use the code that it was trained with, or train this network from the start"

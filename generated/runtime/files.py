@@ -84,10 +84,20 @@ def write_file(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         kept = "; the one before is intact" if path.is_file() else ""
-        reason = error.strerror
-        if not path.parent.exists():
-            reason = f"there is no folder {shown(path.parent)}"
+        reason = no_folder_for(path) or error.strerror
         raise CheckpointError(f"cannot write {shown(path)}: {reason}{kept}") from None
+
+
+def no_folder_for(path: Path) -> str:
+    """Return that the folder of a file is missing, or nothing if it is there."""
+    there = path.parent.exists()
+    return "" if there else f"there is no folder {shown(path.parent)}"
+
+
+def why_unusable(folder: Path, error: OSError) -> str:
+    """Return why a folder cannot be made or written to: it may be something else."""
+    other = folder.exists() and not folder.is_dir()
+    return "it is not a folder" if other else str(error.strerror)
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:

@@ -13,7 +13,7 @@ from . import console, parallel
 from .console import shown
 from .curves import METRICS, PICTURE
 from .errors import UserError
-from .files import amount, lock_folder, require_file
+from .files import amount, lock_folder, require_file, why_unusable
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -36,8 +36,7 @@ def open_output(args: argparse.Namespace, net: nn.Module) -> Path | None:
         output.mkdir(parents=True, exist_ok=True)
         locked = lock_folder(output)
     except OSError as error:
-        exists = output.exists() and not output.is_dir()
-        reason = "it is not a folder" if exists else error.strerror
+        reason = why_unusable(output, error)
         raise UserError(f"cannot write to {shown(output)}: {reason}") from None
     if not locked:
         raise UserError(f"another run writes to {shown(output)}")

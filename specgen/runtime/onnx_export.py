@@ -25,7 +25,13 @@ from onnx import TensorProto, helper
 from safetensors import SafetensorError, safe_open
 
 from . import console
-from .checksums import check_tensors, read_run, why_unreadable
+from .checksums import (
+    ONNX_KIND,
+    OTHER_KIND,
+    check_tensors,
+    read_run,
+    why_unreadable,
+)
 from .compare import (
     STATISTICS,
     VELOCITY,
@@ -37,7 +43,7 @@ from .compare import (
 )
 from .console import shown
 from .errors import OTHER_CODE, ExportError
-from .files import atomic_write, exclusive, require_file
+from .files import atomic_write, exclusive, no_folder_for, require_file
 from .onnx_norms import decompose_norms
 from .onnx_seal import seal
 
@@ -60,8 +66,7 @@ def main(doc: str | None, structure: Path, size: int) -> None:
     require_file(args.checkpoint, "checkpoint")
     output = args.output or args.checkpoint.with_suffix(".onnx")
     if not args.output and output == args.checkpoint:
-        only = "only predict.py reads .onnx files"
-        raise ExportError(f"{shown(output)} is not a checkpoint of train.py; {only}")
+        raise ExportError(f"{shown(output)} is {OTHER_KIND}; {ONNX_KIND}")
     check_output(output, args.checkpoint, structure)
     model = load_structure(structure)
     shapes = take_parameters(model.graph)
@@ -82,9 +87,8 @@ def check_output(output: Path, checkpoint: Path, structure: Path) -> None:
         raise ExportError(f"{shown(output)} is not a file: give another --output")
     if os.path.realpath(output) in map(os.path.realpath, (checkpoint, structure)):
         raise ExportError(f"{shown(output)} is an input file: give another --output")
-    if not output.parent.exists():
-        problem = f"there is no folder {shown(output.parent)}"
-        raise ExportError(f"cannot write {shown(output)}: {problem}")
+    if missing := no_folder_for(output):
+        raise ExportError(f"cannot write {shown(output)}: {missing}")
 
 
 def load_structure(path: Path) -> onnx.ModelProto:

@@ -22,7 +22,7 @@ from . import console
 from .console import shown
 from .dataset import SKIP, Images, batches, open_data
 from .errors import DataError, UserError
-from .files import amount, atomic_write, lock_folder, open_file
+from .files import amount, atomic_write, lock_folder, open_file, why_unusable
 from .images import explain
 from .loading import Loader
 from .shards import INDEX, Index, Listing, read_listing, shard_path, write_list
@@ -51,8 +51,7 @@ def main(doc: str | None, size: int, channels: int = 3) -> None:
         splits = open_source(args.source, args.out, size, channels)
         pack(splits, args.out, args.workers, skip=skip)
     except OSError as error:  # a full disk, say: the shards written so far are kept
-        exists = args.out.exists() and not args.out.is_dir()
-        reason = "it is not a folder" if exists else error.strerror
+        reason = why_unusable(args.out, error)
         raise UserError(f"cannot pack into {shown(args.out)}: {reason}") from None
     except KeyboardInterrupt:
         print("stopped: run it again to continue", file=sys.stderr)
